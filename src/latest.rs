@@ -1,0 +1,128 @@
+//! The newest state of each node, where watchers put it and every output finds it.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::Timestamp;
+
+use crate::sample::{Failure, Reason};
+use crate::snapshot::Snapshot;
+
+/// What is known of one node now.
+#[derive(Clone, Debug)]
+pub struct NodeState {
+    /// The node's address, without a secret: the label `redis`.
+    pub node: Arc<str>,
+    /// Whether there is something to show.
+    pub phase: Phase,
+    /// What became of the attempts so far.
+    pub tally: Tally,
+}
+
+/// Whether a node can be read.
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// No attempt has ended yet.
+    Starting,
+    /// The last attempt gave this.
+    Fresh(Arc<Snapshot>),
+    /// The last attempt failed.
+    Failing {
+        /// Why it failed.
+        failure: Failure,
+        /// When the first failure of this row of failures was.
+        since: Timestamp,
+        /// The last snapshot before it. Its counters stay true; its clients are a thing of the past.
+        last_good: Option<Arc<Snapshot>>,
+    },
+}
+
+/// How the attempts to sample a node ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Samples that told everything.
+    pub whole: u64,
+    /// Samples of which the server refused one half.
+    pub partial: u64,
+    /// Attempts that gave nothing.
+    pub failed: u64,
+    errors: [u64; Reason::ALL.len()],
+}
+
+impl Tally {
+    /// How often this went wrong.
+    pub fn errors(&self, reason: Reason) -> u64 {
+        self.errors[reason as usize]
+    }
+
+    /// Counts an attempt that gave a snapshot.
+    pub fn add_snapshot(&mut self, snapshot: &Snapshot) {
+        let before = self.errors;
+        for failure in snapshot.refused() {
+            self.errors[failure.reason as usize] += 1;
+        }
+        let count = if before == self.errors { &mut self.whole } else { &mut self.partial };
+        *count += 1;
+    }
+
+    /// Counts an attempt that failed.
+    pub fn add_failure(&mut self, failure: &Failure) {
+        self.failed += 1;
+        self.errors[failure.reason as usize] += 1;
+    }
+}
+
+impl NodeState {
+    /// A node of which nothing is known yet.
+    pub fn starting(node: Arc<str>) -> Self {
+        Self { node, phase: Phase::Starting, tally: Tally::default() }
+    }
+
+    /// The newest snapshot there was, whether or not it is still true.
+    pub fn last_snapshot(&self) -> Option<&Arc<Snapshot>> {
+        match &self.phase {
+            Phase::Starting => None,
+            Phase::Fresh(snapshot) => Some(snapshot),
+            Phase::Failing { last_good, .. } => last_good.as_ref(),
+        }
+    }
+}
+
+/// The newest state of every node. One writer a node, any number of readers; nobody waits for I/O while holding it.
+#[derive(Debug)]
+pub struct Latest(RwLock<View>);
+
+/// All nodes at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Grows with each change, so that what was rendered of a view can be kept until the next.
+    pub generation: u64,
+    /// The nodes, in the order in which the operator named them.
+    pub nodes: Vec<Arc<NodeState>>,
+}
+
+impl Latest {
+    /// Nodes of which nothing is known yet.
+    pub fn new(nodes: impl IntoIterator<Item = Arc<str>>) -> Self {
+        let nodes = nodes.into_iter().map(|node| Arc::new(NodeState::starting(node))).collect();
+        Self(RwLock::new(View { generation: 0, nodes }))
+    }
+
+    /// Replaces the state of the node at this place.
+    pub fn publish(&self, place: usize, state: NodeState) {
+        let mut view = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        view.generation += 1;
+        view.nodes[place] = Arc::new(state);
+    }
+
+    /// The newest state of all nodes.
+    pub fn read(&self) -> View {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl View {
+    /// Whether an attempt on every node has ended, well or not.
+    pub fn all_attempted(&self) -> bool {
+        self.nodes.iter().all(|node| !matches!(node.phase, Phase::Starting))
+    }
+}

@@ -1,0 +1,179 @@
+//! The fields of `INFO` that are used, read from its text. Pure.
+//!
+//! A field that the server does not report is `None`: what exists differs by version (`server.c`: `genRedisInfoString`).
+
+/// Which program answers. It decides what a flag letter means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Product {
+    /// Redis, or a fork that says no other name: KeyDB, Redict.
+    #[default]
+    Redis,
+    /// Valkey.
+    Valkey,
+    /// Apache Kvrocks.
+    Kvrocks,
+}
+
+impl Product {
+    /// Its name in lower case, as a person would write it in a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Product::Redis => "redis",
+            Product::Valkey => "valkey",
+            Product::Kvrocks => "kvrocks",
+        }
+    }
+}
+
+/// What `INFO` told of a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Which program it is.
+    pub product: Product,
+    /// The product's own version: Valkey's, not the Redis version it is compatible with.
+    pub version: Option<String>,
+    /// `standalone`, `cluster` or `sentinel`.
+    pub mode: Option<String>,
+    /// `master` or `slave`.
+    pub role: Option<String>,
+    /// A new one after each start of the server.
+    pub run_id: Option<String>,
+    /// The server's wall clock, in microseconds since 1970.
+    pub clock_micros: Option<i64>,
+    /// `connected_clients`: connections but those of replicas.
+    pub connected_clients: Option<u64>,
+    /// `connected_slaves`: replicas that have a connection here.
+    pub connected_replicas: Option<u64>,
+    /// The limit on connections (6.2+).
+    pub maxclients: Option<u64>,
+    /// Clients that wait in a blocking command or are paused.
+    pub blocked_clients: Option<u64>,
+    /// Clients that track keys (6.0+).
+    pub tracking_clients: Option<u64>,
+    /// Connections accepted since the start or the last `CONFIG RESETSTAT`.
+    pub connections_received: Option<u64>,
+    /// Connections refused because of `maxclients`.
+    pub connections_rejected: Option<u64>,
+    /// Clients closed to free memory for `maxmemory-clients` (7.0+).
+    pub evicted_clients: Option<u64>,
+    /// Clients closed for their output buffer (Redis 7.4+, Valkey 8.0+).
+    pub output_buffer_disconnections: Option<u64>,
+    /// Clients closed for their query buffer (Redis 7.4+, Valkey 8.0+).
+    pub query_buffer_disconnections: Option<u64>,
+}
+
+impl ServerInfo {
+    /// Reads the text of one or several sections. A line that is not `field:value` is passed over.
+    pub fn parse(text: &[u8]) -> Self {
+        let mut info = Self::default();
+        for (field, value) in fields(text) {
+            info.set(field, value);
+        }
+        info
+    }
+
+    fn set(&mut self, field: &[u8], value: &[u8]) {
+        let number = || std::str::from_utf8(value).ok()?.parse().ok();
+        let text = || Some(String::from_utf8_lossy(value).into_owned());
+        match field {
+            b"redis_version" => self.version = self.version.take().or_else(text),
+            b"valkey_version" => (self.product, self.version) = (Product::Valkey, text()),
+            b"kvrocks_version" => (self.product, self.version) = (Product::Kvrocks, text()),
+            b"redis_mode" | b"server_mode" => self.mode = text(),
+            b"role" => self.role = text(),
+            b"run_id" => self.run_id = text(),
+            b"server_time_usec" => self.clock_micros = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()),
+            b"connected_clients" => self.connected_clients = number(),
+            b"connected_slaves" => self.connected_replicas = number(),
+            b"maxclients" => self.maxclients = number(),
+            b"blocked_clients" => self.blocked_clients = number(),
+            b"tracking_clients" => self.tracking_clients = number(),
+            b"total_connections_received" => self.connections_received = number(),
+            b"rejected_connections" => self.connections_rejected = number(),
+            b"evicted_clients" => self.evicted_clients = number(),
+            b"client_output_buffer_limit_disconnections" => self.output_buffer_disconnections = number(),
+            b"client_query_buffer_limit_disconnections" => self.query_buffer_disconnections = number(),
+            _ => {}
+        }
+    }
+}
+
+/// How often some commands ran and how long they held the main thread, from `INFO commandstats`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommandTime {
+    /// Calls since the start or the last `CONFIG RESETSTAT`.
+    pub calls: u64,
+    /// Microseconds of the main thread in these calls.
+    pub micros: u64,
+}
+
+impl CommandTime {
+    /// Adds up the named commands. Subcommands are `client|list`; before 7.0 the whole of `client` is one line.
+    /// `None` if none of them is there, as before their first call.
+    pub fn parse(text: &[u8], commands: &[&str]) -> Option<Self> {
+        let mut sum = None;
+        for (field, value) in fields(text) {
+            let Some(command) = field.strip_prefix(b"cmdstat_") else { continue };
+            if commands.iter().any(|wanted| wanted.as_bytes() == command) {
+                let sum: &mut CommandTime = sum.get_or_insert_default();
+                sum.calls += part(value, b"calls=").unwrap_or(0);
+                sum.micros += part(value, b"usec=").unwrap_or(0);
+            }
+        }
+        sum
+    }
+
+    /// What came since an earlier reading; `None` if the counters were reset in between.
+    pub fn since(self, earlier: CommandTime) -> Option<Self> {
+        Some(Self { calls: self.calls.checked_sub(earlier.calls)?, micros: self.micros.checked_sub(earlier.micros)? })
+    }
+}
+
+fn fields(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    text.split(|&byte| byte == b'\n').filter_map(|line| {
+        let line = line.trim_ascii();
+        let colon = memchr::memchr(b':', line)?;
+        Some((&line[..colon], &line[colon + 1..]))
+    })
+}
+
+fn part(value: &[u8], name: &[u8]) -> Option<u64> {
+    let number = value.split(|&byte| byte == b',').find_map(|part| part.strip_prefix(name))?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn valkey_says_its_own_version_whatever_the_order() {
+        let first = ServerInfo::parse(b"redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.1\r\n");
+        let last = ServerInfo::parse(b"valkey_version:8.1.1\r\nredis_version:7.2.4\r\n");
+        assert_eq!(first, last);
+        assert_eq!((first.product, first.version.as_deref()), (Product::Valkey, Some("8.1.1")));
+    }
+
+    #[test]
+    fn what_is_missing_or_no_number_is_none() {
+        let info = ServerInfo::parse(b"# Clients\r\nconnected_clients:many\r\nblocked_clients:-1\r\n\r\nno colon\r\n");
+        assert_eq!(info, ServerInfo::default());
+    }
+
+    #[test]
+    fn command_times_are_read_with_and_without_subcommands() {
+        let text = b"cmdstat_client|list:calls=3,usec=120,usec_per_call=40.00\r\ncmdstat_client|id:calls=9,usec=9\r\n";
+        assert_eq!(CommandTime::parse(text, &["client|list"]), Some(CommandTime { calls: 3, micros: 120 }));
+        let lumped = b"cmdstat_client:calls=4,usec=200,usec_per_call=50.00,rejected_calls=0,failed_calls=0\r\n";
+        let commands = ["client|list", "client"];
+        assert_eq!(CommandTime::parse(lumped, &commands), Some(CommandTime { calls: 4, micros: 200 }));
+        assert_eq!(CommandTime::parse(b"", &commands), None);
+    }
+
+    #[test]
+    fn a_reset_between_two_readings_is_no_difference() {
+        let (before, after) = (CommandTime { calls: 5, micros: 50 }, CommandTime { calls: 1, micros: 60 });
+        assert_eq!(after.since(before), None);
+        assert_eq!(before.since(after), None);
+    }
+}

@@ -1,0 +1,185 @@
+//! What a connection is, and what state an application's connection is in.
+
+use std::time::Duration;
+
+use crate::client_list::{Client, Field};
+use crate::sample::OUR_NAME;
+use crate::server_info::Product;
+
+/// What a connection is for. Every connection is of exactly one kind; all but the first are internal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Anything that uses the server as a client.
+    Application,
+    /// A replica of this node.
+    Replica,
+    /// The node's own link to its primary.
+    Primary,
+    /// A client in `MONITOR`.
+    Monitor,
+    /// A link of a Sentinel.
+    Sentinel,
+    /// Slot migration, internal and module connections.
+    Other,
+    /// Our own links, and those of another exporter.
+    Exporter,
+}
+
+impl Kind {
+    /// Every kind, in the order in which they are counted.
+    pub const ALL: [Kind; 7] = [
+        Kind::Application,
+        Kind::Replica,
+        Kind::Primary,
+        Kind::Monitor,
+        Kind::Sentinel,
+        Kind::Other,
+        Kind::Exporter,
+    ];
+
+    /// The kind as a metric's label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Kind::Application => "application",
+            Kind::Replica => "replica",
+            Kind::Primary => "primary",
+            Kind::Monitor => "monitor",
+            Kind::Sentinel => "sentinel",
+            Kind::Other => "other",
+            Kind::Exporter => "exporter",
+        }
+    }
+
+    /// Classifies as the server itself does where it does (`networking.c`: `getClientType`): a primary's link first, then
+    /// monitors, which carry the replica bit, then replicas.
+    pub fn of(client: &Client<'_>, product: Product, own_ids: &[u64]) -> Self {
+        let flags = client.flags();
+        let name = client.text(Field::Name).unwrap_or_default();
+        if client.id().is_some_and(|id| own_ids.contains(&id)) || name == OUR_NAME.as_bytes() {
+            return Kind::Exporter;
+        }
+        // Kvrocks has `M` for monitors, and no link of this sort.
+        match product {
+            Product::Kvrocks if flags.has('M') => return Kind::Monitor,
+            Product::Redis | Product::Valkey if flags.has('M') => return Kind::Primary,
+            Product::Redis | Product::Valkey | Product::Kvrocks => {}
+        }
+        let internal = match product {
+            // Internal connections (8.0+), atomic slot migration (8.4+).
+            Product::Redis => ['I', 'g', 'o'].as_slice(),
+            // Slot import and export (9.0+). Its `I` is an import source: an application.
+            Product::Valkey => ['i', 'E'].as_slice(),
+            Product::Kvrocks => [].as_slice(),
+        };
+        if flags.has('O') {
+            Kind::Monitor
+        } else if flags.has('S') {
+            Kind::Replica
+        } else if internal.iter().any(|&letter| flags.has(letter)) || client.text(Field::User) == Some(b"(superuser)") {
+            Kind::Other
+        } else if is_sentinel(name) {
+            Kind::Sentinel
+        } else {
+            Kind::Application
+        }
+    }
+}
+
+/// What an application's connection is doing. Each is in exactly one state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It spoke or was spoken to lately, or the server does not say.
+    Active,
+    /// Blocked or subscribed: silent by design.
+    Waiting,
+    /// Silent for longer than the operator finds normal.
+    Idle,
+}
+
+impl State {
+    /// Every state, in the order in which they are counted.
+    pub const ALL: [State; 3] = [State::Active, State::Waiting, State::Idle];
+
+    /// The state as a metric's label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            State::Active => "active",
+            State::Waiting => "waiting",
+            State::Idle => "idle",
+        }
+    }
+
+    /// The state of an application's connection.
+    pub fn of(client: &Client<'_>, idle_after: Duration) -> Self {
+        let flags = client.flags();
+        // Before 5.0 a subscriber has no flag of its own, only its subscriptions.
+        if flags.has('b') || flags.has('P') || client.subscriptions() > 0 {
+            return State::Waiting;
+        }
+        match client.idle_seconds() {
+            Some(idle) if idle >= idle_after.as_secs() => State::Idle,
+            _ => State::Active,
+        }
+    }
+}
+
+/// `sentinel-<8 hex digits>-cmd` and `-pubsub` (`sentinel.c`: `sentinelSetClientName`).
+fn is_sentinel(name: &[u8]) -> bool {
+    let Some(rest) = name.strip_prefix(b"sentinel-") else { return false };
+    let Some(id) = rest.strip_suffix(b"-cmd").or_else(|| rest.strip_suffix(b"-pubsub")) else { return false };
+    id.len() == 8 && id.iter().all(u8::is_ascii_hexdigit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_list::parse;
+
+    fn kind(row: &str, product: Product) -> Kind {
+        Kind::of(&parse(row.as_bytes()).clients[0], product, &[7])
+    }
+
+    #[test]
+    fn kinds_are_told_by_flags_user_name_and_id() {
+        let cases = [
+            ("id=1 addr=a flags=N name=web", Kind::Application),
+            ("id=1 addr=a flags=", Kind::Application),
+            ("id=1 addr=a", Kind::Application),
+            ("id=1 addr=a flags=S", Kind::Replica),
+            ("id=1 addr=a flags=SC", Kind::Replica),
+            ("id=1 addr=a flags=M user=(superuser)", Kind::Primary),
+            ("id=1 addr=a flags=SM", Kind::Primary),
+            ("id=1 addr=a flags=O", Kind::Monitor),
+            ("id=1 addr=a flags=SO", Kind::Monitor),
+            ("id=1 addr=a flags=I", Kind::Other),
+            ("id=1 addr=a flags=N user=(superuser)", Kind::Other),
+            ("id=1 addr=a flags=N name=sentinel-ed03f0f8-cmd", Kind::Sentinel),
+            ("id=1 addr=a flags=P name=sentinel-ed03f0f8-pubsub", Kind::Sentinel),
+            ("id=1 addr=a flags=N name=sentinel-dashboard-cmd", Kind::Application),
+            ("id=7 addr=a flags=N", Kind::Exporter),
+            ("id=8 addr=a flags=N name=redis-client-exporter", Kind::Exporter),
+        ];
+        for (row, expected) in cases {
+            assert_eq!(kind(row, Product::Redis), expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn a_letter_means_what_its_server_means() {
+        assert_eq!(kind("id=1 addr=a flags=I", Product::Valkey), Kind::Application);
+        assert_eq!(kind("id=1 addr=a flags=E", Product::Valkey), Kind::Other);
+        assert_eq!(kind("id=1 addr=a flags=M", Product::Kvrocks), Kind::Monitor);
+    }
+
+    #[test]
+    fn waiting_is_never_idle() {
+        let state = |row: &str| State::of(&parse(row.as_bytes()).clients[0], Duration::from_secs(300));
+        assert_eq!(state("id=1 idle=299 flags=N"), State::Active);
+        assert_eq!(state("id=1 idle=300 flags=N"), State::Idle);
+        assert_eq!(state("id=1 idle=300 flags=b"), State::Waiting);
+        assert_eq!(state("id=1 idle=300 flags=xP"), State::Waiting);
+        assert_eq!(state("id=1 idle=300 flags=N sub=0 psub=1"), State::Waiting);
+        assert_eq!(state("id=1 idle=-4 flags=N"), State::Active);
+        assert_eq!(state("id=1 flags=N"), State::Active);
+    }
+}

@@ -1,0 +1,88 @@
+//! What a client says of itself, as text that can stand in a label, a page or a log.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+/// The longest label value, in bytes.
+pub const LONGEST_LABEL: usize = 128;
+
+/// The group of everything beyond the limit.
+pub const OTHER: &str = "(other)";
+
+/// The group of what says nothing of itself.
+pub const NONE: &str = "(none)";
+
+/// Makes a label value of bytes that a client chose.
+///
+/// Bytes that are not UTF-8 and control characters become `\xHH`. A value that begins with `(` is escaped, so that no
+/// client can pretend to be a group of ours. Values over 128 bytes are cut and end in `~` and 8 hex digits of the whole
+/// value's SHA-256, so that long values that differ stay apart, in every exporter alike.
+pub fn label_value(bytes: &[u8]) -> String {
+    let mut label = String::with_capacity(bytes.len().min(LONGEST_LABEL) + 1);
+    if bytes.first() == Some(&b'(') {
+        label.push('\\');
+    }
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if character.is_control() {
+                push_bytes(&mut label, character.encode_utf8(&mut [0; 4]).as_bytes());
+            } else {
+                label.push(character);
+            }
+        }
+        push_bytes(&mut label, chunk.invalid());
+        // The rest would be cut anyway, and a name may be megabytes long.
+        if label.len() > LONGEST_LABEL {
+            return shortened(&label, bytes);
+        }
+    }
+    label
+}
+
+fn push_bytes(label: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        write!(label, "\\x{byte:02x}").expect("writing to a string cannot fail");
+    }
+}
+
+fn shortened(label: &str, whole: &[u8]) -> String {
+    let hash = Sha256::digest(whole);
+    let mark = format!("~{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3]);
+    let keep = label.floor_char_boundary(LONGEST_LABEL - mark.len());
+    format!("{}{mark}", &label[..keep])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_values_stay_as_they_are() {
+        for value in ["redis-py", "go-redis(,go1.24.4)", "a=b", r#"a"b\c=<script>"#, "日本語", ""] {
+            assert_eq!(label_value(value.as_bytes()), value);
+        }
+    }
+
+    #[test]
+    fn no_client_can_take_the_name_of_a_group_of_ours() {
+        assert_eq!(label_value(OTHER.as_bytes()), r"\(other)");
+    }
+
+    #[test]
+    fn odd_bytes_are_spelled_out() {
+        assert_eq!(label_value(b"a\xffb\x07c\n"), r"a\xffb\x07c\x0a");
+    }
+
+    #[test]
+    fn long_values_are_cut_and_stay_apart() {
+        let long = |tail: &str| label_value(format!("{}{tail}", "é".repeat(200)).as_bytes());
+        assert_ne!(long("a"), long("b"));
+        assert_eq!(long("a"), long("a"));
+        for label in [long("a"), label_value(&[0xff; 500])] {
+            assert!(label.len() <= LONGEST_LABEL && label.len() > LONGEST_LABEL - 4, "{}", label.len());
+        }
+        let just = "x".repeat(LONGEST_LABEL);
+        assert_eq!(label_value(just.as_bytes()), just);
+    }
+}
