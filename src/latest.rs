@@ -1,6 +1,7 @@
 //! The newest state of each node, where watchers put it and every output finds it.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -23,8 +24,13 @@ pub struct NodeState {
 pub enum Phase {
     /// No attempt has ended yet.
     Starting,
-    /// The last attempt gave this.
-    Fresh(Arc<Snapshot>),
+    /// The last attempt gave a snapshot.
+    Fresh {
+        /// What it gave.
+        snapshot: Arc<Snapshot>,
+        /// From when on its numbers must not be shown as fresh, should no further attempt end before.
+        stale_at: Instant,
+    },
     /// The last attempt failed.
     Failing {
         /// Why it failed.
@@ -77,11 +83,19 @@ impl NodeState {
         Self { node, phase: Phase::Starting, tally: Tally::default() }
     }
 
+    /// The snapshot whose numbers are true now: the last attempt gave it, and not too long ago.
+    pub fn fresh_snapshot(&self, now: Instant) -> Option<&Arc<Snapshot>> {
+        match &self.phase {
+            Phase::Fresh { snapshot, stale_at } if now < *stale_at => Some(snapshot),
+            Phase::Fresh { .. } | Phase::Starting | Phase::Failing { .. } => None,
+        }
+    }
+
     /// The newest snapshot there was, whether or not it is still true.
     pub fn last_snapshot(&self) -> Option<&Arc<Snapshot>> {
         match &self.phase {
             Phase::Starting => None,
-            Phase::Fresh(snapshot) => Some(snapshot),
+            Phase::Fresh { snapshot, .. } => Some(snapshot),
             Phase::Failing { last_good, .. } => last_good.as_ref(),
         }
     }

@@ -1,7 +1,42 @@
-//! draft
+//! Who is connected to a Redis or Valkey server, since when, and when did each last speak.
+//!
+//! The modules are listed in the order in which the data flows, which is the order to read them. A module looks only
+//! towards the source of the flow, never back; the middle, from the reply to the views, is pure: no clock, no I/O.
+//!
+//! ```text
+//!  node --link--> sampler --Sample--> derive(previous, sample) --Snapshot--> latest --> view::metrics --> web /metrics
+//!                                                                                  `--> view::list    --> clients
+//! ```
+//!
+//! To follow one client from the server to a gauge: [`sampler`] asks for the list, [`client_list`] reads its row,
+//! [`snapshot::derive`] counts it, [`latest`] keeps the count, [`view::metrics`] writes it, [`web`] serves it.
+
+// What a server says, read.
 pub mod client_list;
 pub mod server_info;
+
+// What can be told of it.
 pub mod catalogue;
+
+// From a reading to what it means.
 pub mod sample;
 pub mod snapshot;
+
+// What it looks like.
+pub mod duration;
 pub mod latest;
+pub mod view;
+
+// Where readings come from.
+pub mod clock;
+pub mod link;
+pub mod sampler;
+pub mod watcher;
+
+// Where it goes.
+pub mod web;
+
+// What was typed, what it means, and what is done about it.
+pub mod cli;
+pub mod command;
+pub mod config;

@@ -61,6 +61,8 @@ pub enum Reason {
     Tls,
     /// Wrong or missing user or password.
     Auth,
+    /// The server's protected mode turns strangers away.
+    Denied,
     /// The user may not run a command.
     NoPermission,
     /// The server is loading its data.
@@ -85,12 +87,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which they are counted.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 16] = [
         Reason::Resolve,
         Reason::Connect,
         Reason::Timeout,
         Reason::Tls,
         Reason::Auth,
+        Reason::Denied,
         Reason::NoPermission,
         Reason::Loading,
         Reason::Busy,
@@ -111,6 +114,7 @@ impl Reason {
             Reason::Timeout => "timeout",
             Reason::Tls => "tls",
             Reason::Auth => "auth",
+            Reason::Denied => "denied",
             Reason::NoPermission => "noperm",
             Reason::Loading => "loading",
             Reason::Busy => "busy",

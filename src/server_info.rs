@@ -82,7 +82,9 @@ impl ServerInfo {
             b"redis_mode" | b"server_mode" => self.mode = text(),
             b"role" => self.role = text(),
             b"run_id" => self.run_id = text(),
-            b"server_time_usec" => self.clock_micros = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()),
+            b"server_time_usec" => {
+                self.clock_micros = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok())
+            }
             b"connected_clients" => self.connected_clients = number(),
             b"connected_slaves" => self.connected_replicas = number(),
             b"maxclients" => self.maxclients = number(),

@@ -20,7 +20,7 @@ macro_rules! fields {
             }
 
             /// The field of that key; keys are ASCII by the grammar of a row.
-            pub(super) fn from_key(key: &[u8]) -> Option<Self> {
+            pub fn from_key(key: &[u8]) -> Option<Self> {
                 match std::str::from_utf8(key).ok()? {
                     $($key => Some(Field::$name),)*
                     _ => None,
@@ -74,3 +74,11 @@ fields! {
 
 /// How many fields are known.
 pub(super) const FIELDS: usize = Field::ALL.len();
+
+impl Field {
+    /// Whether its value is text; all other known fields are numbers.
+    pub const fn is_text(self) -> bool {
+        use Field::{Addr, Capa, Cmd, Events, Flags, Laddr, LibName, LibVer, Name, User};
+        matches!(self, Addr | Laddr | Name | Flags | Capa | Events | Cmd | User | LibName | LibVer)
+    }
+}

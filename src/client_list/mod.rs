@@ -156,6 +156,9 @@ impl Listing {
 
 impl fmt::Debug for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listing").field("clients", &self.clients().len()).field("unreadable", &self.unreadable()).finish()
+        f.debug_struct("Listing")
+            .field("clients", &self.clients().len())
+            .field("unreadable", &self.unreadable())
+            .finish()
     }
 }

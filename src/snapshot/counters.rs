@@ -53,7 +53,8 @@ impl Counters {
     pub(super) fn next(before: Option<&Counters>, sample: &Sample, restarted: bool) -> Self {
         let before = before.cloned().unwrap_or_default();
         let info = sample.info.as_ref().ok();
-        let next = |before, field: fn(&ServerInfo) -> Option<u64>| Counter::next(before, info.and_then(field), restarted);
+        let next =
+            |before, field: fn(&ServerInfo) -> Option<u64>| Counter::next(before, info.and_then(field), restarted);
         Self {
             connections_received: next(before.connections_received, |info| info.connections_received),
             connections_rejected: next(before.connections_rejected, |info| info.connections_rejected),

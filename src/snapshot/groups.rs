@@ -62,7 +62,8 @@ impl<'a> Counting<'a> {
             labels.insert(NONE.to_owned(), self.unnamed);
         }
         let mut counts: Vec<_> = labels.into_iter().collect();
-        counts.sort_unstable_by(|(name, count), (other_name, other)| other.cmp(count).then_with(|| name.cmp(other_name)));
+        counts
+            .sort_unstable_by(|(name, count), (other_name, other)| other.cmp(count).then_with(|| name.cmp(other_name)));
         let mut folded = 0;
         if counts.len() > limit {
             let rest = counts.split_off(limit);

@@ -27,15 +27,8 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which they are counted.
-    pub const ALL: [Kind; 7] = [
-        Kind::Application,
-        Kind::Replica,
-        Kind::Primary,
-        Kind::Monitor,
-        Kind::Sentinel,
-        Kind::Other,
-        Kind::Exporter,
-    ];
+    pub const ALL: [Kind; 7] =
+        [Kind::Application, Kind::Replica, Kind::Primary, Kind::Monitor, Kind::Sentinel, Kind::Other, Kind::Exporter];
 
     /// The kind as a metric's label value.
     pub fn label(self) -> &'static str {

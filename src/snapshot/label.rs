@@ -19,25 +19,27 @@ pub const NONE: &str = "(none)";
 /// client can pretend to be a group of ours. Values over 128 bytes are cut and end in `~` and 8 hex digits of the whole
 /// value's SHA-256, so that long values that differ stay apart, in every exporter alike.
 pub fn label_value(bytes: &[u8]) -> String {
-    let mut label = String::with_capacity(bytes.len().min(LONGEST_LABEL) + 1);
-    if bytes.first() == Some(&b'(') {
-        label.push('\\');
-    }
+    let mut label = if bytes.starts_with(b"(") { "\\".to_owned() } else { String::new() };
+    // A name may be megabytes long; what is beyond the limit is cut anyway.
+    let begin = &bytes[..bytes.len().min(2 * LONGEST_LABEL)];
+    label.push_str(&spelled_out(begin));
+    if label.len() > LONGEST_LABEL { shortened(&label, bytes) } else { label }
+}
+
+/// Bytes as text that does no harm wherever it is shown: what is not UTF-8, and control characters, become `\xHH`.
+pub fn spelled_out(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
             if character.is_control() {
-                push_bytes(&mut label, character.encode_utf8(&mut [0; 4]).as_bytes());
+                push_bytes(&mut text, character.encode_utf8(&mut [0; 4]).as_bytes());
             } else {
-                label.push(character);
+                text.push(character);
             }
         }
-        push_bytes(&mut label, chunk.invalid());
-        // The rest would be cut anyway, and a name may be megabytes long.
-        if label.len() > LONGEST_LABEL {
-            return shortened(&label, bytes);
-        }
+        push_bytes(&mut text, chunk.invalid());
     }
-    label
+    text
 }
 
 fn push_bytes(label: &mut String, bytes: &[u8]) {

@@ -23,7 +23,7 @@ pub use ages::{AGE_BOUNDS_SECONDS, Ages};
 pub use counters::{Counter, Counters};
 pub use groups::Groups;
 pub use kind::{Kind, State};
-pub use label::{LONGEST_LABEL, NONE, OTHER, label_value};
+pub use label::{LONGEST_LABEL, NONE, OTHER, label_value, spelled_out};
 pub use limits::{Budget, Limits};
 
 use groups::Counting;
@@ -169,10 +169,8 @@ fn within_budget(sample: &Sample, budget: Budget) -> Option<bool> {
 
 fn count(listing: &Listing, sample: &Sample, limits: &Limits) -> Crowd {
     let product = product(sample);
-    let mut crowd = Crowd {
-        idle: limits.idle_thresholds.iter().map(|&threshold| (threshold, 0)).collect(),
-        ..Crowd::default()
-    };
+    let mut crowd =
+        Crowd { idle: limits.idle_thresholds.iter().map(|&threshold| (threshold, 0)).collect(), ..Crowd::default() };
     let mut by = [Field::User, Field::LibName, Field::Db, Field::Cmd].map(|field| (field, Counting::default()));
     for client in listing.clients() {
         let kind = Kind::of(client, product, &sample.own_ids);

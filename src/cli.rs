@@ -1,0 +1,263 @@
+//! The words that can be typed. What they mean is found out in `config`, so that all faults are told at once.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Tells who is connected to a Redis or Valkey server, since when, and when each client last spoke.
+///
+/// Watches one or several servers, takes a sample of their clients every --client-announce-frequency, and serves it as
+/// Prometheus metrics. Works with any stock Redis from 5.0 on and any Valkey; nothing is changed on the server. No stock
+/// server has a `client-announce-frequency` of its own: this program provides it.
+#[derive(Debug, Parser)]
+#[command(name = "redis-client-exporter", version, args_conflicts_with_subcommands = true, after_long_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do; serve if nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The words of serve.
+    #[command(flatten)]
+    pub serve: ServeWords,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  redis-client-exporter --redis.addr redis://10.0.0.5:6379
+  REDIS_PASSWORD_FILE=/run/secrets/redis redis-client-exporter --redis.addr rediss://db:6380 --redis.user monitor
+  redis-client-exporter clients --sort=-idle --filter 'kind=application' --limit 20
+  redis-client-exporter check --redis.addr unix:///run/redis/redis.sock
+
+Durations are written 500us, 10s, 5m, 1h30m, 1d, or as plain seconds.
+
+Exit codes:
+  0  ended as asked; check: everything works
+  1  something failed while running, such as a port in use
+  2  the command line makes no sense
+  3  check: the server can be sampled, but something is missing
+  4  check, clients: a server cannot be sampled";
+
+/// A subcommand.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch and serve metrics (the default)
+    Serve(ServeWords),
+    /// List the clients of the servers once
+    Clients(ClientsWords),
+    /// Connect, tell what works and what is missing, and print the ACL line that the exporter needs
+    ///
+    /// Exit code 0: everything works. 3: the server can be sampled, but something is missing. 4: it cannot be sampled.
+    Check(CheckWords),
+    /// Print every metric: name, type, unit, labels, help
+    Catalogue(CatalogueWords),
+}
+
+/// Which servers, and as whom.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Servers")]
+pub struct RedisWords {
+    /// Server to watch: redis://, rediss:// (TLS), unix:// or host:port. Repeatable
+    ///
+    /// A password in it is seen by everyone who may run ps; --redis.password-file is not.
+    #[arg(
+        long = "redis.addr",
+        env = "REDIS_ADDR",
+        value_name = "URL",
+        value_delimiter = ',',
+        default_value = "redis://127.0.0.1:6379",
+        hide_env_values = true
+    )]
+    pub addresses: Vec<String>,
+    /// ACL user, for all addresses that name none
+    #[arg(long = "redis.user", env = "REDIS_USER", value_name = "USER", hide_env_values = true)]
+    pub user: Option<String>,
+    /// Password. Everyone who may run ps sees it: prefer --redis.password-file or the environment
+    #[arg(long = "redis.password", env = "REDIS_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+    /// File that holds the password, read at each connect
+    #[arg(long = "redis.password-file", env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Certificates (PEM) to trust with rediss:// instead of the system's
+    #[arg(long = "redis.tls-ca-file", env = "REDIS_TLS_CA_FILE", value_name = "FILE")]
+    pub tls_ca_file: Option<PathBuf>,
+    /// Our certificate (PEM), where the server asks for one
+    #[arg(long = "redis.tls-cert-file", env = "REDIS_TLS_CERT_FILE", value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Key of our certificate (PEM)
+    #[arg(long = "redis.tls-key-file", env = "REDIS_TLS_KEY_FILE", value_name = "FILE")]
+    pub tls_key_file: Option<PathBuf>,
+    /// How long connecting may take, and each answer
+    #[arg(long = "redis.timeout", env = "REDIS_TIMEOUT", value_name = "DURATION", default_value = "5s")]
+    pub timeout: String,
+}
+
+/// How samples are taken and read.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Sampling")]
+pub struct SampleWords {
+    /// How often a sample of the clients is taken
+    #[arg(
+        long = "client-announce-frequency",
+        env = "CLIENT_ANNOUNCE_FREQUENCY",
+        value_name = "DURATION",
+        default_value = "10s"
+    )]
+    pub frequency: String,
+    /// Longest time that one of our commands should hold the server; redis_clients_sample_within_budget tells
+    #[arg(long = "sample.max-stall", env = "SAMPLE_MAX_STALL", value_name = "DURATION", default_value = "500us")]
+    pub max_stall: String,
+    /// Most main-thread time of the server that all our commands should use; the same metric tells
+    #[arg(long = "sample.max-load", env = "SAMPLE_MAX_LOAD", value_name = "PERCENT", default_value = "1%")]
+    pub max_load: String,
+    /// Silence after which a client counts as idle
+    #[arg(long = "idle-after", env = "IDLE_AFTER", value_name = "DURATION", default_value = "5m")]
+    pub idle_after: String,
+    /// Silences for which redis_clients_idle_connections counts
+    #[arg(
+        long = "idle.thresholds",
+        env = "IDLE_THRESHOLDS",
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "1m,5m,1h,1d"
+    )]
+    pub idle_thresholds: Vec<String>,
+    /// Most groups by user, library, database or command; the smaller ones are folded into (other)
+    #[arg(long = "group.limit", env = "GROUP_LIMIT", value_name = "N", default_value = "50")]
+    pub group_limit: String,
+}
+
+/// Where and what the web server serves.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Web")]
+pub struct WebWords {
+    /// Address to listen on: host:port or :port. Repeatable
+    #[arg(
+        long = "web.listen-address",
+        env = "WEB_LISTEN_ADDRESS",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        default_value = ":19121"
+    )]
+    pub listen: Vec<String>,
+    /// Path of the metrics
+    #[arg(long = "web.telemetry-path", env = "WEB_TELEMETRY_PATH", value_name = "PATH", default_value = "/metrics")]
+    pub telemetry_path: String,
+}
+
+/// What is logged, and how.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Log")]
+pub struct LogWords {
+    /// Least severity that is logged
+    #[arg(long = "log.level", env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub level: LogLevel,
+    /// Form of a line
+    #[arg(long = "log.format", env = "LOG_FORMAT", value_name = "FORMAT", default_value = "logfmt")]
+    pub format: LogFormat,
+}
+
+/// A severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogFormat {
+    Logfmt,
+    Json,
+}
+
+/// The words of `serve`.
+#[derive(Args, Clone, Debug)]
+#[expect(missing_docs, reason = "the types say it")]
+pub struct ServeWords {
+    #[command(flatten)]
+    pub redis: RedisWords,
+    #[command(flatten)]
+    pub sample: SampleWords,
+    #[command(flatten)]
+    pub web: WebWords,
+    #[command(flatten)]
+    pub log: LogWords,
+}
+
+/// The words of `clients`.
+#[derive(Args, Clone, Debug)]
+pub struct ClientsWords {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub redis: RedisWords,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub sample: SampleWords,
+    /// Form of the list
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ListFormat,
+    /// Field to sort by, with - in front for the largest first: --sort=-idle
+    #[arg(long, value_name = "FIELD", default_value = "-idle", allow_hyphen_values = true)]
+    pub sort: String,
+    /// Only clients of which this is true: 'idle>10m', 'user=app', 'name!=web', 'addr~10.0.', 'kind=application'. Repeatable
+    ///
+    /// Fields are those of CLIENT LIST, and kind, state, address and redis. = and != compare, ~ means contains,
+    /// and < > <= >= compare numbers and durations.
+    #[arg(long = "filter", value_name = "FIELD=VALUE")]
+    pub filters: Vec<String>,
+    /// Most clients to list
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Count the clients by this instead of listing them
+    #[arg(long, value_name = "WHAT")]
+    pub by: Option<Dimension>,
+}
+
+/// The form of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ListFormat {
+    Table,
+    Json,
+    Csv,
+}
+
+/// What clients can be counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Dimension {
+    User,
+    Library,
+    Database,
+    Command,
+    Kind,
+    State,
+}
+
+/// The words of `check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckWords {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub redis: RedisWords,
+}
+
+/// The words of `catalogue`.
+#[derive(Args, Clone, Debug)]
+pub struct CatalogueWords {
+    /// Form of the table
+    #[arg(long, value_name = "FORMAT", default_value = "markdown")]
+    pub format: CatalogueFormat,
+}
+
+/// The form of the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum CatalogueFormat {
+    Markdown,
+    Json,
+}

@@ -1,0 +1,16 @@
+//! `catalogue`: prints every metric.
+
+use anyhow::Result;
+
+use super::{Exit, print};
+use crate::cli::{CatalogueFormat, CatalogueWords};
+use crate::view::catalogue;
+
+pub(super) fn run(words: &CatalogueWords) -> Result<Exit> {
+    let text = match words.format {
+        CatalogueFormat::Markdown => catalogue::markdown(),
+        CatalogueFormat::Json => format!("{:#}\n", catalogue::json()),
+    };
+    print(&text)?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,171 @@
+//! `check`: connects, tells what works and what is missing, and prints the ACL line for the server it sees.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Exit, print, small_runtime};
+use crate::cli::CheckWords;
+use crate::config;
+use crate::link::{Command, Link, Target};
+use crate::sample::{Failure, OUR_NAME, Reason, Sample};
+use crate::sampler::Sampler;
+use crate::server_info::{Product, ServerInfo};
+
+pub(super) fn run(words: &CheckWords) -> Result<Exit> {
+    let targets = config::connecting(&words.redis)?;
+    let runtime = small_runtime()?;
+    let mut worst = Exit::Success;
+    for target in &targets {
+        let report = runtime.block_on(check(target));
+        print(&report.text)?;
+        worst = if report.exit as u8 > worst as u8 { report.exit } else { worst };
+    }
+    Ok(worst)
+}
+
+/// What was found out about a server.
+struct Report {
+    text: String,
+    exit: Exit,
+}
+
+async fn check(target: &Target) -> Report {
+    let mut sampler = Sampler::new(target.clone());
+    let sampled = sampler.sample().await;
+    let mut report = Report { text: String::new(), exit: Exit::Success };
+    let (sample, link) = match (&sampled, sampler.link()) {
+        (Ok(sample), Some(link)) => (sample, link),
+        (Err(failure), _) => {
+            report.line(&format!("{}\n  failed   {failure}", target.node()));
+            report.exit = Exit::Unreachable;
+            report.acl(None, &[]);
+            return report;
+        }
+        (Ok(_), None) => unreachable!("a sample that succeeded leaves its link"),
+    };
+    report.line(&title(target, sample.info.as_ref().ok()));
+    report.line(&format!(
+        "  ok       {}",
+        if target.credentials.is_some() { "connected and logged in" } else { "connected" }
+    ));
+    report.info(sample);
+    report.listing(sample);
+    report.naming(link);
+    let unknown: Vec<_> =
+        link.refused.iter().filter(|(_, failure)| is_unknown(failure)).map(|(command, _)| *command).collect();
+    report.acl(sample.info.as_ref().ok(), &unknown);
+    report
+}
+
+impl Report {
+    fn line(&mut self, line: &str) {
+        writeln!(self.text, "{line}").expect("writing to a string cannot fail");
+    }
+
+    fn missing(&mut self, what: &str, failure: &Failure, exit: Exit) {
+        self.line(&format!("  missing  {what}: {failure}"));
+        self.exit = if exit as u8 > self.exit as u8 { exit } else { self.exit };
+    }
+
+    fn info(&mut self, sample: &Sample) {
+        match &sample.info {
+            Ok(_) => self.line("  ok       INFO"),
+            Err(failure) => self.missing("INFO (limits, counters, version)", failure, Exit::Incomplete),
+        }
+    }
+
+    fn listing(&mut self, sample: &Sample) {
+        match &sample.listing {
+            Ok(listing) => {
+                let held = match sample.cost.longest_command {
+                    Some(time) => format!("held the server {}", micros(time)),
+                    None => "the server does not tell how long it was held".into(),
+                };
+                let (clients, unreadable) = (listing.clients().len(), listing.unreadable().total());
+                self.line(&format!("  ok       CLIENT LIST: {clients} clients, {unreadable} unreadable lines, {held}"));
+            }
+            Err(failure) => self.missing("CLIENT LIST (everything about clients)", failure, Exit::Unreachable),
+        }
+    }
+
+    fn naming(&mut self, link: &Link) {
+        let naming = [
+            (Command::ClientId, "leaving ourselves out of the counts"),
+            (Command::ClientSetName, "naming our connection"),
+            (Command::ClientSetInfoName, "telling our program and version"),
+        ];
+        for (command, purpose) in naming {
+            match link.refused.iter().find(|(refused, _)| *refused == command) {
+                None => self.line(&format!("  ok       {command}")),
+                Some((_, failure)) if is_unknown(failure) => {
+                    self.line(&format!("  skipped  {command} ({purpose}): this server does not know it, no harm"));
+                }
+                Some((_, failure)) => self.missing(&format!("{command} ({purpose})"), failure, Exit::Incomplete),
+            }
+        }
+    }
+
+    /// The line that makes a user with exactly the rights we need. Which rules a server accepts depends on its version:
+    /// 7.0 refuses subcommands it does not know, channel rules came with 6.2.
+    fn acl(&mut self, info: Option<&ServerInfo>, unknown: &[Command]) {
+        let version = info.and_then(|info| Some((info.product, parsed_version(info.version.as_deref()?)?)));
+        let (channels, note) = match version {
+            Some((Product::Redis, version)) if version < (6, 0) => {
+                self.line("  ACL      this server has none (they came with 6.0)\n");
+                return;
+            }
+            Some((Product::Kvrocks, _)) => {
+                self.line("  ACL      this server has none\n");
+                return;
+            }
+            Some((Product::Redis, version)) if version < (6, 2) => ("", ""),
+            Some(_) => (" resetchannels", ""),
+            None => (" resetchannels", " (for Redis 7.2 and later, or Valkey: its version is not known)"),
+        };
+        let rules: Vec<_> = Command::ALL
+            .iter()
+            .filter(|command| !unknown.contains(command))
+            .map(|command| command.acl_rule())
+            .collect();
+        let mut line = format!("ACL SETUSER {OUR_NAME} on >PASSWORD resetkeys{channels} -@all");
+        for rule in distinct(&rules) {
+            write!(line, " {rule}").expect("writing to a string cannot fail");
+        }
+        self.line(&format!("  ACL      a user with all that is needed and nothing else{note}:\n           {line}\n"));
+    }
+}
+
+fn distinct<'a>(rules: &[&'a str]) -> Vec<&'a str> {
+    let mut seen = Vec::new();
+    for rule in rules {
+        if !seen.contains(rule) {
+            seen.push(*rule);
+        }
+    }
+    seen
+}
+
+fn title(target: &Target, info: Option<&ServerInfo>) -> String {
+    let Some(info) = info else { return target.node().to_string() };
+    let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "?".into());
+    let (version, mode, role) = (word(&info.version), word(&info.mode), word(&info.role));
+    format!("{} ({} {version}, {mode}, {role})", target.node(), info.product.name())
+}
+
+fn is_unknown(failure: &Failure) -> bool {
+    failure.reason == Reason::UnknownCommand
+}
+
+fn parsed_version(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??))
+}
+
+fn micros(time: Duration) -> String {
+    match time.as_micros() {
+        micros if micros < 1000 => format!("{micros} µs"),
+        micros => format!("{:.1} ms", micros as f64 / 1000.0),
+    }
+}

@@ -1,0 +1,120 @@
+//! `clients`: lists or counts the clients of the servers once.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+
+use super::{Exit, print, small_runtime};
+use crate::cli::{ClientsWords, Dimension, ListFormat};
+use crate::client_list::Field;
+use crate::config;
+use crate::link::Target;
+use crate::sampler::Sampler;
+use crate::snapshot::{Limits, Snapshot, derive};
+use crate::view::list;
+use crate::view::rows::{Column, Row, rows};
+use crate::view::select::{Filter, Sort};
+
+pub(super) fn run(words: &ClientsWords) -> Result<Exit> {
+    let (targets, limits) = config::reading(&words.redis, &words.sample)?;
+    let selection = Selection::new(words)?;
+    let nodes = small_runtime()?.block_on(sample_all(&targets, &limits));
+    let mut rows: Vec<_> =
+        nodes.read.iter().flat_map(|(node, snapshot)| rows(node, snapshot, limits.idle_after)).collect();
+    let total = rows.len();
+    selection.apply(&mut rows);
+    let matched = rows.len();
+    rows.truncate(words.limit.unwrap_or(usize::MAX));
+    print(&rendered(&rows, words, targets.len() > 1))?;
+    if words.format == ListFormat::Table && words.by.is_none() {
+        eprintln!("{} shown, {matched} matched, {total} connected", rows.len());
+    }
+    Ok(if nodes.failed { Exit::Unreachable } else { Exit::Success })
+}
+
+/// The servers that could be read, and whether any could not.
+struct Nodes {
+    read: Vec<(Arc<str>, Snapshot)>,
+    failed: bool,
+}
+
+async fn sample_all(targets: &[Target], limits: &Limits) -> Nodes {
+    let mut nodes = Nodes { read: Vec::new(), failed: false };
+    for target in targets {
+        match Sampler::new(target.clone()).sample().await {
+            Ok(sample) => {
+                let snapshot = derive(None, Arc::new(sample), limits);
+                for failure in snapshot.refused() {
+                    eprintln!("warning: {failure}");
+                }
+                let unreadable = snapshot.listing().map_or(0, |listing| listing.unreadable().total());
+                if unreadable > 0 {
+                    eprintln!("warning: {}: {unreadable} lines could not be read", target.node());
+                }
+                nodes.failed |= snapshot.listing().is_none();
+                nodes.read.push((target.node(), snapshot));
+            }
+            Err(failure) => {
+                eprintln!("error: {failure}");
+                nodes.failed = true;
+            }
+        }
+    }
+    nodes
+}
+
+/// Which clients, in which order.
+struct Selection {
+    filters: Vec<Filter>,
+    sort: Sort,
+}
+
+impl Selection {
+    fn new(words: &ClientsWords) -> Result<Self> {
+        let filters: Result<Vec<_>, _> = words.filters.iter().map(|text| Filter::parse(text)).collect();
+        let filters = filters.map_err(|fault| usage("--filter", &fault))?;
+        let sort = Sort::parse(&words.sort).map_err(|fault| usage("--sort", &fault))?;
+        Ok(Self { filters, sort })
+    }
+
+    fn apply(&self, rows: &mut Vec<Row<'_>>) {
+        rows.retain(|row| self.filters.iter().all(|filter| filter.matches(row)));
+        self.sort.apply(rows);
+    }
+}
+
+fn usage(flag: &str, fault: &str) -> anyhow::Error {
+    anyhow!(config::Faults::one(format!("{flag}: {fault}")))
+}
+
+fn rendered(rows: &[Row<'_>], words: &ClientsWords, several_nodes: bool) -> String {
+    let Some(by) = words.by else {
+        return match words.format {
+            ListFormat::Table => list::table(rows, several_nodes),
+            ListFormat::Json => format!("{:#}\n", list::json(rows)),
+            ListFormat::Csv => list::csv(rows),
+        };
+    };
+    let (name, column) = dimension(by);
+    let counts = list::counts(rows, column);
+    match words.format {
+        ListFormat::Table => list::counts_table(&name.to_uppercase(), &counts),
+        ListFormat::Json => {
+            let objects: serde_json::Value =
+                counts.iter().map(|(value, count)| serde_json::json!({ name: value, "connections": count })).collect();
+            format!("{objects:#}\n")
+        }
+        ListFormat::Csv => list::counts_csv(name, &counts),
+    }
+}
+
+fn dimension(by: Dimension) -> (&'static str, Column) {
+    match by {
+        Dimension::User => ("user", Column::Field(Field::User)),
+        Dimension::Library => ("library", Column::Field(Field::LibName)),
+        Dimension::Database => ("database", Column::Field(Field::Db)),
+        Dimension::Command => ("command", Column::Field(Field::Cmd)),
+        Dimension::Kind => ("kind", Column::Kind),
+        Dimension::State => ("state", Column::State),
+    }
+}

@@ -1,0 +1,72 @@
+//! The subcommands, one file each: wiring, output, exit codes.
+
+mod catalogue;
+mod check;
+mod clients;
+mod log;
+mod serve;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::config::Faults;
+
+/// How the program ends. The numbers are documented in `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// As asked.
+    Success = 0,
+    /// Something failed while running.
+    Failed = 1,
+    /// The command line makes no sense. Also clap's own.
+    Usage = 2,
+    /// `check`: something is missing.
+    Incomplete = 3,
+    /// A server cannot be sampled.
+    Unreachable = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Does what the command line says.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        None => serve::run(&cli.serve),
+        Some(Command::Serve(words)) => serve::run(words),
+        Some(Command::Clients(words)) => clients::run(words),
+        Some(Command::Check(words)) => check::run(words),
+        Some(Command::Catalogue(words)) => catalogue::run(words),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            let faults = error.downcast_ref::<Faults>();
+            match faults {
+                Some(faults) => eprintln!("{faults}"),
+                None => eprintln!("error: {error:#}"),
+            }
+            if faults.is_some() { Exit::Usage.into() } else { Exit::Failed.into() }
+        }
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough, like `head`, is no error.
+fn print(text: &str) -> io::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// A runtime for commands that only wait for a few replies.
+fn small_runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

@@ -1,0 +1,352 @@
+//! What the typed words mean. Every fault is found before anything starts, and all are told at once.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::cli::{RedisWords, SampleWords, ServeWords, WebWords};
+use crate::duration::duration;
+use crate::link::{self, Credentials, Endpoint, Password, Target, TlsFiles};
+use crate::snapshot::{Budget, Limits};
+
+/// The fewest seconds between two samples.
+const SHORTEST_FREQUENCY: Duration = Duration::from_millis(100);
+
+/// The most groups a dimension may have: with four dimensions a node stays below 2,000 series.
+const MOST_GROUPS: usize = 400;
+
+/// The most idle thresholds.
+const MOST_THRESHOLDS: usize = 20;
+
+/// What is wrong with the command line: one sentence a fault, never with a secret in it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Faults(Vec<String>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fault in &self.0 {
+            writeln!(f, "error: {fault}")?;
+        }
+        write!(f, "\nSee redis-client-exporter --help.")
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// What `serve` does.
+#[derive(Debug)]
+pub struct ServeConfig {
+    /// The servers to watch.
+    pub targets: Vec<Target>,
+    /// How their samples are read.
+    pub limits: Limits,
+    /// Where to listen.
+    pub listen: Vec<SocketAddr>,
+    /// The path of the metrics.
+    pub telemetry_path: String,
+}
+
+impl ServeConfig {
+    /// Finds out what the words mean.
+    ///
+    /// # Errors
+    /// All that makes no sense.
+    pub fn new(words: &ServeWords) -> Result<Self, Faults> {
+        let mut faults = Faults(Vec::new());
+        let config = Self {
+            targets: targets(&words.redis, &mut faults),
+            limits: limits(&words.sample, &mut faults),
+            listen: listen(&words.web, &mut faults),
+            telemetry_path: telemetry_path(&words.web, &mut faults),
+        };
+        faults.none_or(config)
+    }
+}
+
+/// The servers and how to read their samples, for commands that do not serve.
+///
+/// # Errors
+/// All that makes no sense.
+pub fn reading(redis: &RedisWords, sample: &SampleWords) -> Result<(Vec<Target>, Limits), Faults> {
+    let mut faults = Faults(Vec::new());
+    let config = (targets(redis, &mut faults), limits(sample, &mut faults));
+    faults.none_or(config)
+}
+
+/// The servers, for commands that only connect.
+///
+/// # Errors
+/// All that makes no sense.
+pub fn connecting(redis: &RedisWords) -> Result<Vec<Target>, Faults> {
+    let mut faults = Faults(Vec::new());
+    let targets = targets(redis, &mut faults);
+    faults.none_or(targets)
+}
+
+impl Faults {
+    /// A single fault.
+    pub fn one(fault: String) -> Self {
+        Self(vec![fault])
+    }
+
+    fn add(&mut self, fault: impl Into<String>) {
+        self.0.push(fault.into());
+    }
+
+    /// The value, or what is put in its place so that the other faults are found too.
+    fn take<T>(&mut self, flag: &str, value: Result<T, String>, instead: T) -> T {
+        value.unwrap_or_else(|fault| {
+            self.add(format!("{flag}: {fault}"));
+            instead
+        })
+    }
+
+    fn none_or<T>(self, config: T) -> Result<T, Self> {
+        if self.0.is_empty() { Ok(config) } else { Err(self) }
+    }
+}
+
+fn targets(words: &RedisWords, faults: &mut Faults) -> Vec<Target> {
+    let timeout = faults.take("--redis.timeout", positive(&words.timeout), Duration::ZERO);
+    let tls = tls_files(words, faults);
+    let password = password(words, faults);
+    if words.user.is_some() && password.is_none() {
+        faults.add("--redis.user: a user needs a password; give --redis.password-file or --redis.password");
+    }
+    let mut targets: Vec<Target> = Vec::new();
+    for (place, text) in words.addresses.iter().enumerate() {
+        // The text may hold a password, so the fault tells which address is meant by counting.
+        let address = match link::parse_address(text) {
+            Ok(address) => address,
+            Err(fault) => {
+                faults.add(format!("--redis.addr, address {}: {fault}", place + 1));
+                continue;
+            }
+        };
+        let given =
+            |password: SecretString| Credentials { user: address.user.clone(), password: Password::Given(password) };
+        let of_flags = || {
+            let password = password.clone()?;
+            Some(Credentials { user: words.user.clone(), password })
+        };
+        let credentials = address.password.clone().map(given).or_else(of_flags);
+        let target = Target { endpoint: address.endpoint, credentials, tls: tls.clone(), timeout };
+        if targets.iter().any(|known| known.node() == target.node()) {
+            faults.add(format!("--redis.addr: {} is named twice; name each server once", target.node()));
+        }
+        targets.push(target);
+    }
+    check_tls(&targets, &tls, faults);
+    targets
+}
+
+fn password(words: &RedisWords, faults: &mut Faults) -> Option<Password> {
+    let password = match (&words.password, &words.password_file) {
+        (Some(_), Some(_)) => {
+            faults.add("--redis.password and --redis.password-file exclude each other; give one");
+            return None;
+        }
+        (Some(password), None) => Password::Given(password.as_str().into()),
+        (None, Some(file)) => Password::File(file.clone()),
+        (None, None) => return None,
+    };
+    if let Err(fault) = link::read_password(&password) {
+        faults.add(format!("--redis.password-file: {fault}"));
+    }
+    Some(password)
+}
+
+fn tls_files(words: &RedisWords, faults: &mut Faults) -> TlsFiles {
+    let client = match (&words.tls_cert_file, &words.tls_key_file) {
+        (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+        (None, None) => None,
+        (Some(_), None) => missing_half("--redis.tls-cert-file", "--redis.tls-key-file", faults),
+        (None, Some(_)) => missing_half("--redis.tls-key-file", "--redis.tls-cert-file", faults),
+    };
+    TlsFiles { ca: words.tls_ca_file.clone(), client }
+}
+
+fn missing_half(given: &str, missing: &str, faults: &mut Faults) -> Option<(PathBuf, PathBuf)> {
+    faults.add(format!("{given} needs {missing} beside it"));
+    None
+}
+
+fn check_tls(targets: &[Target], tls: &TlsFiles, faults: &mut Faults) {
+    let wanted = targets.iter().any(|target| matches!(target.endpoint, Endpoint::Tcp { tls: true, .. }));
+    if *tls != TlsFiles::default() && !wanted && !targets.is_empty() {
+        faults.add("--redis.tls-…-file: no address uses TLS; write rediss:// instead of redis://");
+    } else if wanted && let Err(fault) = link::tls_config(tls) {
+        faults.add(format!("--redis.tls-…-file: {fault}"));
+    }
+}
+
+fn limits(words: &SampleWords, faults: &mut Faults) -> Limits {
+    Limits {
+        idle_after: faults.take("--idle-after", positive(&words.idle_after), Duration::ZERO),
+        idle_thresholds: idle_thresholds(&words.idle_thresholds, faults),
+        groups: faults.take("--group.limit", group_limit(&words.group_limit), 0),
+        budget: Budget {
+            max_stall: faults.take("--sample.max-stall", positive(&words.max_stall), Duration::ZERO),
+            max_load: faults.take("--sample.max-load", percent(&words.max_load), 0.0),
+            every: faults.take("--client-announce-frequency", frequency(&words.frequency), Duration::ZERO),
+        },
+    }
+}
+
+fn positive(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it must be longer than 0".into()),
+        duration => Ok(duration),
+    }
+}
+
+fn frequency(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        short if short < SHORTEST_FREQUENCY => {
+            Err(format!("{text} would ask the server all the time; write 1s or more"))
+        }
+        frequency => Ok(frequency),
+    }
+}
+
+fn idle_thresholds(texts: &[String], faults: &mut Faults) -> Vec<Duration> {
+    let mut thresholds: Vec<_> = texts
+        .iter()
+        .map(|text| {
+            let whole = duration(text).and_then(|threshold| match threshold.subsec_nanos() {
+                // The server tells whole seconds, and two thresholds in one second would be one series twice.
+                0 => Ok(threshold),
+                _ => Err(format!("{text} is no whole number of seconds")),
+            });
+            faults.take("--idle.thresholds", whole, Duration::ZERO)
+        })
+        .collect();
+    thresholds.sort_unstable();
+    thresholds.dedup();
+    if thresholds.len() > MOST_THRESHOLDS {
+        faults.add(format!("--idle.thresholds: at most {MOST_THRESHOLDS} are counted; leave some out"));
+    }
+    thresholds
+}
+
+fn group_limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(limit) if (1..=MOST_GROUPS).contains(&limit) => Ok(limit),
+        _ => Err(format!("{text} is not a number from 1 to {MOST_GROUPS}")),
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.trim().trim_end_matches('%').trim_end().parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err(format!("{text} is no share above 0 and up to 100%; write 1%")),
+    }
+}
+
+fn listen(words: &WebWords, faults: &mut Faults) -> Vec<SocketAddr> {
+    words
+        .listen
+        .iter()
+        .filter_map(|text| faults.take("--web.listen-address", listen_address(text).map(Some), None))
+        .collect()
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
+    let mut addresses =
+        whole.to_socket_addrs().map_err(|_| format!("{text} is no address; write :19121 or 127.0.0.1:19121"))?;
+    addresses.next().ok_or_else(|| format!("{text} does not resolve"))
+}
+
+fn telemetry_path(words: &WebWords, faults: &mut Faults) -> String {
+    let path = &words.telemetry_path;
+    let fault = if !path.starts_with('/') {
+        "must begin with a slash"
+    } else if path == "/" || path.starts_with("/-/") || path == "/health" || path.starts_with("/assets/") {
+        "is taken by another page"
+    } else if !path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
+        "may hold only visible ASCII characters, and neither ? nor #"
+    } else {
+        return path.clone();
+    };
+    faults.add(format!("--web.telemetry-path: {path} {fault}; write /metrics"));
+    String::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn config(words: &[&str]) -> Result<ServeConfig, Faults> {
+        let words = ["redis-client-exporter"].iter().chain(words);
+        ServeConfig::new(&Cli::try_parse_from(words).expect("words that clap takes").serve)
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_documentation() {
+        let config = config(&[]).expect("the defaults make sense");
+        assert_eq!(config.targets[0].node().as_ref(), "127.0.0.1:6379");
+        assert_eq!(config.limits.budget.every, Duration::from_secs(10));
+        assert_eq!(config.limits.idle_thresholds, [60, 300, 3600, 86400].map(Duration::from_secs));
+        assert_eq!(config.listen, ["[::]:19121".parse().expect("an address")]);
+        assert!(config.targets[0].credentials.is_none());
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once_and_no_secret() {
+        let words = [
+            "--redis.addr=redis://alice:hush@host:99999",
+            "--redis.addr=http://host",
+            "--redis.password=hush",
+            "--redis.password-file=/nowhere",
+            "--redis.tls-cert-file=/nowhere",
+            "--redis.timeout=0",
+            "--client-announce-frequency=0",
+            "--sample.max-stall=fast",
+            "--sample.max-load=200%",
+            "--idle.thresholds=1m,1500ms",
+            "--group.limit=0",
+            "--web.listen-address=nonsense",
+            "--web.telemetry-path=metrics",
+        ];
+        let text = config(&words).expect_err("nothing of it makes sense").to_string();
+        for flag in [
+            "--redis.addr, address 1",
+            "--redis.addr, address 2",
+            "--redis.password and",
+            "--redis.tls-cert-file",
+            "--redis.timeout",
+            "--client-announce-frequency",
+            "--sample.max-stall",
+            "--sample.max-load",
+            "--idle.thresholds",
+            "--group.limit",
+            "--web.listen-address",
+            "--web.telemetry-path",
+        ] {
+            assert!(text.contains(flag), "{flag} is missing in:\n{text}");
+        }
+        assert!(!text.contains("hush"), "{text}");
+    }
+
+    #[test]
+    fn one_server_is_watched_once() {
+        let words = ["--redis.addr=localhost", "--redis.addr=redis://localhost:6379/1"];
+        assert!(config(&words).expect_err("twice").to_string().contains("named twice"));
+    }
+
+    #[test]
+    fn credentials_of_an_address_go_before_those_of_flags() {
+        let words = ["--redis.addr=redis://alice:a@one,redis://two", "--redis.user=bob", "--redis.password=b"];
+        let targets = config(&words).expect("it makes sense").targets;
+        let users: Vec<_> =
+            targets.iter().map(|target| target.credentials.as_ref().and_then(|found| found.user.as_deref())).collect();
+        assert_eq!(users, [Some("alice"), Some("bob")]);
+    }
+}

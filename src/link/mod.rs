@@ -1,0 +1,231 @@
+//! A link: one held connection to a node, logged in and named. Knows how to reach a server and which commands there are;
+//! knows nothing of what the replies mean.
+
+mod bounded;
+mod command;
+mod failure;
+mod target;
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisResult, Value};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub use command::Command;
+pub use target::{Address, Credentials, Endpoint, Password, Target, TlsFiles, parse_address};
+pub use tls::config as tls_config;
+
+use crate::sample::{Failure, Reason};
+use bounded::{Allowance, Bounded};
+
+/// The most that one batch of commands may be answered with, in bytes: 500,000 clients of 500 bytes.
+const LARGEST_REPLY: u64 = 256 * 1024 * 1024;
+
+/// What a command was answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Text of any length.
+    Text(Vec<u8>),
+    /// A number.
+    Number(i64),
+}
+
+impl Reply {
+    /// The text; empty for a number.
+    pub fn into_text(self) -> Vec<u8> {
+        match self {
+            Reply::Text(text) => text,
+            Reply::Number(_) => Vec::new(),
+        }
+    }
+}
+
+/// A held connection to a node. After an error of [`Link::send`] it must be dropped: a late reply would be taken for
+/// the next command's.
+#[derive(Debug)]
+pub struct Link {
+    node: Arc<str>,
+    connection: MultiplexedConnection,
+    driver: Driver,
+    allowance: Allowance,
+    timeout: Duration,
+    /// Our connection's id; `None` where the server does not tell (before 5.0, or not permitted).
+    pub id: Option<u64>,
+    /// What the server refused of our naming ourselves. Nothing depends on it; `check` tells.
+    pub refused: Vec<(Command, Failure)>,
+}
+
+/// The task that moves a connection's bytes; it ends with the link.
+#[derive(Debug)]
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Link {
+    /// Connects, logs in and names the connection, all within the target's time-out.
+    ///
+    /// # Errors
+    /// Why it could not; a refusal to be named is none.
+    pub async fn dial(target: &Target) -> Result<Self, Failure> {
+        let node = target.node();
+        let patience = target.timeout;
+        let dialled = timeout(patience, Self::dial_unhurried(target, Arc::clone(&node))).await;
+        dialled.unwrap_or_else(|_| Err(failure::late(&node, "could not connect and log in", patience.as_secs_f64())))
+    }
+
+    async fn dial_unhurried(target: &Target, node: Arc<str>) -> Result<Self, Failure> {
+        let mut link = match &target.endpoint {
+            Endpoint::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| failure::unconnected(&node, &error))?;
+                Self::over(stream, node, target.timeout).await?
+            }
+            Endpoint::Tcp { host, port, tls: false } => {
+                let stream = connect(host, *port, &node).await?;
+                Self::over(stream, node, target.timeout).await?
+            }
+            Endpoint::Tcp { host, port, tls: true } => {
+                let tcp = connect(host, *port, &node).await?;
+                let stream =
+                    tls::handshake(&target.tls, host, tcp).await.map_err(|why| failure::untrusted(&node, &why))?;
+                Self::over(stream, node, target.timeout).await?
+            }
+        };
+        if let Some(credentials) = &target.credentials {
+            link.authenticate(credentials).await?;
+        }
+        link.introduce().await?;
+        Ok(link)
+    }
+
+    async fn over<S>(stream: S, node: Arc<str>, timeout: Duration) -> Result<Self, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let allowance = Allowance::new(LARGEST_REPLY);
+        let stream = Bounded::new(stream, allowance.clone());
+        // Logging in and naming are our own commands, so that each failure is told for what it is.
+        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
+            .await
+            .map_err(|error| failure::refused(&node, Command::ClientId, &error))?;
+        let driver = Driver(tokio::spawn(driver));
+        Ok(Self { node, connection, driver, allowance, timeout, id: None, refused: Vec::new() })
+    }
+
+    async fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Failure> {
+        let password =
+            read_password(&credentials.password).map_err(|why| failure::unreadable_password(&self.node, &why))?;
+        let mut auth = redis::cmd("AUTH");
+        if let Some(user) = &credentials.user {
+            auth.arg(user);
+        }
+        auth.arg(password.expose_secret());
+        let reply: RedisResult<Value> = auth.query_async(&mut self.connection).await;
+        reply.map(|_| ()).map_err(|error| failure::unauthenticated(&self.node, &error))
+    }
+
+    /// Learns our id and names the connection, as far as the server allows.
+    async fn introduce(&mut self) -> Result<(), Failure> {
+        // Alone and first: a server that turns us away answers one command and closes.
+        match self.send_one(Command::ClientId).await? {
+            Ok(Reply::Number(id)) => self.id = u64::try_from(id).ok(),
+            Ok(Reply::Text(_)) => {}
+            Err(failure) if is_of_the_node(&failure) => return Err(failure),
+            Err(failure) => self.refused.push((Command::ClientId, failure)),
+        }
+        let naming = [Command::ClientSetName, Command::ClientSetInfoName, Command::ClientSetInfoVersion];
+        for (command, reply) in naming.into_iter().zip(self.send(&naming).await?) {
+            if let Err(failure) = reply {
+                self.refused.push((command, failure));
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_one(&mut self, command: Command) -> Result<Result<Reply, Failure>, Failure> {
+        let mut replies = self.send(&[command]).await?;
+        replies.pop().ok_or_else(|| failure::unexpected(&self.node, command))
+    }
+
+    /// Sends commands as one batch, which the server runs without a pause between, and waits for all replies. A command
+    /// that the server refuses is an error of its own.
+    ///
+    /// # Errors
+    /// The link broke or no answer came in time: it must be dropped.
+    pub async fn send(&mut self, commands: &[Command]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        for command in commands {
+            pipeline.add_command(command.packed());
+        }
+        pipeline.ignore_errors();
+        self.allowance.reset(LARGEST_REPLY);
+        let replies = timeout(self.timeout, pipeline.query_async(&mut self.connection)).await;
+        let Ok(replies) = replies else {
+            return Err(failure::late(&self.node, "did not answer", self.timeout.as_secs_f64()));
+        };
+        let replies: Vec<RedisResult<Value>> = replies.map_err(|error| match self.allowance.is_used_up() {
+            true => failure::too_large(&self.node, LARGEST_REPLY),
+            false => failure::refused(&self.node, commands[0], &error),
+        })?;
+        let reply = |(&command, reply)| read_reply(&self.node, command, reply);
+        Ok(commands.iter().zip(replies).map(reply).collect())
+    }
+
+    /// Whether the connection has ended, as far as we know.
+    pub fn is_closed(&self) -> bool {
+        self.driver.0.is_finished()
+    }
+}
+
+async fn connect(host: &str, port: u16, node: &str) -> Result<TcpStream, Failure> {
+    let addresses: Vec<_> =
+        tokio::net::lookup_host((host, port)).await.map_err(|error| failure::unresolved(node, &error))?.collect();
+    let stream = TcpStream::connect(&*addresses).await.map_err(|error| failure::unconnected(node, &error))?;
+    // A batch is one write; waiting to join it with the next would only delay it. Not being able to say so is no harm.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// The password; a file is read now. The end of its line is not part of it.
+///
+/// # Errors
+/// Why the file cannot be read, without its content.
+pub fn read_password(password: &Password) -> Result<SecretString, String> {
+    match password {
+        Password::Given(secret) => Ok(secret.clone()),
+        Password::File(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let line = text.strip_suffix('\n').unwrap_or(&text);
+            Ok(line.strip_suffix('\r').unwrap_or(line).into())
+        }
+    }
+}
+
+fn read_reply(node: &str, command: Command, reply: RedisResult<Value>) -> Result<Reply, Failure> {
+    match reply {
+        Ok(Value::BulkString(text)) => Ok(Reply::Text(text)),
+        Ok(Value::VerbatimString { text, .. }) => Ok(Reply::Text(text.into_bytes())),
+        Ok(Value::SimpleString(text)) => Ok(Reply::Text(text.into_bytes())),
+        Ok(Value::Okay) => Ok(Reply::Text(b"OK".to_vec())),
+        Ok(Value::Int(number)) => Ok(Reply::Number(number)),
+        Ok(_) => Err(failure::unexpected(node, command)),
+        Err(error) => Err(failure::refused(node, command, &error)),
+    }
+}
+
+/// Whether a refusal is about the node as a whole, so that nothing else would be answered either.
+fn is_of_the_node(failure: &Failure) -> bool {
+    matches!(failure.reason, Reason::Auth | Reason::Busy | Reason::Closed | Reason::Denied | Reason::MaxClients)
+}

@@ -1,0 +1,80 @@
+//! TLS to a server: trust, and who we are.
+
+use std::fmt::Display;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::target::TlsFiles;
+
+/// Shakes hands over a TCP connection.
+///
+/// # Errors
+/// A sentence: which file cannot be used, or what the handshake said.
+pub(super) async fn handshake(files: &TlsFiles, host: &str, tcp: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+    let config = config(files)?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} cannot be a certificate's name"))?;
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| error.to_string())
+}
+
+/// Reads the files. Also called when the program starts, so that a wrong file is told at once.
+///
+/// # Errors
+/// A sentence that names the file.
+pub fn config(files: &TlsFiles) -> Result<ClientConfig, String> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots(files.ca.as_deref())?);
+    match &files.client {
+        None => Ok(builder.with_no_client_auth()),
+        Some((certificate, key)) => builder
+            .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
+            .map_err(|error| format!("{} and {} do not fit together: {error}", certificate.display(), key.display())),
+    }
+}
+
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let certificates = match ca {
+        Some(path) => certificates(path)?,
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    // A system's store may hold certificates that rustls does not take; the others still count.
+    let (added, _) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        return Err(match ca {
+            Some(path) => format!("{} holds no certificate that can be used", path.display()),
+            None => "the system has no certificates to trust; name some with --redis.tls-ca-file".into(),
+        });
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(unusable(path, "it holds no certificate in PEM format")),
+        Err(error) => Err(unusable(path, error)),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| unusable(path, error))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| unusable(path, error))
+}
+
+fn unusable(path: &Path, why: impl Display) -> String {
+    format!("{} cannot be used: {why}", path.display())
+}

@@ -1,0 +1,211 @@
+//! Rows as a table for people, JSON or CSV.
+
+use std::collections::HashMap;
+
+use comfy_table::{CellAlignment, Table, presets};
+use jiff::Timestamp;
+use serde_json::{Map, Value as Json};
+
+use super::rows::{Column, Row, Value};
+use crate::client_list::Field;
+use crate::snapshot::spelled_out;
+
+/// The longest cell of the table, in characters. JSON and CSV have the whole value.
+const WIDEST_CELL: usize = 48;
+
+/// The columns of the table, with their heads.
+const TABLE: [(&str, Cell); 11] = [
+    ("CLIENT ID", Cell::Column(Column::Field(Field::Id))),
+    ("ADDRESS", Cell::Column(Column::Field(Field::Addr))),
+    ("NAME", Cell::Column(Column::Field(Field::Name))),
+    ("USER", Cell::Column(Column::Field(Field::User))),
+    ("LIBRARY", Cell::Column(Column::Field(Field::LibName))),
+    ("KIND", Cell::Column(Column::Kind)),
+    ("STATE", Cell::Column(Column::State)),
+    ("CONNECTED", Cell::Connected),
+    ("LAST INTERACTION", Cell::LastInteraction),
+    ("DB", Cell::Column(Column::Field(Field::Db))),
+    ("COMMAND", Cell::Column(Column::Field(Field::Cmd))),
+];
+
+/// What stands in a cell of the table.
+#[derive(Clone, Copy)]
+enum Cell {
+    Column(Column),
+    /// How long ago it connected.
+    Connected,
+    /// How long ago it last spoke.
+    LastInteraction,
+}
+
+/// A table for people. `several_nodes` adds the node as the first column.
+pub fn table(rows: &[Row<'_>], several_nodes: bool) -> String {
+    let node = several_nodes.then_some(("REDIS", Cell::Column(Column::Redis)));
+    let columns: Vec<_> = node.into_iter().chain(TABLE).collect();
+    let mut table = plain_table(columns.iter().map(|(head, _)| *head));
+    for row in rows {
+        table.add_row(columns.iter().map(|(_, cell)| shortened(cell_text(row, *cell))));
+    }
+    finished(&table)
+}
+
+fn cell_text(row: &Row<'_>, cell: Cell) -> String {
+    match cell {
+        Cell::Column(column) => text(row.value(column)),
+        Cell::Connected => row.client.age_seconds().map_or_else(String::new, ago),
+        Cell::LastInteraction if row.client.is_silent() => "never".into(),
+        Cell::LastInteraction => row.client.idle_seconds().map_or_else(String::new, ago),
+    }
+}
+
+/// Rows as JSON: an array of objects with every field of the server, `-` written `_`, and what we add to them.
+pub fn json(rows: &[Row<'_>]) -> Json {
+    rows.iter().map(object).collect()
+}
+
+fn object(row: &Row<'_>) -> Json {
+    let time = |time: Option<Timestamp>| time.map_or(Json::Null, |time| time.to_string().into());
+    let mut object = Map::new();
+    object.insert("redis".into(), row.node.into());
+    object.insert("kind".into(), row.kind.label().into());
+    object.insert("state".into(), row.state.map(|state| state.label()).into());
+    object.insert("connected_at".into(), time(row.snapshot.connected_at(row.client)));
+    object.insert("last_interaction".into(), time(row.snapshot.last_interaction(row.client)));
+    for (key, value) in row.client.fields() {
+        let known = Field::from_key(key);
+        let value = match known.filter(|field| !field.is_text()).and_then(|field| row.client.number(field)) {
+            Some(number) => number.into(),
+            None => spelled_out(value).into(),
+        };
+        // The first occurrence wins, here as everywhere.
+        object.entry(spelled_out(key).replace('-', "_")).or_insert(value);
+    }
+    object.into()
+}
+
+/// Rows as CSV: one column a known field, and what we add. Text that a spreadsheet would take for a formula is quoted
+/// with an apostrophe.
+pub fn csv(rows: &[Row<'_>]) -> String {
+    let fields = Field::ALL.iter().filter(|&&field| rows.iter().any(|row| row.client.text(field).is_some()));
+    let fields: Vec<Field> = fields.copied().collect();
+    let ours = ["redis", "kind", "state", "connected_at", "last_interaction"].map(str::to_owned);
+    let heads = ours.into_iter().chain(fields.iter().map(|field| field.key().replace('-', "_")));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let fits = "a vector takes everything, and all records are of one length";
+    writer.write_record(heads).expect(fits);
+    for row in rows {
+        let time = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.to_string());
+        let ours = [
+            harmless(row.node.to_owned()),
+            row.kind.label().to_owned(),
+            text(row.value(Column::State)),
+            time(row.snapshot.connected_at(row.client)),
+            time(row.snapshot.last_interaction(row.client)),
+        ];
+        let values = fields.iter().map(|&field| match row.value(Column::Field(field)) {
+            Value::Text(text) => harmless(text),
+            value => text(value),
+        });
+        writer.write_record(ours.into_iter().chain(values)).expect(fits);
+    }
+    String::from_utf8(writer.into_inner().expect(fits)).expect("all cells are text")
+}
+
+/// Rows counted by a column: the most first.
+pub fn counts(rows: &[Row<'_>], column: Column) -> Vec<(String, u64)> {
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    for row in rows {
+        let value = Some(text(row.value(column))).filter(|value| !value.is_empty() && value != "NULL");
+        *counts.entry(value.unwrap_or_else(|| crate::snapshot::NONE.to_owned())).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_unstable_by(|(name, count), (other_name, other)| other.cmp(count).then_with(|| name.cmp(other_name)));
+    counts
+}
+
+/// Counts as a table for people.
+pub fn counts_table(head: &str, counts: &[(String, u64)]) -> String {
+    let mut table = plain_table([head, "CONNECTIONS"].into_iter());
+    for (name, count) in counts {
+        table.add_row([shortened(name.clone()), count.to_string()]);
+    }
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    finished(&table)
+}
+
+/// Counts as CSV.
+pub fn counts_csv(head: &str, counts: &[(String, u64)]) -> String {
+    let fits = "a vector takes everything, and all records are of one length";
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record([head, "connections"]).expect(fits);
+    for (name, count) in counts {
+        writer.write_record([harmless(name.clone()), count.to_string()]).expect(fits);
+    }
+    String::from_utf8(writer.into_inner().expect(fits)).expect("all cells are text")
+}
+
+fn plain_table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(heads);
+    table
+}
+
+fn finished(table: &Table) -> String {
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn text(value: Value) -> String {
+    match value {
+        Value::None => String::new(),
+        Value::Number(number) => number.to_string(),
+        Value::Text(text) => text,
+    }
+}
+
+fn harmless(text: String) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t']) { format!("'{text}") } else { text }
+}
+
+fn shortened(text: String) -> String {
+    if text.chars().count() <= WIDEST_CELL {
+        return text;
+    }
+    let kept: String = text.chars().take(WIDEST_CELL - 1).collect();
+    kept + "…"
+}
+
+/// A duration in at most two units: `3s`, `12m 5s`, `2d 4h`.
+fn ago(seconds: u64) -> String {
+    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
+    let Some(first) = units.iter().position(|&(size, _)| seconds >= size) else { return "0s".into() };
+    let (size, unit) = units[first];
+    let mut text = format!("{}{unit}", seconds / size);
+    if let Some(&(next, unit)) = units.get(first + 1)
+        && seconds % size / next > 0
+    {
+        text.push_str(&format!(" {}{unit}", seconds % size / next));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        let cases =
+            [(0, "0s"), (3, "3s"), (60, "1m"), (725, "12m 5s"), (3600, "1h"), (187_200, "2d 4h"), (86_401, "1d")];
+        for (seconds, text) in cases {
+            assert_eq!(ago(seconds), text);
+        }
+    }
+
+    #[test]
+    fn formulas_are_text() {
+        assert_eq!(harmless("=cmd|calc".into()), "'=cmd|calc");
+        assert_eq!(harmless("web-1".into()), "web-1");
+    }
+}

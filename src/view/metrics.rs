@@ -1,0 +1,261 @@
+//! The nodes as Prometheus metrics.
+
+use std::time::Instant;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Series, MetricFamily, MetricType};
+use prometheus::{Registry, TextEncoder};
+
+use crate::catalogue::{self as c, Metric, MetricKind};
+use crate::client_list::Fault;
+use crate::latest::{NodeState, Phase, View};
+use crate::sample::Reason;
+use crate::snapshot::{self, Ages, Counters, Crowd, Groups, Kind, Snapshot, State};
+
+/// Writes the metrics of all nodes in the text format. What is older than it may be at `now` is left out.
+pub fn text(view: &View, now: Instant) -> String {
+    let registry = Registry::new();
+    let collector = NodesCollector::new(view, now);
+    registry.register(Box::new(collector)).expect("the catalogue's names are valid and there once");
+    encode(&registry.gather())
+}
+
+/// Writes families in the text format.
+pub fn encode(families: &[MetricFamily]) -> String {
+    TextEncoder::new().encode_to_string(families).expect("a string takes everything, and no family is empty")
+}
+
+/// The nodes' metrics as they were when it was made; nothing of them outlives it, so no series is left behind.
+struct NodesCollector {
+    descs: Vec<Desc>,
+    families: Vec<MetricFamily>,
+}
+
+impl Collector for NodesCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.families.clone()
+    }
+}
+
+impl NodesCollector {
+    fn new(view: &View, now: Instant) -> Self {
+        let mut families = Families::default();
+        for node in &view.nodes {
+            families.add_node(node, now);
+        }
+        let families: Vec<_> = families.0.into_iter().map(|(_, family)| family).collect();
+        let descs = families.iter().map(desc).collect();
+        Self { descs, families }
+    }
+}
+
+fn desc(family: &MetricFamily) -> Desc {
+    let help = family.help().to_owned();
+    Desc::new(family.name().to_owned(), help, vec!["redis".to_owned()], Default::default())
+        .expect("the catalogue's names are valid")
+}
+
+/// Families in the making, in the order in which they first got a series.
+#[derive(Default)]
+struct Families(Vec<(&'static str, MetricFamily)>);
+
+/// The series of one node.
+struct NodeSeries<'a> {
+    families: &'a mut Families,
+    node: &'a str,
+}
+
+impl Families {
+    fn add_node(&mut self, node: &NodeState, now: Instant) {
+        let mut series = NodeSeries { families: self, node: &node.node };
+        series.add_tally(node);
+        let fresh = node.fresh_snapshot(now);
+        if !matches!(node.phase, Phase::Starting) {
+            series.add(c::UP, &[], flag(fresh.is_some()));
+        }
+        if let Some(snapshot) = node.last_snapshot() {
+            series.add_counters(&snapshot.counters);
+        }
+        if let Some(snapshot) = fresh {
+            series.add_sample(snapshot);
+            series.add_server(snapshot);
+            if let Some(crowd) = &snapshot.crowd {
+                series.add_crowd(crowd);
+                series.add_groups(crowd);
+            }
+        }
+    }
+
+    fn series_of(&mut self, metric: Metric) -> &mut MetricFamily {
+        let place = match self.0.iter().position(|(name, _)| *name == metric.name) {
+            Some(place) => place,
+            None => {
+                self.0.push((metric.name, new_family(metric)));
+                self.0.len() - 1
+            }
+        };
+        &mut self.0[place].1
+    }
+}
+
+fn new_family(metric: Metric) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(metric.name.to_owned());
+    family.set_help(metric.help.to_owned());
+    family.set_field_type(match metric.kind {
+        MetricKind::Gauge => MetricType::GAUGE,
+        MetricKind::Counter => MetricType::COUNTER,
+        MetricKind::Histogram => MetricType::HISTOGRAM,
+    });
+    family
+}
+
+impl NodeSeries<'_> {
+    /// Adds a series. `labels` are the values of the catalogue's labels after `redis`.
+    fn add(&mut self, metric: Metric, labels: &[&str], value: f64) {
+        let mut series = self.labelled(metric, labels);
+        match metric.kind {
+            MetricKind::Gauge => {
+                let mut gauge = Gauge::default();
+                gauge.set_value(value);
+                series.set_gauge(gauge);
+            }
+            MetricKind::Counter | MetricKind::Histogram => {
+                let mut counter = Counter::default();
+                counter.set_value(value);
+                series.set_counter(counter);
+            }
+        }
+        self.families.series_of(metric).mut_metric().push(series);
+    }
+
+    fn add_known(&mut self, metric: Metric, value: Option<f64>) {
+        if let Some(value) = value {
+            self.add(metric, &[], value);
+        }
+    }
+
+    fn add_ages(&mut self, metric: Metric, ages: &Ages) {
+        let mut histogram = Histogram::default();
+        histogram.set_sample_count(ages.count());
+        histogram.set_sample_sum(ages.sum_seconds() as f64);
+        let buckets = ages.cumulative().map(|(bound, count)| {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(bound as f64);
+            bucket.set_cumulative_count(count);
+            bucket
+        });
+        histogram.set_bucket(buckets.collect());
+        let mut series = self.labelled(metric, &[]);
+        series.set_histogram(histogram);
+        self.families.series_of(metric).mut_metric().push(series);
+    }
+
+    fn labelled(&self, metric: Metric, labels: &[&str]) -> Series {
+        debug_assert_eq!(metric.labels.len(), labels.len() + 1, "{}", metric.name);
+        let values = std::iter::once(self.node).chain(labels.iter().copied());
+        let pairs = metric.labels.iter().zip(values).map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value(value.to_owned());
+            pair
+        });
+        Series::from_label(pairs.collect())
+    }
+
+    fn add_tally(&mut self, node: &NodeState) {
+        let tally = &node.tally;
+        for (result, count) in [("whole", tally.whole), ("partial", tally.partial), ("failed", tally.failed)] {
+            self.add(c::SAMPLES, &[result], count as f64);
+        }
+        for reason in Reason::ALL {
+            self.add(c::SAMPLE_ERRORS, &[reason.label()], tally.errors(reason) as f64);
+        }
+    }
+
+    fn add_counters(&mut self, counters: &Counters) {
+        let of_server = [
+            (c::CONNECTIONS_RECEIVED, counters.connections_received),
+            (c::CONNECTIONS_REJECTED, counters.connections_rejected),
+            (c::EVICTED, counters.evicted),
+            (c::OUTPUT_BUFFER_DISCONNECTIONS, counters.output_buffer_disconnections),
+            (c::QUERY_BUFFER_DISCONNECTIONS, counters.query_buffer_disconnections),
+        ];
+        for (metric, counter) in of_server {
+            self.add_known(metric, counter.map(|counter| counter.total() as f64));
+        }
+        self.add_known(c::SAMPLE_SERVER_SECONDS, counters.server_time.map(|time| time.as_secs_f64()));
+        for fault in Fault::ALL {
+            self.add(c::UNREADABLE_LINES, &[fault.label()], counters.unreadable.count(fault) as f64);
+        }
+    }
+
+    fn add_sample(&mut self, snapshot: &Snapshot) {
+        let sample = &snapshot.sample;
+        self.add(c::SAMPLE_TIMESTAMP, &[], sample.at.as_duration().as_secs_f64());
+        self.add(c::SAMPLE_DURATION, &[], sample.cost.duration.as_secs_f64());
+        self.add_known(c::SAMPLE_LONGEST_COMMAND, sample.cost.longest_command.map(|time| time.as_secs_f64()));
+        self.add(c::SAMPLE_PAGES, &[], f64::from(sample.cost.pages));
+        self.add_known(c::SAMPLE_WITHIN_BUDGET, snapshot.within_budget.map(flag));
+        self.add(c::SAMPLE_COMPLETE, &[], flag(snapshot.is_complete()));
+        self.add(c::SAMPLE_SOURCE, &["sampled"], 1.0);
+    }
+
+    fn add_server(&mut self, snapshot: &Snapshot) {
+        let Some(info) = snapshot.info() else { return };
+        let word = |word: &Option<String>| snapshot::label_value(word.as_deref().unwrap_or_default().as_bytes());
+        let (version, role, mode) = (word(&info.version), word(&info.role), word(&info.mode));
+        self.add(c::SERVER_INFO, &[info.product.name(), &version, &role, &mode], 1.0);
+        let numbers = [
+            (c::MAXCLIENTS, info.maxclients),
+            (c::REPORTED_CONNECTIONS, info.connected_clients),
+            (c::BLOCKED, info.blocked_clients),
+            (c::TRACKING, info.tracking_clients),
+        ];
+        for (metric, number) in numbers {
+            self.add_known(metric, number.map(|number| number as f64));
+        }
+    }
+
+    fn add_crowd(&mut self, crowd: &Crowd) {
+        for kind in Kind::ALL {
+            self.add(c::CONNECTIONS, &[kind.label()], crowd.of_kind(kind) as f64);
+        }
+        self.add(c::ONLINE, &[], crowd.online() as f64);
+        self.add(c::SILENT, &[], crowd.silent as f64);
+        self.add_known(c::OLDEST_INTERACTION_AGE, crowd.oldest_interaction_seconds.map(|age| age as f64));
+        self.add_known(c::NEWEST_INTERACTION_AGE, crowd.newest_interaction_seconds.map(|age| age as f64));
+        for state in State::ALL {
+            self.add(c::STATE_CONNECTIONS, &[state.label()], crowd.in_state(state) as f64);
+        }
+        self.add_ages(c::LAST_INTERACTION_AGE, &crowd.last_interaction);
+        self.add_ages(c::CONNECTION_AGE, &crowd.connection_age);
+        for (threshold, count) in &crowd.idle {
+            self.add(c::IDLE_CONNECTIONS, &[&threshold.as_secs().to_string()], *count as f64);
+        }
+    }
+
+    fn add_groups(&mut self, crowd: &Crowd) {
+        let dimensions: [(&str, Metric, &Option<Groups>); 4] = [
+            ("user", c::USER_CONNECTIONS, &crowd.users),
+            ("library", c::LIBRARY_CONNECTIONS, &crowd.libraries),
+            ("database", c::DATABASE_CONNECTIONS, &crowd.databases),
+            ("command", c::COMMAND_CONNECTIONS, &crowd.commands),
+        ];
+        for (dimension, metric, groups) in dimensions {
+            let Some(groups) = groups else { continue };
+            for (group, count) in groups.iter() {
+                self.add(metric, &[group], count as f64);
+            }
+            self.add(c::GROUPS_FOLDED, &[dimension], groups.folded() as f64);
+        }
+    }
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}

@@ -1,0 +1,89 @@
+//! Clients as rows: one client of one node, each of its values by name.
+
+use crate::client_list::{Client, Field};
+use crate::snapshot::{Kind, Snapshot, State, spelled_out};
+
+/// One client of one node.
+#[derive(Clone)]
+pub struct Row<'a> {
+    /// The node it is connected to.
+    pub node: &'a str,
+    /// The snapshot it is in.
+    pub snapshot: &'a Snapshot,
+    /// The client.
+    pub client: &'a Client<'a>,
+    /// What it is.
+    pub kind: Kind,
+    /// What it does; internal connections have no state.
+    pub state: Option<State>,
+}
+
+/// A value of a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    /// The row does not have it.
+    None,
+    /// A number.
+    Number(i64),
+    /// Text, harmless wherever it is shown.
+    Text(String),
+}
+
+/// What can be asked of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// A field of `CLIENT LIST`.
+    Field(Field),
+    /// The node.
+    Redis,
+    /// What the connection is.
+    Kind,
+    /// What it does.
+    State,
+}
+
+impl Column {
+    /// The column of that name: a field with `-` or `_`, `redis`, `kind`, `state`, and a few names that people expect.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let field = match name {
+            "redis" => return Some(Column::Redis),
+            "kind" => return Some(Column::Kind),
+            "state" => return Some(Column::State),
+            "address" => Field::Addr,
+            "library" | "lib" => Field::LibName,
+            "database" => Field::Db,
+            "command" => Field::Cmd,
+            name => Field::from_key(name.replace('_', "-").as_bytes())?,
+        };
+        Some(Column::Field(field))
+    }
+}
+
+/// The clients of a node's snapshot as rows, in the server's order.
+pub fn rows<'a>(node: &'a str, snapshot: &'a Snapshot, idle_after: std::time::Duration) -> Vec<Row<'a>> {
+    let Some(listing) = snapshot.listing() else { return Vec::new() };
+    let row = |client: &'a Client<'a>| {
+        let kind = snapshot.kind(client);
+        let state = (kind == Kind::Application).then(|| State::of(client, idle_after));
+        Row { node, snapshot, client, kind, state }
+    };
+    listing.clients().iter().map(row).collect()
+}
+
+impl Row<'_> {
+    /// A value by its column.
+    pub fn value(&self, column: Column) -> Value {
+        match column {
+            Column::Redis => Value::Text(self.node.to_owned()),
+            Column::Kind => Value::Text(self.kind.label().to_owned()),
+            Column::State => self.state.map_or(Value::None, |state| Value::Text(state.label().to_owned())),
+            Column::Field(field) if field.is_text() => self.text(field).map_or(Value::None, Value::Text),
+            Column::Field(field) => self.client.number(field).map_or(Value::None, Value::Number),
+        }
+    }
+
+    /// A field's text, harmless wherever it is shown.
+    pub fn text(&self, field: Field) -> Option<String> {
+        self.client.text(field).map(spelled_out)
+    }
+}

@@ -1,0 +1,56 @@
+//! `/metrics`. What tells of clients is written, and compressed, once a state of the nodes and not once a scrape; what
+//! tells of this process is added at the scrape.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use super::App;
+use super::gzip::{Part, accepts_gzip, gzip, plain};
+use super::response::{self, Body};
+use crate::latest::View;
+use crate::view::metrics;
+
+/// The written metrics of the nodes, kept until the nodes' state changes.
+#[derive(Debug, Default)]
+pub(super) struct Exposition(Mutex<Option<(Key, Arc<Part>)>>);
+
+/// What the written metrics depend on: the state of the nodes, and which of them is too old to be shown.
+#[derive(Debug, PartialEq, Eq)]
+struct Key {
+    generation: u64,
+    fresh: Vec<bool>,
+}
+
+impl Exposition {
+    /// Answers a scrape.
+    pub(super) fn answer(&self, app: &App, headers: &HeaderMap) -> Response<Body> {
+        let nodes = self.nodes(&app.latest.read(), Instant::now());
+        let own = Part::new(app.own.text());
+        let wants_gzip = accepts_gzip(headers);
+        let body = if wants_gzip { gzip(&nodes, &own) } else { plain(&nodes, &own) };
+        let mut response = response::answer(StatusCode::OK, prometheus::TEXT_FORMAT, body);
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        if wants_gzip {
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        response
+    }
+
+    fn nodes(&self, view: &View, now: Instant) -> Arc<Part> {
+        let fresh = view.nodes.iter().map(|node| node.fresh_snapshot(now).is_some()).collect();
+        let key = Key { generation: view.generation, fresh };
+        // Held while it is written, so that scrapes that come together write it once.
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((of, part)) if *of == key => Arc::clone(part),
+            _ => {
+                let part = Arc::new(Part::new(metrics::text(view, now)));
+                *kept = Some((key, Arc::clone(&part)));
+                part
+            }
+        }
+    }
+}

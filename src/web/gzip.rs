@@ -1,0 +1,122 @@
+//! A body of two parts, of which the first is compressed once and used many times.
+//!
+//! One gzip stream can be joined from pieces: a deflate stream that was flushed to a byte's edge may be followed by
+//! another, and the checksums combine (RFC 1951 §3.2.3, RFC 1952).
+
+use std::io::Write;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use flate2::write::DeflateEncoder;
+use flate2::{Compression, Crc};
+use hyper::header::{self, HeaderMap};
+
+/// A piece of a body, and the same compressed once somebody wants it so.
+#[derive(Debug)]
+pub(super) struct Part {
+    text: Bytes,
+    compressed: OnceLock<Compressed>,
+}
+
+#[derive(Debug)]
+struct Compressed {
+    /// Whole deflate blocks, none of them marked as the last.
+    blocks: Vec<u8>,
+    crc: Crc,
+}
+
+/// Magic, deflate, no flags, no time, no level, unknown system.
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+
+/// An empty last block.
+const END: [u8; 2] = [3, 0];
+
+impl Part {
+    pub(super) fn new(text: String) -> Self {
+        Self { text: text.into(), compressed: OnceLock::new() }
+    }
+
+    fn compressed(&self) -> &Compressed {
+        self.compressed.get_or_init(|| {
+            let mut encoder = DeflateEncoder::new(Vec::with_capacity(self.text.len() / 4), Compression::new(4));
+            encoder.write_all(&self.text).and_then(|()| encoder.flush()).expect("a vector takes everything");
+            let mut crc = Crc::new();
+            crc.update(&self.text);
+            Compressed { blocks: encoder.get_ref().clone(), crc }
+        })
+    }
+}
+
+/// Both parts, one behind the other.
+pub(super) fn plain(first: &Part, second: &Part) -> Bytes {
+    [&*first.text, &*second.text].concat().into()
+}
+
+/// Both parts as one gzip stream.
+pub(super) fn gzip(first: &Part, second: &Part) -> Bytes {
+    let parts = [first.compressed(), second.compressed()];
+    let mut crc = Crc::new();
+    let mut body = HEADER.to_vec();
+    for part in parts {
+        crc.combine(&part.crc);
+        body.extend_from_slice(&part.blocks);
+    }
+    body.extend_from_slice(&END);
+    body.extend_from_slice(&crc.sum().to_le_bytes());
+    body.extend_from_slice(&crc.amount().to_le_bytes());
+    body.into()
+}
+
+/// Whether the peer takes gzip: it is named, or `*` is, and not with a weight of 0.
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let offers = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut any = false;
+    for offer in offers.flat_map(|offers| offers.split(',')) {
+        let (coding, weight) = offer.split_once(';').unwrap_or((offer, ""));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse::<f32>().ok());
+        let wanted = weight.unwrap_or(1.0) > 0.0;
+        match coding.trim() {
+            coding if coding.eq_ignore_ascii_case("gzip") => return wanted,
+            "*" => any = wanted,
+            _ => {}
+        }
+    }
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use flate2::read::GzDecoder;
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn two_parts_are_one_stream() {
+        let long = "redis_clients_online 3\n".repeat(5000);
+        for (first, second) in [("a".to_owned(), "b".to_owned()), (long.clone(), "end\n".into()), (String::new(), long)]
+        {
+            let (first, second) = (Part::new(first), Part::new(second));
+            for _ in 0..2 {
+                let mut text = Vec::new();
+                let stream = gzip(&first, &second);
+                GzDecoder::new(&*stream).read_to_end(&mut text).expect("a gzip stream");
+                assert!(text == plain(&first, &second));
+            }
+        }
+    }
+
+    #[test]
+    fn gzip_is_sent_only_to_those_who_take_it() {
+        let accepts = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(value));
+            accepts_gzip(&headers)
+        };
+        assert!(accepts("gzip") && accepts("zstd, GZIP;q=0.5") && accepts("*"));
+        assert!(!accepts("") && !accepts("gzip;q=0") && !accepts("*, gzip; q=0") && !accepts("zstd"));
+        assert!(!accepts_gzip(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,47 @@
+//! The metrics of this program about itself, read at the scrape.
+
+use hyper::StatusCode;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use crate::catalogue::{self as c, Metric};
+use crate::view::metrics;
+
+/// Counters of the web server, and what the kernel knows of this process.
+#[derive(Debug)]
+pub(super) struct Own {
+    registry: Registry,
+    requests: IntCounterVec,
+    /// Connections that could not be accepted.
+    pub(super) accept_errors: IntCounter,
+}
+
+impl Own {
+    pub(super) fn new() -> Self {
+        let known = "the catalogue's names are valid and there once";
+        let registry = Registry::new();
+        let requests = IntCounterVec::new(options(c::HTTP_REQUESTS), c::HTTP_REQUESTS.labels).expect(known);
+        let accept_errors = IntCounter::with_opts(options(c::HTTP_ACCEPT_ERRORS)).expect(known);
+        let build = IntGaugeVec::new(options(c::BUILD_INFO), c::BUILD_INFO.labels).expect(known);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(requests.clone())).expect(known);
+        registry.register(Box::new(accept_errors.clone())).expect(known);
+        registry.register(Box::new(build)).expect(known);
+        registry.register(Box::new(ProcessCollector::for_self())).expect(known);
+        Self { registry, requests, accept_errors }
+    }
+
+    /// Counts a request that was answered.
+    pub(super) fn count_request(&self, handler: &str, status: StatusCode) {
+        self.requests.with_label_values(&[handler, status.as_str()]).inc();
+    }
+
+    /// The metrics now, in the text format.
+    pub(super) fn text(&self) -> String {
+        metrics::encode(&self.registry.gather())
+    }
+}
+
+fn options(metric: Metric) -> Opts {
+    Opts::new(metric.name, metric.help)
+}

@@ -1,0 +1,43 @@
+//! Answers: what every one of them carries, and how errors are told.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+
+/// The body of every answer: it is there as a whole when the answer begins.
+pub(super) type Body = Full<Bytes>;
+
+/// Nothing may be loaded from elsewhere, run, framed or guessed.
+const ALWAYS: [(HeaderName, &str); 4] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// An answer of a content type.
+pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    for (name, value) in ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// A sentence.
+pub(super) fn sentence(status: StatusCode, sentence: &str) -> Response<Body> {
+    answer(status, "text/plain; charset=utf-8", format!("{sentence}\n"))
+}
+
+/// An error: its status and a sentence, as JSON.
+pub(super) fn error(status: StatusCode, sentence: &str) -> Response<Body> {
+    let body = serde_json::json!({ "status": status.as_u16(), "error": sentence });
+    answer(status, "application/json", format!("{body}\n"))
+}
