@@ -1,1 +1,13 @@
-fn main() {}
+//! The tests that stand outside: the library as a user of it sees it, and the program against real servers, a real
+//! Prometheus and a hostile world.
+
+mod commands;
+mod corpus;
+mod dashboards;
+mod failures;
+mod monitoring;
+mod properties;
+mod security;
+mod servers;
+mod support;
+mod web;

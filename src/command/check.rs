@@ -52,9 +52,8 @@ async fn check(target: &Target) -> Report {
     ));
     report.info(sample);
     report.listing(sample);
-    report.naming(link);
-    let unknown: Vec<_> =
-        link.refused.iter().filter(|(_, failure)| is_unknown(failure)).map(|(command, _)| *command).collect();
+    let unknown = unknown_commands(link, sample.info.as_ref().ok());
+    report.naming(link, &unknown);
     report.acl(sample.info.as_ref().ok(), &unknown);
     report
 }
@@ -90,7 +89,7 @@ impl Report {
         }
     }
 
-    fn naming(&mut self, link: &Link) {
+    fn naming(&mut self, link: &Link, unknown: &[Command]) {
         let naming = [
             (Command::ClientId, "leaving ourselves out of the counts"),
             (Command::ClientSetName, "naming our connection"),
@@ -99,7 +98,7 @@ impl Report {
         for (command, purpose) in naming {
             match link.refused.iter().find(|(refused, _)| *refused == command) {
                 None => self.line(&format!("  ok       {command}")),
-                Some((_, failure)) if is_unknown(failure) => {
+                Some(_) if unknown.contains(&command) => {
                     self.line(&format!("  skipped  {command} ({purpose}): this server does not know it, no harm"));
                 }
                 Some((_, failure)) => self.missing(&format!("{command} ({purpose})"), failure, Exit::Incomplete),
@@ -154,8 +153,17 @@ fn title(target: &Target, info: Option<&ServerInfo>) -> String {
     format!("{} ({} {version}, {mode}, {role})", target.node(), info.product.name())
 }
 
-fn is_unknown(failure: &Failure) -> bool {
-    failure.reason == Reason::UnknownCommand
+/// The commands that this server does not know, of those it refused. 6.x says NOPERM before it looks whether a
+/// subcommand exists, so there its version has to tell.
+fn unknown_commands(link: &Link, info: Option<&ServerInfo>) -> Vec<Command> {
+    let version = info.and_then(|info| parsed_version(info.version.as_deref()?));
+    let before_setinfo = version.is_some_and(|version| version < (7, 2));
+    let is_unknown = |command: Command, failure: &Failure| {
+        let setinfo = matches!(command, Command::ClientSetInfoName | Command::ClientSetInfoVersion);
+        failure.reason == Reason::UnknownCommand || (setinfo && before_setinfo)
+    };
+    let refused = link.refused.iter().filter(|(command, failure)| is_unknown(*command, failure));
+    refused.map(|(command, _)| *command).collect()
 }
 
 fn parsed_version(version: &str) -> Option<(u32, u32)> {

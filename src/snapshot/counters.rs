@@ -21,10 +21,15 @@ impl Counter {
 
     /// The counter after a further reading. A reading that is missing leaves it as it was.
     fn next(before: Option<Self>, seen: Option<u64>, restarted: bool) -> Option<Self> {
+        let before = match before {
+            Some(Counter { total, .. }) if restarted => Some(Counter { seen: 0, total }),
+            before => before,
+        };
         let (Some(Counter { seen: last, total }), Some(seen)) = (before, seen) else {
             return seen.map(|seen| Counter { seen, total: seen }).or(before);
         };
-        let grown = if restarted || seen < last { seen } else { seen - last };
+        // The server counts from 0 again: CONFIG RESETSTAT.
+        let grown = if seen < last { seen } else { seen - last };
         Some(Counter { seen, total: total.saturating_add(grown) })
     }
 }
@@ -100,6 +105,7 @@ mod tests {
     #[test]
     fn a_restart_counts_from_zero_even_when_the_new_value_is_higher() {
         assert_eq!(totals(&[(Some(10), false), (Some(50), true)]), [Some(10), Some(60)]);
+        assert_eq!(totals(&[(Some(10), false), (None, true), (Some(50), false)]), [Some(10), Some(10), Some(60)]);
     }
 
     #[test]

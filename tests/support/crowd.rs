@@ -1,1 +1,103 @@
-fn main() {}
+//! A crowd of every sort of client, and what `CLIENT LIST` says of it, counted by the test's own means.
+
+use std::collections::BTreeMap;
+use std::net::TcpStream;
+
+use super::peer::Peer;
+use super::server::Server;
+
+/// Connections that stay as long as it lives.
+pub(crate) struct Crowd {
+    _peers: Vec<Peer>,
+    _silent: Vec<TcpStream>,
+}
+
+impl Crowd {
+    /// Connects clients that are named, idle, blocked, subscribed, monitoring, silent, in a transaction, on the unix
+    /// socket, of another user, and hostile by name.
+    pub(crate) fn join(server: &Server) -> Self {
+        let mut peers = Vec::new();
+        let mut join = |commands: &[&[&str]]| {
+            let mut peer = server.peer();
+            let (last, before) = commands.split_last().expect("a client says something");
+            for command in before {
+                peer.must(command);
+            }
+            peer.send(last);
+            peers.push(peer);
+        };
+        server.peer().must(&["ACL", "SETUSER", "alice", "on", "nopass", "~*", "&*", "+@all"]);
+        for name in ["web-1", "web-2", "a=b", "(other)", r#"a"b\c=<script>"#, "=cmd|calc"] {
+            join(&[&["CLIENT", "SETNAME", name], &["SELECT", "3"]]);
+        }
+        join(&[&["AUTH", "alice", "any"], &["GET", "key"]]);
+        join(&[&["CLIENT", "SETNAME", "worker-1"], &["BLPOP", "queue", "0"]]);
+        join(&[&["BLPOP", "queue", "0"]]);
+        join(&[&["SUBSCRIBE", "news"]]);
+        join(&[&["PSUBSCRIBE", "news.*"]]);
+        join(&[&["MONITOR"]]);
+        join(&[&["MULTI"], &["GET", "key"]]);
+        join(&[&["CLIENT", "SETNAME", "sentinel-0a1b2c3d-cmd"], &["PING"]]);
+        join(&[&["CLIENT", "TRACKING", "ON"], &["GET", "key"]]);
+        join(&[&["NOSUCHCOMMAND"]]);
+        let mut local = Peer::connect_unix(&server.socket());
+        local.must(&["CLIENT", "SETNAME", "local"]);
+        peers.push(local);
+        let silent = (0..2).map(|_| TcpStream::connect(server.address()).expect("a connection")).collect();
+        Self { _peers: peers, _silent: silent }
+    }
+}
+
+/// What `CLIENT LIST` says, counted.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Truth {
+    pub(crate) kinds: BTreeMap<String, u64>,
+    pub(crate) states: BTreeMap<String, u64>,
+    pub(crate) users: BTreeMap<String, u64>,
+    pub(crate) databases: BTreeMap<String, u64>,
+    pub(crate) silent: u64,
+    pub(crate) idle: u64,
+}
+
+impl Truth {
+    /// Asks over this connection, which is then a client among the others.
+    pub(crate) fn ask(peer: &mut Peer, idle_after: i64) -> Self {
+        let mut truth = Truth::default();
+        for row in peer.ask(&["CLIENT", "LIST"]).lines() {
+            let fields: BTreeMap<&str, &str> = row.split(' ').filter_map(|token| token.split_once('=')).collect();
+            truth.add(&fields, idle_after);
+        }
+        truth
+    }
+
+    fn add(&mut self, fields: &BTreeMap<&str, &str>, idle_after: i64) {
+        let flags = fields["flags"];
+        let name = fields["name"];
+        let kind = match flags {
+            _ if name == "redis-client-exporter" => "exporter",
+            _ if flags.contains('M') => "primary",
+            _ if flags.contains('O') => "monitor",
+            _ if flags.contains('S') => "replica",
+            _ if name.starts_with("sentinel-") => "sentinel",
+            _ => "application",
+        };
+        *self.kinds.entry(kind.to_owned()).or_default() += 1;
+        if kind != "application" {
+            return;
+        }
+        let idle = fields["idle"].parse::<i64>().expect("idle is a number") >= idle_after;
+        let waits = flags.contains(['b', 'P']);
+        let state = if waits {
+            "waiting"
+        } else if idle {
+            "idle"
+        } else {
+            "active"
+        };
+        *self.states.entry(state.to_owned()).or_default() += 1;
+        *self.users.entry(fields["user"].to_owned()).or_default() += 1;
+        *self.databases.entry(fields["db"].to_owned()).or_default() += 1;
+        self.silent += u64::from(fields["cmd"] == "NULL");
+        self.idle += u64::from(idle && !waits);
+    }
+}

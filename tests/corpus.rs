@@ -1,0 +1,200 @@
+//! Rows as they are found in the world: from our own real servers (goldens), and hand-made in every shape that people
+//! have published.
+
+use std::fmt::Write;
+use std::fs;
+
+use redis_client_exporter::client_list::{Address, Client, Fault, Field, Parsed, parse};
+
+use crate::support::project;
+
+/// What was read of a reply, one line a client: the goldens' form.
+fn rendered(parsed: &Parsed<'_>) -> String {
+    let mut text = String::new();
+    for client in &parsed.clients {
+        let word = |field| client.text(field).map_or("-".into(), |value| value.escape_ascii().to_string());
+        let number = |field| client.number(field).map_or("-".into(), |number| number.to_string());
+        writeln!(
+            text,
+            "id={} {} fields={} name={} user={} lib={} cmd={} flags={} db={} sub={} multi={} omem={} tot-cmds={} silent={}",
+            number(Field::Id),
+            client.address().map_or("-".into(), address),
+            client.fields().count(),
+            word(Field::Name),
+            word(Field::User),
+            word(Field::LibName),
+            word(Field::Cmd),
+            client.flags().letters().escape_ascii(),
+            number(Field::Db),
+            client.subscriptions(),
+            number(Field::Multi),
+            number(Field::Omem),
+            number(Field::TotCmds),
+            client.is_silent(),
+        )
+        .expect("writing to a string cannot fail");
+    }
+    writeln!(text, "unreadable={}", parsed.unreadable.total()).expect("writing to a string cannot fail");
+    text
+}
+
+fn address(address: Address<'_>) -> String {
+    match address {
+        Address::Inet(address) => format!("inet={address}"),
+        Address::Unix(path) => format!("unix={}", path.escape_ascii()),
+        Address::Unknown(text) => format!("unknown={}", text.escape_ascii()),
+    }
+}
+
+/// Set UPDATE_GOLDEN to write what is read now; then read it yourself.
+#[test]
+fn rows_of_real_servers_are_read_as_the_goldens_say() {
+    let folder = project("tests/corpus/real");
+    let mut seen = 0;
+    for entry in fs::read_dir(&folder).expect("the goldens") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "txt") {
+            continue;
+        }
+        seen += 1;
+        let text = rendered(&parse(&fs::read(&path).expect("a reply")));
+        let golden = path.with_extension("golden");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&golden, &text).expect("a golden");
+        }
+        assert_eq!(text, fs::read_to_string(&golden).expect("a golden"), "{}", path.display());
+    }
+    assert_eq!(seen, 6, "one reply a server generation");
+}
+
+fn one(row: &str) -> Parsed<'_> {
+    let parsed = parse(row.as_bytes());
+    assert_eq!((parsed.clients.len(), parsed.unreadable.total()), (1, 0), "{row}");
+    parsed
+}
+
+fn text(client: &Client<'_>, field: Field) -> String {
+    String::from_utf8_lossy(client.text(field).expect("the field is there")).into_owned()
+}
+
+#[test]
+fn values_hold_equals_signs_spaces_and_nothing() {
+    let cases = [
+        ("id=2 addr=127.0.0.1:49481 fd=8 name=roi=lipman age=27", Field::Name, "roi=lipman"),
+        ("id=7 addr=/tmp/redis sock/redis.sock:0 fd=9 name=x", Field::Addr, "/tmp/redis sock/redis.sock:0"),
+        ("id=7 addr=/a  b/c=d.sock:0 laddr=/a  b/c=d.sock:0 fd=9", Field::Laddr, "/a  b/c=d.sock:0"),
+        ("id=7 addr=/tmp/x:0 name=test=_complex_[name] age=-1", Field::Name, "test=_complex_[name]"),
+        ("id=3 addr=1.1.1.1:1 name= age=0", Field::Name, ""),
+        ("id=3 addr= laddr= fd=8", Field::Addr, ""),
+        ("id=1234 addr=127.0.0.1:64000 flags= db=0", Field::Flags, ""),
+        ("id=7 addr=1.1.1.1:1 user=default lib-name=go-redis(,go1.24.4) lib-ver=", Field::LibVer, ""),
+        ("addr=1.1.3.4:12345 fd=5 idle=107 cmd=incr", Field::Cmd, "incr"),
+        ("id=1 addr=a:1 cmd=FT._LIST user=(superuser)", Field::Cmd, "FT._LIST"),
+        ("id=13091001001 addr=172.17.0.1:55380 cmd=CLIENT user=default\r\n", Field::User, "default"),
+        ("  id=7 addr=127.0.0.1:33676 cmd=get\n", Field::Cmd, "get"),
+    ];
+    for (row, field, value) in cases {
+        assert_eq!(text(&one(row).clients[0], field), value, "{row}");
+    }
+}
+
+#[test]
+fn numbers_that_are_none_leave_their_row_alone() {
+    let parsed = one("id=81 dummy addr=172.18.0.1:33504 fd=13 age=0 idle=x omem=99999999999999999999 multi=-1 db=");
+    let client = &parsed.clients[0];
+    assert_eq!(client.id(), None);
+    assert_eq!((client.idle_seconds(), client.number(Field::Omem), client.number(Field::Db)), (None, None, None));
+    assert_eq!((client.number(Field::Multi), client.age_seconds()), (Some(-1), Some(0)));
+}
+
+#[test]
+fn ages_are_never_negative() {
+    let parsed = one("id=1 addr=a:1 age=-1 idle=-3600");
+    assert_eq!((parsed.clients[0].age_seconds(), parsed.clients[0].idle_seconds()), (Some(0), Some(0)));
+}
+
+#[test]
+fn the_first_of_two_equal_keys_wins() {
+    let parsed = one("id=1 addr=1.1.1.1:1 name=mine user=me id=2 addr=6.6.6.6:6 user=admin");
+    let client = &parsed.clients[0];
+    assert_eq!((client.id(), text(client, Field::User)), (Some(1), "me".into()));
+}
+
+#[test]
+fn unknown_fields_are_kept_in_their_place() {
+    let parsed = one("id=1 addr=a:1 ow=0 owmem=7 http=true numops=12 future=a b");
+    let fields: Vec<_> = parsed.clients[0].fields().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+    let expected = [("id", "1"), ("addr", "a:1"), ("ow", "0"), ("owmem", "7"), ("http", "true"), ("numops", "12"), ("future", "a b")];
+    assert_eq!(fields, expected.map(|(key, value)| (key.into(), value.into())));
+    assert_eq!(parsed.clients[0].text(Field::Name), None);
+}
+
+#[test]
+fn rows_of_different_shape_stand_in_one_reply() {
+    let reply = "id=1 addr=a:1 name=x age=1 idle=2\nid=2 addr=b:2 tls=v1.3|aes age=3\n\nid=3 addr=c:3 name=y age=1 idle=9\n";
+    let parsed = parse(reply.as_bytes());
+    let idles: Vec<_> = parsed.clients.iter().map(Client::idle_seconds).collect();
+    assert_eq!(idles, [Some(2), None, Some(9)]);
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_read() {
+    let parsed = parse(b"id=1 addr=a:1 user=caf\xe9\x01 cmd=get\n");
+    assert_eq!(parsed.clients[0].text(Field::User), Some(b"caf\xe9\x01".as_slice()));
+}
+
+#[test]
+fn lines_that_are_no_client_are_counted_by_why() {
+    let cases: [(&[u8], usize, Fault); 5] = [
+        (b"------ CLIENT LIST OUTPUT ------\nid=1 addr=a:1 fd=1\n", 1, Fault::NotAClient),
+        (b"[25579] 12 Mar 03:33:23 # addr=127.0.0.1:42757 fd=10\n", 0, Fault::NotAClient),
+        (b"127.0.0.1:6379> CLIENT LIST\nid=1 addr=a:1\n", 1, Fault::NotAClient),
+        (b"id=1 addr=a:1 fd=5 name= age=1\nid=2 addr=b:2 fd", 1, Fault::Truncated),
+        (b"id=1 addr=a:1 fd=5 name= age=1\nid=2 addr=b:2 fd=5 name=", 1, Fault::Truncated),
+    ];
+    for (reply, clients, fault) in cases {
+        let parsed = parse(reply);
+        assert_eq!(parsed.clients.len(), clients, "{}", reply.escape_ascii());
+        assert_eq!((parsed.unreadable.count(fault), parsed.unreadable.total()), (1, 1), "{}", reply.escape_ascii());
+    }
+}
+
+#[test]
+fn a_last_line_without_its_end_is_read_when_it_is_whole() {
+    let parsed = parse(b"id=1 addr=a:1 fd=5\nid=2 addr=b:2 fd=6");
+    assert_eq!((parsed.clients.len(), parsed.unreadable.total()), (2, 0));
+    assert!(parse(b"").clients.is_empty() && parse(b"\n").clients.is_empty());
+}
+
+#[test]
+fn a_client_with_a_huge_name_is_kept_with_its_name_cut() {
+    let row = format!("id=5 addr=1.2.3.4:5 name={} idle=7 cmd=get\n", "x".repeat(1_000_000));
+    let parsed = one(&row);
+    let client = &parsed.clients[0];
+    assert_eq!((client.id(), client.idle_seconds(), text(client, Field::Cmd)), (Some(5), Some(7), "get".into()));
+    assert_eq!(client.text(Field::Name).map(<[u8]>::len), Some(1024 - "name=".len()));
+
+    let hopeless = format!("id=5 addr={}\n", "x ".repeat(100_000));
+    assert_eq!(parse(hopeless.as_bytes()).unreadable.count(Fault::TooLong), 1);
+}
+
+/// Rows that people published, where the collection lies beside this project.
+#[test]
+fn published_rows_are_read_line_by_line() {
+    let Ok(folder) = fs::read_dir(project("../shared/corpus")) else { return };
+    let (mut clients, mut lines, mut files) = (0, 0, 0);
+    for entry in folder {
+        let path = entry.expect("an entry").path();
+        let reply = fs::read(&path).expect("a file");
+        let parsed = parse(&reply);
+        let here = reply.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
+        let read = parsed.clients.len();
+        assert_eq!(read + parsed.unreadable.total() as usize, here, "{}", path.display());
+        for client in &parsed.clients {
+            assert!(client.id().is_some() || client.address().is_some(), "{}", path.display());
+        }
+        (clients, lines, files) = (clients + read, lines + here, files + 1);
+    }
+    println!("{files} files, {lines} lines, {clients} clients");
+    assert!(clients > 100, "most rows are readable");
+}

@@ -1,0 +1,46 @@
+//! Certificates made for one test: an authority, the server's, a client's.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
+
+/// A folder with an authority and what it signed.
+pub(crate) struct Certificates {
+    folder: TempDir,
+}
+
+impl Certificates {
+    pub(crate) fn new() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let key = KeyPair::generate().expect("a key");
+        let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = authority.self_signed(&key).expect("a certificate");
+        fs::write(folder.path().join("ca.crt"), certificate.pem()).expect("a file");
+        let issuer = Issuer::new(authority, key);
+        let certificates = Self { folder };
+        certificates.sign("server", &["127.0.0.1", "localhost"], &issuer);
+        certificates.sign("client", &["client"], &issuer);
+        certificates
+    }
+
+    fn sign(&self, name: &str, names: &[&str], issuer: &Issuer<'_, KeyPair>) {
+        let key = KeyPair::generate().expect("a key");
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).expect("parameters");
+        let certificate = params.signed_by(&key, issuer).expect("a certificate");
+        fs::write(self.path(&format!("{name}.crt")), certificate.pem()).expect("a file");
+        fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).expect("a file");
+    }
+
+    /// `ca.crt`, `server.crt`, `server.key`, `client.crt`, `client.key`.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+}

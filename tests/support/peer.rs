@@ -1,0 +1,85 @@
+//! A client of a server, down to its bytes: it can wait, subscribe, be silent, and say odd things.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// A connection.
+pub(crate) struct Peer {
+    reader: BufReader<Box<dyn Read + Send>>,
+    writer: Box<dyn Write + Send>,
+}
+
+impl Peer {
+    pub(crate) fn connect(address: &str) -> Self {
+        Self::try_connect(address).expect("the server accepts connections")
+    }
+
+    pub(crate) fn try_connect(address: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let reader: Box<dyn Read + Send> = Box::new(stream.try_clone()?);
+        Ok(Self { reader: BufReader::new(reader), writer: Box::new(stream) })
+    }
+
+    pub(crate) fn connect_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).expect("the server has a socket");
+        let reader: Box<dyn Read + Send> = Box::new(stream.try_clone().expect("a socket can be cloned"));
+        Self { reader: BufReader::new(reader), writer: Box::new(stream) }
+    }
+
+    /// Sends a command and does not wait for an answer: it blocks, subscribes or monitors.
+    pub(crate) fn send(&mut self, words: &[impl AsRef<[u8]>]) {
+        self.try_send(words).expect("the server takes commands");
+    }
+
+    fn try_send(&mut self, words: &[impl AsRef<[u8]>]) -> io::Result<()> {
+        let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            let word = word.as_ref();
+            bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            bytes.extend_from_slice(word);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        self.writer.write_all(&bytes)
+    }
+
+    /// Sends a command and gives its answer's text: a bulk's content, or the line with its sign.
+    pub(crate) fn ask(&mut self, words: &[impl AsRef<[u8]>]) -> String {
+        self.try_ask(words).expect("the server answers")
+    }
+
+    pub(crate) fn try_ask(&mut self, words: &[impl AsRef<[u8]>]) -> io::Result<String> {
+        self.try_send(words)?;
+        self.answer().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Sends a command and gives its answer's bytes.
+    pub(crate) fn ask_bytes(&mut self, words: &[impl AsRef<[u8]>]) -> Vec<u8> {
+        self.send(words);
+        self.answer().expect("the server answers")
+    }
+
+    /// Sends a command that must succeed.
+    pub(crate) fn must(&mut self, words: &[impl AsRef<[u8]>]) -> &mut Self {
+        let answer = self.ask(words);
+        assert!(!answer.starts_with('-'), "{answer}");
+        self
+    }
+
+    fn answer(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        if self.reader.read_until(b'\n', &mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let line = line.trim_ascii_end();
+        let length = line.strip_prefix(b"$").and_then(|text| std::str::from_utf8(text).ok()?.parse::<usize>().ok());
+        let Some(length) = length else { return Ok(line.to_vec()) };
+        let mut bulk = vec![0; length + 2];
+        self.reader.read_exact(&mut bulk)?;
+        bulk.truncate(length);
+        Ok(bulk)
+    }
+}

@@ -1,0 +1,107 @@
+//! The text format read back, strictly: what Prometheus would refuse is refused here.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::http::get;
+
+/// One series.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) value: f64,
+}
+
+/// All series of a scrape.
+#[derive(Debug)]
+pub(crate) struct Scrape {
+    pub(crate) series: Vec<Series>,
+    pub(crate) bytes: usize,
+}
+
+impl Scrape {
+    /// Scrapes an exporter.
+    pub(crate) fn of(address: &str) -> Self {
+        let answer = get(address, "/metrics");
+        assert_eq!(answer.status, 200);
+        Self::parse(answer.text())
+    }
+
+    /// Reads a scrape's text.
+    pub(crate) fn parse(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        let series: Vec<_> = lines.map(|line| series(line).unwrap_or_else(|| panic!("no series: {line}"))).collect();
+        let distinct: HashSet<_> = series.iter().map(|series| (&series.name, &series.labels)).collect();
+        assert_eq!(distinct.len(), series.len(), "a series is there twice");
+        Self { series, bytes: text.len() }
+    }
+
+    /// The series of a family that have these labels.
+    pub(crate) fn all<'a>(&'a self, name: &'a str, labels: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = &'a Series> {
+        self.series.iter().filter(move |series| {
+            let has = |(label, value): &(&str, &str)| series.labels.get(*label).is_some_and(|found| found == value);
+            series.name == name && labels.iter().all(has)
+        })
+    }
+
+    /// The value of the one series that has these labels; `None` if none has.
+    pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let mut all = self.all(name, labels);
+        let first = all.next()?;
+        assert!(all.next().is_none(), "more than one {name} has {labels:?}");
+        Some(first.value)
+    }
+
+    /// The sum of a family.
+    pub(crate) fn sum(&self, name: &str) -> f64 {
+        self.all(name, &[]).map(|series| series.value).sum()
+    }
+
+    /// The values of a family by one of its labels, without the zeros.
+    pub(crate) fn by(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
+        let found = self.all(name, &[]).filter(|series| series.value > 0.0);
+        found.map(|series| (series.labels[label].clone(), series.value as u64)).collect()
+    }
+}
+
+fn series(line: &str) -> Option<Series> {
+    let end = line.find(['{', ' '])?;
+    let name = line[..end].to_owned();
+    let (labels, rest) = match line[end..].strip_prefix('{') {
+        Some(rest) => labels(rest)?,
+        None => (BTreeMap::new(), &line[end..]),
+    };
+    Some(Series { name, labels, value: rest.strip_prefix(' ')?.parse().ok()? })
+}
+
+/// The labels up to the closing brace, and what follows it.
+fn labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
+    let mut labels = BTreeMap::new();
+    loop {
+        let (name, value) = rest.split_once("=\"")?;
+        let (value, after) = quoted(value)?;
+        assert!(labels.insert(name.to_owned(), value).is_none(), "label {name} twice");
+        match after.strip_prefix(',') {
+            Some(next) => rest = next,
+            None => return Some((labels, after.strip_prefix('}')?)),
+        }
+    }
+}
+
+/// A quoted text up to its closing quote, unescaped, and what follows it.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => value.push(match characters.next()?.1 {
+                'n' => '\n',
+                escaped @ ('\\' | '"') => escaped,
+                _ => return None,
+            }),
+            other => value.push(other),
+        }
+    }
+    None
+}

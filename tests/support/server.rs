@@ -1,0 +1,169 @@
+//! Real servers: found, started on a free port and a socket, ready by PING, ended on drop.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::peer::Peer;
+use super::{PATIENCE, eventually, project};
+
+/// The servers that every test over "all servers" uses; `tests/servers/install` gets them.
+const NAMES: [&str; 6] = ["redis-6.2", "redis-7.0", "redis-8.0", "redis-8.2", "valkey-8.1", "valkey-9.1"];
+
+/// Further binaries to test with: `name=path`, divided by commas.
+const MORE: &str = "TEST_SERVERS";
+
+/// A server program.
+#[derive(Clone, Debug)]
+pub(crate) struct Binary {
+    pub(crate) name: String,
+    path: PathBuf,
+}
+
+/// All servers there are. One that is missing fails the test in CI; elsewhere it is skipped loudly.
+pub(crate) fn binaries() -> Vec<Binary> {
+    let installed = NAMES.iter().map(|name| {
+        let program = name.split('-').next().expect("a split has a first part");
+        (name.to_string(), project(&format!(".cache/servers/{name}/{program}-server")))
+    });
+    let more = std::env::var(MORE).unwrap_or_default();
+    let named = more.split(',').filter_map(|entry| entry.split_once('='));
+    let named = named.map(|(name, path)| (name.to_owned(), PathBuf::from(path)));
+    installed
+        .chain(named)
+        .filter_map(|(name, path)| {
+            let found = path.exists();
+            if !found {
+                missing(&format!("the server {name} ({})", path.display()));
+            }
+            found.then_some(Binary { name, path })
+        })
+        .collect()
+}
+
+/// One server, for tests to which it does not matter which: 7.0, or any other.
+pub(crate) fn any_binary() -> Option<Binary> {
+    let binaries = binaries();
+    let preferred = binaries.iter().find(|binary| binary.name == "redis-7.0").cloned();
+    preferred.or_else(|| binaries.into_iter().next())
+}
+
+/// The server of that name.
+pub(crate) fn binary(name: &str) -> Option<Binary> {
+    binaries().into_iter().find(|binary| binary.name == name)
+}
+
+/// Tells that something is missing: a failure in CI, a loud skip at home.
+pub(crate) fn missing(what: &str) {
+    let sentence = format!("{what} is missing; run `make test`, which installs it");
+    assert!(std::env::var_os("CI").is_none(), "{sentence}");
+    eprintln!("SKIPPED: {sentence}");
+}
+
+/// A running server with a folder of its own.
+pub(crate) struct Server {
+    binary: Binary,
+    pub(crate) port: u16,
+    folder: TempDir,
+    options: Vec<String>,
+    child: Child,
+}
+
+impl Server {
+    pub(crate) fn start(binary: &Binary) -> Self {
+        Self::start_with(binary, &[])
+    }
+
+    /// Starts with further options, each `--name value…`.
+    pub(crate) fn start_with(binary: &Binary, options: &[&str]) -> Self {
+        let folder = TempDir::with_prefix("redis sock ").expect("a temporary folder");
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        // A free port may be taken by another before the server has it, so more than one is tried.
+        for _ in 0..5 {
+            let port = free_port();
+            let mut child = spawn(binary, port, folder.path(), &options);
+            if ready(&mut child, port) {
+                return Self { binary: binary.clone(), port, folder, options, child };
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+        panic!("{} did not start:\n{log}", binary.name);
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Its unix socket, in a folder whose name holds spaces.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("s=1.sock")
+    }
+
+    pub(crate) fn peer(&self) -> Peer {
+        Peer::connect(&self.address())
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again on the same port, without its data.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(&self.binary, self.port, self.folder.path(), &self.options);
+        assert!(ready(&mut self.child, self.port), "{} did not start again", self.binary.name);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(binary: &Binary, port: u16, folder: &Path, options: &[String]) -> Child {
+    // The port of a server with TLS alone is given by its options.
+    let plain_port = if options.iter().any(|option| option == "--tls-port") { 0 } else { port };
+    let options = options.iter().map(|option| option.replace("PORT", &port.to_string()));
+    Command::new(&binary.path)
+        .args(["--port", &plain_port.to_string(), "--save", "", "--appendonly", "no", "--dir"])
+        .arg(folder)
+        .arg("--logfile")
+        .arg(folder.join("log"))
+        .arg("--unixsocket")
+        .arg(folder.join("s=1.sock"))
+        .args(options)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the server starts")
+}
+
+/// Whether it answers. With TLS or a password any answer to a connection will do; the tests then log in themselves.
+fn ready(child: &mut Child, port: u16) -> bool {
+    eventually("the server answers PING", PATIENCE, || {
+        if child.try_wait().expect("a child can be waited for").is_some() {
+            return Some(false);
+        }
+        let mut peer = Peer::try_connect(&format!("127.0.0.1:{port}")).ok()?;
+        let answer = peer.try_ask(&["PING"]);
+        matches!(answer.as_deref(), Err(_) | Ok("+PONG") | Ok("-NOAUTH Authentication required.")).then_some(true)
+    })
+}
+
+/// A port that nobody listens on now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
