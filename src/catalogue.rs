@@ -68,7 +68,7 @@ macro_rules! catalogue {
 
 catalogue! {
     UP: Gauge, Boolean, "redis_clients_up", ["redis"],
-        "Whether the node answered the last attempt to sample it.";
+        "Whether the last attempt to sample the node succeeded, in whole or in part.";
     SAMPLE_TIMESTAMP: Gauge, Seconds, "redis_clients_sample_timestamp_seconds", ["redis"],
         "When the sample was taken that the client gauges tell of, by the node's own clock.";
     SAMPLE_DURATION: Gauge, Seconds, "redis_clients_sample_duration_seconds", ["redis"],

@@ -1,1 +1,333 @@
-//! draft
+//! What goes wrong in the world: servers that are down, locked, busy, stuck, full or no servers at all.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::exporter::{Exporter, run};
+use crate::support::http::get;
+use crate::support::scrape::Scrape;
+use crate::support::server::{Server, any_binary};
+use crate::support::{PATIENCE, eventually, pause};
+
+const ERRORS: &str = "redis_clients_sample_errors_total";
+
+fn up(scrape: &Scrape) -> Option<f64> {
+    scrape.value("redis_clients_up", &[])
+}
+
+fn errors(scrape: &Scrape, reason: &str) -> f64 {
+    scrape.value(ERRORS, &[("reason", reason)]).expect("every reason is there from the start")
+}
+
+/// Gauges that tell of clients; none of them may outlive what it tells of.
+fn client_gauges(scrape: &Scrape) -> Vec<&str> {
+    let of_clients = |name: &&str| {
+        !name.ends_with("_total") && name.starts_with("redis_clients_") && *name != "redis_clients_up"
+    };
+    scrape.series.iter().map(|series| series.name.as_str()).filter(of_clients).collect()
+}
+
+fn log_lines(exporter: &Exporter, words: &str) -> Vec<String> {
+    exporter.log().into_iter().filter(|line| line.contains(words)).collect()
+}
+
+/// Waits for a failure of this reason, and gives the sentence that was logged. Nothing may be shown as fresh.
+fn fails_with(exporter: &mut Exporter, reason: &str) -> String {
+    let scrape = exporter.scrape_until(reason, |scrape| errors(scrape, reason) >= 2.0);
+    assert_eq!(up(&scrape), Some(0.0));
+    assert_eq!(client_gauges(&scrape), Vec::<&str>::new());
+    assert_eq!(get(&exporter.address, "/-/ready").status, 200, "a server that fails does not make us unready");
+    assert!(exporter.is_running());
+    let lines = log_lines(exporter, &format!("reason={reason}"));
+    assert_eq!(lines.len(), 1, "one line on a change of state, not one a failure: {lines:?}");
+    lines[0].clone()
+}
+
+#[test]
+fn a_server_that_dies_and_returns() {
+    let Some(binary) = any_binary() else { return };
+    let mut server = Server::start(&binary);
+    let exporter = Exporter::watching(&[&server.address()]);
+    exporter.scrape_until("up", |scrape| up(scrape) == Some(1.0));
+    let received = exporter.fresh_scrape().value("redis_clients_connections_received_total", &[]);
+    for round in 1..=2 {
+        server.kill();
+        let scrape = exporter.scrape_until("down", |scrape| up(scrape) == Some(0.0));
+        assert_eq!(client_gauges(&scrape), Vec::<&str>::new());
+        assert!(scrape.value("redis_clients_connections_received_total", &[]) >= received, "counters stay");
+        pause(Duration::from_millis(500));
+        server.restart();
+        let back = Instant::now();
+        exporter.scrape_until("up again", |scrape| up(scrape) == Some(1.0) && !client_gauges(scrape).is_empty());
+        // One frequency is 0.1 s; the rest is for a busy machine.
+        assert!(back.elapsed() < Duration::from_secs(3), "back after {:?}", back.elapsed());
+        assert_eq!(log_lines(&exporter, "reason=connect").len(), round, "{:?}", exporter.log());
+        assert_eq!(log_lines(&exporter, "watching again").len(), round, "{:?}", exporter.log());
+    }
+}
+
+#[test]
+fn a_server_that_is_down_at_start() {
+    let Some(binary) = any_binary() else { return };
+    let mut server = Server::start(&binary);
+    server.kill();
+    let mut exporter = Exporter::watching(&[&server.address()]);
+    let line = fails_with(&mut exporter, "connect");
+    assert!(line.contains(&server.address()) && line.contains("is the server running"), "{line}");
+    server.restart();
+    exporter.scrape_until("up", |scrape| up(scrape) == Some(1.0));
+}
+
+#[test]
+fn a_host_that_does_not_resolve() {
+    let line = fails_with(&mut Exporter::watching(&["redis://no-such-host.invalid"]), "resolve");
+    assert!(line.contains("no-such-host.invalid:6379"), "{line}");
+}
+
+#[test]
+fn a_password_that_is_wrong_missing_or_not_wanted() {
+    let Some(binary) = any_binary() else { return };
+    let locked = Server::start_with(&binary, &["--requirepass", "right"]);
+    let line = fails_with(&mut Exporter::start(&[&locked.address()], &["--redis.password=wrong"], &[]), "auth");
+    assert!(line.contains("--redis.password") && !line.contains("wrong"), "{line}");
+    let line = fails_with(&mut Exporter::watching(&[&locked.address()]), "auth");
+    assert!(line.contains("wants a password"), "{line}");
+    let open = Server::start(&binary);
+    let line = fails_with(&mut Exporter::start(&[&open.address()], &["--redis.password=any"], &[]), "auth");
+    assert!(line.contains("leave the password out"), "{line}");
+}
+
+#[test]
+fn a_user_that_may_not_list_still_gives_what_info_tells() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    server.peer().must(&["ACL", "SETUSER", "half", "on", ">secret", "-@all", "+info", "+client|id"]);
+    let user = ["--redis.user=half", "--redis.password=secret"];
+    let exporter = Exporter::start(&[&server.address()], &user, &[]);
+    let scrape = exporter.scrape_until("partial samples", |scrape| errors(scrape, "noperm") >= 3.0);
+    assert_eq!(up(&scrape), Some(1.0));
+    assert!(scrape.value("redis_clients_reported_connections", &[]).is_some());
+    assert_eq!(scrape.value("redis_clients_online", &[]), None, "unknown is not 0");
+    assert_eq!(scrape.value("redis_clients_sample_complete", &[]), Some(0.0));
+    let lines = log_lines(&exporter, "reason=noperm");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("+client|list"), "{lines:?}");
+
+    let checked = run(&[["check", "--redis.addr", &server.address()].as_slice(), &user].concat());
+    assert_eq!(checked.status.code(), Some(4));
+    server.peer().must(&["ACL", "SETUSER", "half", "+client|list", "-info"]);
+    let scrape = exporter.scrape_until("the other half", |scrape| scrape.value("redis_clients_online", &[]).is_some());
+    assert_eq!(scrape.value("redis_clients_reported_connections", &[]), None);
+    let checked = run(&[["check", "--redis.addr", &server.address()].as_slice(), &user].concat());
+    assert_eq!(checked.status.code(), Some(3));
+    server.peer().must(&["ACL", "SETUSER", "half", "-client|list"]);
+    exporter.scrape_until("nothing is allowed", |scrape| up(scrape) == Some(0.0));
+}
+
+#[test]
+fn a_server_held_by_a_script() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start_with(&binary, &["--lua-time-limit", "50"]);
+    let mut exporter = Exporter::watching(&[&server.address()]);
+    exporter.scrape_until("up", |scrape| up(scrape) == Some(1.0));
+    let mut script = server.peer();
+    script.send(&["EVAL", "while true do end", "0"]);
+    let line = fails_with(&mut exporter, "busy");
+    assert!(line.contains("SCRIPT KILL"), "{line}");
+    server.peer().must(&["SCRIPT", "KILL"]);
+    exporter.scrape_until("up again", |scrape| up(scrape) == Some(1.0));
+}
+
+#[test]
+fn a_server_without_a_free_connection() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start_with(&binary, &["--maxclients", "2"]);
+    let _taken = [server.peer(), server.peer()];
+    let line = fails_with(&mut Exporter::watching(&[&server.address()]), "maxclients");
+    assert!(line.contains("raise maxclients"), "{line}");
+}
+
+#[test]
+fn a_held_link_sees_a_server_that_is_full() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start_with(&binary, &["--maxclients", "3"]);
+    let exporter = Exporter::watching(&[&server.address()]);
+    exporter.scrape_until("up", |scrape| up(scrape) == Some(1.0));
+    let _taken = eventually("the server is full", PATIENCE, || {
+        let mut peers = [server.peer(), server.peer()];
+        peers.iter_mut().all(|peer| peer.ask(&["PING"]) == "+PONG").then_some(peers)
+    });
+    for _ in 0..5 {
+        let _ = TcpStream::connect(server.address()).map(|mut stream| stream.read(&mut [0; 64]));
+    }
+    let scrape = exporter.scrape_until("rejections", |scrape| {
+        scrape.value("redis_clients_connections_rejected_total", &[]).is_some_and(|rejected| rejected >= 5.0)
+    });
+    assert_eq!((up(&scrape), scrape.sum("redis_clients_connections")), (Some(1.0), 3.0));
+}
+
+#[test]
+fn a_server_that_is_stuck() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let mut exporter = Exporter::start(&[&server.address()], &["--redis.timeout=200ms"], &[]);
+    exporter.scrape_until("up", |scrape| up(scrape) == Some(1.0));
+    signal(server.pid(), "STOP");
+    let line = fails_with(&mut exporter, "timeout");
+    signal(server.pid(), "CONT");
+    assert!(line.contains("--redis.timeout"), "{line}");
+    exporter.scrape_until("up again", |scrape| up(scrape) == Some(1.0));
+}
+
+fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args(["-s", name, &pid.to_string()]).status().expect("kill runs").success());
+}
+
+#[test]
+fn a_link_that_is_cut_is_made_anew_without_a_failure() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let exporter = Exporter::watching(&[&server.address()]);
+    exporter.scrape_until("up", |scrape| up(scrape) == Some(1.0));
+    for _ in 0..3 {
+        server.peer().must(&["CLIENT", "KILL", "TYPE", "normal"]);
+        let scrape = exporter.fresh_scrape();
+        assert_eq!((up(&scrape), errors(&scrape, "closed")), (Some(1.0), 0.0));
+    }
+}
+
+#[test]
+fn a_port_that_speaks_http() {
+    let other = Exporter::watching(&["127.0.0.1:1"]);
+    let line = fails_with(&mut Exporter::watching(&[&other.address]), "protocol");
+    assert!(line.contains("does not speak the Redis protocol"), "{line}");
+}
+
+/// A server that answers the command of each number as it is told, and goes away where there is no answer. For what no
+/// server of today can be made to say.
+fn impostor(answer: impl Fn(usize) -> Option<String> + Clone + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (Ok(stream), answer) = (stream, answer.clone()) else { return };
+            std::thread::spawn(move || answer_commands(stream, &answer));
+        }
+    });
+    address
+}
+
+fn answer_commands(mut stream: TcpStream, answer: &dyn Fn(usize) -> Option<String>) {
+    let reader = std::io::BufReader::new(stream.try_clone().expect("a socket can be cloned"));
+    let commands = std::io::BufRead::lines(reader).map_while(Result::ok).filter(|line| line.starts_with('*'));
+    for (number, _) in commands.enumerate() {
+        let Some(answer) = answer(number) else { break };
+        if stream.write_all(answer.as_bytes()).is_err() {
+            break;
+        }
+    }
+    let _ = stream.shutdown(std::net::Shutdown::Both);
+}
+
+#[test]
+fn states_that_only_old_servers_tell() {
+    // Redis 5 and before answer nothing while they load, or while a replica has lost its primary.
+    let cases = [
+        ("loading", "-LOADING Redis is loading the dataset in memory\r\n"),
+        ("masterdown", "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n"),
+        ("denied", "-DENIED Redis is running in protected mode because protected mode is enabled\r\n"),
+    ];
+    for (reason, answer) in cases {
+        fails_with(&mut Exporter::watching(&[&impostor(move |_| Some(answer.to_owned()))]), reason);
+    }
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_of_a_reply() {
+    // Logged in and named, then cut off within a sample's replies, or within its listing.
+    let between = impostor(|number| (number < 6).then(|| "$4\r\na:b\n\r\n".into()));
+    fails_with(&mut Exporter::watching(&[&between]), "closed");
+    let within = impostor(|number| match number {
+        0..9 => Some("$4\r\na:b\n\r\n".into()),
+        9 => Some("$400\r\nid=1 addr=".into()),
+        _ => None,
+    });
+    fails_with(&mut Exporter::watching(&[&within]), "closed");
+}
+
+#[test]
+fn a_reply_without_end_is_cut_off() {
+    // Bounded, and far above what is accepted.
+    let address = impostor(|number| match number {
+        0..9 => Some("$4\r\na:b\n\r\n".into()),
+        9 => Some(format!("$900000000\r\n{}", "x".repeat(400_000_000))),
+        _ => None,
+    });
+    let words = ["--client-announce-frequency=10s", "--redis.timeout=10s"];
+    let exporter = Exporter::start(&[&address], &words, &[]);
+    let scrape = exporter.scrape_until("too large", |scrape| errors(scrape, "too_large") >= 1.0);
+    let resident = scrape.value("process_resident_memory_bytes", &[]).expect("the kernel tells");
+    assert!(resident < 600e6, "{resident} bytes");
+}
+
+#[test]
+fn running_out_of_descriptors_ends_nothing() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n 24; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_redis-client-exporter")])
+        .args(["--redis.addr", &server.address(), "--client-announce-frequency=0.1"])
+        .args(["--web.listen-address", &format!("127.0.0.1:{}", crate::support::server::free_port())])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut log = std::io::BufReader::new(child.stderr.take().expect("standard error is piped"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut log, &mut line).expect("a line");
+    let address = line.split("address=").nth(1).and_then(|rest| rest.split(' ').next()).expect("an address").to_owned();
+    let crowd: Vec<_> = (0..60).map_while(|_| TcpStream::connect(&address).ok()).collect();
+    pause(Duration::from_millis(500));
+    let ticks = cpu_ticks(child.id());
+    pause(Duration::from_secs(1));
+    let spent = cpu_ticks(child.id()) - ticks;
+    assert!(spent < 30, "accepting spins: {spent} ticks of 100 in a second");
+    drop(crowd);
+    let scrape = eventually("it serves again", PATIENCE, || Some(Scrape::of(&address)));
+    assert!(scrape.value("redis_client_exporter_http_accept_errors_total", &[]).is_some_and(|errors| errors > 0.0));
+    assert_eq!(up(&scrape), Some(1.0));
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// User and system time in hundredths of a second (proc(5): fields 14 and 15 of stat).
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
+    let fields: Vec<_> = stat.rsplit(')').next().expect("a name in brackets").split_whitespace().collect();
+    fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
+}
+
+#[test]
+fn the_first_signal_drains_and_the_second_ends_at_once() {
+    let mut exporter = Exporter::watching(&["127.0.0.1:1"]);
+    // A request that never ends keeps the draining up.
+    let mut slow = TcpStream::connect(&exporter.address).expect("a connection");
+    slow.write_all(b"GET /metrics HTTP/1.1\r\n").expect("the head begins");
+    pause(Duration::from_millis(200));
+    exporter.signal("TERM");
+    eventually("no connection is accepted any more", PATIENCE, || TcpStream::connect(&exporter.address).err());
+    let second = Instant::now();
+    exporter.signal("TERM");
+    assert!(exporter.wait().success());
+    assert!(second.elapsed() < Duration::from_secs(3), "ended after {:?}", second.elapsed());
+}
+
+#[test]
+fn one_signal_is_enough() {
+    for name in ["TERM", "INT"] {
+        let mut exporter = Exporter::watching(&["127.0.0.1:1"]);
+        exporter.signal(name);
+        assert!(exporter.wait().success(), "{name}");
+    }
+}

@@ -89,6 +89,12 @@ pub(super) fn refused(node: &str, command: Command, error: &RedisError) -> Failu
     failure(Reason::Other, node, format!("{command} failed: {words}"))
 }
 
+/// What a server said before it closed the connection, if it is one of its errors.
+pub(super) fn of_farewell(node: &str, words: &[u8]) -> Option<Failure> {
+    let text = String::from_utf8_lossy(words.strip_prefix(b"-")?);
+    of_the_state(node, text.trim_end())
+}
+
 /// Errors that say what state the server is in, whatever command was sent.
 fn of_the_state(node: &str, text: &str) -> Option<Failure> {
     let code = text.split(' ').next().unwrap_or_default();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisResult, Value};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -25,8 +25,8 @@ pub use tls::config as tls_config;
 use crate::sample::{Failure, Reason};
 use bounded::{Allowance, Bounded};
 
-/// The most that one batch of commands may be answered with, in bytes: 500,000 clients of 500 bytes.
-const LARGEST_REPLY: u64 = 256 * 1024 * 1024;
+/// The most that one batch of commands may be answered with, in bytes: 300,000 clients of 400 bytes.
+const LARGEST_REPLY: u64 = 128 * 1024 * 1024;
 
 /// What a command was answered with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Reply {
 pub struct Link {
     node: Arc<str>,
     connection: MultiplexedConnection,
-    driver: Driver,
+    _driver: Driver,
     allowance: Allowance,
     timeout: Duration,
     /// Our connection's id; `None` where the server does not tell (before 5.0, or not permitted).
@@ -81,7 +81,13 @@ impl Link {
         let node = target.node();
         let patience = target.timeout;
         let dialled = timeout(patience, Self::dial_unhurried(target, Arc::clone(&node))).await;
-        dialled.unwrap_or_else(|_| Err(failure::late(&node, "could not connect and log in", patience.as_secs_f64())))
+        match dialled {
+            Ok(Err(failure)) if failure.reason == Reason::Closed => {
+                Err(farewell(&target.endpoint, &node).await.unwrap_or(failure))
+            }
+            Ok(dialled) => dialled,
+            Err(_) => Err(failure::late(&node, "could not connect and log in", patience.as_secs_f64())),
+        }
     }
 
     async fn dial_unhurried(target: &Target, node: Arc<str>) -> Result<Self, Failure> {
@@ -121,7 +127,7 @@ impl Link {
             .await
             .map_err(|error| failure::refused(&node, Command::ClientId, &error))?;
         let driver = Driver(tokio::spawn(driver));
-        Ok(Self { node, connection, driver, allowance, timeout, id: None, refused: Vec::new() })
+        Ok(Self { node, connection, _driver: driver, allowance, timeout, id: None, refused: Vec::new() })
     }
 
     async fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Failure> {
@@ -139,7 +145,7 @@ impl Link {
     /// Learns our id and names the connection, as far as the server allows.
     async fn introduce(&mut self) -> Result<(), Failure> {
         // Alone and first: a server that turns us away answers one command and closes.
-        match self.send_one(Command::ClientId).await? {
+        match self.send_one(Command::ClientId).await {
             Ok(Reply::Number(id)) => self.id = u64::try_from(id).ok(),
             Ok(Reply::Text(_)) => {}
             Err(failure) if is_of_the_node(&failure) => return Err(failure),
@@ -154,9 +160,10 @@ impl Link {
         Ok(())
     }
 
-    async fn send_one(&mut self, command: Command) -> Result<Result<Reply, Failure>, Failure> {
-        let mut replies = self.send(&[command]).await?;
-        replies.pop().ok_or_else(|| failure::unexpected(&self.node, command))
+    /// Sends one command. Unlike a batch, it is told what arrived if that was no reply at all.
+    async fn send_one(&mut self, command: Command) -> Result<Reply, Failure> {
+        let reply = command.packed().query_async(&mut self.connection).await;
+        read_reply(&self.node, command, reply)
     }
 
     /// Sends commands as one batch, which the server runs without a pause between, and waits for all replies. A command
@@ -182,11 +189,6 @@ impl Link {
         let reply = |(&command, reply)| read_reply(&self.node, command, reply);
         Ok(commands.iter().zip(replies).map(reply).collect())
     }
-
-    /// Whether the connection has ended, as far as we know.
-    pub fn is_closed(&self) -> bool {
-        self.driver.0.is_finished()
-    }
 }
 
 async fn connect(host: &str, port: u16, node: &str) -> Result<TcpStream, Failure> {
@@ -196,6 +198,24 @@ async fn connect(host: &str, port: u16, node: &str) -> Result<TcpStream, Failure
     // A batch is one write; waiting to join it with the next would only delay it. Not being able to say so is no harm.
     let _ = stream.set_nodelay(true);
     Ok(stream)
+}
+
+/// How long a server that turns us away may take to say why.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// What a server says that closes a connection before anything was sent. A full server says why and closes at once; what
+/// we send meanwhile makes the kernel drop its words, so here we only listen.
+async fn farewell(endpoint: &Endpoint, node: &str) -> Option<Failure> {
+    let mut words = [0; 512];
+    let read = async {
+        match endpoint {
+            Endpoint::Unix(path) => UnixStream::connect(path).await.ok()?.read(&mut words).await.ok(),
+            Endpoint::Tcp { tls: true, .. } => None,
+            Endpoint::Tcp { host, port, .. } => connect(host, *port, node).await.ok()?.read(&mut words).await.ok(),
+        }
+    };
+    let read = timeout(FAREWELL, read).await.ok()??;
+    failure::of_farewell(node, &words[..read])
 }
 
 /// The password; a file is read now. The end of its line is not part of it.
@@ -227,5 +247,6 @@ fn read_reply(node: &str, command: Command, reply: RedisResult<Value>) -> Result
 
 /// Whether a refusal is about the node as a whole, so that nothing else would be answered either.
 fn is_of_the_node(failure: &Failure) -> bool {
-    matches!(failure.reason, Reason::Auth | Reason::Busy | Reason::Closed | Reason::Denied | Reason::MaxClients)
+    use Reason::{Auth, Busy, Closed, Denied, MaxClients, Protocol};
+    matches!(failure.reason, Auth | Busy | Closed | Denied | MaxClients | Protocol)
 }

@@ -3,7 +3,7 @@
 mod full;
 
 use crate::link::{Link, Target};
-use crate::sample::{Failure, Sample};
+use crate::sample::{Failure, Reason, Sample};
 
 /// Takes samples of one node.
 #[derive(Debug)]
@@ -25,13 +25,23 @@ impl Sampler {
     /// refuses everything.
     pub async fn sample(&mut self) -> Result<Sample, Failure> {
         // Taken out, so that a link that failed half-way, or whose sample was given up, is never used again.
-        let mut link = match self.link.take().filter(|link| !link.is_closed()) {
-            Some(link) => link,
-            None => Link::dial(&self.target).await?,
-        };
+        if let Some(mut link) = self.link.take() {
+            match full::take(&mut link).await {
+                // The server may close a link that was quiet for long (`timeout`), or restart: that is told by a new
+                // link failing, not by the old one.
+                Err(failure) if failure.reason == Reason::Closed => {}
+                Err(failure) => return Err(failure),
+                Ok(sample) => return Ok(self.keep(link, sample)),
+            }
+        }
+        let mut link = Link::dial(&self.target).await?;
         let sample = full::take(&mut link).await?;
+        Ok(self.keep(link, sample))
+    }
+
+    fn keep(&mut self, link: Link, sample: Sample) -> Sample {
         self.link = Some(link);
-        Ok(sample)
+        sample
     }
 
     /// The held link, once a sample was taken.
