@@ -1,1 +1,180 @@
-//! draft
+//! The subcommands as a user runs them, and the documents that are made by them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::Output;
+
+use redis_client_exporter::catalogue::{ALL, MetricKind};
+use serde_json::Value;
+
+use crate::support::crowd::{Crowd, Truth};
+use crate::support::exporter::{Exporter, run};
+use crate::support::http::get;
+use crate::support::project;
+use crate::support::server::{Server, any_binary, binary};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// Runs with an address, and demands success.
+fn ask(server: &Server, words: &[&str]) -> String {
+    let (command, words) = words.split_first().expect("a command");
+    let output = run(&[&[*command, "--redis.addr", &server.address()], words].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn server_with_a_crowd() -> Option<(Server, Crowd)> {
+    let server = Server::start(&any_binary()?);
+    let crowd = Crowd::join(&server);
+    Some((server, crowd))
+}
+
+#[test]
+fn metrics_md_is_the_catalogue() {
+    let made = text(&run(&["catalogue"]).stdout);
+    let file = project("METRICS.md");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&file, &made).expect("a file");
+    }
+    assert_eq!(
+        fs::read_to_string(&file).expect("METRICS.md"),
+        made,
+        "write it anew: redis-client-exporter catalogue > METRICS.md"
+    );
+    let json: Value = serde_json::from_slice(&run(&["catalogue", "--format=json"]).stdout).expect("JSON");
+    assert_eq!(json.as_array().map(Vec::len), Some(ALL.len()));
+}
+
+/// The newest server reports everything, so that every family of the catalogue is there; and nothing else is.
+#[test]
+fn a_scrape_and_the_catalogue_tell_of_the_same_metrics() {
+    let Some(binary) = binary("valkey-9.1") else { return };
+    let server = Server::start(&binary);
+    let _crowd = Crowd::join(&server);
+    let exporter = Exporter::watching(&[&server.address()]);
+    exporter
+        .scrape_until("clients", |scrape| scrape.value("redis_clients_online", &[]).is_some_and(|online| online > 5.0));
+    let scrape = exporter.scrape();
+    let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for series in &scrape.series {
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| series.name.strip_suffix(suffix));
+        let histogram = family.filter(|family| ALL.iter().any(|metric| metric.name == *family));
+        let names = labels.entry(histogram.unwrap_or(&series.name)).or_default();
+        names.extend(series.labels.keys().map(String::as_str).filter(|label| *label != "le"));
+    }
+    let catalogue: BTreeMap<&str, BTreeSet<&str>> =
+        ALL.iter().map(|metric| (metric.name, metric.labels.iter().copied().collect())).collect();
+    assert_eq!(labels, catalogue);
+
+    let exposition = get(&exporter.address, "/metrics").text().to_owned();
+    for metric in ALL {
+        let kind = match metric.kind {
+            MetricKind::Gauge => "gauge",
+            MetricKind::Counter => "counter",
+            MetricKind::Histogram => "histogram",
+        };
+        assert!(exposition.contains(&format!("# TYPE {} {kind}\n", metric.name)), "{}", metric.name);
+        assert!(exposition.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{}", metric.name);
+    }
+}
+
+#[test]
+fn clients_as_json_are_those_of_client_list() {
+    let Some((server, _crowd)) = server_with_a_crowd() else { return };
+    let list: Vec<Value> = serde_json::from_str(&ask(&server, &["clients", "--format=json"])).expect("JSON");
+    let truth = Truth::ask(&mut server.peer(), 300);
+    // Each of both listings has one client that the other has not: whoever asked for it.
+    let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+    for client in &list {
+        *kinds.entry(client["kind"].as_str().expect("a kind").to_owned()).or_default() += 1;
+    }
+    assert_eq!(kinds.remove("exporter"), Some(1));
+    *kinds.entry("application".into()).or_default() += 1;
+    assert_eq!(kinds, truth.kinds);
+    let named = |name: &str| list.iter().find(|client| client["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+    assert_eq!(named("a=b")["db"], 3);
+    assert_eq!(named("worker-1")["state"], "waiting");
+    assert_eq!(named("local")["flags"], "U");
+    assert!(named(r#"a"b\c=<script>"#)["last_interaction"].as_str().is_some_and(|time| time.ends_with('Z')));
+    let silent = list.iter().filter(|client| client["cmd"] == "NULL").collect::<Vec<_>>();
+    assert!(silent.len() == 3 && silent.iter().all(|client| client["last_interaction"].is_null()), "{silent:?}");
+}
+
+#[test]
+fn clients_can_be_chosen_sorted_and_counted() {
+    let Some((server, _crowd)) = server_with_a_crowd() else { return };
+    let table = ask(&server, &["clients", "--filter=state=waiting", "--filter=name=worker-1"]);
+    assert_eq!(table.lines().count(), 2, "{table}");
+    assert!(table.contains("worker-1") && table.contains("blpop") && table.contains("LAST INTERACTION"), "{table}");
+    let ids: Vec<u64> =
+        serde_json::from_str::<Vec<Value>>(&ask(&server, &["clients", "--format=json", "--sort=-id", "--limit=3"]))
+            .expect("JSON")
+            .iter()
+            .map(|client| client["id"].as_u64().expect("an id"))
+            .collect();
+    assert!(ids.len() == 3 && ids.is_sorted_by(|a, b| a > b), "{ids:?}");
+    let by_user = ask(&server, &["clients", "--by=user", "--filter=kind=application"]);
+    assert!(by_user.contains("alice"), "{by_user}");
+    let by_kind = ask(&server, &["clients", "--by=kind", "--format=csv"]);
+    assert!(by_kind.starts_with("kind,connections\n") && by_kind.contains("monitor,1\n"), "{by_kind}");
+}
+
+#[test]
+fn csv_is_no_formula() {
+    let Some((server, _crowd)) = server_with_a_crowd() else { return };
+    let text = ask(&server, &["clients", "--format=csv"]);
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let heads = reader.headers().expect("heads").clone();
+    let name = heads.iter().position(|head| head == "name").expect("a column");
+    let names: Vec<_> = reader.records().map(|record| record.expect("a record")[name].to_owned()).collect();
+    assert!(names.contains(&"'=cmd|calc".to_owned()) && names.contains(&r#"a"b\c=<script>"#.to_owned()), "{names:?}");
+}
+
+#[test]
+fn check_tells_by_its_exit_code() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let output = run(&["check", "--redis.addr", &server.address()]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("ok       CLIENT LIST: 1 clients, 0 unreadable lines"));
+    let output = run(&["check", "--redis.addr", &server.address(), "--redis.addr", "127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(4), "the worst of all servers counts");
+    assert!(text(&output.stdout).contains("127.0.0.1:1: cannot connect"));
+    let output = run(&["clients", "--redis.addr", "127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(4));
+}
+
+fn usage_fault(words: &[&str], expected: &str) {
+    let output: Output = run(words);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{words:?}: {told}");
+    assert!(told.contains(expected), "{words:?}: {told}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_starts() {
+    usage_fault(&["--client-announce-frequency=0", "--group.limit=x", "--redis.timeout=never"], "--group.limit");
+    usage_fault(&["--client-announce-frequency=0", "--group.limit=x", "--redis.timeout=never"], "--redis.timeout");
+    usage_fault(&["--no-such-flag"], "--no-such-flag");
+    usage_fault(&["clients", "--filter=nonsense=1"], "there is no field nonsense");
+    usage_fault(&["clients", "--sort=nonsense"], "there is no field nonsense");
+    usage_fault(&["--redis.tls-ca-file=/nowhere", "--redis.addr=rediss://h"], "/nowhere");
+}
+
+#[test]
+fn help_says_what_a_stranger_must_know() {
+    let help = text(&run(&["--help"]).stdout);
+    for needed in [
+        "No stock server has a `client-announce-frequency` of its own",
+        "--redis.addr",
+        "[env: REDIS_ADDR]",
+        "[default: 10s]",
+        "--web.listen-address",
+        "Exit codes:",
+        "Examples:",
+    ] {
+        assert!(help.contains(needed), "{needed} is missing in:\n{help}");
+    }
+}

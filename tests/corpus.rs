@@ -124,14 +124,23 @@ fn the_first_of_two_equal_keys_wins() {
 fn unknown_fields_are_kept_in_their_place() {
     let parsed = one("id=1 addr=a:1 ow=0 owmem=7 http=true numops=12 future=a b");
     let fields: Vec<_> = parsed.clients[0].fields().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
-    let expected = [("id", "1"), ("addr", "a:1"), ("ow", "0"), ("owmem", "7"), ("http", "true"), ("numops", "12"), ("future", "a b")];
+    let expected = [
+        ("id", "1"),
+        ("addr", "a:1"),
+        ("ow", "0"),
+        ("owmem", "7"),
+        ("http", "true"),
+        ("numops", "12"),
+        ("future", "a b"),
+    ];
     assert_eq!(fields, expected.map(|(key, value)| (key.into(), value.into())));
     assert_eq!(parsed.clients[0].text(Field::Name), None);
 }
 
 #[test]
 fn rows_of_different_shape_stand_in_one_reply() {
-    let reply = "id=1 addr=a:1 name=x age=1 idle=2\nid=2 addr=b:2 tls=v1.3|aes age=3\n\nid=3 addr=c:3 name=y age=1 idle=9\n";
+    let reply =
+        "id=1 addr=a:1 name=x age=1 idle=2\nid=2 addr=b:2 tls=v1.3|aes age=3\n\nid=3 addr=c:3 name=y age=1 idle=9\n";
     let parsed = parse(reply.as_bytes());
     let idles: Vec<_> = parsed.clients.iter().map(Client::idle_seconds).collect();
     assert_eq!(idles, [Some(2), None, Some(9)]);

@@ -23,9 +23,8 @@ fn errors(scrape: &Scrape, reason: &str) -> f64 {
 
 /// Gauges that tell of clients; none of them may outlive what it tells of.
 fn client_gauges(scrape: &Scrape) -> Vec<&str> {
-    let of_clients = |name: &&str| {
-        !name.ends_with("_total") && name.starts_with("redis_clients_") && *name != "redis_clients_up"
-    };
+    let of_clients =
+        |name: &&str| !name.ends_with("_total") && name.starts_with("redis_clients_") && *name != "redis_clients_up";
     scrape.series.iter().map(|series| series.name.as_str()).filter(of_clients).collect()
 }
 

@@ -10,7 +10,9 @@ use redis_client_exporter::client_list::{Field, Listing, parse};
 use redis_client_exporter::latest::{NodeState, Phase, Tally, View};
 use redis_client_exporter::sample::{Cost, Sample};
 use redis_client_exporter::server_info::ServerInfo;
-use redis_client_exporter::snapshot::{Budget, Counter, Counters, Crowd, Groups, Kind, Limits, Snapshot, State, derive};
+use redis_client_exporter::snapshot::{
+    Budget, Counter, Counters, Crowd, Groups, Kind, Limits, Snapshot, State, derive,
+};
 use redis_client_exporter::view::metrics;
 
 use crate::support::scrape::Scrape;
@@ -43,7 +45,13 @@ fn crowd(rows: &[String]) -> Crowd {
 
 /// Text as the server lets a name be: visible ASCII.
 fn name() -> impl Strategy<Value = String> {
-    prop_oneof![Just(String::new()), "[a-c]{1,2}", "[!-~]{1,300}", Just("(other)".to_owned()), Just("(none)".to_owned())]
+    prop_oneof![
+        Just(String::new()),
+        "[a-c]{1,2}",
+        "[!-~]{1,300}",
+        Just("(other)".to_owned()),
+        Just("(none)".to_owned())
+    ]
 }
 
 fn row() -> impl Strategy<Value = String> {
@@ -179,8 +187,7 @@ fn check_groups(groups: &Groups, online: u64) -> Result<(), TestCaseError> {
 }
 
 fn view(snapshot: Snapshot) -> View {
-    let phase =
-        Phase::Fresh { snapshot: Arc::new(snapshot), stale_at: Instant::now() + Duration::from_secs(60) };
+    let phase = Phase::Fresh { snapshot: Arc::new(snapshot), stale_at: Instant::now() + Duration::from_secs(60) };
     let state = NodeState { node: "node:1".into(), phase, tally: Tally::default() };
     View { generation: 1, nodes: vec![Arc::new(state)] }
 }

@@ -1,1 +1,150 @@
-//! draft
+//! TLS and secrets against a real server, with certificates made for the test.
+
+use std::fs;
+
+use crate::support::certificates::Certificates;
+use crate::support::exporter::{Exporter, run};
+use crate::support::http::get;
+use crate::support::scrape::Scrape;
+use crate::support::server::{Server, any_binary};
+
+const SECRET: &str = "c0rrect-h0rse";
+
+fn up(scrape: &Scrape) -> bool {
+    scrape.value("redis_clients_up", &[]) == Some(1.0)
+}
+
+fn tls_server(certificates: &Certificates, clients: &str) -> Option<Server> {
+    let file = |name: &str| certificates.text(name);
+    let (certificate, key, ca) = (file("server.crt"), file("server.key"), file("ca.crt"));
+    let options = [
+        "--tls-port",
+        "PORT",
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        clients,
+    ];
+    Some(Server::start_with(&any_binary()?, &options))
+}
+
+#[test]
+fn tls_with_a_given_authority_and_a_certificate_of_ours() {
+    let certificates = Certificates::new();
+    let Some(server) = tls_server(&certificates, "yes") else { return };
+    let address = format!("rediss://{}", server.address());
+    let ca = format!("--redis.tls-ca-file={}", certificates.text("ca.crt"));
+    let certificate = format!("--redis.tls-cert-file={}", certificates.text("client.crt"));
+    let key = format!("--redis.tls-key-file={}", certificates.text("client.key"));
+    Exporter::start(&[&address], &[&ca, &certificate, &key], &[]).scrape_until("up", up);
+
+    let without = Exporter::start(&[&address], &[&ca], &[]);
+    without.scrape_until("a refused handshake", |scrape| {
+        ["tls", "closed"].iter().any(|reason| errors(scrape, reason) > 0.0)
+    });
+    assert!(!up(&without.scrape()));
+}
+
+fn errors(scrape: &Scrape, reason: &str) -> f64 {
+    scrape.value("redis_clients_sample_errors_total", &[("reason", reason)]).expect("every reason is there")
+}
+
+#[test]
+fn tls_with_the_systems_authorities_and_a_name() {
+    let certificates = Certificates::new();
+    let Some(server) = tls_server(&certificates, "no") else { return };
+    let address = format!("rediss://localhost:{}", server.port);
+    let system = [("SSL_CERT_FILE", certificates.path("ca.crt").display().to_string())];
+    let system: Vec<_> = system.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Exporter::start(&[&address], &[], &system).scrape_until("up", up);
+
+    let stranger = Certificates::new();
+    let other_ca = format!("--redis.tls-ca-file={}", stranger.text("ca.crt"));
+    let distrusting = Exporter::start(&[&address], &[&other_ca], &[]);
+    distrusting.scrape_until("distrust", |scrape| errors(scrape, "tls") > 0.0);
+    let line = distrusting.log().into_iter().find(|line| line.contains("reason=tls")).expect("it is logged");
+    assert!(line.contains("UnknownIssuer") && line.contains("--redis.tls-ca-file"), "{line}");
+}
+
+#[test]
+fn tls_where_there_is_none_and_none_where_there_is() {
+    let certificates = Certificates::new();
+    let (Some(with), Some(binary)) = (tls_server(&certificates, "no"), any_binary()) else { return };
+    let without = Server::start(&binary);
+    let plain = Exporter::watching(&[&with.address()]);
+    let ca = format!("--redis.tls-ca-file={}", certificates.text("ca.crt"));
+    let words = [ca.as_str(), "--redis.timeout=500ms"];
+    let secure = Exporter::start(&[&format!("rediss://{}", without.address())], &words, &[]);
+    for (exporter, mend, reasons) in
+        [(plain, "rediss://", &["closed", "protocol"][..]), (secure, "redis://", &["tls", "timeout"])]
+    {
+        exporter.scrape_until("a mismatch", |scrape| reasons.iter().any(|reason| errors(scrape, reason) > 0.0));
+        let log = exporter.log().join("\n");
+        assert!(log.contains(mend) || log.contains("reason=timeout"), "{log}");
+    }
+}
+
+#[test]
+fn the_password_comes_from_anywhere_and_appears_nowhere() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start_with(&binary, &["--requirepass", SECRET]);
+    let mut admin = server.peer();
+    admin.must(&["AUTH", SECRET]).must(&["ACL", "SETUSER", "alice", "on", &format!(">{SECRET}"), "+@all"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("password");
+    fs::write(&file, format!("{SECRET}\n")).expect("a file");
+    let file = file.display().to_string();
+    let address = server.address();
+    let with_password = format!("redis://:{SECRET}@{address}");
+    let with_user = format!("redis://alice:{SECRET}@{address}");
+    let flag = format!("--redis.password={SECRET}");
+    let from_file = format!("--redis.password-file={file}");
+    type Words<'a> = (&'a str, Vec<&'a str>, Vec<(&'a str, &'a str)>);
+    let ways: [Words<'_>; 7] = [
+        (&with_password, vec![], vec![]),
+        (&with_user, vec![], vec![]),
+        (&address, vec![&flag], vec![]),
+        (&address, vec![&flag, "--redis.user=alice", "--log.format=json"], vec![]),
+        (&address, vec![&from_file], vec![]),
+        (&address, vec!["--log.level=trace"], vec![("REDIS_PASSWORD", SECRET)]),
+        (&address, vec![], vec![("REDIS_PASSWORD_FILE", &file), ("REDIS_USER", "alice")]),
+    ];
+    for (address, words, environment) in ways {
+        let exporter = Exporter::start(&[address], &words, &environment);
+        exporter.scrape_until("up", up);
+        let seen = [
+            exporter.log().join("\n"),
+            get(&exporter.address, "/metrics").text().to_owned(),
+            get(&exporter.address, "/").text().to_owned(),
+        ];
+        assert!(!seen.concat().contains(SECRET), "{words:?} {environment:?}");
+        let command_line = fs::read_to_string(format!("/proc/{}/cmdline", exporter.pid())).expect("the kernel tells");
+        let typed = address.contains(SECRET) || words.iter().any(|word| word.contains(SECRET));
+        assert_eq!(command_line.contains(SECRET), typed, "what ps shows is what was typed, so --help warns of it");
+    }
+    let help = String::from_utf8(run(&["--help"]).stdout).expect("UTF-8");
+    assert!(help.contains("may run ps sees it"), "{help}");
+}
+
+#[test]
+fn a_password_that_is_changed_needs_no_restart() {
+    let Some(binary) = any_binary() else { return };
+    let mut server = Server::start_with(&binary, &["--requirepass", "first"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("password");
+    fs::write(&file, "first\n").expect("a file");
+    let words = [format!("--redis.password-file={}", file.display())];
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let exporter = Exporter::start(&[&server.address()], &words, &[]);
+    exporter.scrape_until("up", up);
+    fs::write(&file, "second").expect("a file");
+    server.kill();
+    server.restart();
+    exporter.scrape_until("the server does not have the new password yet", |scrape| errors(scrape, "auth") > 0.0);
+    server.peer().must(&["AUTH", "first"]).must(&["CONFIG", "SET", "requirepass", "second"]);
+    exporter.scrape_until("up with the new password", up);
+}

@@ -82,7 +82,12 @@ fn counts_are_those_of_client_list(binary: &Binary) {
 /// The metrics of one node in the form of the truth they are compared with.
 fn told(scrape: &Scrape, node: &str) -> Truth {
     let of_node = Scrape {
-        series: scrape.series.iter().filter(|s| s.labels.get("redis").is_some_and(|found| found == node)).cloned().collect(),
+        series: scrape
+            .series
+            .iter()
+            .filter(|s| s.labels.get("redis").is_some_and(|found| found == node))
+            .cloned()
+            .collect(),
         bytes: 0,
     };
     Truth {
@@ -153,7 +158,9 @@ fn capture() {
         control.must(&[b"ACL".as_slice(), b"SETUSER", b"caf\xe9", b"on", b"nopass", b"~*", b"+@all"]);
         let mut odd = server.peer();
         odd.must(&[b"AUTH".as_slice(), b"caf\xe9", b"any"]);
-        eventually("the replica is there", PATIENCE, || control.ask(&["CLIENT", "LIST"]).contains("flags=S").then_some(()));
+        eventually("the replica is there", PATIENCE, || {
+            control.ask(&["CLIENT", "LIST"]).contains("flags=S").then_some(())
+        });
         let rows = control.ask_bytes(&["CLIENT", "LIST"]);
         drop(six);
         std::fs::write(project(&format!("tests/corpus/real/{}.txt", binary.name)), rows).expect("a file");

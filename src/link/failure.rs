@@ -120,7 +120,7 @@ fn of_the_link(node: &str, error: &RedisError) -> Option<Failure> {
         return Some(failure(Reason::Protocol, node, sentence));
     }
     if error.is_connection_dropped() || error.is_io_error() {
-        let sentence = "it closed the connection; if this is a TLS port, use rediss://";
+        let sentence = "it closed the connection; a TLS port wants rediss://, and some also --redis.tls-cert-file";
         return Some(failure(Reason::Closed, node, sentence));
     }
     None

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 /// A folder with an authority and what it signed.
@@ -17,6 +17,9 @@ impl Certificates {
         let key = KeyPair::generate().expect("a key");
         let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Authorities of one name would be taken for one another, and their signatures for forged ones.
+        let name = folder.path().display().to_string();
+        authority.distinguished_name.push(DnType::CommonName, name);
         let certificate = authority.self_signed(&key).expect("a certificate");
         fs::write(folder.path().join("ca.crt"), certificate.pem()).expect("a file");
         let issuer = Issuer::new(authority, key);
@@ -29,7 +32,8 @@ impl Certificates {
     fn sign(&self, name: &str, names: &[&str], issuer: &Issuer<'_, KeyPair>) {
         let key = KeyPair::generate().expect("a key");
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).expect("parameters");
+        let mut params = CertificateParams::new(names).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, issuer).expect("a certificate");
         fs::write(self.path(&format!("{name}.crt")), certificate.pem()).expect("a file");
         fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).expect("a file");

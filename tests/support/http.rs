@@ -15,7 +15,10 @@ pub(crate) struct Answer {
 impl Answer {
     /// A header by its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| line.split_once(": ").filter(|(found, _)| *found == name)).map(|(_, value)| value)
+        self.head
+            .lines()
+            .find_map(|line| line.split_once(": ").filter(|(found, _)| *found == name))
+            .map(|(_, value)| value)
     }
 
     pub(crate) fn text(&self) -> &str {

@@ -37,7 +37,11 @@ impl Scrape {
     }
 
     /// The series of a family that have these labels.
-    pub(crate) fn all<'a>(&'a self, name: &'a str, labels: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = &'a Series> {
+    pub(crate) fn all<'a>(
+        &'a self,
+        name: &'a str,
+        labels: &'a [(&'a str, &'a str)],
+    ) -> impl Iterator<Item = &'a Series> {
         self.series.iter().filter(move |series| {
             let has = |(label, value): &(&str, &str)| series.labels.get(*label).is_some_and(|found| found == value);
             series.name == name && labels.iter().all(has)
