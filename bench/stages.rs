@@ -1,25 +1,100 @@
-use redis_client_exporter::client_list::*;
+//! How long each stage takes from a reply to a scrape: parse, derive, encode, at 1,000, 10,000 and 100,000 clients.
+//!
+//! `make bench`. Parsing is counted in bytes, the others in clients. The rows are those of Redis 8.2, the longest of all
+//! servers, with names, users and libraries as a mixed crowd has them.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use redis_client_exporter::client_list::{Listing, parse};
+use redis_client_exporter::latest::{NodeState, Phase, Tally, View};
+use redis_client_exporter::sample::{Cost, Sample};
+use redis_client_exporter::server_info::ServerInfo;
+use redis_client_exporter::snapshot::{Budget, Limits, Snapshot, derive};
+use redis_client_exporter::view::metrics;
+
+const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
+
 fn main() {
-    let mut s = String::new();
-    let n: usize = std::env::args().nth(1).map(|x| x.parse().unwrap()).unwrap_or(10000);
-    for i in 0..n {
-        s.push_str(&format!("id={} addr=10.0.{}.{}:{} laddr=127.0.0.1:6379 fd={} name=worker-{} age={} idle={} flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=20474 argv-mem=0 multi-mem=0 rbs=1024 rbp=0 obl=0 oll=0 omem=0 tot-mem=22426 events=r cmd=get user=default redir=-1 resp=2 lib-name=redis-py lib-ver=5.0.1 io-thread=0 tot-net-in=14{} tot-net-out=265{} tot-cmds={}\n", i+1000, i/250%250,i%250, 30000+i%30000, i+8, i%100, i*3, i%4000, i,i,i%90));
+    divan::main();
+}
+
+/// A reply of so many clients.
+fn reply(clients: usize) -> Vec<u8> {
+    let commands = ["get", "set", "hgetall", "client|setinfo", "blpop", "NULL"];
+    let libraries = ["redis-py", "jedis", "go-redis(,go1.24.4)", "StackExchange.Redis", ""];
+    let rows = (0..clients).map(|n| {
+        format!(
+            "id={} addr=10.{}.{}.{}:{} laddr=10.0.0.1:6379 fd={} name=worker-{}-{:05x} age={} idle={} flags={} db={} \
+             sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=20474 argv-mem=0 multi-mem=0 rbs=1024 rbp=0 obl=0 \
+             oll=0 omem=0 tot-mem=22426 events=r cmd={} user=app-{} redir=-1 resp=2 lib-name={} lib-ver=5.0.{} \
+             io-thread=0 tot-net-in={} tot-net-out={} tot-cmds={}\n",
+            n + 1000,
+            n % 7,
+            n / 250 % 250,
+            n % 250,
+            30_000 + n % 30_000,
+            n % 20_000 + 8,
+            n % 100,
+            n,
+            n * 3 % 900_000,
+            n * 7 % 4000,
+            if n % 9 == 0 { "b" } else { "N" },
+            n % 3,
+            commands[n % commands.len()],
+            n % 120,
+            libraries[n % libraries.len()],
+            n % 4,
+            n * 140,
+            n * 2650,
+            n % 90_000,
+        )
+    });
+    rows.collect::<String>().into_bytes()
+}
+
+fn limits() -> Limits {
+    Limits {
+        idle_after: Duration::from_secs(300),
+        idle_thresholds: [60, 300, 3600, 86_400].map(Duration::from_secs).into(),
+        groups: 50,
+        budget: Budget { max_stall: Duration::from_micros(500), max_load: 0.01, every: Duration::from_secs(10) },
     }
-    let b = s.into_bytes();
-    for _ in 0..10 {
-        let t = std::time::Instant::now();
-        let mut c = 0;
-        for _ in 0..20 {
-            c += parse(&b).clients.len();
-        }
-        let e = t.elapsed().as_secs_f64() / 20.0;
-        println!(
-            "{} {:.3} ms {:.2} GB/s row {} B {:.0} ns",
-            c,
-            e * 1e3,
-            b.len() as f64 / e / 1e9,
-            b.len() / n,
-            e * 1e9 / n as f64
-        );
-    }
+}
+
+fn sample(clients: usize) -> Arc<Sample> {
+    Arc::new(Sample {
+        at: "2026-01-01T00:00:00Z".parse().expect("a time"),
+        info: Ok(ServerInfo::default()),
+        listing: Ok(Listing::new(reply(clients))),
+        own_ids: vec![1000],
+        cost: Cost::default(),
+    })
+}
+
+fn view(snapshot: Snapshot) -> View {
+    let phase = Phase::Fresh { snapshot: Arc::new(snapshot), stale_at: Instant::now() + Duration::from_secs(3600) };
+    let state = NodeState { node: "10.0.0.1:6379".into(), phase, tally: Tally::default() };
+    View { generation: 1, nodes: vec![Arc::new(state)] }
+}
+
+#[divan::bench(args = SIZES)]
+fn parse_reply(bencher: Bencher<'_, '_>, clients: usize) {
+    let reply = reply(clients);
+    bencher.counter(BytesCount::of_slice(&reply)).bench(|| parse(black_box(&reply)).clients.len());
+}
+
+#[divan::bench(args = SIZES)]
+fn derive_snapshot(bencher: Bencher<'_, '_>, clients: usize) {
+    let (sample, limits) = (sample(clients), limits());
+    bencher.counter(ItemsCount::new(clients)).bench(|| derive(None, Arc::clone(black_box(&sample)), &limits));
+}
+
+#[divan::bench(args = SIZES)]
+fn encode_metrics(bencher: Bencher<'_, '_>, clients: usize) {
+    let view = view(derive(None, sample(clients), &limits()));
+    bencher.counter(ItemsCount::new(clients)).bench(|| metrics::text(black_box(&view), Instant::now()).len());
 }

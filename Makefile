@@ -1,0 +1,29 @@
+# make demo    shows it at work on a throw-away Redis; Ctrl-C ends all of it
+# make test    installs what the tests need, and runs every test
+# make check   what CI runs: formatting, lints, docs, tests
+# make bench   parse, derive and encode at 1k, 10k and 100k clients
+.PHONY: demo test check lint servers bench
+
+# Real servers of six generations, and a Prometheus.
+SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus
+
+demo:
+	@deploy/demo/run
+
+test: servers
+	cargo test --locked
+
+# At home a server that cannot be had makes its tests skip, loudly; in CI it is a failure.
+servers:
+	@tests/servers/install .cache/servers $(SERVERS) || test -z "$$CI"
+
+check: lint test
+
+lint:
+	bash -n deploy/demo/run tests/servers/install .ci/run
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+bench:
+	cargo bench --locked
