@@ -259,3 +259,33 @@ impl NodeSeries<'_> {
 fn flag(is: bool) -> f64 {
     f64::from(u8::from(is))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::view::fixture::view as view_for_tests;
+
+    #[test]
+    fn what_is_too_old_is_not_shown_as_fresh() {
+        let now = Instant::now();
+        let stale_at = now + Duration::from_secs(60);
+        let view = view_for_tests(1, stale_at);
+        let fresh = text(&view, now);
+        assert!(fresh.contains("redis_clients_up{redis=\"node:1\"} 1\n") && fresh.contains("redis_clients_online{"));
+        let stale = text(&view, stale_at);
+        assert!(stale.contains("redis_clients_up{redis=\"node:1\"} 0\n"), "{stale}");
+        for gone in ["redis_clients_online", "redis_clients_sample_timestamp", "redis_clients_last_interaction"] {
+            assert!(!stale.contains(gone), "{gone}");
+        }
+        assert!(stale.contains("redis_clients_unreadable_lines_total{"), "counters stay");
+    }
+
+    #[test]
+    fn nothing_is_claimed_of_a_node_that_was_never_tried() {
+        let mut view = view_for_tests(1, Instant::now());
+        view.nodes = vec![std::sync::Arc::new(NodeState::starting("node:1".into()))];
+        assert!(!text(&view, Instant::now()).contains("redis_clients_up"));
+    }
+}

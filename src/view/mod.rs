@@ -6,25 +6,37 @@ pub mod metrics;
 pub mod rows;
 pub mod select;
 
-/// A snapshot of a made-up reply, for the tests of views.
+/// What the tests of views, and of what shows them, stand on.
 #[cfg(test)]
-fn sample_for_tests(reply: &str) -> crate::snapshot::Snapshot {
+pub(crate) mod fixture {
     use std::sync::Arc;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use crate::client_list::Listing;
+    use crate::latest::{NodeState, Phase, View};
     use crate::sample::{Cost, Sample};
     use crate::server_info::ServerInfo;
-    use crate::snapshot::{Budget, Limits, derive};
+    use crate::snapshot::{Budget, Limits, Snapshot, derive};
 
-    let sample = Sample {
-        at: "2026-01-01T00:00:00Z".parse().expect("a time"),
-        info: Ok(ServerInfo::default()),
-        listing: Ok(Listing::new(reply.into())),
-        own_ids: Vec::new(),
-        cost: Cost::default(),
-    };
-    let budget = Budget { max_stall: Duration::ZERO, max_load: 1.0, every: Duration::from_secs(10) };
-    let limits = Limits { idle_after: Duration::from_secs(300), idle_thresholds: Vec::new(), groups: 50, budget };
-    derive(None, Arc::new(sample), &limits)
+    /// A snapshot of a made-up reply.
+    pub(crate) fn snapshot(reply: &str) -> Snapshot {
+        let sample = Sample {
+            at: "2026-01-01T00:00:00Z".parse().expect("a time"),
+            info: Ok(ServerInfo::default()),
+            listing: Ok(Listing::new(reply.into())),
+            own_ids: Vec::new(),
+            cost: Cost::default(),
+        };
+        let budget = Budget { max_stall: Duration::ZERO, max_load: 1.0, every: Duration::from_secs(10) };
+        let limits = Limits { idle_after: Duration::from_secs(300), idle_thresholds: Vec::new(), groups: 50, budget };
+        derive(None, Arc::new(sample), &limits)
+    }
+
+    /// One node with one client, fresh until some time.
+    pub(crate) fn view(generation: u64, stale_at: Instant) -> View {
+        let mut state = NodeState::starting("node:1".into());
+        let snapshot = Arc::new(snapshot("id=1 addr=10.0.0.1:1 name=web user=app idle=5 cmd=get flags=N\n"));
+        state.phase = Phase::Fresh { snapshot, stale_at };
+        View { generation, nodes: vec![Arc::new(state)] }
+    }
 }

@@ -141,12 +141,10 @@ fn number(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::snapshot::Snapshot;
+    use crate::view::fixture::snapshot;
     use crate::view::rows::rows;
-    use crate::view::sample_for_tests;
 
     const REPLY: &str = "id=1 addr=10.0.0.1:1 name=web user=app idle=5 cmd=get flags=N\n\
                          id=2 addr=10.0.0.2:2 name=job user=app idle=700 cmd=NULL flags=N\n\
@@ -162,8 +160,7 @@ mod tests {
 
     #[test]
     fn conditions_and_orders_do_what_they_say() {
-        let snapshot = sample_for_tests(REPLY);
-        let snapshot = Arc::new(snapshot);
+        let snapshot = snapshot(REPLY);
         for (filters, sort, expected) in [
             (&["idle>10m"][..], "id", &[2][..]),
             (&["idle<=5"], "id", &[1]),

@@ -54,3 +54,24 @@ impl Exposition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::view::fixture::view as view_for_tests;
+
+    #[test]
+    fn nodes_are_written_once_a_state_and_again_when_it_gets_too_old() {
+        let exposition = Exposition::default();
+        let now = Instant::now();
+        let view = view_for_tests(7, now + Duration::from_secs(60));
+        let first = exposition.nodes(&view, now);
+        assert!(Arc::ptr_eq(&first, &exposition.nodes(&view, now + Duration::from_secs(59))));
+        let stale = exposition.nodes(&view, now + Duration::from_secs(60));
+        assert!(!Arc::ptr_eq(&first, &stale));
+        let next = view_for_tests(8, now + Duration::from_secs(60));
+        assert!(!Arc::ptr_eq(&first, &exposition.nodes(&next, now)));
+    }
+}
