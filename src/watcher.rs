@@ -45,7 +45,7 @@ impl Watcher {
         loop {
             let started = tokio::time::Instant::now();
             self.step().await;
-            tokio::time::sleep_until(started + self.pause()).await;
+            tokio::time::sleep_until(started + pause(self.failures, self.limits.budget.every)).await;
         }
     }
 
@@ -101,13 +101,13 @@ impl Watcher {
         }
         Phase::Failing { failure, since, last_good }
     }
+}
 
-    fn pause(&self) -> Duration {
-        let every = self.limits.budget.every;
-        match self.failures {
-            0 => every,
-            failures => FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(every),
-        }
+/// How long to wait for the next attempt after so many failures in a row.
+fn pause(failures: u32, every: Duration) -> Duration {
+    match failures {
+        0 => every,
+        failures => FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(every),
     }
 }
 
@@ -115,4 +115,21 @@ fn version(snapshot: &Snapshot) -> String {
     let info = snapshot.info();
     let version = info.and_then(|info| info.version.as_deref()).unwrap_or("of unknown version");
     format!("{} {version}", info.map_or("a server", |info| info.product.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_come_ever_less_often_up_to_the_frequency() {
+        let every = Duration::from_secs(10);
+        let pauses = [0, 1, 2, 3, 6, 7, 1000].map(|failures| pause(failures, every).as_millis());
+        assert_eq!(pauses, [10_000, 250, 500, 1000, 8000, 10_000, 10_000]);
+        assert_eq!(
+            pause(1, Duration::from_millis(100)),
+            Duration::from_millis(100),
+            "never later than a sample is due"
+        );
+    }
 }

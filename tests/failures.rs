@@ -323,6 +323,21 @@ fn the_first_signal_drains_and_the_second_ends_at_once() {
 }
 
 #[test]
+fn a_request_under_way_is_answered_before_the_end() {
+    let mut exporter = Exporter::watching(&["127.0.0.1:1"]);
+    let mut slow = TcpStream::connect(&exporter.address).expect("a connection");
+    slow.write_all(b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n").expect("the head begins");
+    pause(Duration::from_millis(200));
+    exporter.signal("TERM");
+    eventually("no connection is accepted any more", PATIENCE, || TcpStream::connect(&exporter.address).err());
+    slow.write_all(b"\r\n").expect("the head ends");
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(exporter.wait().success());
+}
+
+#[test]
 fn one_signal_is_enough() {
     for name in ["TERM", "INT"] {
         let mut exporter = Exporter::watching(&["127.0.0.1:1"]);

@@ -34,6 +34,7 @@ on_every_server! {
     counts_are_those_of_client_list
     the_acl_line_of_check_is_enough_and_not_too_much
     counters_survive_resetstat_and_restart
+    a_unix_socket_is_as_good_as_a_port
 }
 
 const IDLE_AFTER: i64 = 2;
@@ -141,6 +142,21 @@ fn counters_survive_resetstat_and_restart(binary: &Binary) {
         scrape.value("redis_clients_up", &[]) == Some(1.0) && received(scrape) > after_reset
     });
     assert_eq!(scrape.value("redis_clients_connections", &[("kind", "exporter")]), Some(1.0));
+}
+
+fn a_unix_socket_is_as_good_as_a_port(binary: &Binary) {
+    let server = Server::start(binary);
+    let _crowd = Crowd::join(&server);
+    let path = server.socket().display().to_string();
+    assert!(path.contains(' '), "{path}");
+    let exporter = Exporter::watching(&[&format!("unix://{path}")]);
+    let mut control = server.peer();
+    eventually("the metrics are those of CLIENT LIST", PATIENCE, || {
+        let truth = Truth::ask(&mut control, 300).kinds;
+        let scrape = exporter.fresh_scrape();
+        assert!(scrape.all("redis_clients_online", &[]).all(|series| series.labels["redis"] == path));
+        (scrape.by("redis_clients_connections", "kind") == truth).then_some(())
+    });
 }
 
 /// Writes what a server gives for a crowd into `tests/corpus/real`, the goldens of `corpus`. Run by hand for a new
