@@ -148,10 +148,16 @@ pub struct WebWords {
 #[command(next_help_heading = "Log")]
 pub struct LogWords {
     /// Least severity that is logged
-    #[arg(long = "log.level", env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    #[arg(long = "log.level", env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info", ignore_case = true)]
     pub level: LogLevel,
     /// Form of a line
-    #[arg(long = "log.format", env = "LOG_FORMAT", value_name = "FORMAT", default_value = "logfmt")]
+    #[arg(
+        long = "log.format",
+        env = "LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "logfmt",
+        ignore_case = true
+    )]
     pub format: LogFormat,
 }
 
@@ -209,7 +215,7 @@ pub struct ClientsWords {
     /// and < > <= >= compare numbers and durations.
     #[arg(long = "filter", value_name = "FIELD=VALUE")]
     pub filters: Vec<String>,
-    /// Most clients to list
+    /// Most clients to list, or groups with --by
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Count the clients by this instead of listing them

@@ -5,14 +5,18 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use crate::cli::{RedisWords, SampleWords, ServeWords, WebWords};
 use crate::duration::duration;
 use crate::link::{self, Credentials, Endpoint, Password, Target, TlsFiles};
 use crate::snapshot::{Budget, Limits};
 
-/// The fewest seconds between two samples.
+/// The longest duration that makes sense anywhere.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The longest time between two samples.
+const LONGEST_FREQUENCY: Duration = Duration::from_secs(24 * 3600);
+
+/// The shortest time between two samples.
 const SHORTEST_FREQUENCY: Duration = Duration::from_millis(100);
 
 /// The most groups a dimension may have: with four dimensions a node stays below 2,000 series.
@@ -22,7 +26,7 @@ const MOST_GROUPS: usize = 400;
 const MOST_THRESHOLDS: usize = 20;
 
 /// What is wrong with the command line: one sentence a fault, never with a secret in it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Faults(Vec<String>);
 
 impl fmt::Display for Faults {
@@ -55,7 +59,7 @@ impl ServeConfig {
     /// # Errors
     /// All that makes no sense.
     pub fn new(words: &ServeWords) -> Result<Self, Faults> {
-        let mut faults = Faults(Vec::new());
+        let mut faults = Faults::default();
         let config = Self {
             targets: targets(&words.redis, &mut faults),
             limits: limits(&words.sample, &mut faults),
@@ -71,7 +75,7 @@ impl ServeConfig {
 /// # Errors
 /// All that makes no sense.
 pub fn reading(redis: &RedisWords, sample: &SampleWords) -> Result<(Vec<Target>, Limits), Faults> {
-    let mut faults = Faults(Vec::new());
+    let mut faults = Faults::default();
     let config = (targets(redis, &mut faults), limits(sample, &mut faults));
     faults.none_or(config)
 }
@@ -81,19 +85,26 @@ pub fn reading(redis: &RedisWords, sample: &SampleWords) -> Result<(Vec<Target>,
 /// # Errors
 /// All that makes no sense.
 pub fn connecting(redis: &RedisWords) -> Result<Vec<Target>, Faults> {
-    let mut faults = Faults(Vec::new());
+    let mut faults = Faults::default();
     let targets = targets(redis, &mut faults);
     faults.none_or(targets)
 }
 
 impl Faults {
-    /// A single fault.
-    pub fn one(fault: String) -> Self {
-        Self(vec![fault])
+    /// Adds a fault: a sentence that begins with the flag and names the mend.
+    pub fn add(&mut self, fault: impl Into<String>) {
+        self.0.push(fault.into());
     }
 
-    fn add(&mut self, fault: impl Into<String>) {
-        self.0.push(fault.into());
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Both together.
+    pub fn and(mut self, more: Faults) -> Self {
+        self.0.extend(more.0);
+        self
     }
 
     /// The value, or what is put in its place so that the other faults are found too.
@@ -113,11 +124,8 @@ fn targets(words: &RedisWords, faults: &mut Faults) -> Vec<Target> {
     let timeout = faults.take("--redis.timeout", positive(&words.timeout), Duration::ZERO);
     let tls = tls_files(words, faults);
     let password = password(words, faults);
-    if words.user.is_some() && password.is_none() {
-        faults.add("--redis.user: a user needs a password; give --redis.password-file or --redis.password");
-    }
     let mut targets: Vec<Target> = Vec::new();
-    for (place, text) in words.addresses.iter().enumerate() {
+    for (place, text) in elements(&words.addresses).enumerate() {
         // The text may hold a password, so the fault tells which address is meant by counting.
         let address = match link::parse_address(text) {
             Ok(address) => address,
@@ -126,21 +134,31 @@ fn targets(words: &RedisWords, faults: &mut Faults) -> Vec<Target> {
                 continue;
             }
         };
-        let given =
-            |password: SecretString| Credentials { user: address.user.clone(), password: Password::Given(password) };
-        let of_flags = || {
-            let password = password.clone()?;
-            Some(Credentials { user: words.user.clone(), password })
-        };
-        let credentials = address.password.clone().map(given).or_else(of_flags);
-        let target = Target { endpoint: address.endpoint, credentials, tls: tls.clone(), timeout };
+        // What an address says goes before what flags say, each part by itself.
+        let user = address.user.or_else(|| words.user.clone());
+        let password = address.password.map(Password::Given).or_else(|| password.clone());
+        let endpoint = address.endpoint;
+        if user.is_some() && password.is_none() {
+            faults
+                .add(format!("{endpoint}: its user needs a password; give --redis.password-file or --redis.password"));
+        }
+        let credentials = password.map(|password| Credentials { user, password });
+        let target = Target { endpoint, credentials, tls: tls.clone(), timeout };
         if targets.iter().any(|known| known.node() == target.node()) {
             faults.add(format!("--redis.addr: {} is named twice; name each server once", target.node()));
         }
         targets.push(target);
     }
+    if elements(&words.addresses).next().is_none() {
+        faults.add("--redis.addr: it names no server; write redis://127.0.0.1:6379");
+    }
     check_tls(&targets, &tls, faults);
     targets
+}
+
+/// The elements of a list that was typed: a comma too many is no element.
+fn elements(list: &[String]) -> impl Iterator<Item = &str> {
+    list.iter().map(|element| element.trim()).filter(|element| !element.is_empty())
 }
 
 fn password(words: &RedisWords, faults: &mut Faults) -> Option<Password> {
@@ -153,7 +171,9 @@ fn password(words: &RedisWords, faults: &mut Faults) -> Option<Password> {
         (None, Some(file)) => Password::File(file.clone()),
         (None, None) => return None,
     };
-    if let Err(fault) = link::read_password(&password) {
+    // A pipe gives what it has only once, and that is for the first connect.
+    let is_pipe = words.password_file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|file| !file.is_file()));
+    if !is_pipe && let Err(fault) = link::read_password(&password) {
         faults.add(format!("--redis.password-file: {fault}"));
     }
     Some(password)
@@ -185,7 +205,7 @@ fn check_tls(targets: &[Target], tls: &TlsFiles, faults: &mut Faults) {
 
 fn limits(words: &SampleWords, faults: &mut Faults) -> Limits {
     Limits {
-        idle_after: faults.take("--idle-after", positive(&words.idle_after), Duration::ZERO),
+        idle_after: faults.take("--idle-after", positive(&words.idle_after).and_then(whole_seconds), Duration::ZERO),
         idle_thresholds: idle_thresholds(&words.idle_thresholds, faults),
         groups: faults.take("--group.limit", group_limit(&words.group_limit), 0),
         budget: Budget {
@@ -199,31 +219,32 @@ fn limits(words: &SampleWords, faults: &mut Faults) -> Limits {
 fn positive(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it must be longer than 0".into()),
+        long if long > LONGEST => Err(format!("{text} is longer than a year")),
         duration => Ok(duration),
     }
 }
 
+/// The server tells whole seconds only; and two thresholds within one second would be one series twice.
+fn whole_seconds(duration: Duration) -> Result<Duration, String> {
+    match duration.subsec_nanos() {
+        0 => Ok(duration),
+        _ => Err(format!("{} is no whole number of seconds", humantime::format_duration(duration))),
+    }
+}
+
 fn frequency(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
+    match positive(text)? {
         short if short < SHORTEST_FREQUENCY => {
             Err(format!("{text} would ask the server all the time; write 1s or more"))
         }
+        long if long > LONGEST_FREQUENCY => Err(format!("{text} is longer than a day; write 1d or less")),
         frequency => Ok(frequency),
     }
 }
 
 fn idle_thresholds(texts: &[String], faults: &mut Faults) -> Vec<Duration> {
-    let mut thresholds: Vec<_> = texts
-        .iter()
-        .map(|text| {
-            let whole = duration(text).and_then(|threshold| match threshold.subsec_nanos() {
-                // The server tells whole seconds, and two thresholds in one second would be one series twice.
-                0 => Ok(threshold),
-                _ => Err(format!("{text} is no whole number of seconds")),
-            });
-            faults.take("--idle.thresholds", whole, Duration::ZERO)
-        })
-        .collect();
+    let threshold = |text| faults.take("--idle.thresholds", duration(text).and_then(whole_seconds), Duration::ZERO);
+    let mut thresholds: Vec<_> = elements(texts).map(threshold).collect();
     thresholds.sort_unstable();
     thresholds.dedup();
     if thresholds.len() > MOST_THRESHOLDS {
@@ -247,9 +268,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 fn listen(words: &WebWords, faults: &mut Faults) -> Vec<SocketAddr> {
-    words
-        .listen
-        .iter()
+    elements(&words.listen)
         .filter_map(|text| faults.take("--web.listen-address", listen_address(text).map(Some), None))
         .collect()
 }
@@ -279,6 +298,7 @@ fn telemetry_path(words: &WebWords, faults: &mut Faults) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use secrecy::ExposeSecret;
 
     use super::*;
     use crate::cli::Cli;
@@ -307,11 +327,12 @@ mod tests {
             "--redis.password-file=/nowhere",
             "--redis.tls-cert-file=/nowhere",
             "--redis.timeout=0",
-            "--client-announce-frequency=0",
+            "--client-announce-frequency=1e19",
             "--sample.max-stall=fast",
             "--sample.max-load=200%",
             "--idle.thresholds=1m,1500ms",
             "--group.limit=0",
+            "--idle-after=500ms",
             "--web.listen-address=nonsense",
             "--web.telemetry-path=metrics",
         ];
@@ -327,6 +348,7 @@ mod tests {
             "--sample.max-load",
             "--idle.thresholds",
             "--group.limit",
+            "--idle-after",
             "--web.listen-address",
             "--web.telemetry-path",
         ] {
@@ -343,10 +365,19 @@ mod tests {
 
     #[test]
     fn credentials_of_an_address_go_before_those_of_flags() {
-        let words = ["--redis.addr=redis://alice:a@one,redis://two", "--redis.user=bob", "--redis.password=b"];
+        let words = [
+            "--redis.addr=redis://alice:a@one, redis://two,redis://:c@three,redis://dora@four,",
+            "--redis.user=bob",
+            "--redis.password=b",
+        ];
         let targets = config(&words).expect("it makes sense").targets;
-        let users: Vec<_> =
-            targets.iter().map(|target| target.credentials.as_ref().and_then(|found| found.user.as_deref())).collect();
-        assert_eq!(users, [Some("alice"), Some("bob")]);
+        let told = targets.iter().map(|target| {
+            let credentials = target.credentials.as_ref().expect("all have a password");
+            let password = link::read_password(&credentials.password).expect("it was given");
+            (credentials.user.as_deref().unwrap_or("-"), password.expose_secret().to_owned())
+        });
+        let expected = [("alice", "a"), ("bob", "b"), ("bob", "c"), ("dora", "b")];
+        assert_eq!(told.collect::<Vec<_>>(), expected.map(|(user, password)| (user, password.to_owned())));
+        assert!(config(&["--redis.addr=redis://dora@four"]).is_err(), "a user without a password");
     }
 }

@@ -38,6 +38,8 @@ pub struct ServerInfo {
     pub role: Option<String>,
     /// A new one after each start of the server.
     pub run_id: Option<String>,
+    /// How long the server has been running, in seconds.
+    pub uptime_seconds: Option<u64>,
     /// The server's wall clock, in microseconds since 1970.
     pub clock_micros: Option<i64>,
     /// `connected_clients`: connections but those of replicas.
@@ -82,6 +84,7 @@ impl ServerInfo {
             b"redis_mode" | b"server_mode" => self.mode = text(),
             b"role" => self.role = text(),
             b"run_id" => self.run_id = text(),
+            b"uptime_in_seconds" => self.uptime_seconds = number(),
             b"server_time_usec" => {
                 self.clock_micros = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok())
             }

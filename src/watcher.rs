@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::latest::{Latest, NodeState, Phase};
-use crate::sample::{Failure, Reason};
+use crate::sample::Failure;
 use crate::sampler::Sampler;
 use crate::snapshot::{Limits, Snapshot, derive};
 
@@ -29,7 +29,7 @@ pub struct Watcher {
     /// Failures in a row.
     failures: u32,
     /// What the node refused at the last sample, so that only news is logged.
-    refused: Vec<Reason>,
+    refused: Vec<Failure>,
     seen_unreadable: bool,
 }
 
@@ -45,7 +45,9 @@ impl Watcher {
         loop {
             let started = tokio::time::Instant::now();
             self.step().await;
-            tokio::time::sleep_until(started + pause(self.failures, self.limits.budget.every)).await;
+            let due = started + pause(self.failures, self.limits.budget.every);
+            // A sample that took longer than the time between two must not leave the server without a rest.
+            tokio::time::sleep_until(due.max(tokio::time::Instant::now() + started.elapsed())).await;
         }
     }
 
@@ -72,9 +74,9 @@ impl Watcher {
             Phase::Failing { .. } => info!(node, version = version(snapshot), "watching again"),
             Phase::Fresh { .. } => {}
         }
-        let refused: Vec<_> = snapshot.refused().map(|failure| failure.reason).collect();
+        let refused: Vec<_> = snapshot.refused().cloned().collect();
         if refused != self.refused {
-            for failure in snapshot.refused() {
+            for failure in &refused {
                 warn!(node, reason = failure.reason.label(), "part of the metrics is missing: {failure}");
             }
             if refused.is_empty() {

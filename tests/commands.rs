@@ -8,7 +8,7 @@ use redis_client_exporter::catalogue::{ALL, MetricKind};
 use serde_json::Value;
 
 use crate::support::crowd::{Crowd, Truth};
-use crate::support::exporter::{Exporter, run};
+use crate::support::exporter::{Exporter, program, run};
 use crate::support::http::get;
 use crate::support::project;
 use crate::support::server::{Server, any_binary, binary};
@@ -122,6 +122,31 @@ fn clients_can_be_chosen_sorted_and_counted() {
 }
 
 #[test]
+fn a_limit_on_groups_does_not_change_their_counts() {
+    let Some((server, _crowd)) = server_with_a_crowd() else { return };
+    let all = ask(&server, &["clients", "--by=kind", "--format=csv"]);
+    let first = ask(&server, &["clients", "--by=kind", "--format=csv", "--limit=1"]);
+    assert_eq!(first.lines().collect::<Vec<_>>(), all.lines().take(2).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_empty_variable_is_the_same_as_none() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let names = ["REDIS_USER", "REDIS_PASSWORD", "REDIS_PASSWORD_FILE", "REDIS_TLS_CA_FILE", "REDIS_TIMEOUT"];
+    let variables = names.map(|name| (name, ""));
+    let output = program()
+        .args(["check", "--redis.addr", &server.address()])
+        .envs(variables)
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let more = [("WEB_LISTEN_ADDRESS", ""), ("LOG_LEVEL", ""), ("CLIENT_ANNOUNCE_FREQUENCY", ""), ("REDIS_USER", "")];
+    let exporter = Exporter::start(&[&server.address()], &[], &more);
+    exporter.scrape_until("up", |scrape| scrape.value("redis_clients_up", &[]) == Some(1.0));
+}
+
+#[test]
 fn csv_is_no_formula() {
     let Some((server, _crowd)) = server_with_a_crowd() else { return };
     let text = ask(&server, &["clients", "--format=csv"]);
@@ -160,6 +185,12 @@ fn what_makes_no_sense_is_refused_before_anything_starts() {
     usage_fault(&["--no-such-flag"], "--no-such-flag");
     usage_fault(&["clients", "--filter=nonsense=1"], "there is no field nonsense");
     usage_fault(&["clients", "--sort=nonsense"], "there is no field nonsense");
+    let together = ["clients", "--sort=nonsense", "--filter=idle>soon", "--group.limit=0"];
+    for flag in ["--sort", "--filter", "--group.limit"] {
+        usage_fault(&together, flag);
+    }
+    usage_fault(&["--client-announce-frequency=1e19"], "--client-announce-frequency");
+    usage_fault(&["--redis.addr=redis://default:12345#x@127.0.0.1"], "%23");
     usage_fault(&["--redis.tls-ca-file=/nowhere", "--redis.addr=rediss://h"], "/nowhere");
 }
 

@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::exporter::{Exporter, run};
@@ -119,6 +121,8 @@ fn a_user_that_may_not_list_still_gives_what_info_tells() {
     server.peer().must(&["ACL", "SETUSER", "half", "+client|list", "-info"]);
     let scrape = exporter.scrape_until("the other half", |scrape| scrape.value("redis_clients_online", &[]).is_some());
     assert_eq!(scrape.value("redis_clients_reported_connections", &[]), None);
+    let lines = log_lines(&exporter, "reason=noperm");
+    assert!(lines.len() == 2 && lines[1].contains("+info"), "what is refused now is news: {lines:?}");
     let checked = run(&[["check", "--redis.addr", &server.address()].as_slice(), &user].concat());
     assert_eq!(checked.status.code(), Some(3));
     server.peer().must(&["ACL", "SETUSER", "half", "-client|list"]);
@@ -195,6 +199,58 @@ fn a_link_that_is_cut_is_made_anew_without_a_failure() {
         let scrape = exporter.fresh_scrape();
         assert_eq!((up(&scrape), errors(&scrape, "closed")), (Some(1.0), 0.0));
     }
+}
+
+/// One address, behind it whichever server is said: as a virtual address or a Kubernetes service.
+fn forwarder(port: Arc<AtomicU16>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(near) = stream else { return };
+            let Ok(far) = TcpStream::connect(("127.0.0.1", port.load(Ordering::Relaxed))) else { continue };
+            for (from, to) in [(&near, &far), (&far, &near)] {
+                let (mut from, mut to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_failover_behind_one_address_counts_nothing_that_did_not_happen() {
+    let Some(binary) = any_binary() else { return };
+    let servers = [Server::start(&binary), Server::start(&binary)];
+    for _ in 0..300 {
+        servers[1].peer().must(&["PING"]);
+    }
+    // Long enough for the second server not to look as if it had started just now.
+    pause(Duration::from_secs(4));
+    let port = Arc::new(AtomicU16::new(servers[0].port));
+    let exporter = Exporter::watching(&[&forwarder(Arc::clone(&port))]);
+    let received = |scrape: &Scrape| scrape.value("redis_clients_connections_received_total", &[]).unwrap_or(0.0);
+    let before = received(&exporter.scrape_until("up", |scrape| up(scrape) == Some(1.0)));
+    for server in [1, 0, 1] {
+        let other = &servers[1 - server];
+        port.store(servers[server].port, Ordering::Relaxed);
+        other.peer().must(&["CLIENT", "KILL", "TYPE", "normal"]);
+        let after = received(&exporter.fresh_scrape());
+        assert!(after >= before && after < before + 20.0, "{after} after {before}");
+    }
+}
+
+#[test]
+fn a_server_that_closes_us_for_the_size_of_its_answer() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    server.peer().must(&["CONFIG", "SET", "client-output-buffer-limit", "normal 20kb 0 0"]);
+    let _crowd: Vec<_> = (0..300).map(|_| server.peer()).collect();
+    let line = fails_with(&mut Exporter::watching(&[&server.address()]), "closed");
+    assert!(line.contains("client-output-buffer-limit"), "{line}");
 }
 
 #[test]

@@ -152,6 +152,7 @@ proptest! {
             let info = ServerInfo {
                 connections_received: told.map(|()| raw),
                 run_id: Some(run.to_string()),
+                uptime_seconds: Some(0),
                 ..ServerInfo::default()
             };
             let snapshot = derive(previous.as_ref(), sample(Vec::new(), info), &limits());

@@ -12,6 +12,7 @@ use crate::link::{Command, Link, Target};
 use crate::sample::{Failure, OUR_NAME, Reason, Sample};
 use crate::sampler::Sampler;
 use crate::server_info::{Product, ServerInfo};
+use crate::snapshot::spelled_out;
 
 pub(super) fn run(words: &CheckWords) -> Result<Exit> {
     let targets = config::connecting(&words.redis)?;
@@ -148,7 +149,7 @@ fn distinct<'a>(rules: &[&'a str]) -> Vec<&'a str> {
 
 fn title(target: &Target, info: Option<&ServerInfo>) -> String {
     let Some(info) = info else { return target.node().to_string() };
-    let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "?".into());
+    let word = |word: &Option<String>| word.as_ref().map_or("?".into(), |word| spelled_out(word.as_bytes()));
     let (version, mode, role) = (word(&info.version), word(&info.mode), word(&info.role));
     format!("{} ({} {version}, {mode}, {role})", target.node(), info.product.name())
 }

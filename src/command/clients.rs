@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use super::{Exit, print, small_runtime};
 use crate::cli::{ClientsWords, Dimension, ListFormat};
 use crate::client_list::Field;
-use crate::config;
+use crate::config::{self, Faults};
 use crate::link::Target;
 use crate::sampler::Sampler;
 use crate::snapshot::{Limits, Snapshot, derive};
@@ -16,15 +16,16 @@ use crate::view::rows::{Column, Row, rows};
 use crate::view::select::{Filter, Sort};
 
 pub(super) fn run(words: &ClientsWords) -> Result<Exit> {
-    let (targets, limits) = config::reading(&words.redis, &words.sample)?;
-    let selection = Selection::new(words)?;
+    let (targets, limits, selection) = understood(words)?;
     let nodes = small_runtime()?.block_on(sample_all(&targets, &limits));
     let mut rows: Vec<_> =
         nodes.read.iter().flat_map(|(node, snapshot)| rows(node, snapshot, limits.idle_after)).collect();
     let total = rows.len();
     selection.apply(&mut rows);
     let matched = rows.len();
-    rows.truncate(words.limit.unwrap_or(usize::MAX));
+    if words.by.is_none() {
+        rows.truncate(words.limit.unwrap_or(usize::MAX));
+    }
     print(&rendered(&rows, words, targets.len() > 1))?;
     if words.format == ListFormat::Table && words.by.is_none() {
         eprintln!("{} shown, {matched} matched, {total} connected", rows.len());
@@ -70,11 +71,20 @@ struct Selection {
 }
 
 impl Selection {
-    fn new(words: &ClientsWords) -> Result<Self> {
-        let filters: Result<Vec<_>, _> = words.filters.iter().map(|text| Filter::parse(text)).collect();
-        let filters = filters.map_err(|fault| usage("--filter", &fault))?;
-        let sort = Sort::parse(&words.sort).map_err(|fault| usage("--sort", &fault))?;
-        Ok(Self { filters, sort })
+    /// # Errors
+    /// All that makes no sense.
+    fn new(words: &ClientsWords) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let filters = words
+            .filters
+            .iter()
+            .filter_map(|text| Filter::parse(text).map_err(|fault| faults.add(format!("--filter: {fault}"))).ok());
+        let filters = filters.collect();
+        let sort = Sort::parse(&words.sort).map_err(|fault| faults.add(format!("--sort: {fault}"))).ok();
+        match sort {
+            Some(sort) if faults.is_empty() => Ok(Self { filters, sort }),
+            _ => Err(faults),
+        }
     }
 
     fn apply(&self, rows: &mut Vec<Row<'_>>) {
@@ -83,8 +93,13 @@ impl Selection {
     }
 }
 
-fn usage(flag: &str, fault: &str) -> anyhow::Error {
-    anyhow!(config::Faults::one(format!("{flag}: {fault}")))
+/// What the words mean; the faults of all of them are told together.
+fn understood(words: &ClientsWords) -> Result<(Vec<Target>, Limits, Selection), Faults> {
+    match (config::reading(&words.redis, &words.sample), Selection::new(words)) {
+        (Ok((targets, limits)), Ok(selection)) => Ok((targets, limits, selection)),
+        (Err(faults), Err(more)) => Err(faults.and(more)),
+        (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),
+    }
 }
 
 fn rendered(rows: &[Row<'_>], words: &ClientsWords, several_nodes: bool) -> String {
@@ -96,7 +111,8 @@ fn rendered(rows: &[Row<'_>], words: &ClientsWords, several_nodes: bool) -> Stri
         };
     };
     let (name, column) = dimension(by);
-    let counts = list::counts(rows, column);
+    let mut counts = list::counts(rows, column);
+    counts.truncate(words.limit.unwrap_or(usize::MAX));
     match words.format {
         ListFormat::Table => list::counts_table(&name.to_uppercase(), &counts),
         ListFormat::Json => {

@@ -9,7 +9,7 @@ mod serve;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::{Cli, Command};
 use crate::config::Faults;
@@ -37,7 +37,8 @@ impl From<Exit> for ExitCode {
 
 /// Does what the command line says.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = without_empty_variables(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match &cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Serve(words)) => serve::run(words),
@@ -56,6 +57,18 @@ pub fn run() -> ExitCode {
             if faults.is_some() { Exit::Usage.into() } else { Exit::Failed.into() }
         }
     }
+}
+
+/// An environment variable that is set but empty, as compose files make them, is the same as none.
+fn without_empty_variables(mut command: clap::Command) -> clap::Command {
+    let subcommands: Vec<_> = command.get_subcommands().map(|subcommand| subcommand.get_name().to_owned()).collect();
+    for name in subcommands {
+        command = command.mut_subcommand(name, without_empty_variables);
+    }
+    command.mut_args(|arg| match arg.get_env().and_then(std::env::var_os) {
+        Some(value) if value.is_empty() => arg.env(None::<&str>),
+        _ => arg,
+    })
 }
 
 /// Writes to standard output. A reader that has seen enough, like `head`, is no error.

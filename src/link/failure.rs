@@ -41,6 +41,11 @@ pub(super) fn too_large(node: &str, limit: u64) -> Failure {
     failure(Reason::TooLarge, node, format!("a reply is larger than {megabytes} MiB; look for clients with huge names"))
 }
 
+pub(super) fn closed_while_answering(node: &str) -> Failure {
+    let mend = "see its log, client-output-buffer-limit normal and maxmemory-clients";
+    failure(Reason::Closed, node, format!("it closed the connection while it answered; {mend}"))
+}
+
 pub(super) fn unexpected(node: &str, command: Command) -> Failure {
     failure(Reason::Protocol, node, format!("{command} gave a reply of an unexpected type; is this a Redis server?"))
 }

@@ -83,7 +83,7 @@ impl Link {
         let dialled = timeout(patience, Self::dial_unhurried(target, Arc::clone(&node))).await;
         match dialled {
             Ok(Err(failure)) if failure.reason == Reason::Closed => {
-                Err(farewell(&target.endpoint, &node).await.unwrap_or(failure))
+                Err(farewell(target, &node).await.unwrap_or(failure))
             }
             Ok(dialled) => dialled,
             Err(_) => Err(failure::late(&node, "could not connect and log in", patience.as_secs_f64())),
@@ -97,11 +97,11 @@ impl Link {
                 Self::over(stream, node, target.timeout).await?
             }
             Endpoint::Tcp { host, port, tls: false } => {
-                let stream = connect(host, *port, &node).await?;
+                let stream = connect(target, host, *port, &node).await?;
                 Self::over(stream, node, target.timeout).await?
             }
             Endpoint::Tcp { host, port, tls: true } => {
-                let tcp = connect(host, *port, &node).await?;
+                let tcp = connect(target, host, *port, &node).await?;
                 let stream =
                     tls::handshake(&target.tls, host, tcp).await.map_err(|why| failure::untrusted(&node, &why))?;
                 Self::over(stream, node, target.timeout).await?
@@ -166,6 +166,11 @@ impl Link {
         read_reply(&self.node, command, reply)
     }
 
+    /// Says more of a link that was closed although it had been made and named: then it was for what was asked.
+    pub fn explain(&self, failure: Failure) -> Failure {
+        if failure.reason == Reason::Closed { failure::closed_while_answering(&self.node) } else { failure }
+    }
+
     /// Sends commands as one batch, which the server runs without a pause between, and waits for all replies. A command
     /// that the server refuses is an error of its own.
     ///
@@ -191,13 +196,26 @@ impl Link {
     }
 }
 
-async fn connect(host: &str, port: u16, node: &str) -> Result<TcpStream, Failure> {
-    let addresses: Vec<_> =
-        tokio::net::lookup_host((host, port)).await.map_err(|error| failure::unresolved(node, &error))?.collect();
-    let stream = TcpStream::connect(&*addresses).await.map_err(|error| failure::unconnected(node, &error))?;
-    // A batch is one write; waiting to join it with the next would only delay it. Not being able to say so is no harm.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
+/// Connects to the first address of a host that answers.
+async fn connect(target: &Target, host: &str, port: u16, node: &str) -> Result<TcpStream, Failure> {
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| failure::unresolved(node, &error))?;
+    let addresses: Vec<_> = found.collect();
+    // Each gets its share, so that one that swallows everything does not keep us from the next.
+    let share = target.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut last = failure::unresolved(node, &std::io::ErrorKind::NotFound.into());
+    for address in addresses {
+        last = match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // A batch is one write; waiting to join it with the next would only delay it. Not being able to say so
+                // is no harm.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => failure::unconnected(node, &error),
+            Err(_) => failure::late(node, "could not connect", share.as_secs_f64()),
+        };
+    }
+    Err(last)
 }
 
 /// How long a server that turns us away may take to say why.
@@ -205,13 +223,15 @@ const FAREWELL: Duration = Duration::from_millis(200);
 
 /// What a server says that closes a connection before anything was sent. A full server says why and closes at once; what
 /// we send meanwhile makes the kernel drop its words, so here we only listen.
-async fn farewell(endpoint: &Endpoint, node: &str) -> Option<Failure> {
+async fn farewell(target: &Target, node: &str) -> Option<Failure> {
     let mut words = [0; 512];
     let read = async {
-        match endpoint {
+        match &target.endpoint {
             Endpoint::Unix(path) => UnixStream::connect(path).await.ok()?.read(&mut words).await.ok(),
             Endpoint::Tcp { tls: true, .. } => None,
-            Endpoint::Tcp { host, port, .. } => connect(host, *port, node).await.ok()?.read(&mut words).await.ok(),
+            Endpoint::Tcp { host, port, .. } => {
+                connect(target, host, *port, node).await.ok()?.read(&mut words).await.ok()
+            }
         }
     };
     let read = timeout(FAREWELL, read).await.ok()??;

@@ -108,6 +108,11 @@ pub fn parse_address(text: &str) -> Result<Address, String> {
         "rediss" => true,
         other => return Err(format!("it begins with {other}://; use redis://, rediss:// or unix://")),
     };
+    let database = url.path().trim_start_matches('/');
+    if url.query().is_some() || url.fragment().is_some() || !database.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Perhaps the rest of a password; it must not be taken for anything else, nor be repeated.
+        return Err("something follows the port; write / ? # in a password as %2F %3F %23, and options as flags".into());
+    }
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or("it names no host")?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = url.port().unwrap_or(6379);
@@ -116,9 +121,6 @@ pub fn parse_address(text: &str) -> Result<Address, String> {
     }
     let user = Some(decoded(url.username())?).filter(|user| !user.is_empty());
     let password = url.password().map(decoded).transpose()?.map(SecretString::from);
-    if user.is_some() && password.is_none() {
-        return Err("it has a user but no password; write redis://user:password@host, or use --redis.user".into());
-    }
     Ok(Address { endpoint: Endpoint::Tcp { host, port, tls }, user, password })
 }
 
@@ -126,6 +128,9 @@ pub fn parse_address(text: &str) -> Result<Address, String> {
 fn unix_address(path: &str) -> Result<Address, String> {
     if !path.starts_with('/') {
         return Err("the path of a unix socket must begin with a slash: unix:///run/redis.sock".into());
+    }
+    if path.rsplit_once('?').is_some_and(|(_, options)| options.contains('=')) {
+        return Err("options behind the path are not read; give user and password as flags".into());
     }
     Ok(Address { endpoint: Endpoint::Unix(path.into()), user: None, password: None })
 }
@@ -169,18 +174,13 @@ mod tests {
         assert_eq!(address.password.expect("a password").expose_secret(), "s@cret");
         let address = parse_address("redis://:secret@host").expect("an address");
         assert!(address.user.is_none() && address.password.is_some());
+        let address = parse_address("redis://alice@host").expect("an address");
+        assert!(address.user.is_some() && address.password.is_none(), "the password may come from elsewhere");
     }
 
     #[test]
     fn what_cannot_be_meant_is_refused_without_repeating_secrets() {
-        for text in [
-            "http://h:1",
-            "redis://",
-            "unix://run/x",
-            "redis://alice@h",
-            "redis://u:hush@h:0",
-            "redis://u:hush@h:99999",
-        ] {
+        for text in ["http://h:1", "redis://", "unix://run/x", "redis://u:hush@h:0", "redis://u:hush@h:99999"] {
             let error = parse_address(text).expect_err(text);
             assert!(!error.contains("hush"), "{error}");
         }

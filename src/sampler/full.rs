@@ -33,20 +33,19 @@ pub(super) async fn take(link: &mut Link) -> Result<Sample, Failure> {
     let started = Instant::now();
     let replies = link.send(&BATCH).await?;
     let duration = started.elapsed();
-    let mut infos = Vec::with_capacity(BATCH.len());
-    let mut listing = None;
+    let (mut infos, mut statistics, mut listing) = (Vec::new(), Vec::new(), None);
     for (command, reply) in BATCH.into_iter().zip(replies) {
         let text = reply.map(Reply::into_text);
         match command {
             Command::ClientList => listing = Some(text),
+            // What commands cost is good to know; everything else can be told without it.
+            Command::InfoCommandStats => statistics.extend(text.ok()),
             _ => infos.push(text),
         }
     }
     let listing = listing.expect("the batch lists clients");
-    let (info, spent) = match infos.into_iter().collect::<Result<Vec<_>, _>>() {
-        Ok(texts) => (Ok(ServerInfo::parse(&texts.join(&b'\n'))), spent(&texts)),
-        Err(failure) => (Err(failure), None),
-    };
+    let info = infos.into_iter().collect::<Result<Vec<_>, _>>().map(|texts| ServerInfo::parse(&texts.join(&b'\n')));
+    let spent = spent(&statistics);
     // A node that refuses everything gives no sample; the list is what we came for, so its refusal is the one told.
     if let (Err(_), Err(failure)) = (&info, &listing) {
         return Err(failure.clone());
@@ -78,8 +77,8 @@ struct Spent {
 
 /// What the command statistics grew by between the batch's two readings: one listing, and one `INFO`, for the statistics
 /// count a command when it has ended. Before 7.0 all of `CLIENT` is one line, which is the same to us.
-fn spent(infos: &[Vec<u8>]) -> Option<Spent> {
-    let [.., before, after] = infos else { return None };
+fn spent(statistics: &[Vec<u8>]) -> Option<Spent> {
+    let [before, after] = statistics else { return None };
     let per_call = |commands: &[&str]| {
         let before = CommandTime::parse(before, commands).unwrap_or_default();
         let grown = CommandTime::parse(after, commands)?.since(before)?;

@@ -35,7 +35,7 @@ impl Sampler {
             }
         }
         let mut link = Link::dial(&self.target).await?;
-        let sample = full::take(&mut link).await?;
+        let sample = full::take(&mut link).await.map_err(|failure| link.explain(failure))?;
         Ok(self.keep(link, sample))
     }
 

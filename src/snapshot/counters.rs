@@ -1,6 +1,9 @@
-//! Counters that never fall, kept from counters that do: the server's start anew with it and at `CONFIG RESETSTAT`.
+//! Counters that never fall, kept from counters that do: the server's start anew with it and at `CONFIG RESETSTAT`, and
+//! behind one address there may be another server all of a sudden.
 
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::client_list::Unreadable;
 use crate::sample::Sample;
@@ -20,10 +23,12 @@ impl Counter {
     }
 
     /// The counter after a further reading. A reading that is missing leaves it as it was.
-    fn next(before: Option<Self>, seen: Option<u64>, restarted: bool) -> Option<Self> {
-        let before = match before {
-            Some(Counter { total, .. }) if restarted => Some(Counter { seen: 0, total }),
-            before => before,
+    fn next(before: Option<Self>, seen: Option<u64>, life: Life) -> Option<Self> {
+        let before = match (before, life) {
+            (Some(Counter { total, .. }), Life::Restarted) => Some(Counter { seen: 0, total }),
+            // What this server counted before we met it happened to nobody we watched.
+            (Some(Counter { seen: last, total }), Life::Another) => Some(Counter { seen: seen.unwrap_or(last), total }),
+            (before, _) => before,
         };
         let (Some(Counter { seen: last, total }), Some(seen)) = (before, seen) else {
             return seen.map(|seen| Counter { seen, total: seen }).or(before);
@@ -31,6 +36,48 @@ impl Counter {
         // The server counts from 0 again: CONFIG RESETSTAT.
         let grown = if seen < last { seen } else { seen - last };
         Some(Counter { seen, total: total.saturating_add(grown) })
+    }
+}
+
+/// Whether the server that answers is the one that answered before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It is, and has been running since.
+    Same,
+    /// It started anew: it counts from 0.
+    Restarted,
+    /// It is another one that was running all along, as after a failover behind one address.
+    Another,
+}
+
+/// The server that was counted last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Counted {
+    run_id: String,
+    at: Timestamp,
+}
+
+/// Clocks of two servers differ, and uptime is told in whole seconds.
+const TOLERANCE_SECONDS: i64 = 2;
+
+impl Counted {
+    fn by(sample: &Sample) -> Option<Self> {
+        let run_id = sample.info.as_ref().ok()?.run_id.clone()?;
+        Some(Self { run_id, at: sample.at })
+    }
+
+    /// Who answers now, compared with who answered before. One whose uptime is not told is taken for another: a counter
+    /// that misses something is better than one that jumps by a stranger's history.
+    fn life(before: Option<&Self>, sample: &Sample) -> Life {
+        let (Some(before), Some(now)) = (before, Self::by(sample)) else { return Life::Same };
+        if before.run_id == now.run_id {
+            return Life::Same;
+        }
+        let since = now.at.duration_since(before.at).as_secs().abs().saturating_add(TOLERANCE_SECONDS);
+        match sample.info.as_ref().ok().and_then(|info| info.uptime_seconds) {
+            Some(uptime) if uptime <= since.unsigned_abs() => Life::Restarted,
+            _ => Life::Another,
+        }
     }
 }
 
@@ -51,15 +98,16 @@ pub struct Counters {
     pub unreadable: Unreadable,
     /// Main-thread time that our commands took; `None` while the server has not told.
     pub server_time: Option<Duration>,
+    counted: Option<Counted>,
 }
 
 impl Counters {
     /// The counters after a further sample.
-    pub(super) fn next(before: Option<&Counters>, sample: &Sample, restarted: bool) -> Self {
+    pub(super) fn next(before: Option<&Counters>, sample: &Sample) -> Self {
         let before = before.cloned().unwrap_or_default();
+        let life = Counted::life(before.counted.as_ref(), sample);
         let info = sample.info.as_ref().ok();
-        let next =
-            |before, field: fn(&ServerInfo) -> Option<u64>| Counter::next(before, info.and_then(field), restarted);
+        let next = |before, field: fn(&ServerInfo) -> Option<u64>| Counter::next(before, info.and_then(field), life);
         Self {
             connections_received: next(before.connections_received, |info| info.connections_received),
             connections_rejected: next(before.connections_rejected, |info| info.connections_rejected),
@@ -78,6 +126,7 @@ impl Counters {
                 (Some(before), Some(more)) => Some(before + more),
                 (before, more) => before.or(more),
             },
+            counted: Counted::by(sample).or(before.counted),
         }
     }
 }
@@ -86,11 +135,13 @@ impl Counters {
 mod tests {
     use super::*;
 
-    fn totals(readings: &[(Option<u64>, bool)]) -> Vec<Option<u64>> {
+    use Life::{Another, Restarted, Same};
+
+    fn totals(readings: &[(Option<u64>, Life)]) -> Vec<Option<u64>> {
         let mut counter = None;
         let mut totals = Vec::new();
-        for &(seen, restarted) in readings {
-            counter = Counter::next(counter, seen, restarted);
+        for &(seen, life) in readings {
+            counter = Counter::next(counter, seen, life);
             totals.push(counter.map(Counter::total));
         }
         totals
@@ -98,18 +149,43 @@ mod tests {
 
     #[test]
     fn resets_and_gaps_never_make_it_fall() {
-        let readings = [(Some(100), false), (Some(130), false), (Some(4), false), (None, false), (Some(9), false)];
+        let readings = [(Some(100), Same), (Some(130), Same), (Some(4), Same), (None, Same), (Some(9), Same)];
         assert_eq!(totals(&readings), [Some(100), Some(130), Some(134), Some(134), Some(139)]);
     }
 
     #[test]
     fn a_restart_counts_from_zero_even_when_the_new_value_is_higher() {
-        assert_eq!(totals(&[(Some(10), false), (Some(50), true)]), [Some(10), Some(60)]);
-        assert_eq!(totals(&[(Some(10), false), (None, true), (Some(50), false)]), [Some(10), Some(10), Some(60)]);
+        assert_eq!(totals(&[(Some(10), Same), (Some(50), Restarted)]), [Some(10), Some(60)]);
+        assert_eq!(totals(&[(Some(10), Same), (None, Restarted), (Some(50), Same)]), [Some(10), Some(10), Some(60)]);
+    }
+
+    #[test]
+    fn another_servers_history_is_not_counted() {
+        let readings = [(Some(10), Same), (Some(5000), Another), (Some(5003), Same), (Some(12), Another)];
+        assert_eq!(totals(&readings), [Some(10), Some(10), Some(13), Some(13)]);
     }
 
     #[test]
     fn what_was_never_reported_stays_unknown() {
-        assert_eq!(totals(&[(None, false), (None, true)]), [None, None]);
+        assert_eq!(totals(&[(None, Same), (None, Restarted)]), [None, None]);
+    }
+
+    #[test]
+    fn a_new_run_id_is_a_restart_only_if_the_uptime_says_so() {
+        let sample = |run_id: &str, at: &str, uptime_seconds| Sample {
+            at: at.parse().expect("a time"),
+            info: Ok(ServerInfo { run_id: Some(run_id.into()), uptime_seconds, ..ServerInfo::default() }),
+            listing: Ok(crate::client_list::Listing::new(Vec::new())),
+            own_ids: Vec::new(),
+            cost: crate::sample::Cost::default(),
+        };
+        let before = Counted::by(&sample("a", "2026-01-01T00:00:00Z", Some(9000)));
+        let life = |run_id, uptime| Counted::life(before.as_ref(), &sample(run_id, "2026-01-01T00:00:10Z", uptime));
+        assert_eq!(life("a", Some(9010)), Same);
+        assert_eq!(life("b", Some(3)), Restarted);
+        assert_eq!(life("b", Some(12)), Restarted);
+        assert_eq!(life("b", Some(13)), Another);
+        assert_eq!(life("b", None), Another);
+        assert_eq!(Counted::life(None, &sample("a", "2026-01-01T00:00:00Z", None)), Same);
     }
 }

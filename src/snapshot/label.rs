@@ -26,12 +26,13 @@ pub fn label_value(bytes: &[u8]) -> String {
     if label.len() > LONGEST_LABEL { shortened(&label, bytes) } else { label }
 }
 
-/// Bytes as text that does no harm wherever it is shown: what is not UTF-8, and control characters, become `\xHH`.
+/// Bytes as text that does no harm wherever it is shown: what is not UTF-8, control characters, and characters that turn
+/// the direction of what follows, become `\xHH`.
 pub fn spelled_out(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if character.is_control() {
+            if character.is_control() || turns_direction(character) {
                 push_bytes(&mut text, character.encode_utf8(&mut [0; 4]).as_bytes());
             } else {
                 text.push(character);
@@ -40,6 +41,11 @@ pub fn spelled_out(bytes: &[u8]) -> String {
         push_bytes(&mut text, chunk.invalid());
     }
     text
+}
+
+/// Marks, embeddings, overrides and isolates of the bidirectional algorithm (Unicode Standard Annex 9).
+fn turns_direction(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn push_bytes(label: &mut String, bytes: &[u8]) {
@@ -74,6 +80,7 @@ mod tests {
     #[test]
     fn odd_bytes_are_spelled_out() {
         assert_eq!(label_value(b"a\xffb\x07c\n"), r"a\xffb\x07c\x0a");
+        assert_eq!(label_value("a\u{202e}b".as_bytes()), r"a\xe2\x80\xaeb");
     }
 
     #[test]

@@ -142,10 +142,9 @@ impl Snapshot {
 
 /// Makes a snapshot of a sample. Counters go on from the snapshot before; everything else is of this sample alone.
 pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits) -> Snapshot {
-    let restarted = previous.is_some_and(|previous| restarted(previous, &sample));
     Snapshot {
         crowd: sample.listing.as_ref().ok().map(|listing| count(listing, &sample, limits)),
-        counters: Counters::next(previous.map(|previous| &previous.counters), &sample, restarted),
+        counters: Counters::next(previous.map(|previous| &previous.counters), &sample),
         within_budget: within_budget(&sample, limits.budget),
         sample,
     }
@@ -153,12 +152,6 @@ pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits)
 
 fn product(sample: &Sample) -> Product {
     sample.info.as_ref().map(|info| info.product).unwrap_or_default()
-}
-
-fn restarted(previous: &Snapshot, sample: &Sample) -> bool {
-    let before = previous.info().and_then(|info| info.run_id.as_ref());
-    let now = sample.info.as_ref().ok().and_then(|info| info.run_id.as_ref());
-    before.zip(now).is_some_and(|(before, now)| before != now)
 }
 
 fn within_budget(sample: &Sample, budget: Budget) -> Option<bool> {

@@ -10,7 +10,7 @@ use super::rows::{Column, Row, Value};
 use crate::client_list::Field;
 use crate::snapshot::spelled_out;
 
-/// The longest cell of the table, in characters. JSON and CSV have the whole value.
+/// The longest cell of the table, in characters. JSON and CSV have the value as it was kept.
 const WIDEST_CELL: usize = 48;
 
 /// The columns of the table, with their heads.
@@ -115,7 +115,8 @@ pub fn csv(rows: &[Row<'_>]) -> String {
 pub fn counts(rows: &[Row<'_>], column: Column) -> Vec<(String, u64)> {
     let mut counts: HashMap<String, u64> = HashMap::new();
     for row in rows {
-        let value = Some(text(row.value(column))).filter(|value| !value.is_empty() && value != "NULL");
+        let is_silent = column == Column::Field(Field::Cmd) && row.client.is_silent();
+        let value = Some(text(row.value(column))).filter(|value| !value.is_empty() && !is_silent);
         *counts.entry(value.unwrap_or_else(|| crate::snapshot::NONE.to_owned())).or_default() += 1;
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
