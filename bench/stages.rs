@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use redis_client_exporter::client_list::{Listing, parse};
-use redis_client_exporter::latest::{NodeState, Phase, Tally, View};
+use redis_client_exporter::latest::{NodeState, Nodes, Phase, Tally};
 use redis_client_exporter::sample::{Cost, Sample};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{Budget, Limits, Snapshot, derive};
@@ -75,10 +75,10 @@ fn sample(clients: usize) -> Arc<Sample> {
     })
 }
 
-fn view(snapshot: Snapshot) -> View {
+fn view(snapshot: Snapshot) -> Nodes {
     let phase = Phase::Fresh { snapshot: Arc::new(snapshot), stale_at: Instant::now() + Duration::from_secs(3600) };
     let state = NodeState { node: "10.0.0.1:6379".into(), phase, tally: Tally::default() };
-    View { generation: 1, nodes: vec![Arc::new(state)] }
+    Nodes { generation: 1, nodes: vec![Arc::new(state)] }
 }
 
 #[divan::bench(args = SIZES)]

@@ -30,6 +30,17 @@ pub enum MetricKind {
     Histogram,
 }
 
+impl MetricKind {
+    /// The type as the text format and documents name it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            MetricKind::Gauge => "gauge",
+            MetricKind::Counter => "counter",
+            MetricKind::Histogram => "histogram",
+        }
+    }
+}
+
 /// What a metric's value counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -46,6 +57,20 @@ pub enum Unit {
     Info,
     /// Seconds; in a `_timestamp_seconds`, since 1970.
     Seconds,
+}
+
+impl Unit {
+    /// The unit as documents name it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Unit::Boolean => "boolean",
+            Unit::Bytes => "bytes",
+            Unit::Connections => "connections",
+            Unit::Count => "count",
+            Unit::Info => "info",
+            Unit::Seconds => "seconds",
+        }
+    }
 }
 
 macro_rules! catalogue {
@@ -76,7 +101,7 @@ catalogue! {
     SAMPLE_LONGEST_COMMAND: Gauge, Seconds, "redis_clients_sample_longest_command_seconds", ["redis"],
         "How long the longest command of the last sample held the node's main thread, by the node's own command statistics.";
     SAMPLE_PAGES: Gauge, Count, "redis_clients_sample_pages", ["redis"],
-        "Replies that listed clients in the last sample.";
+        "Number of CLIENT LIST replies in the last sample.";
     SAMPLE_WITHIN_BUDGET: Gauge, Boolean, "redis_clients_sample_within_budget", ["redis"],
         "Whether the last sample kept both --sample.max-stall and --sample.max-load.";
     SAMPLE_COMPLETE: Gauge, Boolean, "redis_clients_sample_complete", ["redis"],
@@ -84,7 +109,7 @@ catalogue! {
     SAMPLE_SOURCE: Gauge, Info, "redis_clients_sample_source", ["redis", "source"],
         "Always 1. The source is sampled: read from the node by this exporter.";
     SAMPLE_SERVER_SECONDS: Counter, Seconds, "redis_clients_sample_server_seconds_total", ["redis"],
-        "Main-thread time of the node that all our commands took, by the node's own command statistics.";
+        "Main-thread time of the node that sampling took, by the node's own command statistics. Logging in and naming the connection are not in it.";
     SAMPLES: Counter, Count, "redis_clients_samples_total", ["redis", "result"],
         "Attempts to sample the node. The result is whole, partial (the node refused one of INFO and CLIENT LIST) or failed.";
     SAMPLE_ERRORS: Counter, Count, "redis_clients_sample_errors_total", ["redis", "reason"],

@@ -102,16 +102,17 @@ pub struct SampleWords {
         default_value = "10s"
     )]
     pub frequency: String,
-    /// Longest time that one of our commands should hold the server; redis_clients_sample_within_budget tells
+    /// Longest time that one of our commands should hold the server. Only told so far, by
+    /// redis_clients_sample_within_budget; nothing is slowed yet
     #[arg(long = "sample.max-stall", env = "SAMPLE_MAX_STALL", value_name = "DURATION", default_value = "500us")]
     pub max_stall: String,
-    /// Most main-thread time of the server that all our commands should use; the same metric tells
+    /// Largest share of the server's main-thread time that our commands should use. Only told so far, as above
     #[arg(long = "sample.max-load", env = "SAMPLE_MAX_LOAD", value_name = "PERCENT", default_value = "1%")]
     pub max_load: String,
     /// Silence after which a client counts as idle
     #[arg(long = "idle-after", env = "IDLE_AFTER", value_name = "DURATION", default_value = "5m")]
     pub idle_after: String,
-    /// Silences for which redis_clients_idle_connections counts
+    /// Idle times counted in redis_clients_idle_connections (label min_idle)
     #[arg(
         long = "idle.thresholds",
         env = "IDLE_THRESHOLDS",
@@ -147,10 +148,10 @@ pub struct WebWords {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log")]
 pub struct LogWords {
-    /// Least severity that is logged
+    /// Minimum log level
     #[arg(long = "log.level", env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info", ignore_case = true)]
     pub level: LogLevel,
-    /// Form of a line
+    /// Log format
     #[arg(
         long = "log.format",
         env = "LOG_FORMAT",
@@ -200,10 +201,10 @@ pub struct ClientsWords {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub redis: RedisWords,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "the type says it")]
-    pub sample: SampleWords,
-    /// Form of the list
+    /// Silence after which a client counts as idle
+    #[arg(long = "idle-after", env = "IDLE_AFTER", value_name = "DURATION", default_value = "5m")]
+    pub idle_after: String,
+    /// Format of the list
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: ListFormat,
     /// Field to sort by, with - in front for the largest first: --sort=-idle
@@ -255,7 +256,7 @@ pub struct CheckWords {
 /// The words of `catalogue`.
 #[derive(Args, Clone, Debug)]
 pub struct CatalogueWords {
-    /// Form of the table
+    /// Format of the table
     #[arg(long, value_name = "FORMAT", default_value = "markdown")]
     pub format: CatalogueFormat,
 }

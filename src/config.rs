@@ -19,8 +19,8 @@ const LONGEST_FREQUENCY: Duration = Duration::from_secs(24 * 3600);
 /// The shortest time between two samples.
 const SHORTEST_FREQUENCY: Duration = Duration::from_millis(100);
 
-/// The most groups a dimension may have: with four dimensions a node stays below 2,000 series.
-const MOST_GROUPS: usize = 400;
+/// The most groups a dimension may have: with four dimensions a node stays below 2,000 series and 200 KB.
+const MOST_GROUPS: usize = 150;
 
 /// The most idle thresholds.
 const MOST_THRESHOLDS: usize = 20;
@@ -70,13 +70,13 @@ impl ServeConfig {
     }
 }
 
-/// The servers and how to read their samples, for commands that do not serve.
+/// The servers, and from when on their clients are idle, for commands that do not serve.
 ///
 /// # Errors
 /// All that makes no sense.
-pub fn reading(redis: &RedisWords, sample: &SampleWords) -> Result<(Vec<Target>, Limits), Faults> {
+pub fn listing(redis: &RedisWords, idle_after: &str) -> Result<(Vec<Target>, Duration), Faults> {
     let mut faults = Faults::default();
-    let config = (targets(redis, &mut faults), limits(sample, &mut faults));
+    let config = (targets(redis, &mut faults), self::idle_after(idle_after, &mut faults));
     faults.none_or(config)
 }
 
@@ -205,7 +205,7 @@ fn check_tls(targets: &[Target], tls: &TlsFiles, faults: &mut Faults) {
 
 fn limits(words: &SampleWords, faults: &mut Faults) -> Limits {
     Limits {
-        idle_after: faults.take("--idle-after", positive(&words.idle_after).and_then(whole_seconds), Duration::ZERO),
+        idle_after: idle_after(&words.idle_after, faults),
         idle_thresholds: idle_thresholds(&words.idle_thresholds, faults),
         groups: faults.take("--group.limit", group_limit(&words.group_limit), 0),
         budget: Budget {
@@ -214,6 +214,10 @@ fn limits(words: &SampleWords, faults: &mut Faults) -> Limits {
             every: faults.take("--client-announce-frequency", frequency(&words.frequency), Duration::ZERO),
         },
     }
+}
+
+fn idle_after(text: &str, faults: &mut Faults) -> Duration {
+    faults.take("--idle-after", positive(text).and_then(whole_seconds), Duration::ZERO)
 }
 
 fn positive(text: &str) -> Result<Duration, String> {
@@ -228,7 +232,7 @@ fn positive(text: &str) -> Result<Duration, String> {
 fn whole_seconds(duration: Duration) -> Result<Duration, String> {
     match duration.subsec_nanos() {
         0 => Ok(duration),
-        _ => Err(format!("{} is no whole number of seconds", humantime::format_duration(duration))),
+        _ => Err(format!("{} is not a whole number of seconds", humantime::format_duration(duration))),
     }
 }
 
@@ -263,7 +267,7 @@ fn group_limit(text: &str) -> Result<usize, String> {
 fn percent(text: &str) -> Result<f64, String> {
     match text.trim().trim_end_matches('%').trim_end().parse::<f64>() {
         Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
-        _ => Err(format!("{text} is no share above 0 and up to 100%; write 1%")),
+        _ => Err(format!("{text} is not a share above 0 and up to 100%; write 1%")),
     }
 }
 
@@ -276,7 +280,7 @@ fn listen(words: &WebWords, faults: &mut Faults) -> Vec<SocketAddr> {
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let whole = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
     let mut addresses =
-        whole.to_socket_addrs().map_err(|_| format!("{text} is no address; write :19121 or 127.0.0.1:19121"))?;
+        whole.to_socket_addrs().map_err(|_| format!("{text} is not an address; write :19121 or 127.0.0.1:19121"))?;
     addresses.next().ok_or_else(|| format!("{text} does not resolve"))
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// A sentence that says how durations are written.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    let fault = || format!("{text} is no duration; write 500us, 10s, 5m, 1d or plain seconds");
+    let fault = || format!("{text} is not a duration; write 500us, 10s, 5m, 1d or plain seconds");
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|_| fault());
     }

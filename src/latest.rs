@@ -103,11 +103,11 @@ impl NodeState {
 
 /// The newest state of every node. One writer a node, any number of readers; nobody waits for I/O while holding it.
 #[derive(Debug)]
-pub struct Latest(RwLock<View>);
+pub struct Latest(RwLock<Nodes>);
 
 /// All nodes at one moment.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct Nodes {
     /// Grows with each change, so that what was rendered of a view can be kept until the next.
     pub generation: u64,
     /// The nodes, in the order in which the operator named them.
@@ -118,7 +118,7 @@ impl Latest {
     /// Nodes of which nothing is known yet.
     pub fn new(nodes: impl IntoIterator<Item = Arc<str>>) -> Self {
         let nodes = nodes.into_iter().map(|node| Arc::new(NodeState::starting(node))).collect();
-        Self(RwLock::new(View { generation: 0, nodes }))
+        Self(RwLock::new(Nodes { generation: 0, nodes }))
     }
 
     /// Replaces the state of the node at this place.
@@ -129,12 +129,12 @@ impl Latest {
     }
 
     /// The newest state of all nodes.
-    pub fn read(&self) -> View {
+    pub fn read(&self) -> Nodes {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl View {
+impl Nodes {
     /// Whether an attempt on every node has ended, well or not.
     pub fn all_attempted(&self) -> bool {
         self.nodes.iter().all(|node| !matches!(node.phase, Phase::Starting))

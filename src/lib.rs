@@ -1,7 +1,7 @@
 //! Who is connected to a Redis or Valkey server, since when, and when did each last speak.
 //!
-//! The modules are listed in the order in which the data flows, which is the order to read them. A module looks only
-//! towards the source of the flow, never back; the middle, from the reply to the views, is pure: no clock, no I/O.
+//! The modules are listed in the order in which to read them: first what is pure, from a server's words to what they look
+//! like, with no clock and no I/O; then what fills and serves it. A module looks only towards the source of the flow.
 //!
 //! ```text
 //!  node --link--> sampler --Sample--> derive(previous, sample) --Snapshot--> latest --> view::metrics --> web /metrics
@@ -36,7 +36,11 @@ pub mod watcher;
 // Where it goes.
 pub mod web;
 
-// What was typed, what it means, and what is done about it.
+// What was typed,
 pub mod cli;
-pub mod command;
+
+// what it means,
 pub mod config;
+
+// and what is done about it.
+pub mod command;

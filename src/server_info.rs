@@ -44,8 +44,6 @@ pub struct ServerInfo {
     pub clock_micros: Option<i64>,
     /// `connected_clients`: connections but those of replicas.
     pub connected_clients: Option<u64>,
-    /// `connected_slaves`: replicas that have a connection here.
-    pub connected_replicas: Option<u64>,
     /// The limit on connections (6.2+).
     pub maxclients: Option<u64>,
     /// Clients that wait in a blocking command or are paused.
@@ -89,7 +87,6 @@ impl ServerInfo {
                 self.clock_micros = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok())
             }
             b"connected_clients" => self.connected_clients = number(),
-            b"connected_slaves" => self.connected_replicas = number(),
             b"maxclients" => self.maxclients = number(),
             b"blocked_clients" => self.blocked_clients = number(),
             b"tracking_clients" => self.tracking_clients = number(),

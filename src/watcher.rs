@@ -47,7 +47,8 @@ impl Watcher {
             self.step().await;
             let due = started + pause(self.failures, self.limits.budget.every);
             // A sample that took longer than the time between two must not leave the server without a rest.
-            tokio::time::sleep_until(due.max(tokio::time::Instant::now() + started.elapsed())).await;
+            let rest = started.elapsed().min(self.limits.budget.every);
+            tokio::time::sleep_until(due.max(tokio::time::Instant::now() + rest)).await;
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Output;
 
-use redis_client_exporter::catalogue::{ALL, MetricKind};
+use redis_client_exporter::catalogue::ALL;
 use serde_json::Value;
 
 use crate::support::crowd::{Crowd, Truth};
@@ -70,11 +70,7 @@ fn a_scrape_and_the_catalogue_tell_of_the_same_metrics() {
 
     let exposition = get(&exporter.address, "/metrics").text().to_owned();
     for metric in ALL {
-        let kind = match metric.kind {
-            MetricKind::Gauge => "gauge",
-            MetricKind::Counter => "counter",
-            MetricKind::Histogram => "histogram",
-        };
+        let kind = metric.kind.label();
         assert!(exposition.contains(&format!("# TYPE {} {kind}\n", metric.name)), "{}", metric.name);
         assert!(exposition.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{}", metric.name);
     }

@@ -3,8 +3,15 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use redis_client_exporter::client_list::{Address, Client, Fault, Field, Parsed, parse};
+use redis_client_exporter::client_list::{Address, Client, Fault, Field, Listing, Parsed, parse};
+use redis_client_exporter::latest::{NodeState, Nodes, Phase};
+use redis_client_exporter::sample::{Cost, Sample};
+use redis_client_exporter::server_info::ServerInfo;
+use redis_client_exporter::snapshot::{Budget, Limits, derive};
+use redis_client_exporter::view::metrics;
 
 use crate::support::project;
 
@@ -65,6 +72,46 @@ fn rows_of_real_servers_are_read_as_the_goldens_say() {
         assert_eq!(text, fs::read_to_string(&golden).expect("a golden"), "{}", path.display());
     }
     assert_eq!(seen, 6, "one reply a server generation");
+}
+
+/// The whole text of a node's metrics, of a sample in which every number is another. Set UPDATE_GOLDEN as above.
+#[test]
+fn the_metrics_of_a_known_sample_are_as_the_golden_says() {
+    let reply = fs::read(project("tests/corpus/real/valkey-9.1.txt")).expect("a reply");
+    let info = b"valkey_version:9.1.2\nrole:master\nredis_mode:standalone\nrun_id:r\nuptime_in_seconds:1\n\
+        connected_clients:11\nmaxclients:12\nblocked_clients:13\ntracking_clients:14\ntotal_connections_received:15\n\
+        rejected_connections:16\nevicted_clients:17\nclient_output_buffer_limit_disconnections:18\n\
+        client_query_buffer_limit_disconnections:19\n";
+    let sample = Sample {
+        at: "2026-01-01T00:00:00.25Z".parse().expect("a time"),
+        info: Ok(ServerInfo::parse(info)),
+        listing: Ok(Listing::new(reply)),
+        own_ids: Vec::new(),
+        cost: Cost {
+            duration: Duration::from_millis(20),
+            pages: 21,
+            server_time: Some(Duration::from_millis(22)),
+            longest_command: Some(Duration::from_millis(23)),
+        },
+    };
+    let limits = Limits {
+        idle_after: Duration::from_secs(300),
+        idle_thresholds: vec![Duration::from_secs(0), Duration::from_secs(60)],
+        groups: 3,
+        budget: Budget { max_stall: Duration::from_secs(1), max_load: 0.5, every: Duration::from_secs(10) },
+    };
+    let snapshot = Arc::new(derive(None, Arc::new(sample), &limits));
+    let now = Instant::now();
+    let mut node = NodeState::starting("10.0.0.5:6379".into());
+    node.tally.add_snapshot(&snapshot);
+    node.phase = Phase::Fresh { snapshot, stale_at: now + Duration::from_secs(60) };
+    let text = metrics::text(&Nodes { generation: 1, nodes: vec![Arc::new(node)] }, now);
+    let series: String = text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+    let golden = project("tests/corpus/metrics.golden");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&golden, &series).expect("a golden");
+    }
+    assert_eq!(series, fs::read_to_string(&golden).expect("a golden"));
 }
 
 fn one(row: &str) -> Parsed<'_> {
@@ -199,6 +246,10 @@ fn published_rows_are_read_line_by_line() {
         let here = reply.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
         let read = parsed.clients.len();
         assert_eq!(read + parsed.unreadable.total() as usize, here, "{}", path.display());
+        let rows = reply.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+        let rows = rows.filter(|line| line.starts_with(b"id=") || line.starts_with(b"addr=")).count();
+        let cut = parsed.unreadable.count(Fault::Truncated) as usize;
+        assert_eq!(read + cut, rows, "{}", path.display());
         for client in &parsed.clients {
             assert!(client.id().is_some() || client.address().is_some(), "{}", path.display());
         }

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use redis_client_exporter::client_list::{Field, Listing, parse};
-use redis_client_exporter::latest::{NodeState, Phase, Tally, View};
+use redis_client_exporter::latest::{NodeState, Nodes, Phase, Tally};
 use redis_client_exporter::sample::{Cost, Sample};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{
@@ -187,8 +187,8 @@ fn check_groups(groups: &Groups, online: u64) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn view(snapshot: Snapshot) -> View {
+fn view(snapshot: Snapshot) -> Nodes {
     let phase = Phase::Fresh { snapshot: Arc::new(snapshot), stale_at: Instant::now() + Duration::from_secs(60) };
     let state = NodeState { node: "node:1".into(), phase, tally: Tally::default() };
-    View { generation: 1, nodes: vec![Arc::new(state)] }
+    Nodes { generation: 1, nodes: vec![Arc::new(state)] }
 }

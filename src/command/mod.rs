@@ -14,8 +14,8 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::cli::{Cli, Command};
 use crate::config::Faults;
 
-/// How the program ends. The numbers are documented in `--help`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the program ends, the worse the greater. The numbers are documented in `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// As asked.
     Success = 0,

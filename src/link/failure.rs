@@ -7,6 +7,7 @@ use redis::{ErrorKind, RedisError};
 
 use super::command::Command;
 use crate::sample::{Failure, Reason};
+use crate::snapshot::spelled_out;
 
 /// How much of a server's own words is repeated, in characters.
 const QUOTE: usize = 200;
@@ -85,11 +86,15 @@ pub(super) fn refused(node: &str, command: Command, error: &RedisError) -> Failu
     }
     if text.starts_with("NOPERM") {
         let rule = command.acl_rule();
-        let mend = format!("add {rule} to the user; `redis-client-exporter check` prints the whole line");
+        let mend = format!("add {rule} to the user (redis-client-exporter check tells all of it)");
         return failure(Reason::NoPermission, node, format!("our user may not run {command}; {mend}"));
     }
     if text.contains("unknown command") || text.contains("nknown subcommand") || text.contains("unknown client sub") {
-        return failure(Reason::UnknownCommand, node, format!("it does not know {command} ({words})"));
+        return failure(
+            Reason::UnknownCommand,
+            node,
+            format!("it does not know {command} ({words}); is it renamed, or is this not Redis?"),
+        );
     }
     failure(Reason::Other, node, format!("{command} failed: {words}"))
 }
@@ -107,7 +112,10 @@ fn of_the_state(node: &str, text: &str) -> Option<Failure> {
         "NOAUTH" => (Reason::Auth, "it wants a password; give --redis.password-file, or user and password"),
         "LOADING" => (Reason::Loading, "it is loading its data and does not answer yet; it will be tried again"),
         "BUSY" => (Reason::Busy, "a script or function holds it; end it with SCRIPT KILL or FUNCTION KILL"),
-        "MASTERDOWN" => (Reason::MasterDown, "it is a replica that lost its primary and does not answer stale"),
+        "MASTERDOWN" => (
+            Reason::MasterDown,
+            "it is a replica without its primary; restore the link, or set replica-serve-stale-data yes",
+        ),
         "DENIED" => (Reason::Denied, "protected mode keeps us out; set a password there, or connect from its host"),
         _ if text.contains("max number of clients reached") => (
             Reason::MaxClients,
@@ -125,8 +133,9 @@ fn of_the_link(node: &str, error: &RedisError) -> Option<Failure> {
         return Some(failure(Reason::Protocol, node, sentence));
     }
     if error.is_connection_dropped() || error.is_io_error() {
-        let sentence = "it closed the connection; a TLS port wants rediss://, and some also --redis.tls-cert-file";
-        return Some(failure(Reason::Closed, node, sentence));
+        let why = quoted(&error.to_string());
+        let mend = "a TLS port wants rediss://, and some also --redis.tls-cert-file";
+        return Some(failure(Reason::Closed, node, format!("it closed the connection ({why}); {mend}")));
     }
     None
 }
@@ -138,5 +147,6 @@ fn server_text(error: &RedisError) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    text.chars().take(QUOTE).flat_map(char::escape_debug).collect()
+    let begin: String = text.chars().take(QUOTE).collect();
+    spelled_out(begin.as_bytes())
 }

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use command::Command;
-pub use target::{Address, Credentials, Endpoint, Password, Target, TlsFiles, parse_address};
+pub use target::{Credentials, Endpoint, ParsedAddress, Password, Target, TlsFiles, parse_address};
 pub use tls::config as tls_config;
 
 use crate::sample::{Failure, Reason};
@@ -73,7 +73,7 @@ impl Drop for Driver {
 }
 
 impl Link {
-    /// Connects, logs in and names the connection, all within the target's time-out.
+    /// Connects, logs in and names the connection, within the target's time-out; a moment more if it is closed at once.
     ///
     /// # Errors
     /// Why it could not; a refusal to be named is none.
@@ -131,8 +131,10 @@ impl Link {
     }
 
     async fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Failure> {
-        let password =
-            read_password(&credentials.password).map_err(|why| failure::unreadable_password(&self.node, &why))?;
+        let password = credentials.password.clone();
+        let read = tokio::task::spawn_blocking(move || read_password(&password)).await;
+        let password = read.unwrap_or_else(|error| Err(error.to_string()));
+        let password = password.map_err(|why| failure::unreadable_password(&self.node, &why))?;
         let mut auth = redis::cmd("AUTH");
         if let Some(user) = &credentials.user {
             auth.arg(user);
@@ -269,4 +271,38 @@ fn read_reply(node: &str, command: Command, reply: RedisResult<Value>) -> Result
 fn is_of_the_node(failure: &Failure) -> bool {
     use Reason::{Auth, Busy, Closed, Denied, MaxClients, Protocol};
     matches!(failure.reason, Auth | Busy | Closed | Denied | MaxClients | Protocol)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+    use super::*;
+
+    /// A held link lives for ever; what it may be sent is counted for each batch anew.
+    #[tokio::test]
+    async fn the_bound_is_on_each_answer_and_not_on_all_together() {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        tokio::spawn(async move {
+            let (reader, mut writer) = tokio::io::split(far);
+            let mut lines = BufReader::new(reader).lines();
+            let text = vec![b'x'; LARGEST_REPLY as usize / 3];
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.starts_with('*') {
+                    let head = format!("${}\r\n", text.len());
+                    let answer = [head.as_bytes(), &text, b"\r\n"].concat();
+                    if writer.write_all(&answer).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        let mut link = Link::over(near, "node".into(), Duration::from_secs(30)).await.expect("a link");
+        for _ in 0..4 {
+            let replies = link.send(&[Command::ClientList]).await.expect("an answer");
+            assert!(matches!(&replies[..], [Ok(Reply::Text(text))] if text.len() == LARGEST_REPLY as usize / 3));
+        }
+        let four = [Command::ClientList; 4];
+        assert_eq!(link.send(&four).await.map_err(|failure| failure.reason), Err(Reason::TooLarge));
+    }
 }

@@ -83,7 +83,7 @@ pub struct TlsFiles {
 
 /// What an address says: where, and perhaps as whom.
 #[derive(Debug)]
-pub struct Address {
+pub struct ParsedAddress {
     /// Where.
     pub endpoint: Endpoint,
     /// The user in it.
@@ -97,7 +97,7 @@ pub struct Address {
 ///
 /// # Errors
 /// A sentence that says what is wrong with it, without any part that may be secret.
-pub fn parse_address(text: &str) -> Result<Address, String> {
+pub fn parse_address(text: &str) -> Result<ParsedAddress, String> {
     if let Some(path) = text.strip_prefix("unix://") {
         return unix_address(path);
     }
@@ -121,18 +121,18 @@ pub fn parse_address(text: &str) -> Result<Address, String> {
     }
     let user = Some(decoded(url.username())?).filter(|user| !user.is_empty());
     let password = url.password().map(decoded).transpose()?.map(SecretString::from);
-    Ok(Address { endpoint: Endpoint::Tcp { host, port, tls }, user, password })
+    Ok(ParsedAddress { endpoint: Endpoint::Tcp { host, port, tls }, user, password })
 }
 
 /// The path is taken as it stands, spaces and all: a socket's path may hold anything.
-fn unix_address(path: &str) -> Result<Address, String> {
+fn unix_address(path: &str) -> Result<ParsedAddress, String> {
     if !path.starts_with('/') {
         return Err("the path of a unix socket must begin with a slash: unix:///run/redis.sock".into());
     }
     if path.rsplit_once('?').is_some_and(|(_, options)| options.contains('=')) {
         return Err("options behind the path are not read; give user and password as flags".into());
     }
-    Ok(Address { endpoint: Endpoint::Unix(path.into()), user: None, password: None })
+    Ok(ParsedAddress { endpoint: Endpoint::Unix(path.into()), user: None, password: None })
 }
 
 fn decoded(text: &str) -> Result<String, String> {

@@ -19,7 +19,9 @@ use super::target::TlsFiles;
 /// # Errors
 /// A sentence: which file cannot be used, or what the handshake said.
 pub(super) async fn handshake(files: &TlsFiles, host: &str, tcp: TcpStream) -> Result<TlsStream<TcpStream>, String> {
-    let config = config(files)?;
+    // Reading the system's store takes milliseconds, which a worker of the runtime must not be held for.
+    let files = files.clone();
+    let config = tokio::task::spawn_blocking(move || config(&files)).await.map_err(|error| error.to_string())??;
     let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} cannot be a certificate's name"))?;
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| error.to_string())
 }

@@ -1,7 +1,7 @@
 //! How ages are distributed at one moment.
 
 /// The upper bounds of the buckets, in whole seconds, inclusive: ages are whole seconds.
-pub const AGE_BOUNDS_SECONDS: [u64; 16] =
+const AGE_BOUNDS_SECONDS: [u64; 16] =
     [1, 2, 5, 10, 30, 60, 120, 300, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 604_800];
 
 /// Ages counted by bucket.

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 
 /// The longest label value, in bytes.
-pub const LONGEST_LABEL: usize = 128;
+const LONGEST_LABEL: usize = 128;
 
 /// The group of everything beyond the limit.
-pub const OTHER: &str = "(other)";
+pub(super) const OTHER: &str = "(other)";
 
 /// The group of what says nothing of itself.
 pub const NONE: &str = "(none)";

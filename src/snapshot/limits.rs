@@ -25,3 +25,11 @@ pub struct Budget {
     /// How often samples are taken.
     pub every: Duration,
 }
+
+impl Limits {
+    /// Limits for who wants the clients themselves and none of the counts.
+    pub fn of_no_interest() -> Self {
+        let budget = Budget { max_stall: Duration::MAX, max_load: 1.0, every: Duration::MAX };
+        Self { idle_after: Duration::MAX, idle_thresholds: Vec::new(), groups: 0, budget }
+    }
+}

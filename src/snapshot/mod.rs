@@ -19,11 +19,11 @@ use crate::client_list::{Client, Field, Listing};
 use crate::sample::{Failure, Sample};
 use crate::server_info::{Product, ServerInfo};
 
-pub use ages::{AGE_BOUNDS_SECONDS, Ages};
+pub use ages::Ages;
 pub use counters::{Counter, Counters};
 pub use groups::Groups;
 pub use kind::{Kind, State};
-pub use label::{LONGEST_LABEL, NONE, OTHER, label_value, spelled_out};
+pub use label::{NONE, label_value, spelled_out};
 pub use limits::{Budget, Limits};
 
 use groups::Counting;
@@ -213,3 +213,6 @@ impl Crowd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

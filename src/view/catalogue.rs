@@ -2,21 +2,16 @@
 
 use std::fmt::Write;
 
-use crate::catalogue::{ALL, MetricKind};
+use crate::catalogue::ALL;
 
 /// The table as Markdown: the whole of METRICS.md.
 pub fn markdown() -> String {
     let mut text = String::from(INTRODUCTION);
     for metric in ALL {
         let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-        let kind = match metric.kind {
-            MetricKind::Gauge => "gauge",
-            MetricKind::Counter => "counter",
-            MetricKind::Histogram => "histogram",
-        };
-        let unit = format!("{:?}", metric.unit).to_lowercase();
         let help = metric.help.replace('|', "\\|");
-        writeln!(text, "| `{}` | {kind} | {unit} | {} | {help} |", metric.name, labels.join(", "))
+        let (kind, unit, labels) = (metric.kind.label(), metric.unit.label(), labels.join(", "));
+        writeln!(text, "| `{}` | {kind} | {unit} | {labels} | {help} |", metric.name)
             .expect("writing to a string cannot fail");
     }
     text
@@ -34,7 +29,8 @@ Made by `redis-client-exporter catalogue`; a test holds it to the program.
 
 Every metric of a node has the label `redis`: the node's address as it was named, without user and password. A metric
 that the server cannot fill is left out rather than 0: see its help. Gauges that tell of clients are those of the last
-sample; when that failed, or is older than three sampling intervals and a minute, they are left out, while counters stay.
+sample; when the last attempt failed, or the sample is older than a minute and older than three sampling intervals, they
+are left out, while counters stay.
 Label values that clients choose are at most 128 bytes long, cut ones end in `~` and a hash, and a client's own value that
 begins with `(` is escaped with a backslash.
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use super::rows::{Column, Row, Value};
 use crate::client_list::Field;
-use crate::snapshot::spelled_out;
+use crate::snapshot::{NONE, label_value, spelled_out};
 
 /// The longest cell of the table, in characters. JSON and CSV have the value as it was kept.
 const WIDEST_CELL: usize = 48;
@@ -90,10 +90,7 @@ pub fn csv(rows: &[Row<'_>]) -> String {
     let fields: Vec<Field> = fields.copied().collect();
     let ours = ["redis", "kind", "state", "connected_at", "last_interaction"].map(str::to_owned);
     let heads = ours.into_iter().chain(fields.iter().map(|field| field.key().replace('-', "_")));
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let fits = "a vector takes everything, and all records are of one length";
-    writer.write_record(heads).expect(fits);
-    for row in rows {
+    let records = rows.iter().map(|row| {
         let time = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.to_string());
         let ours = [
             harmless(row.node.to_owned()),
@@ -106,7 +103,16 @@ pub fn csv(rows: &[Row<'_>]) -> String {
             Value::Text(text) => harmless(text),
             value => text(value),
         });
-        writer.write_record(ours.into_iter().chain(values)).expect(fits);
+        ours.into_iter().chain(values).collect()
+    });
+    records_as_csv(heads.collect(), records)
+}
+
+fn records_as_csv(heads: Vec<String>, records: impl Iterator<Item = Vec<String>>) -> String {
+    let fits = "a vector takes everything, and all records are of one length";
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for record in std::iter::once(heads).chain(records) {
+        writer.write_record(record).expect(fits);
     }
     String::from_utf8(writer.into_inner().expect(fits)).expect("all cells are text")
 }
@@ -115,13 +121,23 @@ pub fn csv(rows: &[Row<'_>]) -> String {
 pub fn counts(rows: &[Row<'_>], column: Column) -> Vec<(String, u64)> {
     let mut counts: HashMap<String, u64> = HashMap::new();
     for row in rows {
-        let is_silent = column == Column::Field(Field::Cmd) && row.client.is_silent();
-        let value = Some(text(row.value(column))).filter(|value| !value.is_empty() && !is_silent);
-        *counts.entry(value.unwrap_or_else(|| crate::snapshot::NONE.to_owned())).or_default() += 1;
+        *counts.entry(group(row, column)).or_default() += 1;
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_unstable_by(|(name, count), (other_name, other)| other.cmp(count).then_with(|| name.cmp(other_name)));
     counts
+}
+
+/// The group of a row, named as in the metrics.
+fn group(row: &Row<'_>, column: Column) -> String {
+    match column {
+        Column::Field(Field::Cmd) if row.client.is_silent() => NONE.to_owned(),
+        Column::Field(field) => match row.client.text(field) {
+            None | Some(b"") => NONE.to_owned(),
+            Some(value) => label_value(value),
+        },
+        column => Some(text(row.value(column))).filter(|value| !value.is_empty()).unwrap_or_else(|| NONE.to_owned()),
+    }
 }
 
 /// Counts as a table for people.
@@ -138,13 +154,8 @@ pub fn counts_table(head: &str, counts: &[(String, u64)]) -> String {
 
 /// Counts as CSV.
 pub fn counts_csv(head: &str, counts: &[(String, u64)]) -> String {
-    let fits = "a vector takes everything, and all records are of one length";
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record([head, "connections"]).expect(fits);
-    for (name, count) in counts {
-        writer.write_record([harmless(name.clone()), count.to_string()]).expect(fits);
-    }
-    String::from_utf8(writer.into_inner().expect(fits)).expect("all cells are text")
+    let records = counts.iter().map(|(name, count)| vec![harmless(name.clone()), count.to_string()]);
+    records_as_csv(vec![head.to_owned(), "connections".to_owned()], records)
 }
 
 fn plain_table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {

@@ -8,12 +8,12 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::catalogue::{self as c, Metric, MetricKind};
 use crate::client_list::Fault;
-use crate::latest::{NodeState, Phase, View};
+use crate::latest::{NodeState, Nodes, Phase};
 use crate::sample::Reason;
 use crate::snapshot::{self, Ages, Counters, Crowd, Groups, Kind, Snapshot, State};
 
 /// Writes the metrics of all nodes in the text format. What is older than it may be at `now` is left out.
-pub fn text(view: &View, now: Instant) -> String {
+pub fn text(view: &Nodes, now: Instant) -> String {
     let registry = Registry::new();
     let collector = NodesCollector::new(view, now);
     registry.register(Box::new(collector)).expect("the catalogue's names are valid and there once");
@@ -42,7 +42,7 @@ impl Collector for NodesCollector {
 }
 
 impl NodesCollector {
-    fn new(view: &View, now: Instant) -> Self {
+    fn new(view: &Nodes, now: Instant) -> Self {
         let mut families = Families::default();
         for node in &view.nodes {
             families.add_node(node, now);

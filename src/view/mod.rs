@@ -13,7 +13,7 @@ pub(crate) mod fixture {
     use std::time::{Duration, Instant};
 
     use crate::client_list::Listing;
-    use crate::latest::{NodeState, Phase, View};
+    use crate::latest::{NodeState, Nodes, Phase};
     use crate::sample::{Cost, Sample};
     use crate::server_info::ServerInfo;
     use crate::snapshot::{Budget, Limits, Snapshot, derive};
@@ -33,10 +33,10 @@ pub(crate) mod fixture {
     }
 
     /// One node with one client, fresh until some time.
-    pub(crate) fn view(generation: u64, stale_at: Instant) -> View {
+    pub(crate) fn view(generation: u64, stale_at: Instant) -> Nodes {
         let mut state = NodeState::starting("node:1".into());
         let snapshot = Arc::new(snapshot("id=1 addr=10.0.0.1:1 name=web user=app idle=5 cmd=get flags=N\n"));
         state.phase = Phase::Fresh { snapshot, stale_at };
-        View { generation, nodes: vec![Arc::new(state)] }
+        Nodes { generation, nodes: vec![Arc::new(state)] }
     }
 }

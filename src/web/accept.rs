@@ -22,7 +22,7 @@ use super::route::route;
 /// Connections a listener serves at once. The next ones wait in the kernel's queue until one ends.
 const CONNECTIONS: usize = 256;
 
-/// How long a request's head may take, and how long an idle connection is kept: longer than the usual scrape interval.
+/// How long a request's head may take, and how long an idle connection is kept: over a scrape interval of 15 s.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a peer may leave a read or a write without any progress.

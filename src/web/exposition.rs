@@ -10,7 +10,7 @@ use hyper::{Response, StatusCode};
 use super::App;
 use super::gzip::{Part, accepts_gzip, gzip, plain};
 use super::response::{self, Body};
-use crate::latest::View;
+use crate::latest::Nodes;
 use crate::view::metrics;
 
 /// The written metrics of the nodes, kept until the nodes' state changes.
@@ -39,7 +39,7 @@ impl Exposition {
         response
     }
 
-    fn nodes(&self, view: &View, now: Instant) -> Arc<Part> {
+    fn nodes(&self, view: &Nodes, now: Instant) -> Arc<Part> {
         let fresh = view.nodes.iter().map(|node| node.fresh_snapshot(now).is_some()).collect();
         let key = Key { generation: view.generation, fresh };
         // Held while it is written, so that scrapes that come together write it once.

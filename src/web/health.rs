@@ -3,7 +3,7 @@
 use hyper::{Response, StatusCode};
 
 use super::response::{self, Body};
-use crate::latest::View;
+use crate::latest::Nodes;
 
 /// Alive: we can answer.
 pub(super) fn healthy() -> Response<Body> {
@@ -12,7 +12,7 @@ pub(super) fn healthy() -> Response<Body> {
 
 /// Ready after the first attempt on every node, whatever became of it: a server that is down must not take the exporter,
 /// which tells so, out of service.
-pub(super) fn ready(view: &View) -> Response<Body> {
+pub(super) fn ready(view: &Nodes) -> Response<Body> {
     if view.all_attempted() {
         response::sentence(StatusCode::OK, "ready")
     } else {

@@ -55,18 +55,21 @@ fn row(node: &NodeState, now: Instant) -> String {
         }
         None => ["–"; 3].map(str::to_owned),
     };
-    let mut row = format!("<tr><td>{}</td>{}", escaped(&node.node), state(node));
+    let mut row = format!("<tr><td>{}</td>{}", escaped(&node.node), state(node, now));
     for count in counts {
         write!(row, "<td class=\"number\">{count}</td>").expect("writing to a string cannot fail");
     }
     row + "</tr>\n"
 }
 
-fn state(node: &NodeState) -> String {
+fn state(node: &NodeState, now: Instant) -> String {
     match &node.phase {
         Phase::Starting => "<td>not tried yet</td>".into(),
         Phase::Failing { failure, since, .. } => {
             format!("<td class=\"failing\">since {since:.0}: {}</td>", escaped(&failure.message))
+        }
+        Phase::Fresh { snapshot, .. } if node.fresh_snapshot(now).is_none() => {
+            format!("<td class=\"failing\">no news since {:.0}</td>", snapshot.sample.at)
         }
         Phase::Fresh { snapshot, .. } => {
             let refused: Vec<_> = snapshot.refused().map(|failure| escaped(&failure.message)).collect();
@@ -95,10 +98,19 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::sample::{Failure, Reason};
 
     #[test]
     fn markup_from_outside_stays_text() {
+        let mut node = NodeState::starting("<node>".into());
+        let failure = Failure { reason: Reason::Other, message: "<script>".into() };
+        node.phase = Phase::Failing { failure, since: Timestamp::UNIX_EPOCH, last_good: None };
+        let row = row(&node, Instant::now());
+        assert!(row.contains("&lt;node&gt;") && row.contains("&lt;script&gt;"), "{row}");
+        assert!(!row.contains("<script>") && !row.contains("<node>"), "{row}");
         assert_eq!(
             escaped(r#"<img src='x' onerror="a&b">"#),
             "&lt;img src=&#39;x&#39; onerror=&quot;a&amp;b&quot;&gt;"

@@ -1,5 +1,6 @@
 //! The program as a user runs it: started on a free port, its log read, ended on drop.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -42,6 +43,11 @@ impl Exporter {
             command.arg("--client-announce-frequency=0.1");
         }
         command.args(["--web.listen-address", "127.0.0.1:0"]).args(words).envs(environment.iter().copied());
+        Self::spawn(&mut command)
+    }
+
+    /// Runs a command that becomes the exporter, and waits until it listens.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
         let stderr = BufReader::new(child.stderr.take().expect("standard error is piped"));
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -70,10 +76,13 @@ impl Exporter {
         eventually(what, PATIENCE, || Some(self.scrape()).filter(&condition))
     }
 
-    /// Scrapes until a sample was taken that began after this call.
+    /// Scrapes until a sample of every node was taken that began after this call: the next but one of each has.
     pub(crate) fn fresh_scrape(&self) -> Scrape {
-        let before = self.scrape().sum("redis_clients_samples_total");
-        self.scrape_until("two further samples", |scrape| scrape.sum("redis_clients_samples_total") >= before + 2.0)
+        let before = attempts(&self.scrape());
+        self.scrape_until("two further samples", |scrape| {
+            let now = attempts(scrape);
+            before.iter().all(|(node, before)| now.get(node).is_some_and(|now| *now >= before + 2))
+        })
     }
 
     /// The lines logged so far.
@@ -99,6 +108,15 @@ impl Exporter {
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child can be waited for").is_none()
     }
+}
+
+/// How many attempts of each node have ended.
+fn attempts(scrape: &Scrape) -> BTreeMap<String, u64> {
+    let mut attempts = BTreeMap::new();
+    for series in scrape.all("redis_clients_samples_total", &[]) {
+        *attempts.entry(series.labels["redis"].clone()).or_default() += series.value as u64;
+    }
+    attempts
 }
 
 impl Drop for Exporter {

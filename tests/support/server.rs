@@ -158,7 +158,10 @@ fn ready(child: &mut Child, port: u16) -> bool {
         }
         let mut peer = Peer::try_connect(&format!("127.0.0.1:{port}")).ok()?;
         let answer = peer.try_ask(&["PING"]);
-        matches!(answer.as_deref(), Err(_) | Ok("+PONG") | Ok("-NOAUTH Authentication required.")).then_some(true)
+        let answers = matches!(answer.as_deref(), Err(_) | Ok("+PONG") | Ok("-NOAUTH Authentication required."));
+        // Where another server got the port first, ours has ended by now, or ends before the next look.
+        let lives = child.try_wait().expect("a child can be waited for").is_none();
+        answers.then_some(lives)
     })
 }
 

@@ -1,0 +1,124 @@
+//! A small crowd by hand, and everything that is derived of it.
+
+use super::*;
+use crate::sample::Cost;
+
+const REPLY: &str = "\
+id=1 addr=10.0.0.1:1 name=web age=100 idle=5 flags=N db=0 sub=0 cmd=get user=app lib-name=redis-py
+id=2 addr=10.0.0.2:2 name=web age=700 idle=60 flags=N db=0 sub=0 cmd=set user=app lib-name=redis-py
+id=3 addr=10.0.0.3:3 name= age=9000 idle=300 flags=N db=2 sub=0 cmd=get user=ops lib-name=jedis
+id=4 addr=10.0.0.4:4 name= age=9000 idle=9000 flags=b db=0 sub=0 cmd=blpop user=app lib-name=
+id=5 addr=10.0.0.5:5 name= age=4000 idle=4000 flags=N db=0 sub=0 cmd=NULL user=default lib-name=
+id=6 addr=10.0.0.6:6 name= age=9 idle=1 flags=S db=0 sub=0 cmd=psync user=default lib-name=
+id=7 addr=10.0.0.7:7 name= age=50 idle=0 flags=N db=0 sub=0 cmd=client|list user=default lib-name=
+no client
+";
+
+fn limits() -> Limits {
+    Limits {
+        idle_after: Duration::from_secs(300),
+        idle_thresholds: [60, 300, 301].map(Duration::from_secs).into(),
+        groups: 50,
+        budget: Budget { max_stall: Duration::from_micros(500), max_load: 0.01, every: Duration::from_secs(10) },
+    }
+}
+
+fn sample(info: ServerInfo, cost: Cost) -> Arc<Sample> {
+    Arc::new(Sample {
+        at: "2026-01-01T00:00:00Z".parse().expect("a time"),
+        info: Ok(info),
+        listing: Ok(Listing::new(REPLY.into())),
+        own_ids: vec![7],
+        cost,
+    })
+}
+
+fn cost(total_micros: u64, longest_micros: u64) -> Cost {
+    Cost {
+        server_time: Some(Duration::from_micros(total_micros)),
+        longest_command: Some(Duration::from_micros(longest_micros)),
+        ..Cost::default()
+    }
+}
+
+fn groups(groups: &Option<Groups>) -> Vec<(&str, u64)> {
+    groups.as_ref().expect("the field is reported").iter().collect()
+}
+
+#[test]
+fn every_count_of_a_small_crowd() {
+    let snapshot = derive(None, sample(ServerInfo::default(), Cost::default()), &limits());
+    let crowd = snapshot.crowd.as_ref().expect("the clients were listed");
+    assert_eq!(Kind::ALL.map(|kind| crowd.of_kind(kind)), [5, 1, 0, 0, 0, 0, 1]);
+    assert_eq!((crowd.connections(), crowd.online(), crowd.silent), (7, 5, 1));
+    assert_eq!(State::ALL.map(|state| crowd.in_state(state)), [2, 1, 2]);
+    // The blocked one has waited longer and the silent one has no interaction at all.
+    assert_eq!((crowd.newest_interaction_seconds, crowd.oldest_interaction_seconds), (Some(5), Some(300)));
+    assert_eq!((crowd.last_interaction.count(), crowd.last_interaction.sum_seconds()), (4, 5 + 60 + 300 + 9000));
+    assert_eq!((crowd.connection_age.count(), crowd.connection_age.sum_seconds()), (5, 100 + 700 + 9000 + 9000 + 4000));
+    assert_eq!(crowd.idle.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!(groups(&crowd.users), [("app", 3), ("default", 1), ("ops", 1)]);
+    assert_eq!(groups(&crowd.libraries), [("(none)", 2), ("redis-py", 2), ("jedis", 1)]);
+    assert_eq!(groups(&crowd.databases), [("0", 4), ("2", 1)]);
+    assert_eq!(groups(&crowd.commands), [("get", 2), ("(none)", 1), ("blpop", 1), ("set", 1)]);
+    assert!(!snapshot.is_complete());
+
+    let times = |id: usize| {
+        let client = &snapshot.listing().expect("a listing").clients()[id - 1];
+        [snapshot.connected_at(client), snapshot.last_interaction(client)].map(|time| time.map(|time| time.to_string()))
+    };
+    assert_eq!(times(1), [Some("2025-12-31T23:58:20Z".into()), Some("2025-12-31T23:59:55Z".into())]);
+    assert_eq!(times(5), [Some("2025-12-31T22:53:20Z".into()), None]);
+}
+
+#[test]
+fn every_counter_grows_by_its_own_difference() {
+    let info = |factor: u64| ServerInfo {
+        run_id: Some("run".into()),
+        connections_received: Some(100 * factor),
+        connections_rejected: Some(10 * factor),
+        evicted_clients: Some(7 * factor),
+        output_buffer_disconnections: Some(5 * factor),
+        query_buffer_disconnections: Some(3 * factor),
+        ..ServerInfo::default()
+    };
+    let first = derive(None, sample(info(1), cost(40, 20)), &limits());
+    let second = derive(Some(&first), sample(info(4), cost(60, 30)), &limits());
+    // After CONFIG RESETSTAT all of them are small again.
+    let third = derive(Some(&second), sample(info(1), Cost::default()), &limits());
+    let totals = |snapshot: &Snapshot| {
+        let counters = &snapshot.counters;
+        [
+            counters.connections_received,
+            counters.connections_rejected,
+            counters.evicted,
+            counters.output_buffer_disconnections,
+            counters.query_buffer_disconnections,
+        ]
+        .map(|counter| counter.map(Counter::total))
+    };
+    assert_eq!(totals(&second), [400, 40, 28, 20, 12].map(Some));
+    assert_eq!(totals(&third), [500, 50, 35, 25, 15].map(Some));
+    assert_eq!(third.counters.unreadable.total(), 3);
+    assert_eq!(third.counters.server_time, Some(Duration::from_micros(100)));
+}
+
+#[test]
+fn a_budget_is_kept_when_both_of_its_halves_are() {
+    let within = |cost| derive(None, sample(ServerInfo::default(), cost), &limits()).within_budget;
+    // One per cent of ten seconds is a tenth of a second.
+    assert_eq!(within(cost(100_000, 500)), Some(true));
+    assert_eq!(within(cost(100_001, 500)), Some(false));
+    assert_eq!(within(cost(100_000, 501)), Some(false));
+    assert_eq!(within(Cost::default()), None);
+}
+
+#[test]
+fn what_is_refused_is_told_and_leaves_the_other_half() {
+    let refusal = || Failure { reason: crate::sample::Reason::NoPermission, message: "no".into() };
+    let mut unlisted = Arc::into_inner(sample(ServerInfo::default(), Cost::default())).expect("the only one");
+    unlisted.listing = Err(refusal());
+    let snapshot = derive(None, Arc::new(unlisted), &limits());
+    assert!(snapshot.crowd.is_none() && snapshot.info().is_some() && !snapshot.is_complete());
+    assert_eq!(snapshot.refused().count(), 1);
+}
