@@ -1,4 +1,4 @@
-//! What a sample means: [`derive`] makes a [`Snapshot`] of a sample and the snapshot before it.
+//! What a sample means: [`derive()`] makes a [`Snapshot`] of a sample and the snapshot before it.
 //!
 //! Pure: no clock, no I/O, no await. Every output (metrics, table, page, status) is a view of one snapshot, so outputs
 //! cannot disagree.
