@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use redis_client_exporter::client_list::{Listing, parse};
+use redis_client_exporter::client_list::{Listing, Unreadable, parse};
 use redis_client_exporter::latest::{NodeState, Nodes, Phase, Tally};
-use redis_client_exporter::sample::{Cost, Sample};
+use redis_client_exporter::sample::{Cost, Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
-use redis_client_exporter::snapshot::{Budget, Limits, Snapshot, derive};
+use redis_client_exporter::snapshot::{Limits, Snapshot, derive};
 use redis_client_exporter::view::metrics;
 
 const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
@@ -61,7 +61,6 @@ fn limits() -> Limits {
         idle_after: Duration::from_secs(300),
         idle_thresholds: [60, 300, 3600, 86_400].map(Duration::from_secs).into(),
         groups: 50,
-        budget: Budget { max_stall: Duration::from_micros(500), max_load: 0.01, every: Duration::from_secs(10) },
     }
 }
 
@@ -69,7 +68,8 @@ fn sample(clients: usize) -> Arc<Sample> {
     Arc::new(Sample {
         at: "2026-01-01T00:00:00Z".parse().expect("a time"),
         info: Ok(ServerInfo::default()),
-        listing: Ok(Listing::new(reply(clients))),
+        unreadable: Unreadable::default(),
+        clients: Ok(Pages::one("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply(clients)))),
         own_ids: vec![1000],
         cost: Cost::default(),
     })

@@ -95,15 +95,17 @@ catalogue! {
     UP: Gauge, Boolean, "redis_clients_up", ["redis"],
         "Whether the last attempt to sample the node succeeded, in whole or in part.";
     SAMPLE_TIMESTAMP: Gauge, Seconds, "redis_clients_sample_timestamp_seconds", ["redis"],
-        "When the sample was taken that the client gauges tell of, by the node's own clock.";
+        "When the sample was begun that the client gauges tell of, by the node's own clock. Newcomers since are in them too.";
     SAMPLE_DURATION: Gauge, Seconds, "redis_clients_sample_duration_seconds", ["redis"],
         "How long taking the last sample took, from the first command to the last reply.";
     SAMPLE_LONGEST_COMMAND: Gauge, Seconds, "redis_clients_sample_longest_command_seconds", ["redis"],
         "How long the longest command of the last sample held the node's main thread, by the node's own command statistics.";
     SAMPLE_PAGES: Gauge, Count, "redis_clients_sample_pages", ["redis"],
-        "Number of CLIENT LIST replies in the last sample.";
+        "Pages in which the clients were listed in the last sample; 0: all at once, by one full listing.";
     SAMPLE_WITHIN_BUDGET: Gauge, Boolean, "redis_clients_sample_within_budget", ["redis"],
-        "Whether the last sample kept both --sample.max-stall and --sample.max-load.";
+        "Whether the clients can be listed within --sample.max-stall and --sample.max-load with an answer no older than --sample.max-age; if not, the least harmful way is taken.";
+    SAMPLE_DRIFT: Gauge, Connections, "redis_clients_sample_drift", ["redis"],
+        "Connections that INFO counts more than were listed (negative: fewer). Connections that came and went while the sample was taken make it differ from 0 for a moment; a lasting one is mended by a full listing.";
     SAMPLE_COMPLETE: Gauge, Boolean, "redis_clients_sample_complete", ["redis"],
         "Whether every client of the node is in the last sample: it could be listed and no line was unreadable.";
     SAMPLE_SOURCE: Gauge, Info, "redis_clients_sample_source", ["redis", "source"],

@@ -102,13 +102,20 @@ pub struct SampleWords {
         default_value = "10s"
     )]
     pub frequency: String,
-    /// Longest time that one of our commands should hold the server. Only told so far, by
-    /// redis_clients_sample_within_budget; nothing is slowed yet
+    /// Longest time that one of our commands should hold the server: clients are listed in pages that keep to it
     #[arg(long = "sample.max-stall", env = "SAMPLE_MAX_STALL", value_name = "DURATION", default_value = "500us")]
     pub max_stall: String,
-    /// Largest share of the server's main-thread time that our commands should use. Only told so far, as above
+    /// Largest share of the server's main-thread time that our commands should use: samples come less often rather than
+    /// exceed it
     #[arg(long = "sample.max-load", env = "SAMPLE_MAX_LOAD", value_name = "PERCENT", default_value = "1%")]
     pub max_load: String,
+    /// Oldest answer that is accepted before one of the two is exceeded instead; redis_clients_sample_within_budget tells
+    #[arg(long = "sample.max-age", env = "SAMPLE_MAX_AGE", value_name = "DURATION", default_value = "60s")]
+    pub max_age: String,
+    /// How often to look between samples whether anybody came or went, which costs some 40 us at any number of clients;
+    /// 0: never
+    #[arg(long = "sample.look", env = "SAMPLE_LOOK", value_name = "DURATION", default_value = "1s")]
+    pub look: String,
     /// Silence after which a client counts as idle
     #[arg(long = "idle-after", env = "IDLE_AFTER", value_name = "DURATION", default_value = "5m")]
     pub idle_after: String,
@@ -247,10 +254,12 @@ pub enum Dimension {
 
 /// The words of `check`.
 #[derive(Args, Clone, Debug)]
+#[expect(missing_docs, reason = "the types say it")]
 pub struct CheckWords {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "the type says it")]
     pub redis: RedisWords,
+    #[command(flatten)]
+    pub sample: SampleWords,
 }
 
 /// The words of `catalogue`.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::cli::{RedisWords, SampleWords, ServeWords, WebWords};
 use crate::duration::duration;
 use crate::link::{self, Credentials, Endpoint, Password, Target, TlsFiles};
-use crate::snapshot::{Budget, Limits};
+use crate::sampler::Budget;
+use crate::snapshot::Limits;
 
 /// The longest duration that makes sense anywhere.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -47,6 +48,8 @@ pub struct ServeConfig {
     pub targets: Vec<Target>,
     /// How their samples are read.
     pub limits: Limits,
+    /// What sampling may cost.
+    pub budget: Budget,
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
     /// The path of the metrics.
@@ -63,6 +66,7 @@ impl ServeConfig {
         let config = Self {
             targets: targets(&words.redis, &mut faults),
             limits: limits(&words.sample, &mut faults),
+            budget: budget(&words.sample, &mut faults),
             listen: listen(&words.web, &mut faults),
             telemetry_path: telemetry_path(&words.web, &mut faults),
         };
@@ -80,14 +84,14 @@ pub fn listing(redis: &RedisWords, idle_after: &str) -> Result<(Vec<Target>, Dur
     faults.none_or(config)
 }
 
-/// The servers, for commands that only connect.
+/// The servers, and what sampling them may cost, for commands that only connect.
 ///
 /// # Errors
 /// All that makes no sense.
-pub fn connecting(redis: &RedisWords) -> Result<Vec<Target>, Faults> {
+pub fn connecting(redis: &RedisWords, sample: &SampleWords) -> Result<(Vec<Target>, Budget), Faults> {
     let mut faults = Faults::default();
-    let targets = targets(redis, &mut faults);
-    faults.none_or(targets)
+    let config = (targets(redis, &mut faults), budget(sample, &mut faults));
+    faults.none_or(config)
 }
 
 impl Faults {
@@ -208,11 +212,24 @@ fn limits(words: &SampleWords, faults: &mut Faults) -> Limits {
         idle_after: idle_after(&words.idle_after, faults),
         idle_thresholds: idle_thresholds(&words.idle_thresholds, faults),
         groups: faults.take("--group.limit", group_limit(&words.group_limit), 0),
-        budget: Budget {
-            max_stall: faults.take("--sample.max-stall", positive(&words.max_stall), Duration::ZERO),
-            max_load: faults.take("--sample.max-load", percent(&words.max_load), 0.0),
-            every: faults.take("--client-announce-frequency", frequency(&words.frequency), Duration::ZERO),
-        },
+    }
+}
+
+fn budget(words: &SampleWords, faults: &mut Faults) -> Budget {
+    Budget {
+        max_stall: faults.take("--sample.max-stall", positive(&words.max_stall), Duration::ZERO),
+        max_load: faults.take("--sample.max-load", percent(&words.max_load), 0.0),
+        max_age: faults.take("--sample.max-age", positive(&words.max_age), Duration::ZERO),
+        every: faults.take("--client-announce-frequency", frequency(&words.frequency), Duration::ZERO),
+        look: faults.take("--sample.look", look(&words.look), None),
+    }
+}
+
+/// A look costs little, but ten a second tell no more than an eye can see.
+fn look(text: &str) -> Result<Option<Duration>, String> {
+    match duration(text)? {
+        Duration::ZERO => Ok(None),
+        _ => frequency(text).map(Some),
     }
 }
 
@@ -316,7 +333,7 @@ mod tests {
     fn the_defaults_are_those_of_the_documentation() {
         let config = config(&[]).expect("the defaults make sense");
         assert_eq!(config.targets[0].node().as_ref(), "127.0.0.1:6379");
-        assert_eq!(config.limits.budget.every, Duration::from_secs(10));
+        assert_eq!(config.budget.every, Duration::from_secs(10));
         assert_eq!(config.limits.idle_thresholds, [60, 300, 3600, 86400].map(Duration::from_secs));
         assert_eq!(config.listen, ["[::]:19121".parse().expect("an address")]);
         assert!(config.targets[0].credentials.is_none());

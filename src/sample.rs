@@ -1,28 +1,81 @@
 //! One reading of a node, and why a reading fails. Pure data: whoever reads or hears fills it, `snapshot` uses it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::client_list::Listing;
+use crate::client_list::{Client, Listing, Unreadable};
 use crate::server_info::ServerInfo;
 
 /// The name our links set with `CLIENT SETNAME`, and their library name: by it one exporter knows another's links.
 pub const OUR_NAME: &str = "redis-client-exporter";
 
 /// One reading of a node's clients. It may lack one half, where the server refuses that command to our user.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sample {
     /// When it was read, by the node's own clock where `INFO` tells it, else by ours.
     pub at: Timestamp,
     /// What `INFO` told, or why it was refused.
     pub info: Result<ServerInfo, Failure>,
     /// What `CLIENT LIST` told, or why it was refused.
-    pub listing: Result<Listing, Failure>,
+    pub clients: Result<Pages, Failure>,
+    /// Lines of the replies that could not be read, since the sample before.
+    pub unreadable: Unreadable,
     /// The ids of our own links to the node.
     pub own_ids: Vec<u64>,
     /// What reading it cost.
     pub cost: Cost,
+}
+
+/// Clients that were read at one time.
+#[derive(Debug)]
+pub struct Page {
+    /// When they were read, by the clock that the sample goes by.
+    pub at: Timestamp,
+    /// What the server told.
+    pub listing: Listing,
+}
+
+/// The clients of a sample: one page or several, each of its own time. No client is in two of them.
+#[derive(Clone, Debug, Default)]
+pub struct Pages(Vec<Arc<Page>>);
+
+impl Pages {
+    /// A single page.
+    pub fn one(at: Timestamp, listing: Listing) -> Self {
+        Self(vec![Arc::new(Page { at, listing })])
+    }
+
+    /// Adds a page.
+    pub fn push(&mut self, page: Page) {
+        self.0.push(Arc::new(page));
+    }
+
+    /// Adds the pages of another reading, in which there are other clients.
+    pub fn extend(&mut self, more: Pages) {
+        self.0.extend(more.0);
+    }
+
+    /// All clients, each with the time at which it was read.
+    pub fn clients(&self) -> impl Iterator<Item = (Timestamp, &Client<'_>)> {
+        self.0.iter().flat_map(|page| page.listing.clients().iter().map(|client| (page.at, client)))
+    }
+
+    /// How many clients there are.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|page| page.listing.clients().len()).sum()
+    }
+
+    /// Whether there is no client.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The lines of these pages that could not be read.
+    pub fn unreadable(&self) -> Unreadable {
+        self.0.iter().fold(Unreadable::default(), |sum, page| sum.plus(page.listing.unreadable()))
+    }
 }
 
 /// What a sample cost the server and took us.
@@ -30,12 +83,17 @@ pub struct Sample {
 pub struct Cost {
     /// From the first command to the last reply.
     pub duration: Duration,
-    /// The replies that list clients.
+    /// The pages in which the clients were listed; 0 for one full listing.
     pub pages: u32,
-    /// Main-thread time of all our commands, from the server's own command statistics; `None` where it hides them.
+    /// Main-thread time of all our commands since the sample before, from the server's own command statistics; `None`
+    /// where it hides them.
     pub server_time: Option<Duration>,
     /// Main-thread time of our longest command; `None` as above.
     pub longest_command: Option<Duration>,
+    /// Whether the way in which the clients are listed keeps the budget; `None` as above.
+    pub within_budget: Option<bool>,
+    /// Connections that `INFO` counts more than were listed; negative if fewer. `None` without `INFO`.
+    pub drift: Option<i64>,
 }
 
 /// Why a node, or one command, could not be used.

@@ -66,10 +66,15 @@ impl ServerInfo {
     /// Reads the text of one or several sections. A line that is not `field:value` is passed over.
     pub fn parse(text: &[u8]) -> Self {
         let mut info = Self::default();
-        for (field, value) in fields(text) {
-            info.set(field, value);
-        }
+        info.update(text);
         info
+    }
+
+    /// Reads further text; what it tells anew replaces what was known.
+    pub fn update(&mut self, text: &[u8]) {
+        for (field, value) in fields(text) {
+            self.set(field, value);
+        }
     }
 
     fn set(&mut self, field: &[u8], value: &[u8]) {

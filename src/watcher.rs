@@ -1,4 +1,5 @@
-//! Watches one node: takes a sample, derives a snapshot, puts it where outputs find it, waits, and so on for ever.
+//! Watches one node: takes a sample, derives a snapshot, puts it where outputs find it, waits, and so on for ever. While it
+//! waits it looks who came.
 //! A failure is retried sooner than the next sample is due, ever less often, and logged when it is news.
 
 use std::sync::Arc;
@@ -8,20 +9,22 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::latest::{Latest, NodeState, Phase};
-use crate::sample::Failure;
-use crate::sampler::Sampler;
+use crate::link::Target;
+use crate::sample::{Failure, Sample};
+use crate::sampler::{Budget, Sampler};
 use crate::snapshot::{Limits, Snapshot, derive};
 
 /// The first pause after a failure. Each further failure doubles it, up to the time between samples.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 
-/// The oldest answer that is shown as fresh, unless three sampling intervals are longer.
-const MAX_AGE: Duration = Duration::from_secs(60);
+/// The shortest time between two samples when somebody left.
+const HURRY: Duration = Duration::from_secs(1);
 
 /// Watches one node. Its state lies at one place of the shared ones.
 #[derive(Debug)]
 pub struct Watcher {
     sampler: Sampler,
+    budget: Budget,
     limits: Arc<Limits>,
     latest: Arc<Latest>,
     place: usize,
@@ -31,24 +34,35 @@ pub struct Watcher {
     /// What the node refused at the last sample, so that only news is logged.
     refused: Vec<Failure>,
     seen_unreadable: bool,
+    told_no_pages: bool,
+    /// Whether the plan kept both promises when it was last told.
+    within: bool,
 }
 
 impl Watcher {
     /// A watcher of the node whose state lies at `place`.
-    pub fn new(sampler: Sampler, limits: Arc<Limits>, latest: Arc<Latest>, place: usize) -> Self {
-        let state = NodeState::clone(&latest.read().nodes[place]);
-        Self { sampler, limits, latest, place, state, failures: 0, refused: Vec::new(), seen_unreadable: false }
+    pub fn new(target: Target, budget: Budget, limits: Arc<Limits>, latest: Arc<Latest>, place: usize) -> Self {
+        Self {
+            sampler: Sampler::new(target, budget),
+            budget,
+            limits,
+            state: NodeState::clone(&latest.read().nodes[place]),
+            latest,
+            place,
+            failures: 0,
+            refused: Vec::new(),
+            seen_unreadable: false,
+            told_no_pages: false,
+            within: true,
+        }
     }
 
     /// Watches until it is dropped.
     pub async fn run(mut self) {
         loop {
-            let started = tokio::time::Instant::now();
+            let started = Instant::now();
             self.step().await;
-            let due = started + pause(self.failures, self.limits.budget.every);
-            // A sample that took longer than the time between two must not leave the server without a rest.
-            let rest = started.elapsed().min(self.limits.budget.every);
-            tokio::time::sleep_until(due.max(tokio::time::Instant::now() + rest)).await;
+            self.wait(started).await;
         }
     }
 
@@ -56,14 +70,89 @@ impl Watcher {
         let last = self.state.last_snapshot().cloned();
         self.state.phase = match self.sampler.sample().await {
             Ok(sample) => {
-                let snapshot = Arc::new(derive(last.as_deref(), Arc::new(sample), &self.limits));
+                let snapshot = self.derived(last.as_deref(), sample);
                 self.succeeded(&snapshot);
-                let stale_at = Instant::now() + MAX_AGE.max(3 * self.limits.budget.every);
-                Phase::Fresh { snapshot, stale_at }
+                self.log_plan();
+                Phase::Fresh { snapshot, stale_at: Instant::now() + self.fresh_for() }
             }
             Err(failure) => self.failed(failure, last),
         };
         self.latest.publish(self.place, self.state.clone());
+    }
+
+    fn derived(&self, last: Option<&Snapshot>, sample: Sample) -> Arc<Snapshot> {
+        Arc::new(derive(last, Arc::new(sample), &self.limits))
+    }
+
+    /// How long a sample may be shown as fresh: nothing newer may be had sooner.
+    fn fresh_for(&self) -> Duration {
+        self.budget.max_age.max(3 * self.budget.every).max(2 * self.sampler.plan().every)
+    }
+
+    /// Waits until the next sample is due, and looks now and then whether anybody came or went meanwhile.
+    async fn wait(&mut self, started: Instant) {
+        if self.failures > 0 {
+            let due = started + pause(self.failures, self.budget.every);
+            // An attempt that took long must not be followed by the next without a rest.
+            return sleep_until(due.max(Instant::now() + started.elapsed().min(self.budget.every))).await;
+        }
+        let plan = self.sampler.plan();
+        let rest = Instant::now() + started.elapsed().min(self.budget.every);
+        let mut due = (started + plan.every).max(rest);
+        // When somebody left, the next sample comes as soon as the load allows.
+        let soonest = (started + plan.least.max(HURRY)).max(rest);
+        while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            let Some(look) = self.budget.look.filter(|look| *look < left) else { return sleep_until(due).await };
+            tokio::time::sleep(look).await;
+            match self.sampler.look().await {
+                Ok(look) => {
+                    if let Some(sample) = look.sample {
+                        self.add_newcomers(sample);
+                    }
+                    if look.hurry {
+                        due = due.min(soonest);
+                    }
+                }
+                // The next sample tells whether it was more than a link.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Shows a sample that was added to since it was taken; when it gets too old depends on when it was taken.
+    fn add_newcomers(&mut self, sample: Sample) {
+        if let Phase::Fresh { snapshot, stale_at } = &self.state.phase {
+            let phase = Phase::Fresh { snapshot: self.derived(Some(snapshot), sample), stale_at: *stale_at };
+            self.state.phase = phase;
+            self.latest.publish(self.place, self.state.clone());
+        }
+    }
+
+    /// Logs when the way of listing changes for better or worse.
+    fn log_plan(&mut self) {
+        let node = &*self.state.node;
+        if let Some(failure) = self.sampler.no_pages()
+            && !self.told_no_pages
+        {
+            self.told_no_pages = true;
+            warn!(node, "clients cannot be listed in pages, so each sample is one full listing: {failure}");
+        }
+        let plan = self.sampler.plan();
+        if plan.within != self.within {
+            self.within = plan.within;
+            let (stall, load) = (plan.stall.as_micros() as u64, format!("{:.2}%", plan.load * 100.0));
+            let every = plan.every.as_secs();
+            match plan.within {
+                true => info!(node, stall_us = stall, load, every_s = every, "both promises are kept again"),
+                false => warn!(
+                    node,
+                    stall_us = stall,
+                    load,
+                    every_s = every,
+                    "--sample.max-stall and --sample.max-load cannot both be kept within --sample.max-age; the least harmful way is taken"
+                ),
+            }
+        }
     }
 
     fn succeeded(&mut self, snapshot: &Snapshot) {
@@ -85,7 +174,7 @@ impl Watcher {
             }
             self.refused = refused;
         }
-        let unreadable = snapshot.listing().map_or(0, |listing| listing.unreadable().total());
+        let unreadable = snapshot.sample.unreadable.total();
         if unreadable > 0 && !self.seen_unreadable {
             self.seen_unreadable = true;
             warn!(node, lines = unreadable, "some lines of CLIENT LIST cannot be read; see unreadable_lines_total");
@@ -104,6 +193,10 @@ impl Watcher {
         }
         Phase::Failing { failure, since, last_good }
     }
+}
+
+async fn sleep_until(time: Instant) {
+    tokio::time::sleep_until(time.into()).await;
 }
 
 /// How long to wait for the next attempt after so many failures in a row.

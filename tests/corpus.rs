@@ -6,11 +6,11 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis_client_exporter::client_list::{Address, Client, Fault, Field, Listing, Parsed, parse};
+use redis_client_exporter::client_list::{Address, Client, Fault, Field, Listing, Parsed, Unreadable, parse};
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
-use redis_client_exporter::sample::{Cost, Sample};
+use redis_client_exporter::sample::{Cost, Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
-use redis_client_exporter::snapshot::{Budget, Limits, derive};
+use redis_client_exporter::snapshot::{Limits, derive};
 use redis_client_exporter::view::metrics;
 
 use crate::support::project;
@@ -85,20 +85,22 @@ fn the_metrics_of_a_known_sample_are_as_the_golden_says() {
     let sample = Sample {
         at: "2026-01-01T00:00:00.25Z".parse().expect("a time"),
         info: Ok(ServerInfo::parse(info)),
-        listing: Ok(Listing::new(reply)),
+        unreadable: Unreadable::default(),
+        clients: Ok(Pages::one("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply))),
         own_ids: Vec::new(),
         cost: Cost {
             duration: Duration::from_millis(20),
             pages: 21,
             server_time: Some(Duration::from_millis(22)),
             longest_command: Some(Duration::from_millis(23)),
+            within_budget: Some(true),
+            drift: Some(-24),
         },
     };
     let limits = Limits {
         idle_after: Duration::from_secs(300),
         idle_thresholds: vec![Duration::from_secs(0), Duration::from_secs(60)],
         groups: 3,
-        budget: Budget { max_stall: Duration::from_secs(1), max_load: 0.5, every: Duration::from_secs(10) },
     };
     let snapshot = Arc::new(derive(None, Arc::new(sample), &limits));
     let now = Instant::now();

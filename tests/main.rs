@@ -7,6 +7,7 @@ mod dashboards;
 mod failures;
 mod monitoring;
 mod properties;
+mod sampling;
 mod security;
 mod servers;
 mod support;

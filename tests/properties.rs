@@ -6,13 +6,11 @@ use std::time::{Duration, Instant};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use redis_client_exporter::client_list::{Field, Listing, parse};
+use redis_client_exporter::client_list::{Field, Listing, Unreadable, parse};
 use redis_client_exporter::latest::{NodeState, Nodes, Phase, Tally};
-use redis_client_exporter::sample::{Cost, Sample};
+use redis_client_exporter::sample::{Cost, Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
-use redis_client_exporter::snapshot::{
-    Budget, Counter, Counters, Crowd, Groups, Kind, Limits, Snapshot, State, derive,
-};
+use redis_client_exporter::snapshot::{Counter, Counters, Crowd, Groups, Kind, Limits, Snapshot, State, derive};
 use redis_client_exporter::view::metrics;
 
 use crate::support::scrape::Scrape;
@@ -24,7 +22,6 @@ fn limits() -> Limits {
         idle_after: Duration::from_secs(300),
         idle_thresholds: [60, 300, 3600].map(Duration::from_secs).into(),
         groups: GROUPS,
-        budget: Budget { max_stall: Duration::from_micros(500), max_load: 0.01, every: Duration::from_secs(10) },
     }
 }
 
@@ -32,7 +29,8 @@ fn sample(reply: Vec<u8>, info: ServerInfo) -> Arc<Sample> {
     Arc::new(Sample {
         at: "2026-01-01T00:00:00Z".parse().expect("a time"),
         info: Ok(info),
-        listing: Ok(Listing::new(reply)),
+        unreadable: Unreadable::default(),
+        clients: Ok(Pages::one("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply))),
         own_ids: vec![1],
         cost: Cost::default(),
     })

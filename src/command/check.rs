@@ -10,16 +10,16 @@ use crate::cli::CheckWords;
 use crate::config;
 use crate::link::{Command, Link, Target};
 use crate::sample::{Failure, OUR_NAME, Reason, Sample};
-use crate::sampler::Sampler;
+use crate::sampler::{Budget, Plan, Sampler, Way};
 use crate::server_info::{Product, ServerInfo};
 use crate::snapshot::spelled_out;
 
 pub(super) fn run(words: &CheckWords) -> Result<Exit> {
-    let targets = config::connecting(&words.redis)?;
+    let (targets, budget) = config::connecting(&words.redis, &words.sample)?;
     let runtime = small_runtime()?;
     let mut worst = Exit::Success;
     for target in &targets {
-        let report = runtime.block_on(check(target));
+        let report = runtime.block_on(check(target, budget));
         print(&report.text)?;
         worst = worst.max(report.exit);
     }
@@ -32,8 +32,8 @@ struct Report {
     exit: Exit,
 }
 
-async fn check(target: &Target) -> Report {
-    let mut sampler = Sampler::new(target.clone());
+async fn check(target: &Target, budget: Budget) -> Report {
+    let mut sampler = Sampler::new(target.clone(), budget);
     let sampled = sampler.sample().await;
     let mut report = Report { text: String::new(), exit: Exit::Success };
     let (sample, link) = match (&sampled, sampler.link()) {
@@ -53,6 +53,7 @@ async fn check(target: &Target) -> Report {
     ));
     report.info(sample);
     report.listing(sample);
+    report.plan(&sampler, sample);
     let unknown = unknown_commands(link, sample.info.as_ref().ok());
     report.naming(link, &unknown);
     report.acl(sample.info.as_ref().ok(), &unknown);
@@ -77,17 +78,37 @@ impl Report {
     }
 
     fn listing(&mut self, sample: &Sample) {
-        match &sample.listing {
-            Ok(listing) => {
-                let held = match sample.cost.longest_command {
-                    Some(time) => format!("held the server {}", micros(time)),
-                    None => "the server does not tell how long it was held".into(),
-                };
-                let (clients, unreadable) = (listing.clients().len(), listing.unreadable().total());
-                self.line(&format!("  ok       CLIENT LIST: {clients} clients, {unreadable} unreadable lines, {held}"));
+        match &sample.clients {
+            Ok(pages) => {
+                let (clients, unreadable) = (pages.len(), sample.unreadable.total());
+                self.line(&format!("  ok       CLIENT LIST: {clients} clients, {unreadable} unreadable lines"));
             }
             Err(failure) => self.missing("CLIENT LIST (everything about clients)", failure, Exit::Unreachable),
         }
+    }
+
+    /// How the clients will be listed, and why so.
+    fn plan(&mut self, sampler: &Sampler, sample: &Sample) {
+        let Ok(pages) = &sample.clients else { return };
+        if let Some(failure) = sampler.no_pages() {
+            self.line(&format!("  limited  listing in pages: {failure}"));
+        }
+        let (plan, costs) = (sampler.plan(), sampler.costs());
+        let page = costs.page();
+        let kept = if plan.within { "keeps both promises" } else { "the least harmful way, not within the budget" };
+        self.line(&format!("  plan     {}: {kept}", described(&plan, pages.len())));
+        self.line(&format!(
+            "           longest command {}, {} a sample, {:.2} % of its time in all",
+            time(plan.stall),
+            time(plan.total),
+            plan.load * 100.0
+        ));
+        self.line(&format!(
+            "           measured: a page {:.0} µs and {:.2} µs an id; all at once about {}",
+            page.fixed_micros,
+            page.id_micros,
+            time(Duration::from_secs_f64(costs.full_micros(pages.len() as f64) / 1e6))
+        ));
     }
 
     fn naming(&mut self, link: &Link, unknown: &[Command]) {
@@ -172,7 +193,15 @@ fn parsed_version(version: &str) -> Option<(u32, u32)> {
     Some((parts.next()??, parts.next()??))
 }
 
-fn micros(time: Duration) -> String {
+fn described(plan: &Plan, clients: usize) -> String {
+    let every = plan.every.as_secs_f64();
+    match plan.way {
+        Way::Full => format!("one full listing every {every:.0} s"),
+        Way::Pages(ids) => format!("{} pages of {ids} clients every {every:.0} s", clients.div_ceil(ids)),
+    }
+}
+
+fn time(time: Duration) -> String {
     match time.as_micros() {
         micros if micros < 1000 => format!("{micros} µs"),
         micros => format!("{:.1} ms", micros as f64 / 1000.0),

@@ -10,7 +10,7 @@ use crate::cli::{ClientsWords, Dimension, ListFormat};
 use crate::client_list::Field;
 use crate::config::{self, Faults};
 use crate::link::Target;
-use crate::sampler::Sampler;
+use crate::sampler::{Budget, Sampler};
 use crate::snapshot::{Limits, Snapshot, derive};
 use crate::view::list;
 use crate::view::rows::{Column, Row, rows};
@@ -42,17 +42,17 @@ struct Read {
 async fn sample_all(targets: &[Target]) -> Read {
     let mut read = Read { nodes: Vec::new(), failed: false };
     for target in targets {
-        match Sampler::new(target.clone()).sample().await {
+        match Sampler::new(target.clone(), Budget::of_one_sample()).sample().await {
             Ok(sample) => {
                 let snapshot = derive(None, Arc::new(sample), &Limits::of_no_interest());
                 for failure in snapshot.refused() {
                     eprintln!("warning: {failure}");
                 }
-                let unreadable = snapshot.listing().map_or(0, |listing| listing.unreadable().total());
+                let unreadable = snapshot.sample.unreadable.total();
                 if unreadable > 0 {
                     eprintln!("warning: {}: {unreadable} lines could not be read", target.node());
                 }
-                read.failed |= snapshot.listing().is_none();
+                read.failed |= snapshot.pages().is_none();
                 read.nodes.push((target.node(), snapshot));
             }
             Err(failure) => {

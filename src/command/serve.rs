@@ -12,7 +12,6 @@ use super::{Exit, log};
 use crate::cli::ServeWords;
 use crate::config::ServeConfig;
 use crate::latest::Latest;
-use crate::sampler::Sampler;
 use crate::watcher::Watcher;
 use crate::web;
 
@@ -36,7 +35,7 @@ async fn serve(config: ServeConfig) -> Result<Exit> {
     let limits = Arc::new(config.limits);
     let mut watchers = JoinSet::new();
     for (place, target) in config.targets.into_iter().enumerate() {
-        let watcher = Watcher::new(Sampler::new(target), Arc::clone(&limits), Arc::clone(&latest), place);
+        let watcher = Watcher::new(target, config.budget, Arc::clone(&limits), Arc::clone(&latest), place);
         watchers.spawn(watcher.run());
     }
     let stop = CancellationToken::new();

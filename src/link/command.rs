@@ -15,8 +15,10 @@ pub enum Command {
     ClientSetInfoName,
     /// Says which version we are (7.2+).
     ClientSetInfoVersion,
-    /// All clients.
+    /// All clients at once.
     ClientList,
+    /// The clients of some ids (6.2+).
+    ClientListIds,
     /// Version, `run_id`, clock.
     InfoServer,
     /// Counts and limits of clients.
@@ -31,7 +33,7 @@ pub enum Command {
 
 impl Command {
     /// Every command, in the order in which a link's life sends them.
-    pub const ALL: [Command; 10] = [
+    pub const ALL: [Command; 11] = [
         Command::ClientId,
         Command::ClientSetName,
         Command::ClientSetInfoName,
@@ -41,6 +43,7 @@ impl Command {
         Command::InfoStats,
         Command::InfoReplication,
         Command::ClientList,
+        Command::ClientListIds,
         Command::InfoCommandStats,
     ];
 
@@ -52,6 +55,7 @@ impl Command {
             Command::ClientSetInfoName => &["CLIENT", "SETINFO", "LIB-NAME", OUR_NAME],
             Command::ClientSetInfoVersion => &["CLIENT", "SETINFO", "LIB-VER", env!("CARGO_PKG_VERSION")],
             Command::ClientList => &["CLIENT", "LIST"],
+            Command::ClientListIds => &["CLIENT", "LIST", "ID"],
             // One section a call: 6.2 refuses several.
             Command::InfoServer => &["INFO", "server"],
             Command::InfoClients => &["INFO", "clients"],
@@ -67,7 +71,7 @@ impl Command {
             Command::ClientId => "+client|id",
             Command::ClientSetName => "+client|setname",
             Command::ClientSetInfoName | Command::ClientSetInfoVersion => "+client|setinfo",
-            Command::ClientList => "+client|list",
+            Command::ClientList | Command::ClientListIds => "+client|list",
             Command::InfoServer
             | Command::InfoClients
             | Command::InfoStats
@@ -75,11 +79,34 @@ impl Command {
             | Command::InfoCommandStats => "+info",
         }
     }
+}
+
+/// A command with the ids it asks for, where it asks for any.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub(super) command: Command,
+    ids: &'a [u64],
+}
+
+impl From<Command> for Request<'_> {
+    fn from(command: Command) -> Self {
+        Self { command, ids: &[] }
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Asks for the clients of these ids. Valkey refuses an id of 0; every server refuses none at all.
+    pub fn clients(ids: &'a [u64]) -> Self {
+        Self { command: Command::ClientListIds, ids }
+    }
 
     pub(super) fn packed(self) -> Cmd {
         let mut command = Cmd::new();
-        for word in self.words() {
+        for word in self.command.words() {
             command.arg(word);
+        }
+        for id in self.ids {
+            command.arg(*id);
         }
         command
     }
@@ -87,6 +114,7 @@ impl Command {
 
 impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.words()[..2].join(" "))
+        let shown = if *self == Command::ClientListIds { 3 } else { 2 };
+        f.write_str(&self.words()[..shown].join(" "))
     }
 }

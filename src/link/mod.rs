@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub use command::Command;
+pub use command::{Command, Request};
 pub use target::{Credentials, Endpoint, ParsedAddress, Password, Target, TlsFiles, parse_address};
 pub use tls::config as tls_config;
 
@@ -154,7 +154,7 @@ impl Link {
             Err(failure) => self.refused.push((Command::ClientId, failure)),
         }
         let naming = [Command::ClientSetName, Command::ClientSetInfoName, Command::ClientSetInfoVersion];
-        for (command, reply) in naming.into_iter().zip(self.send(&naming).await?) {
+        for (command, reply) in naming.into_iter().zip(self.send(&naming.map(Request::from)).await?) {
             if let Err(failure) = reply {
                 self.refused.push((command, failure));
             }
@@ -164,13 +164,13 @@ impl Link {
 
     /// Sends one command. Unlike a batch, it is told what arrived if that was no reply at all.
     async fn send_one(&mut self, command: Command) -> Result<Reply, Failure> {
-        let reply = command.packed().query_async(&mut self.connection).await;
+        let reply = Request::from(command).packed().query_async(&mut self.connection).await;
         read_reply(&self.node, command, reply)
     }
 
     /// Says more of a link that was closed although it had been made and named: then it was for what was asked.
-    pub fn explain(&self, failure: Failure) -> Failure {
-        if failure.reason == Reason::Closed { failure::closed_while_answering(&self.node) } else { failure }
+    pub fn explain(node: &str, failure: Failure) -> Failure {
+        if failure.reason == Reason::Closed { failure::closed_while_answering(node) } else { failure }
     }
 
     /// Sends commands as one batch, which the server runs without a pause between, and waits for all replies. A command
@@ -178,10 +178,10 @@ impl Link {
     ///
     /// # Errors
     /// The link broke or no answer came in time: it must be dropped.
-    pub async fn send(&mut self, commands: &[Command]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        for command in commands {
-            pipeline.add_command(command.packed());
+    pub async fn send(&mut self, requests: &[Request<'_>]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
+        let mut pipeline = Pipeline::with_capacity(requests.len());
+        for request in requests {
+            pipeline.add_command(request.packed());
         }
         pipeline.ignore_errors();
         self.allowance.reset(LARGEST_REPLY);
@@ -191,10 +191,10 @@ impl Link {
         };
         let replies: Vec<RedisResult<Value>> = replies.map_err(|error| match self.allowance.is_used_up() {
             true => failure::too_large(&self.node, LARGEST_REPLY),
-            false => failure::refused(&self.node, commands[0], &error),
+            false => failure::refused(&self.node, requests[0].command, &error),
         })?;
-        let reply = |(&command, reply)| read_reply(&self.node, command, reply);
-        Ok(commands.iter().zip(replies).map(reply).collect())
+        let reply = |(request, reply): (&Request<'_>, _)| read_reply(&self.node, request.command, reply);
+        Ok(requests.iter().zip(replies).map(reply).collect())
     }
 }
 
@@ -299,10 +299,10 @@ mod tests {
         });
         let mut link = Link::over(near, "node".into(), Duration::from_secs(30)).await.expect("a link");
         for _ in 0..4 {
-            let replies = link.send(&[Command::ClientList]).await.expect("an answer");
+            let replies = link.send(&[Command::ClientList.into()]).await.expect("an answer");
             assert!(matches!(&replies[..], [Ok(Reply::Text(text))] if text.len() == LARGEST_REPLY as usize / 3));
         }
-        let four = [Command::ClientList; 4];
+        let four = [Request::from(Command::ClientList); 4];
         assert_eq!(link.send(&four).await.map_err(|failure| failure.reason), Err(Reason::TooLarge));
     }
 }

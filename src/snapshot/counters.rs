@@ -118,10 +118,7 @@ impl Counters {
             query_buffer_disconnections: next(before.query_buffer_disconnections, |info| {
                 info.query_buffer_disconnections
             }),
-            unreadable: match &sample.listing {
-                Ok(listing) => before.unreadable.plus(listing.unreadable()),
-                Err(_) => before.unreadable,
-            },
+            unreadable: before.unreadable.plus(sample.unreadable),
             server_time: match (before.server_time, sample.cost.server_time) {
                 (Some(before), Some(more)) => Some(before + more),
                 (before, more) => before.or(more),
@@ -175,7 +172,8 @@ mod tests {
         let sample = |run_id: &str, at: &str, uptime_seconds| Sample {
             at: at.parse().expect("a time"),
             info: Ok(ServerInfo { run_id: Some(run_id.into()), uptime_seconds, ..ServerInfo::default() }),
-            listing: Ok(crate::client_list::Listing::new(Vec::new())),
+            clients: Ok(crate::sample::Pages::default()),
+            unreadable: crate::client_list::Unreadable::default(),
             own_ids: Vec::new(),
             cost: crate::sample::Cost::default(),
         };

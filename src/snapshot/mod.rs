@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::client_list::{Client, Field, Listing};
-use crate::sample::{Failure, Sample};
+use crate::client_list::{Client, Field};
+use crate::sample::{Failure, Pages, Sample};
 use crate::server_info::{Product, ServerInfo};
 
 pub use ages::Ages;
@@ -24,7 +24,7 @@ pub use counters::{Counter, Counters};
 pub use groups::Groups;
 pub use kind::{Kind, State};
 pub use label::{NONE, label_value, spelled_out};
-pub use limits::{Budget, Limits};
+pub use limits::Limits;
 
 use groups::Counting;
 
@@ -37,8 +37,6 @@ pub struct Snapshot {
     pub crowd: Option<Crowd>,
     /// The counters up to now.
     pub counters: Counters,
-    /// Whether the sample kept the budget; `None` where the server does not tell what commands cost.
-    pub within_budget: Option<bool>,
 }
 
 /// The clients of a node, counted.
@@ -99,40 +97,23 @@ impl Snapshot {
     }
 
     /// The clients, where listing them was allowed.
-    pub fn listing(&self) -> Option<&Listing> {
-        self.sample.listing.as_ref().ok()
+    pub fn pages(&self) -> Option<&Pages> {
+        self.sample.clients.as_ref().ok()
     }
 
     /// What the server refused; a snapshot without any is whole.
     pub fn refused(&self) -> impl Iterator<Item = &Failure> {
-        [self.sample.info.as_ref().err(), self.sample.listing.as_ref().err()].into_iter().flatten()
+        [self.sample.info.as_ref().err(), self.sample.clients.as_ref().err()].into_iter().flatten()
     }
 
     /// Whether every client is in it.
     pub fn is_complete(&self) -> bool {
-        self.listing().is_some_and(|listing| listing.unreadable().total() == 0)
+        self.pages().is_some_and(|pages| pages.unreadable().total() == 0)
     }
 
     /// What a connection of this node is.
     pub fn kind(&self, client: &Client<'_>) -> Kind {
         Kind::of(client, self.product(), &self.sample.own_ids)
-    }
-
-    /// When a client last spoke or was spoken to; `None` if it has never sent a command.
-    pub fn last_interaction(&self, client: &Client<'_>) -> Option<Timestamp> {
-        if client.is_silent() {
-            return None;
-        }
-        self.ago(client.idle_seconds()?)
-    }
-
-    /// When a client connected.
-    pub fn connected_at(&self, client: &Client<'_>) -> Option<Timestamp> {
-        self.ago(client.age_seconds()?)
-    }
-
-    fn ago(&self, seconds: u64) -> Option<Timestamp> {
-        self.sample.at.checked_sub(Duration::from_secs(seconds)).ok()
     }
 
     fn product(&self) -> Product {
@@ -143,9 +124,8 @@ impl Snapshot {
 /// Makes a snapshot of a sample. Counters go on from the snapshot before; everything else is of this sample alone.
 pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits) -> Snapshot {
     Snapshot {
-        crowd: sample.listing.as_ref().ok().map(|listing| count(listing, &sample, limits)),
+        crowd: sample.clients.as_ref().ok().map(|pages| count(pages, &sample, limits)),
         counters: Counters::next(previous.map(|previous| &previous.counters), &sample),
-        within_budget: within_budget(&sample, limits.budget),
         sample,
     }
 }
@@ -154,18 +134,26 @@ fn product(sample: &Sample) -> Product {
     sample.info.as_ref().map(|info| info.product).unwrap_or_default()
 }
 
-fn within_budget(sample: &Sample, budget: Budget) -> Option<bool> {
-    let stall = sample.cost.longest_command? <= budget.max_stall;
-    let load = sample.cost.server_time?.as_secs_f64() <= budget.max_load * budget.every.as_secs_f64();
-    Some(stall && load)
+/// When a client last spoke or was spoken to, by what was read of it at that time; `None` if it has never sent a command.
+pub fn last_interaction(client: &Client<'_>, at: Timestamp) -> Option<Timestamp> {
+    if client.is_silent() { None } else { ago(at, client.idle_seconds()?) }
 }
 
-fn count(listing: &Listing, sample: &Sample, limits: &Limits) -> Crowd {
+/// When a client connected, by what was read of it at that time.
+pub fn connected_at(client: &Client<'_>, at: Timestamp) -> Option<Timestamp> {
+    ago(at, client.age_seconds()?)
+}
+
+fn ago(at: Timestamp, seconds: u64) -> Option<Timestamp> {
+    at.checked_sub(Duration::from_secs(seconds)).ok()
+}
+
+fn count(pages: &Pages, sample: &Sample, limits: &Limits) -> Crowd {
     let product = product(sample);
     let mut crowd =
         Crowd { idle: limits.idle_thresholds.iter().map(|&threshold| (threshold, 0)).collect(), ..Crowd::default() };
     let mut by = [Field::User, Field::LibName, Field::Db, Field::Cmd].map(|field| (field, Counting::default()));
-    for client in listing.clients() {
+    for (_, client) in pages.clients() {
         let kind = Kind::of(client, product, &sample.own_ids);
         crowd.kinds[kind as usize] += 1;
         if kind != Kind::Application {

@@ -1,6 +1,7 @@
 //! A small crowd by hand, and everything that is derived of it.
 
 use super::*;
+use crate::client_list::Listing;
 use crate::sample::Cost;
 
 const REPLY: &str = "\
@@ -19,18 +20,13 @@ fn limits() -> Limits {
         idle_after: Duration::from_secs(300),
         idle_thresholds: [60, 300, 301].map(Duration::from_secs).into(),
         groups: 50,
-        budget: Budget { max_stall: Duration::from_micros(500), max_load: 0.01, every: Duration::from_secs(10) },
     }
 }
 
 fn sample(info: ServerInfo, cost: Cost) -> Arc<Sample> {
-    Arc::new(Sample {
-        at: "2026-01-01T00:00:00Z".parse().expect("a time"),
-        info: Ok(info),
-        listing: Ok(Listing::new(REPLY.into())),
-        own_ids: vec![7],
-        cost,
-    })
+    let at = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let pages = Pages::one(at, Listing::new(REPLY.into()));
+    Arc::new(Sample { at, info: Ok(info), unreadable: pages.unreadable(), clients: Ok(pages), own_ids: vec![7], cost })
 }
 
 fn cost(total_micros: u64, longest_micros: u64) -> Cost {
@@ -64,8 +60,8 @@ fn every_count_of_a_small_crowd() {
     assert!(!snapshot.is_complete());
 
     let times = |id: usize| {
-        let client = &snapshot.listing().expect("a listing").clients()[id - 1];
-        [snapshot.connected_at(client), snapshot.last_interaction(client)].map(|time| time.map(|time| time.to_string()))
+        let (at, client) = snapshot.pages().expect("pages").clients().nth(id - 1).expect("a client");
+        [connected_at(client, at), last_interaction(client, at)].map(|time| time.map(|time| time.to_string()))
     };
     assert_eq!(times(1), [Some("2025-12-31T23:58:20Z".into()), Some("2025-12-31T23:59:55Z".into())]);
     assert_eq!(times(5), [Some("2025-12-31T22:53:20Z".into()), None]);
@@ -104,20 +100,10 @@ fn every_counter_grows_by_its_own_difference() {
 }
 
 #[test]
-fn a_budget_is_kept_when_both_of_its_halves_are() {
-    let within = |cost| derive(None, sample(ServerInfo::default(), cost), &limits()).within_budget;
-    // One per cent of ten seconds is a tenth of a second.
-    assert_eq!(within(cost(100_000, 500)), Some(true));
-    assert_eq!(within(cost(100_001, 500)), Some(false));
-    assert_eq!(within(cost(100_000, 501)), Some(false));
-    assert_eq!(within(Cost::default()), None);
-}
-
-#[test]
 fn what_is_refused_is_told_and_leaves_the_other_half() {
     let refusal = || Failure { reason: crate::sample::Reason::NoPermission, message: "no".into() };
     let mut unlisted = Arc::into_inner(sample(ServerInfo::default(), Cost::default())).expect("the only one");
-    unlisted.listing = Err(refusal());
+    unlisted.clients = Err(refusal());
     let snapshot = derive(None, Arc::new(unlisted), &limits());
     assert!(snapshot.crowd.is_none() && snapshot.info().is_some() && !snapshot.is_complete());
     assert_eq!(snapshot.refused().count(), 1);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use super::rows::{Column, Row, Value};
 use crate::client_list::Field;
-use crate::snapshot::{NONE, label_value, spelled_out};
+use crate::snapshot::{NONE, connected_at, label_value, last_interaction, spelled_out};
 
 /// The longest cell of the table, in characters. JSON and CSV have the value as it was kept.
 const WIDEST_CELL: usize = 48;
@@ -69,8 +69,8 @@ fn object(row: &Row<'_>) -> Json {
     object.insert("redis".into(), row.node.into());
     object.insert("kind".into(), row.kind.label().into());
     object.insert("state".into(), row.state.map(|state| state.label()).into());
-    object.insert("connected_at".into(), time(row.snapshot.connected_at(row.client)));
-    object.insert("last_interaction".into(), time(row.snapshot.last_interaction(row.client)));
+    object.insert("connected_at".into(), time(connected_at(row.client, row.at)));
+    object.insert("last_interaction".into(), time(last_interaction(row.client, row.at)));
     for (key, value) in row.client.fields() {
         let known = Field::from_key(key);
         let value = match known.filter(|field| !field.is_text()).and_then(|field| row.client.number(field)) {
@@ -96,8 +96,8 @@ pub fn csv(rows: &[Row<'_>]) -> String {
             harmless(row.node.to_owned()),
             row.kind.label().to_owned(),
             text(row.value(Column::State)),
-            time(row.snapshot.connected_at(row.client)),
-            time(row.snapshot.last_interaction(row.client)),
+            time(connected_at(row.client, row.at)),
+            time(last_interaction(row.client, row.at)),
         ];
         let values = fields.iter().map(|&field| match row.value(Column::Field(field)) {
             Value::Text(text) => harmless(text),

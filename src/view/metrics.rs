@@ -200,7 +200,8 @@ impl NodeSeries<'_> {
         self.add(c::SAMPLE_DURATION, &[], sample.cost.duration.as_secs_f64());
         self.add_known(c::SAMPLE_LONGEST_COMMAND, sample.cost.longest_command.map(|time| time.as_secs_f64()));
         self.add(c::SAMPLE_PAGES, &[], f64::from(sample.cost.pages));
-        self.add_known(c::SAMPLE_WITHIN_BUDGET, snapshot.within_budget.map(flag));
+        self.add_known(c::SAMPLE_WITHIN_BUDGET, sample.cost.within_budget.map(flag));
+        self.add_known(c::SAMPLE_DRIFT, sample.cost.drift.map(|drift| drift as f64));
         self.add(c::SAMPLE_COMPLETE, &[], flag(snapshot.is_complete()));
         self.add(c::SAMPLE_SOURCE, &["sampled"], 1.0);
     }

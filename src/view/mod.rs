@@ -14,21 +14,23 @@ pub(crate) mod fixture {
 
     use crate::client_list::Listing;
     use crate::latest::{NodeState, Nodes, Phase};
-    use crate::sample::{Cost, Sample};
+    use crate::sample::{Cost, Pages, Sample};
     use crate::server_info::ServerInfo;
-    use crate::snapshot::{Budget, Limits, Snapshot, derive};
+    use crate::snapshot::{Limits, Snapshot, derive};
 
     /// A snapshot of a made-up reply.
     pub(crate) fn snapshot(reply: &str) -> Snapshot {
+        let at = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let pages = Pages::one(at, Listing::new(reply.into()));
         let sample = Sample {
-            at: "2026-01-01T00:00:00Z".parse().expect("a time"),
+            at,
             info: Ok(ServerInfo::default()),
-            listing: Ok(Listing::new(reply.into())),
+            unreadable: pages.unreadable(),
+            clients: Ok(pages),
             own_ids: Vec::new(),
             cost: Cost::default(),
         };
-        let budget = Budget { max_stall: Duration::ZERO, max_load: 1.0, every: Duration::from_secs(10) };
-        let limits = Limits { idle_after: Duration::from_secs(300), idle_thresholds: Vec::new(), groups: 50, budget };
+        let limits = Limits { idle_after: Duration::from_secs(300), idle_thresholds: Vec::new(), groups: 50 };
         derive(None, Arc::new(sample), &limits)
     }
 

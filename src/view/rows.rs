@@ -1,5 +1,7 @@
 //! Clients as rows: one client of one node, each of its values by name.
 
+use jiff::Timestamp;
+
 use crate::client_list::{Client, Field};
 use crate::snapshot::{Kind, Snapshot, State, spelled_out};
 
@@ -8,8 +10,8 @@ use crate::snapshot::{Kind, Snapshot, State, spelled_out};
 pub struct Row<'a> {
     /// The node it is connected to.
     pub node: &'a str,
-    /// The snapshot it is in.
-    pub snapshot: &'a Snapshot,
+    /// When it was read.
+    pub at: Timestamp,
     /// The client.
     pub client: &'a Client<'a>,
     /// What it is.
@@ -61,13 +63,13 @@ impl Column {
 
 /// The clients of a node's snapshot as rows, in the server's order.
 pub fn rows<'a>(node: &'a str, snapshot: &'a Snapshot, idle_after: std::time::Duration) -> Vec<Row<'a>> {
-    let Some(listing) = snapshot.listing() else { return Vec::new() };
-    let row = |client: &'a Client<'a>| {
+    let Some(pages) = snapshot.pages() else { return Vec::new() };
+    let row = |(at, client): (Timestamp, &'a Client<'a>)| {
         let kind = snapshot.kind(client);
         let state = (kind == Kind::Application).then(|| State::of(client, idle_after));
-        Row { node, snapshot, client, kind, state }
+        Row { node, at, client, kind, state }
     };
-    listing.clients().iter().map(row).collect()
+    pages.clients().map(row).collect()
 }
 
 impl Row<'_> {

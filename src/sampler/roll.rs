@@ -1,0 +1,197 @@
+//! Which ids to ask for: those that were there, and those that may have come. Pure.
+//!
+//! Ids only grow until a restart, and each accepted connection takes one. So the ids above the last known bound are as many
+//! as `total_connections_received` has grown by.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+/// Ids asked for beyond those that must exist: some servers give ids to connections that they do not count. A missing id
+/// costs a server 0.16 µs.
+const MARGIN: u64 = 32;
+
+/// The most ids that may have come between two looks, before a full listing is the shorter way.
+const MOST_NEWCOMERS: u64 = 200_000;
+
+/// The ids of a server's clients, as far as they are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Roll {
+    known: BTreeSet<u64>,
+    /// All ids up to this one have been asked for when they had been given out already.
+    settled: u64,
+    /// An id that was given out last when the counter was this.
+    base: Option<(u64, u64)>,
+    /// The counter when the ids were settled.
+    received: Option<u64>,
+}
+
+/// Where new clients may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Newcomers {
+    /// Nobody came.
+    None,
+    /// Within these ids. Those up to `bound` have been given out.
+    Within {
+        /// The ids to ask for.
+        ids: RangeInclusive<u64>,
+        /// The last id that was given out for sure.
+        bound: u64,
+    },
+    /// The counter fell, or grew beyond all measure: the bound has to be found anew.
+    Unknown,
+}
+
+impl Roll {
+    /// A roll of which only the bound is known: an id that was just given out, and the counter at that time.
+    pub(super) fn from_bound(bound: u64, received: Option<u64>) -> Self {
+        let mut roll = Self::default();
+        roll.rebase(bound, received);
+        roll
+    }
+
+    /// The bound is this one: an id that was just given out, and the counter at that time.
+    pub(super) fn rebase(&mut self, bound: u64, received: Option<u64>) {
+        self.settled = bound;
+        self.base = received.map(|received| (bound, received));
+        self.received = received;
+    }
+
+    /// The known ids, ascending.
+    pub(super) fn known(&self) -> impl Iterator<Item = u64> {
+        self.known.iter().copied()
+    }
+
+    /// How many are known.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The highest id that is settled.
+    pub(super) fn bound(&self) -> u64 {
+        self.settled
+    }
+
+    /// Takes what a full listing found.
+    pub(super) fn replace(&mut self, found: impl IntoIterator<Item = u64>) {
+        self.known = found.into_iter().collect();
+        self.settled = self.settled.max(self.known.last().copied().unwrap_or(0));
+    }
+
+    /// Takes what a page found of the ids it asked for; the others are gone.
+    pub(super) fn take_page(&mut self, asked: &[u64], found: impl IntoIterator<Item = u64>) {
+        for id in asked {
+            self.known.remove(id);
+        }
+        for id in found {
+            self.known.insert(id);
+            self.settled = self.settled.max(id);
+        }
+    }
+
+    /// Where those may be who came since the ids were settled.
+    pub(super) fn newcomers(&self, received: Option<u64>) -> Newcomers {
+        let (Some(before), Some(now), Some((base, from))) = (self.received, received, self.base) else {
+            return Newcomers::Unknown;
+        };
+        match now.checked_sub(before) {
+            Some(0) => Newcomers::None,
+            Some(grown) if grown <= MOST_NEWCOMERS => {
+                // Some of those who are counted now were found before they were counted; and servers give ids to links
+                // that they do not count, so the counter may lag behind.
+                let bound = base.saturating_add(now.saturating_sub(from));
+                let last = bound.max(self.settled.saturating_add(grown)).saturating_add(MARGIN);
+                Newcomers::Within { ids: self.settled + 1..=last, bound }
+            }
+            _ => Newcomers::Unknown,
+        }
+    }
+
+    /// The newcomers up to this counter have been asked for: all ids up to this bound are settled. Ids beyond it that were
+    /// found have settled themselves.
+    pub(super) fn settle(&mut self, received: Option<u64>, bound: u64) {
+        self.settled = self.settled.max(bound);
+        self.received = received.or(self.received);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn within(roll: &Roll, received: u64) -> (RangeInclusive<u64>, u64) {
+        match roll.newcomers(Some(received)) {
+            Newcomers::Within { ids, bound } => (ids, bound),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn known(roll: &Roll) -> Vec<u64> {
+        roll.known().collect()
+    }
+
+    #[test]
+    fn newcomers_are_as_many_as_the_counter_grew_by() {
+        let mut roll = Roll::from_bound(10, Some(100));
+        roll.replace([3, 7, 10]);
+        assert_eq!(roll.newcomers(Some(100)), Newcomers::None);
+        let (ids, bound) = within(&roll, 105);
+        assert_eq!((ids.clone(), bound), (11..=15 + MARGIN, 15));
+        roll.take_page(&ids.collect::<Vec<_>>(), [12, 15]);
+        roll.settle(Some(105), bound);
+        assert_eq!((known(&roll), roll.bound()), (vec![3, 7, 10, 12, 15], 15));
+        assert_eq!(within(&roll, 106).0, 16..=16 + MARGIN);
+    }
+
+    #[test]
+    fn who_was_found_before_he_was_counted_is_not_counted_twice() {
+        let mut roll = Roll::from_bound(10, Some(100));
+        // A listing finds five who came after the counter was read.
+        roll.replace(8..=15);
+        let (ids, bound) = within(&roll, 106);
+        assert_eq!((ids.clone(), bound), (16..=21 + MARGIN, 16));
+        roll.take_page(&ids.collect::<Vec<_>>(), [16]);
+        roll.settle(Some(106), bound);
+        assert_eq!((roll.bound(), within(&roll, 107).0), (16, 17..=17 + MARGIN));
+    }
+
+    #[test]
+    fn links_that_take_an_id_and_are_not_counted_do_not_hide_those_behind_them() {
+        let mut roll = Roll::from_bound(10, Some(100));
+        // One was counted, and three ids were given to others before: it has the fourth.
+        let (ids, bound) = within(&roll, 101);
+        roll.take_page(&ids.collect::<Vec<_>>(), [14]);
+        roll.settle(Some(101), bound);
+        assert_eq!((known(&roll), roll.bound()), (vec![14], 14));
+        assert_eq!(within(&roll, 102).0, 15..=15 + MARGIN);
+    }
+
+    #[test]
+    fn who_came_and_went_settles_his_id() {
+        let mut roll = Roll::from_bound(10, Some(100));
+        let (ids, bound) = within(&roll, 105);
+        roll.take_page(&ids.collect::<Vec<_>>(), []);
+        roll.settle(Some(105), bound);
+        assert_eq!((roll.len(), roll.bound()), (0, 15));
+    }
+
+    #[test]
+    fn who_is_not_found_any_more_is_gone() {
+        let mut roll = Roll::from_bound(9, Some(9));
+        roll.replace(1..=9);
+        roll.take_page(&[1, 2, 3, 4], [2, 4]);
+        assert_eq!(known(&roll), [2, 4, 5, 6, 7, 8, 9]);
+        roll.replace([5]);
+        assert_eq!((known(&roll), roll.bound()), (vec![5], 9), "an id is never given out twice");
+    }
+
+    #[test]
+    fn a_counter_that_fell_tells_nothing() {
+        let mut roll = Roll::from_bound(10, Some(100));
+        for received in [Some(99), None, Some(100 + MOST_NEWCOMERS + 1)] {
+            assert_eq!(roll.newcomers(received), Newcomers::Unknown);
+        }
+        roll.rebase(40, Some(2));
+        assert_eq!(within(&roll, 3), (41..=41 + MARGIN, 41));
+        assert_eq!(Roll::from_bound(10, None).newcomers(Some(1)), Newcomers::Unknown);
+    }
+}
