@@ -1,8 +1,9 @@
 # make demo    shows it at work on a throw-away Redis; Ctrl-C ends all of it
 # make test    installs what the tests need, and runs every test
 # make check   what CI runs: formatting, lints, docs, tests
-# make bench   parse, derive and encode at 1k, 10k and 100k clients
-.PHONY: demo test check lint servers bench
+# make bench   parse, derive and encode at 1k, 10k and 100k clients; then what watching 19,000 clients costs a server, side
+#              by side with a full listing and redis_exporter (BENCH_SERVER: another server; see bench/contenders.rs)
+.PHONY: demo test check lint servers bench bench-stages bench-contenders
 
 # Real servers of six generations, and a Prometheus.
 SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus
@@ -25,5 +26,12 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
-bench:
-	cargo bench --locked
+bench: bench-stages bench-contenders
+
+bench-stages:
+	cargo bench --locked --bench stages
+
+BENCH_SERVER ?= $(shell command -v redis-server || echo $(CURDIR)/.cache/servers/redis-7.0/redis-server)
+
+bench-contenders:
+	BENCH_CONTENDERS=1 BENCH_SERVER="$(BENCH_SERVER)" cargo bench --locked --bench contenders

@@ -1,0 +1,372 @@
+//! What watching clients costs the server, side by side in one run: nothing, a full `CLIENT LIST` every interval,
+//! redis_exporter with `--export-client-list` where it is on PATH, and this exporter.
+//!
+//! `make bench-contenders`. Variables: BENCH_SERVER (path of a server; options may follow, divided by spaces),
+//! BENCH_CLIENTS (19000), BENCH_SECONDS (20, for each contender), BENCH_INTERVAL (5 s between samples and scrapes).
+//! Only loopback; ends by itself.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+fn main() {
+    // `cargo bench` hands its own flags to every bench, and `cargo test` runs them too.
+    if !std::env::args().any(|arg| arg == "--bench") || std::env::var_os("BENCH_CONTENDERS").is_none() {
+        return;
+    }
+    let bench = Bench::start();
+    println!("{} clients, {} s each, one sample and scrape every {} s", bench.clients, bench.seconds, bench.interval);
+    let nothing = bench.measure("nothing", &Contender::Nothing);
+    let mut rows = vec![nothing, bench.measure("full listing", &Contender::FullListing)];
+    if let Some(name) = ["redis_exporter", "prometheus-redis-exporter"].into_iter().find(|name| is_on_path(name)) {
+        rows.push(bench.measure("redis_exporter", &Contender::Program(bench.redis_exporter(name))));
+    }
+    rows.push(bench.measure("redis-client-exporter", &Contender::Program(bench.ours())));
+    print_table(&rows);
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn is_on_path(name: &str) -> bool {
+    Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+fn pause(time: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own")]
+    std::thread::sleep(time);
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A process that is ended with its owner.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A connection that asks and waits.
+struct Peer(BufReader<TcpStream>);
+
+impl Peer {
+    fn connect(port: u16) -> Option<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+        Some(Self(BufReader::new(stream)))
+    }
+
+    fn ask(&mut self, words: &[&str]) -> String {
+        let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        let count = words.matches('$').count();
+        self.0.get_mut().write_all(format!("*{count}\r\n{words}").as_bytes()).expect("the server reads");
+        self.answer()
+    }
+
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("the server answers");
+        let size = |line: &str| line[1..].trim().parse::<usize>().unwrap_or(0);
+        match line.as_bytes()[0] {
+            b'$' if line.starts_with("$-") => String::new(),
+            b'$' => {
+                let mut bulk = vec![0; size(&line) + 2];
+                self.0.read_exact(&mut bulk).expect("the server answers");
+                String::from_utf8_lossy(&bulk).into_owned()
+            }
+            b'*' => (0..size(&line)).map(|_| self.answer() + "\n").collect(),
+            _ => line,
+        }
+    }
+
+    /// Calls and microseconds of a command, of its subcommands too.
+    fn command_time(&mut self, command: &str) -> (u64, u64) {
+        let text = self.ask(&["INFO", "commandstats"]);
+        let line = text.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:"))).unwrap_or_default();
+        let part = |name: &str| {
+            let value = line.split([':', ',']).find_map(|part| part.strip_prefix(name));
+            value.and_then(|value| value.parse().ok()).unwrap_or(0)
+        };
+        (part("calls="), part("usec="))
+    }
+}
+
+/// The server, its crowd, and how long to watch.
+struct Bench {
+    port: u16,
+    clients: usize,
+    seconds: u64,
+    interval: u64,
+    _server: Process,
+    _crowd: Vec<TcpStream>,
+}
+
+enum Contender {
+    Nothing,
+    FullListing,
+    /// A process, and the port where it serves its metrics.
+    Program((Process, u16)),
+}
+
+/// What was measured of a contender.
+struct Row {
+    name: &'static str,
+    longest_us: u64,
+    server_us: f64,
+    ping_p999_us: u64,
+    ping_max_us: u64,
+    throughput: f64,
+    cpu_ms: Option<f64>,
+    rss_mb: Option<f64>,
+    scrape: Option<(usize, usize, Duration)>,
+}
+
+impl Bench {
+    fn start() -> Self {
+        let (port, clients) = (free_port(), number("BENCH_CLIENTS", 19_000) as usize);
+        let command = std::env::var("BENCH_SERVER").unwrap_or_else(|_| "redis-server".into());
+        let mut words = command.split(' ');
+        let server = Command::new(words.next().expect("a path"))
+            .args(["--port", &port.to_string(), "--save", "", "--maxclients", &(clients + 500).to_string()])
+            .args(["--tcp-backlog", "4096", "--bind", "127.0.0.1"])
+            .args(words)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        let server = Process(server);
+        while Peer::connect(port).is_none() {
+            pause(Duration::from_millis(50));
+        }
+        let crowd = (0..clients).map(|number| member(port, number)).collect();
+        let mut control = Peer::connect(port).expect("a connection");
+        println!("{}", control.ask(&["INFO", "server"]).lines().take(4).collect::<Vec<_>>().join(" "));
+        control.ask(&["CONFIG", "SET", "slowlog-log-slower-than", "50"]);
+        control.ask(&["CONFIG", "SET", "slowlog-max-len", "20000"]);
+        Self {
+            port,
+            clients,
+            seconds: number("BENCH_SECONDS", 20),
+            interval: number("BENCH_INTERVAL", 5),
+            _server: server,
+            _crowd: crowd,
+        }
+    }
+
+    fn ours(&self) -> (Process, u16) {
+        let web = free_port();
+        let child = Command::new(env!("CARGO_BIN_EXE_redis-client-exporter"))
+            .args(["--redis.addr", &format!("127.0.0.1:{}", self.port)])
+            .args(["--client-announce-frequency", &format!("{}s", self.interval)])
+            .args(["--web.listen-address", &format!("127.0.0.1:{web}")])
+            .stderr(Stdio::null())
+            .spawn();
+        (Process(child.expect("the exporter starts")), web)
+    }
+
+    fn redis_exporter(&self, program: &str) -> (Process, u16) {
+        let web = free_port();
+        let child = Command::new(program)
+            .arg(format!("-redis.addr=redis://127.0.0.1:{}", self.port))
+            .args(["-export-client-list", &format!("-web.listen-address=127.0.0.1:{web}")])
+            .stderr(Stdio::null())
+            .spawn();
+        (Process(child.expect("redis_exporter starts")), web)
+    }
+
+    fn measure(&self, name: &'static str, contender: &Contender) -> Row {
+        let mut control = Peer::connect(self.port).expect("a connection");
+        // What happens once, at its start, is not what it costs.
+        let mut scrapes = Vec::new();
+        for _ in 0..2 {
+            self.act(contender, &mut control, &mut scrapes);
+            pause(Duration::from_secs(self.interval));
+        }
+        scrapes.clear();
+        control.ask(&["SLOWLOG", "RESET"]);
+        let before =
+            [control.command_time("client|list"), control.command_time("client"), control.command_time("info")];
+        let cpu = contender.cpu_ms();
+        let pings = Pings::start(self.port);
+        let began = Instant::now();
+        let mut rounds = 0_u32;
+        while began.elapsed() < Duration::from_secs(self.seconds) {
+            self.act(contender, &mut control, &mut scrapes);
+            rounds += 1;
+            pause(
+                Duration::from_secs(self.interval)
+                    .saturating_sub(began.elapsed() - Duration::from_secs(u64::from(rounds - 1) * self.interval)),
+            );
+        }
+        let mut pings = pings.stop();
+        let after = [control.command_time("client|list"), control.command_time("client"), control.command_time("info")];
+        let server: u64 = before.iter().zip(after).map(|(before, after)| after.1 - before.1).sum();
+        let cpu = contender.cpu_ms().zip(cpu).map(|(after, before)| (after - before) / f64::from(rounds));
+        let longest_us = longest(&control.ask(&["SLOWLOG", "GET", "20000"]));
+        pings.sort_unstable();
+        Row {
+            name,
+            longest_us,
+            server_us: server as f64 / f64::from(rounds),
+            ping_p999_us: pings[pings.len() * 999 / 1000],
+            ping_max_us: *pings.last().expect("there were pings"),
+            throughput: self.throughput(contender),
+            cpu_ms: cpu,
+            rss_mb: contender.rss_mb(),
+            scrape: scrapes.into_iter().min_by_key(|(_, _, time)| *time),
+        }
+    }
+
+    fn act(&self, contender: &Contender, control: &mut Peer, scrapes: &mut Vec<(usize, usize, Duration)>) {
+        match contender {
+            Contender::Nothing => {}
+            Contender::FullListing => drop(control.ask(&["CLIENT", "LIST"])),
+            Contender::Program((_, web)) => scrapes.extend(scrape(*web)),
+        }
+    }
+
+    /// Requests a second of 16 connections that ask as fast as they are answered, while the contender goes on.
+    fn throughput(&self, contender: &Contender) -> f64 {
+        let stop = Arc::new(AtomicBool::new(false));
+        let began = Instant::now();
+        let workers: Vec<_> = (0..16)
+            .map(|_| {
+                let (stop, mut peer) = (Arc::clone(&stop), Peer::connect(self.port).expect("a connection"));
+                std::thread::spawn(move || {
+                    let mut count = 0_u64;
+                    while !stop.load(Ordering::Relaxed) {
+                        peer.ask(&["GET", "key"]);
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        let mut control = Peer::connect(self.port).expect("a connection");
+        let until = Duration::from_secs(self.seconds.min(4 * self.interval));
+        while began.elapsed() < until {
+            self.act(contender, &mut control, &mut Vec::new());
+            pause(Duration::from_secs(self.interval).min(until.saturating_sub(began.elapsed())));
+        }
+        stop.store(true, Ordering::Relaxed);
+        let requests: u64 = workers.into_iter().map(|worker| worker.join().expect("a worker ends well")).sum();
+        requests as f64 / began.elapsed().as_secs_f64()
+    }
+}
+
+/// A client of the crowd: named after its application; some wait, some listen, most are silent.
+fn member(port: u16, number: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    let name = format!("CLIENT SETNAME app-{}-{number:05x}\r\n", number % 300);
+    let then = match number % 20 {
+        0 => "BLPOP queue 0\r\n",
+        1 => "SUBSCRIBE news\r\n",
+        _ => "GET key\r\n",
+    };
+    stream.write_all(format!("{name}{then}").as_bytes()).expect("the server reads");
+    stream
+}
+
+fn scrape(web: u16) -> Option<(usize, usize, Duration)> {
+    let began = Instant::now();
+    let mut stream = TcpStream::connect(("127.0.0.1", web)).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+    let mut body = Vec::new();
+    stream.read_to_end(&mut body).ok()?;
+    let took = began.elapsed();
+    let series =
+        body.split(|&byte| byte == b'\n').filter(|line| line.first().is_some_and(u8::is_ascii_lowercase)).count();
+    Some((body.len(), series, took))
+}
+
+/// The longest `CLIENT` or `INFO` of the log. An entry is its number, its time, its microseconds, then the command.
+fn longest(slowlog: &str) -> u64 {
+    let lines: Vec<_> = slowlog.lines().filter(|line| !line.is_empty()).collect();
+    let ours = |at: &usize| lines[*at].eq_ignore_ascii_case("client") || lines[*at].eq_ignore_ascii_case("info");
+    let micros = (1..lines.len()).filter(ours).filter_map(|at| lines[at - 1].strip_prefix(':')?.parse().ok());
+    micros.max().unwrap_or(0)
+}
+
+/// A loop of PING that records every round trip in microseconds.
+struct Pings {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<Vec<u64>>,
+}
+
+impl Pings {
+    fn start(port: u16) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let mut peer = Peer::connect(port).expect("a connection");
+        let thread = std::thread::spawn(move || {
+            let mut pings = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                peer.ask(&["PING"]);
+                pings.push(began.elapsed().as_micros() as u64);
+                pause(Duration::from_micros(200));
+            }
+            pings
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) -> Vec<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it ends well")
+    }
+}
+
+impl Contender {
+    fn proc(&self, file: &str) -> Option<String> {
+        let Contender::Program((process, _)) = self else { return None };
+        std::fs::read_to_string(format!("/proc/{}/{file}", process.0.id())).ok()
+    }
+
+    /// User and system time so far (proc(5): fields 14 and 15, in hundredths of a second).
+    fn cpu_ms(&self) -> Option<f64> {
+        let stat = self.proc("stat")?;
+        let fields: Vec<_> = stat.rsplit(')').next()?.split_whitespace().collect();
+        let ticks: f64 = fields[11..13].iter().filter_map(|field| field.parse::<f64>().ok()).sum();
+        Some(ticks * 10.0)
+    }
+
+    fn rss_mb(&self) -> Option<f64> {
+        let status = self.proc("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
+    }
+}
+
+fn print_table(rows: &[Row]) {
+    let base = rows[0].throughput;
+    println!(
+        "\n| | longest command | server time a sample | PING p99.9 | PING max | throughput kept | exporter CPU a sample | RSS | scrape |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for row in rows {
+        let cpu = row.cpu_ms.map_or("–".into(), |cpu| format!("{cpu:.1} ms"));
+        let rss = row.rss_mb.map_or("–".into(), |rss| format!("{rss:.0} MB"));
+        let scrape = row.scrape.map_or("–".into(), |(bytes, series, took)| {
+            format!("{:.0} KB, {series} series, {:.1} ms", bytes as f64 / 1e3, took.as_secs_f64() * 1e3)
+        });
+        println!(
+            "| {} | {:.2} ms | {:.1} ms | {:.2} ms | {:.1} ms | {:.1} % | {cpu} | {rss} | {scrape} |",
+            row.name,
+            row.longest_us as f64 / 1e3,
+            row.server_us / 1e3,
+            row.ping_p999_us as f64 / 1e3,
+            row.ping_max_us as f64 / 1e3,
+            row.throughput / base * 100.0,
+        );
+    }
+}
