@@ -244,4 +244,41 @@ mod tests {
             }
         }
     }
+
+    /// The table of docs/sampling.md, made anew with UPDATE_GOLDEN.
+    #[test]
+    fn the_table_in_the_documents_is_what_is_planned() {
+        let mut table = String::from(HEAD);
+        for (kind, name) in [
+            (Kind::Plain, "a page costs its ids (Redis without I/O threads)"),
+            (Kind::Walks, "a page walks all clients (Valkey 8.1 and later)"),
+            (Kind::Pauses, "an id pauses a thread (Redis 8 with I/O threads)"),
+        ] {
+            for clients in [100, 1_000, 19_000, 100_000, 1_000_000] {
+                let plan = planned(kind, clients, budget());
+                let way = match plan.way {
+                    Way::Full => "at once".to_owned(),
+                    Way::Pages(ids) => format!("pages of {ids}"),
+                };
+                let kept = if plan.within { "yes" } else { "no" };
+                let (stall, total) = (plan.stall.as_secs_f64() * 1e3, plan.total.as_secs_f64() * 1e3);
+                let (load, every) = (plan.load * 100.0, plan.every.as_secs_f64());
+                table += &format!(
+                    "| {name} | {clients} | {way} | {stall:.2} ms | {total:.1} ms | {every:.0} s | {load:.2} % | {kept} |\n"
+                );
+            }
+        }
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/sampling.md");
+        let text = std::fs::read_to_string(&path).expect("the document");
+        let (before, rest) = text.split_once(HEAD).expect("the table");
+        let after = rest.split_once("\n\n").map_or("", |(_, after)| after);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, format!("{before}{table}\n{after}")).expect("the document can be written");
+        } else {
+            assert!(text.contains(&table), "write it anew with UPDATE_GOLDEN:\n{table}");
+        }
+    }
+
+    const HEAD: &str = "| server | clients | way | longest command | server time a sample | every | load | both kept |\n\
+                        |---|---|---|---|---|---|---|---|\n";
 }
