@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis_client_exporter::link::{Target, TlsFiles, parse_address};
 use redis_client_exporter::sample::Sample;
@@ -184,6 +184,26 @@ fn a_newcomer_is_known_at_the_next_look() {
 }
 
 #[test]
+fn a_newcomer_is_in_the_metrics_within_two_seconds_and_who_left_within_one_frequency() {
+    let Some(binary) = binaries().pop() else { return };
+    let server = Server::start(&binary);
+    let _crowd = crowd(&server, 50);
+    // The default frequency is 10 s.
+    let exporter = Exporter::start(&[&server.address()], &["--client-announce-frequency=10s"], &[]);
+    let online = |scrape: &Scrape| scrape.value("redis_clients_online", &[]);
+    let before = online(&exporter.scrape_until("a sample", |scrape| online(scrape).is_some()));
+    let newcomer = server.peer();
+    let came = Instant::now();
+    let more = before.map(|before| before + 1.0);
+    exporter.scrape_until("the newcomer", |scrape| online(scrape) == more);
+    assert!(came.elapsed() < Duration::from_secs(2), "{:?}", came.elapsed());
+    drop(newcomer);
+    let left = Instant::now();
+    exporter.scrape_until("his leaving", |scrape| online(scrape) == before);
+    assert!(left.elapsed() < Duration::from_secs(10), "{:?}", left.elapsed());
+}
+
+#[test]
 fn resets_restarts_and_cut_links_make_no_wrong_picture() {
     on_every_server(|binary| {
         let mut server = Server::start(binary);
@@ -248,7 +268,7 @@ fn a_small_load_is_kept_by_rarer_samples() {
     let samples = |scrape: &Scrape| scrape.value("redis_clients_samples_total", &[("result", "whole")]).unwrap_or(0.0);
     // The first sample is dearer than all others, and nothing was known before it.
     let first = exporter.scrape_until("a second sample", |scrape| samples(scrape) >= 2.0);
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let last = exporter.scrape_until("two more", |scrape| samples(scrape) >= samples(&first) + 2.0);
     let load = (cost(&last) - cost(&first)) / began.elapsed().as_secs_f64();
     assert!(began.elapsed() > Duration::from_secs(4), "samples come less often: {:?}", began.elapsed());

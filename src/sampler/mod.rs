@@ -13,6 +13,8 @@ mod sweep;
 
 use std::time::{Duration, Instant};
 
+use tracing::warn;
+
 use crate::link::{Link, Target};
 use crate::sample::{Failure, Reason, Sample};
 use crate::server_info::ServerInfo;
@@ -206,6 +208,51 @@ impl Sampler {
             self.known.drifting = 0;
             self.known.mended = Some(Instant::now());
             self.known.wants_full = true;
+            let (node, drift) = (self.target.node(), sample.cost.drift);
+            warn!(
+                node = &*node,
+                drift, "INFO counts other connections than were listed; the next sample is a full listing"
+            );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_list::Unreadable;
+    use crate::link::{Endpoint, TlsFiles};
+    use crate::sample::{Cost, Pages};
+
+    fn drifting(drift: i64) -> Sample {
+        Sample {
+            at: "2026-01-01T00:00:00Z".parse().expect("a time"),
+            info: Ok(ServerInfo::default()),
+            clients: Ok(Pages::default()),
+            unreadable: Unreadable::default(),
+            own_ids: Vec::new(),
+            cost: Cost { drift: Some(drift), pages: 3, ..Cost::default() },
+        }
+    }
+
+    #[test]
+    fn only_a_lasting_drift_is_mended_and_not_again_at_once() {
+        let target = Target {
+            endpoint: Endpoint::Unix("/nowhere".into()),
+            credentials: None,
+            tls: TlsFiles::default(),
+            timeout: Duration::from_secs(1),
+        };
+        let mut sampler = Sampler::new(target, Budget::of_one_sample());
+        let mut mended = |drifts: &[i64]| {
+            for &drift in drifts {
+                sampler.judge_drift(&drifting(drift));
+            }
+            std::mem::take(&mut sampler.known.wants_full)
+        };
+        assert!(!mended(&[9, 9, 0, 9, -9]), "not three in a row");
+        assert!(!mended(&[1, 1, 2, -2]), "what churn explains");
+        assert!(mended(&[9, 9, 9]));
+        assert!(!mended(&[9, 9, 9, 9, 9, 9]), "once is enough for a while");
     }
 }

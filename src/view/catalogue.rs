@@ -29,8 +29,8 @@ Made by `redis-client-exporter catalogue`; a test holds it to the program.
 
 Every metric of a node has the label `redis`: the node's address as it was named, without user and password. A metric
 that the server cannot fill is left out rather than 0: see its help. Gauges that tell of clients are those of the last
-sample; when the last attempt failed, or the sample is older than a minute and older than three sampling intervals, they
-are left out, while counters stay.
+sample, with the newcomers since. When the last attempt failed, they are left out, while counters stay; so they are when
+the sample is older than all of `--sample.max-age`, three sampling intervals, and twice the planned time between samples.
 Label values that clients choose are at most 128 bytes long, cut ones end in `~` and a hash, and a client's own value that
 begins with `(` is escaped with a backslash.
 
