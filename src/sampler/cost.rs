@@ -24,7 +24,7 @@ const BELIEVED: PageCost = PageCost { fixed_micros: 10.0, id_micros: 1.0 };
 const KEPT: f64 = 0.998;
 
 /// How many pages are probes, before what they told is planned by.
-const PROBES: u32 = 4;
+const PROBES: u32 = 8;
 
 /// The sizes of the probes: what they cost on the slowest server seen is some milliseconds, once.
 const PROBE_SIZES: [usize; 2] = [16, 64];
@@ -32,12 +32,19 @@ const PROBE_SIZES: [usize; 2] = [16, 64];
 /// By how much a page may exceed what was expected and still be believed.
 const OUTLIER: f64 = 3.0;
 
+/// How many outliers in a row are none.
+const IN_A_ROW: u32 = 3;
+
 /// The cost of pages and of full listings, learned from each one that was measured.
 #[derive(Clone, Debug, Default)]
 pub struct Cost {
     pages: Line,
     /// Pages observed so far.
     observed: u32,
+    /// The first of them, until there are enough to begin with.
+    probes: Vec<(f64, f64)>,
+    /// Outliers in a row.
+    outliers: u32,
     /// Microseconds a client of a full listing.
     full_client_micros: Option<f64>,
     /// Microseconds of one `INFO` of ours.
@@ -47,10 +54,31 @@ pub struct Cost {
 impl Cost {
     /// Learns from a page of so many ids; a missing one counts for a part.
     pub fn observe_page(&mut self, ids: f64, micros: f64) {
-        // A page during which the machine did something else tells nothing of the server.
-        let most = if self.observed < PROBES { f64::INFINITY } else { self.page().page_micros(ids) * OUTLIER + 100.0 };
         self.observed = self.observed.saturating_add(1);
-        self.pages.observe(ids, micros.min(most));
+        if self.observed <= PROBES {
+            self.probes.push((ids, micros));
+            if self.observed == PROBES {
+                self.begin();
+            }
+            return;
+        }
+        // A page during which the machine did something else tells nothing of the server; several in a row do.
+        let most = self.page().page_micros(ids) * OUTLIER + 100.0;
+        self.outliers = if micros > most { self.outliers + 1 } else { 0 };
+        self.pages.observe(ids, if self.outliers < IN_A_ROW { micros.min(most) } else { micros });
+    }
+
+    /// Begins the line with the usual probe of each size: noise only ever adds, and one bad probe must not turn it over.
+    fn begin(&mut self) {
+        for size in 0..PROBE_SIZES.len() {
+            let mut probes: Vec<_> = self.probes.iter().skip(size).step_by(PROBE_SIZES.len()).copied().collect();
+            probes.sort_by(|one, other| one.1.total_cmp(&other.1));
+            let (ids, micros) = probes[(probes.len() - 1) / 2];
+            for _ in 0..probes.len() {
+                self.pages.observe(ids, micros);
+            }
+        }
+        self.probes.clear();
     }
 
     /// Keeps little of what was learned. The first listing of a connection asks the system for its two addresses, which the
@@ -220,6 +248,26 @@ mod tests {
         for (fixed, each, right) in [(0.0, 1.0, 375.0), (124.0, 1.0, 251.0), (250.0, 1.2, 104.0), (0.0, 37.0, 10.0)] {
             let ids = settled(fixed, each) as f64;
             assert!((0.7..1.4).contains(&(ids / right)), "{ids} and not {right} for {fixed} + {each}");
+        }
+    }
+
+    #[test]
+    fn bad_probes_and_wrong_beliefs_are_got_over() {
+        for bad in 0..8 {
+            let mut cost = Cost::default();
+            let mut planned = 16;
+            let mut worst: f64 = 0.0;
+            for place in 0..300_u32 {
+                let size = cost.varied(planned.min(256));
+                // An id pauses a thread; one probe, and now and then a page, is hit by something else.
+                let noise = if place == bad || place % 40 == 13 { 27_000.0 } else { 0.0 };
+                worst = worst.max(23.0 * size as f64);
+                cost.observe_page(size as f64, 23.0 * size as f64 + noise);
+                let page = cost.page();
+                planned = (((375.0 - page.fixed_micros) / page.id_micros) as usize).clamp(1, 2000);
+            }
+            assert!((8..=24).contains(&planned), "{planned} with a bad probe {bad}: {:?}", cost.page());
+            assert!(worst < 3000.0, "{worst}");
         }
     }
 

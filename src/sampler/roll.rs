@@ -56,6 +56,11 @@ impl Roll {
         self.received = received;
     }
 
+    /// The counter has misled us: the bound is to be found anew.
+    pub(super) fn distrust(&mut self) {
+        self.base = None;
+    }
+
     /// The known ids, ascending.
     pub(super) fn known(&self) -> impl Iterator<Item = u64> {
         self.known.iter().copied()
@@ -190,6 +195,8 @@ mod tests {
         for received in [Some(99), None, Some(100 + MOST_NEWCOMERS + 1)] {
             assert_eq!(roll.newcomers(received), Newcomers::Unknown);
         }
+        roll.distrust();
+        assert_eq!(roll.newcomers(Some(101)), Newcomers::Unknown);
         roll.rebase(40, Some(2));
         assert_eq!(within(&roll, 3), (41..=41 + MARGIN, 41));
         assert_eq!(Roll::from_bound(10, None).newcomers(Some(1)), Newcomers::Unknown);

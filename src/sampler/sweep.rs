@@ -32,7 +32,7 @@ pub(super) const REST: u32 = 3;
 const FIRST_PAGE: usize = 16;
 
 /// By how much a page may exceed the largest before: what is expected of it may be wrong.
-const GROWTH: usize = 4;
+const GROWTH: usize = 2;
 
 /// What a missing id costs, as a share of one that exists: a look-up, and no row.
 const MISSING: f64 = 0.16;
@@ -175,6 +175,7 @@ impl<'a> Sweep<'a> {
     /// The ids of a sweep by pages; `None` where a full listing is the better way, or the only one.
     fn ids_to_ask(&mut self, info: &ServerInfo) -> Option<Vec<u64>> {
         if std::mem::take(&mut self.known.wants_full) {
+            self.known.roll.as_mut()?.distrust();
             return None;
         }
         let roll = self.known.roll.as_ref()?;
@@ -309,6 +310,9 @@ impl<'a> Sweep<'a> {
 
     fn keep(&mut self, listing: Listing) {
         self.unreadable = self.unreadable.plus(listing.unreadable());
+        if listing.clients().is_empty() {
+            return;
+        }
         self.pages.push(Page { at: self.clock.now(), listing });
     }
 
