@@ -52,6 +52,16 @@ impl Pages {
         self.0.push(Arc::new(page));
     }
 
+    /// How many pages there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes off all pages after the first so many.
+    pub fn truncate(&mut self, pages: usize) {
+        self.0.truncate(pages);
+    }
+
     /// Adds the pages of another reading, in which there are other clients.
     pub fn extend(&mut self, more: Pages) {
         self.0.extend(more.0);

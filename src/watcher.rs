@@ -114,7 +114,7 @@ impl Watcher {
                     }
                 }
                 // The next sample tells whether it was more than a link.
-                Err(_) => return,
+                Err(_) => due = due.min(soonest),
             }
         }
     }

@@ -32,27 +32,30 @@ pub(super) struct Spent {
 
 impl Meter {
     /// Takes a reading that follows `lists` listings and `infos` calls of `INFO` of ours. `None` where the server does not
-    /// tell, or was told to count anew in between.
+    /// tell, or was told to count anew in between. Where others called the same commands meanwhile, what ours took is not
+    /// known, and neither is told.
     ///
-    /// A batch is run without another client's commands between, so the growth is ours; where another one's listing came in
-    /// between batches or by another thread, the mean of all calls is taken for ours.
+    /// A batch is run without another client's commands between; but others may come between batches, and before 7.0 all
+    /// of `CLIENT` is one line.
     pub(super) fn read(&mut self, text: &[u8], lists: u32, infos: u32) -> Option<Spent> {
         let now = Statistics {
             list: CommandTime::parse(text, &["client|list", "client"]).unwrap_or_default(),
             info: CommandTime::parse(text, &["info"])?,
         };
         let before = self.last.replace(now)?;
-        let mean = |time: Option<CommandTime>| {
-            let time = time?;
-            (time.calls > 0).then(|| time.micros as f64 / time.calls as f64)
+        let ours = |now: CommandTime, before: CommandTime, calls: u32| {
+            let grown = now.since(before).filter(|grown| calls > 0 && grown.calls == u64::from(calls))?;
+            Some(grown.micros as f64 / f64::from(calls))
         };
-        let spent = Spent {
-            list_micros: if lists > 0 { mean(now.list.since(before.list)) } else { None },
-            info_micros: mean(now.info.since(before.info)),
-        };
+        let spent =
+            Spent { list_micros: ours(now.list, before.list, lists), info_micros: ours(now.info, before.info, infos) };
         self.add(spent.list_micros, lists);
-        self.add(spent.info_micros, infos);
         Some(spent)
+    }
+
+    /// Begins anew with the next reading: another link, or another run of the server.
+    pub(super) fn restart(&mut self) {
+        self.last = None;
     }
 
     /// Adds commands of which only the usual cost is known.

@@ -52,6 +52,10 @@ struct Knowledge {
     swept: bool,
     /// The next sweep is to be a full listing.
     wants_full: bool,
+    /// Connections that came while the last sweep was under way.
+    came: u64,
+    /// The share of main-thread time that quick looks used lately.
+    looks: f64,
     /// Sweeps in a row that drifted.
     drifting: u32,
     mended: Option<Instant>,
@@ -62,6 +66,12 @@ struct Knowledge {
 struct LastSweep {
     sample: Sample,
     read: Instant,
+    /// The pages of the sweep itself, without those of looks since.
+    pages: usize,
+    /// The highest id that was settled by it.
+    bound: u64,
+    /// What looks have used since.
+    looked: Duration,
 }
 
 impl LastSweep {
@@ -119,7 +129,7 @@ impl Sampler {
             }
         }
         // The statistics of another link's time, or of another run, are no beginning.
-        self.known.meter = Meter::default();
+        self.known.meter.restart();
         let link = Link::dial(&self.target).await?;
         let node = self.target.node();
         self.sweep(link).await.map_err(|failure| Link::explain(&node, failure))
@@ -130,7 +140,15 @@ impl Sampler {
         let sample = Sweep::new(&mut link, &self.target, &mut self.known, self.budget).run().await?;
         self.link = Some(link);
         self.judge_drift(&sample);
-        self.last = Some(LastSweep { sample: sample.clone(), read });
+        // What looks use is forgotten as slowly as it may come back.
+        self.known.looks *= 0.8;
+        self.last = Some(LastSweep {
+            pages: sample.clients.as_ref().map_or(0, |pages| pages.count()),
+            bound: self.known.roll.as_ref().map_or(0, Roll::bound),
+            looked: Duration::ZERO,
+            sample: sample.clone(),
+            read,
+        });
         Ok(sample)
     }
 
@@ -145,32 +163,59 @@ impl Sampler {
         let text = sweep::ask_changes(&mut link).await?;
         self.known.meter.estimate(self.known.costs.info_micros(), sweep::CHANGES.len() as u32);
         let info = ServerInfo::parse(&text);
-        let came = match self.known.roll.as_ref().map(|roll| roll.newcomers(info.connections_received)) {
-            Some(Newcomers::Within { ids, .. }) => ids.end() - ids.start() + 1,
-            Some(Newcomers::None) | None => 0,
-            Some(Newcomers::Unknown) => u64::MAX,
-        };
-        let mut look = Look { sample: None, hurry: came > MOST_AT_A_LOOK || self.known.roll.is_none() && came > 0 };
-        if (1..=MOST_AT_A_LOOK).contains(&came) && self.known.no_pages.is_none() {
-            let mut sweep =
-                Sweep::new(&mut link, &self.target, &mut self.known, self.budget).at(last.sample.at, last.read);
-            sweep.ask_newcomers(info.connections_received).await?;
-            let (found, unreadable) = sweep.into_pages();
-            if let Ok(pages) = &mut last.sample.clients {
-                pages.extend(found);
+        let mut look = Look { sample: None, hurry: false };
+        match self.came(&info) {
+            0 => {}
+            came if came > MOST_AT_A_LOOK => look.hurry = true,
+            // They are still there to be read at a later look, when the load allows.
+            _ if last.looked.as_secs_f64() > last.read.elapsed().as_secs_f64() * self.budget.max_load / 2.0 => {}
+            _ => {
+                self.read_newcomers(&mut link, &mut last, info.connections_received).await?;
+                if let Ok(told) = &mut last.sample.info {
+                    told.update(&text);
+                }
+                last.sample.cost.server_time = self.known.meter.take_total();
+                last.looked += last.sample.cost.server_time.unwrap_or_default();
+                look.sample = Some(last.sample.clone());
             }
-            last.sample.unreadable = unreadable;
-            if let Ok(told) = &mut last.sample.info {
-                told.update(&text);
-            }
-            last.sample.cost.server_time = self.known.meter.take_total();
-            look.sample = Some(last.sample.clone());
         }
-        let connected = info.connected_clients.map(|connected| connected as i64);
-        look.hurry |= connected.zip(last.expected()).is_some_and(|(connected, expected)| connected < expected);
-        self.link = Some(link);
-        self.last = Some(last);
+        if let (Some(connected), Some(expected)) = (info.connected_clients.map(|count| count as i64), last.expected()) {
+            let pageless = self.known.roll.is_none() || self.known.no_pages.is_some();
+            look.hurry |= connected < expected || pageless && connected > expected;
+        }
+        let share = last.looked.as_secs_f64() / last.read.elapsed().as_secs_f64().max(1.0);
+        self.known.looks = self.known.looks.max(share).min(self.budget.max_load / 2.0);
+        (self.link, self.last) = (Some(link), Some(last));
         Ok(look)
+    }
+
+    /// How many ids have to be asked for to read those who came; 0 where ids cannot be asked for.
+    fn came(&self, info: &ServerInfo) -> u64 {
+        let Some(roll) = self.known.roll.as_ref().filter(|_| self.known.no_pages.is_none()) else { return 0 };
+        match roll.newcomers(info.connections_received) {
+            Newcomers::Within { ids, .. } => ids.end() - ids.start() + 1,
+            Newcomers::None => 0,
+            Newcomers::Unknown => u64::MAX,
+        }
+    }
+
+    /// Puts those who came since the sweep, and are still there, into its sample.
+    async fn read_newcomers(
+        &mut self,
+        link: &mut Link,
+        last: &mut LastSweep,
+        received: Option<u64>,
+    ) -> Result<(), Failure> {
+        let earlier: Vec<u64> = self.known.roll.iter().flat_map(|roll| roll.known_above(last.bound)).collect();
+        let mut sweep = Sweep::new(link, &self.target, &mut self.known, self.budget).at(last.sample.at, last.read);
+        sweep.ask_newcomers(received, &earlier).await?;
+        let (found, unreadable) = sweep.into_pages();
+        if let Ok(pages) = &mut last.sample.clients {
+            pages.truncate(last.pages);
+            pages.extend(found);
+        }
+        last.sample.unreadable = unreadable;
+        Ok(())
     }
 
     /// How the clients will be listed next.
@@ -197,8 +242,8 @@ impl Sampler {
 
     /// Has a lasting drift mended by one full listing.
     fn judge_drift(&mut self, sample: &Sample) {
-        // Whoever came or went while it was read makes a difference that is none.
-        let churn = 2 + sample.clients.as_ref().map_or(0, |pages| pages.len() as i64 / 100);
+        // Whoever came or went while it was read makes a difference that is none; as many go as come.
+        let churn = 2 + 2 * self.known.came as i64;
         match sample.cost.drift {
             Some(drift) if drift.abs() > churn => self.known.drifting += 1,
             _ => self.known.drifting = 0,

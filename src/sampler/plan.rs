@@ -57,6 +57,8 @@ pub struct Task {
     pub budget: Budget,
     /// Whether the server lists by id at all.
     pub has_pages: bool,
+    /// The share of main-thread time that quick looks were seen to use.
+    pub looks: f64,
 }
 
 /// The plan that harms least. Of plans that harm alike, the one that costs the server least.
@@ -96,7 +98,7 @@ fn weigh(way: Way, task: Task, cost: &Cost) -> Plan {
     };
     let stall = stall.max(cost.info_micros());
     let total = listing + INFO_OF_A_SWEEP * cost.info_micros();
-    let looks = look_load(budget, cost);
+    let looks = look_load(budget, cost).max(task.looks);
     let allowed = (budget.max_load - looks).max(budget.max_load * 0.1);
     let oldest = budget.max_age.max(budget.every).as_secs_f64();
     let every = (total / 1e6 / allowed).clamp(budget.every.as_secs_f64(), oldest);
@@ -134,8 +136,11 @@ fn look_load(budget: Budget, cost: &Cost) -> f64 {
 }
 
 fn micros(micros: f64) -> Duration {
-    Duration::from_secs_f64(micros / 1e6)
+    Duration::from_secs_f64((micros / 1e6).min(LONGEST_SECONDS))
 }
+
+/// A year: longer than anything that is planned, and short enough to be added to a time.
+const LONGEST_SECONDS: f64 = 366.0 * 86_400.0;
 
 #[cfg(test)]
 mod tests {
@@ -178,7 +183,7 @@ mod tests {
     }
 
     fn planned(kind: Kind, clients: usize, budget: Budget) -> Plan {
-        plan(Task { clients, budget, has_pages: true }, &cost(kind, clients))
+        plan(Task { clients, budget, has_pages: true, looks: 0.0 }, &cost(kind, clients))
     }
 
     #[test]
@@ -225,7 +230,7 @@ mod tests {
 
     #[test]
     fn without_pages_there_is_one_way() {
-        let task = Task { clients: 19_000, budget: budget(), has_pages: false };
+        let task = Task { clients: 19_000, budget: budget(), has_pages: false, looks: 0.0 };
         let plan = plan(task, &cost(Kind::Plain, 19_000));
         assert!(plan.way == Way::Full && !plan.within, "{plan:?}");
     }
@@ -234,7 +239,8 @@ mod tests {
     fn no_plan_is_better_than_the_one_taken() {
         for kind in [Kind::Plain, Kind::Walks, Kind::Pauses] {
             for clients in [10, 300, 2_000, 19_000, 100_000, 1_000_000] {
-                let (cost, task) = (cost(kind, clients), Task { clients, budget: budget(), has_pages: true });
+                let (cost, task) =
+                    (cost(kind, clients), Task { clients, budget: budget(), has_pages: true, looks: 0.0 });
                 let taken = plan(task, &cost);
                 for ids in [1, 7, 30, 100, 333, 1000, 4000] {
                     let other = weigh(Way::Pages(ids.min(clients)), task, &cost);

@@ -10,7 +10,7 @@ use super::{Budget, Knowledge};
 use crate::client_list::{Client, Listing, Unreadable};
 use crate::clock;
 use crate::link::{Command, Link, Reply, Request, Target};
-use crate::sample::{Cost, Failure, Page, Pages, Sample};
+use crate::sample::{Cost, Failure, Page, Pages, Reason, Sample};
 use crate::server_info::ServerInfo;
 
 /// What is asked before the first page: one section a call, since 6.2 refuses several.
@@ -50,6 +50,8 @@ pub(super) struct Sweep<'a> {
     pages: Pages,
     unreadable: Unreadable,
     page_count: u32,
+    /// The count of connections when the sweep began.
+    received: Option<u64>,
 }
 
 /// The node's clock, read once and followed by ours.
@@ -84,6 +86,7 @@ impl<'a> Sweep<'a> {
             pages: Pages::default(),
             unreadable: Unreadable::default(),
             page_count: 0,
+            received: None,
         }
     }
 
@@ -98,6 +101,7 @@ impl<'a> Sweep<'a> {
         let mut info = opening.as_ref().map(|text| ServerInfo::parse(text)).map_err(Clone::clone);
         if let Ok(info) = &info {
             self.known.recognise(info, self.link.id);
+            self.received = info.connections_received;
         }
         let listed = self.list(info.as_ref().ok()).await?;
         if self.page_count > 0 && !std::mem::replace(&mut self.known.swept, true) {
@@ -140,7 +144,7 @@ impl<'a> Sweep<'a> {
                 // What commands cost is good to know; everything else can be told without it.
                 (Command::InfoCommandStats, text) => {
                     if let Ok(text) = text {
-                        self.known.measure(&text, 0, OPENING.len() as u32);
+                        self.known.measure(&text, 0, 0, OPENING.len() as u32);
                     }
                 }
                 (_, Ok(text)) => texts.push(text),
@@ -200,12 +204,15 @@ impl<'a> Sweep<'a> {
             Err(failure) => return Ok(Err(failure)),
         };
         if let Ok(statistics) = statistics
-            && let Some(micros) = self.known.measure(&statistics, 1, 1)
+            && let Some(micros) = {
+                let expected = self.known.costs.full_micros(listing.clients().len() as f64);
+                self.known.measure_listing(&statistics, expected)
+            }
         {
             self.known.costs.observe_full(listing.clients().len(), micros);
         }
         if let Some(roll) = &mut self.known.roll {
-            roll.replace(listing.clients().iter().filter_map(|client| client.id()));
+            roll.replace(listing.clients().iter().filter_map(|client| client.id()), self.received);
         }
         self.keep(listing);
         Ok(Ok(()))
@@ -244,10 +251,15 @@ impl<'a> Sweep<'a> {
         let [list, statistics] = both(replies);
         let listing = match list {
             Ok(text) => Listing::new(text),
-            Err(failure) => return Ok(Listed::NoPages(failure)),
+            // Before 6.2 it is a syntax error. A server that is busy or loading is another matter, and passes.
+            Err(failure) => match failure.reason {
+                Reason::NoPermission | Reason::UnknownCommand | Reason::Other => return Ok(Listed::NoPages(failure)),
+                _ => return Err(failure),
+            },
         };
         let found = listing.clients().len();
-        let micros = statistics.ok().and_then(|statistics| self.known.measure(&statistics, 1, 1));
+        let expected = self.known.costs.page().page_micros(ids.len() as f64);
+        let micros = statistics.ok().and_then(|statistics| self.known.measure_listing(&statistics, expected));
         // The first page after a pause finds the processor's caches cold, and tells nothing of the others.
         if let Some(micros) = micros.filter(|_| self.page_count > 0 || !self.known.costs.knows_pages()) {
             let missing = ids.len().saturating_sub(found) as f64 * MISSING;
@@ -269,21 +281,26 @@ impl<'a> Sweep<'a> {
         let texts = ask_changes(self.link).await?;
         self.known.meter.estimate(self.known.costs.info_micros(), CHANGES.len() as u32);
         let received = ServerInfo::parse(&texts).connections_received;
-        self.ask_newcomers(received).await?;
+        self.known.came = received.zip(self.received).map_or(0, |(now, before)| now.saturating_sub(before));
+        self.ask_newcomers(received, &[]).await?;
         Ok(texts)
     }
 
-    /// Reads the clients that came up to this count of connections, where ids can be asked for.
-    pub(super) async fn ask_newcomers(&mut self, received: Option<u64>) -> Result<(), Failure> {
+    /// Reads the clients that came up to this count of connections, and these ones again, where ids can be asked for.
+    pub(super) async fn ask_newcomers(&mut self, received: Option<u64>, again: &[u64]) -> Result<(), Failure> {
         let Some(roll) = &self.known.roll else { return Ok(()) };
         if self.known.no_pages.is_some() {
             return Ok(());
         }
-        let (ids, bound): (Vec<u64>, _) = match roll.newcomers(received) {
-            Newcomers::None => return Ok(()),
-            Newcomers::Within { ids, bound } => (ids.collect(), bound),
+        let (mut ids, bound): (Vec<u64>, _) = match roll.newcomers(received) {
+            Newcomers::None => (Vec::new(), roll.bound()),
+            // Those of a sweep that was cut short are known and listed already.
+            Newcomers::Within { ids, bound } => (ids.filter(|id| !roll.knows(*id)).collect(), bound),
             Newcomers::Unknown => return self.find_bound().await,
         };
+        ids.extend(again);
+        // From the highest down, so that whoever comes meanwhile has an id above all that are settled by it.
+        ids.sort_unstable_by(|one, other| other.cmp(one));
         if let Listed::NoPages(failure) = self.list_by_ids(&ids).await? {
             self.known.no_pages = Some(failure);
         } else if let Some(roll) = &mut self.known.roll {
@@ -292,20 +309,35 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    /// The counter says nothing any more, as after `CONFIG RESETSTAT`: a fresh connection's id is the bound.
+    /// The counter says nothing any more, as after `CONFIG RESETSTAT`: a fresh connection's id is the bound. Where none can be
+    /// made, as on a server that is full, the next sample is a full listing and it is tried again.
     async fn find_bound(&mut self) -> Result<(), Failure> {
-        let Some(bound) = Link::dial(self.target).await?.id else { return Ok(()) };
-        // Read after it, so that the counter is never behind the id: a bound too high would hide newcomers.
-        let received = ServerInfo::parse(&ask_changes(self.link).await?).connections_received;
-        let Some(roll) = &mut self.known.roll else { return Ok(()) };
-        let from = roll.bound() + 1;
-        roll.rebase(bound, received);
-        if bound.saturating_sub(from) > WALKABLE {
+        let Some(bound) = self.fresh_id().await else {
             self.known.wants_full = true;
             return Ok(());
+        };
+        // Read after it, so that the counter is never behind the id: a bound too high would hide newcomers.
+        let received = ServerInfo::parse(&ask_changes(self.link).await?).connections_received;
+        let Some(roll) = &self.known.roll else { return Ok(()) };
+        let from = roll.bound() + 1;
+        if bound.saturating_sub(from) > WALKABLE {
+            self.known.wants_full = true;
+        } else {
+            let ids: Vec<u64> = (from..=bound).rev().filter(|id| !roll.knows(*id)).collect();
+            self.list_by_ids(&ids).await?;
         }
-        let ids: Vec<u64> = (from..=bound).collect();
-        self.list_by_ids(&ids).await.map(|_| ())
+        if let Some(roll) = &mut self.known.roll {
+            roll.rebase(bound, received);
+        }
+        Ok(())
+    }
+
+    /// The id of a fresh connection to the same server; behind one address there may be another.
+    async fn fresh_id(&self) -> Option<u64> {
+        let mut fresh = Link::dial(self.target).await.ok()?;
+        let reply = fresh.send(&[Command::InfoServer.into()]).await.ok()?.pop()?.ok()?;
+        let run_id = ServerInfo::parse(&reply.into_text()).run_id;
+        fresh.id.filter(|_| run_id == self.known.run_id)
     }
 
     fn keep(&mut self, listing: Listing) {
@@ -356,24 +388,36 @@ impl Knowledge {
     /// The way that harms least for so many clients.
     pub(super) fn plan(&self, clients: usize, budget: Budget) -> Plan {
         let has_pages = self.no_pages.is_none() && self.roll.is_some();
-        plan(Task { clients, budget, has_pages }, &self.costs)
+        plan(Task { clients, budget, has_pages, looks: self.looks }, &self.costs)
     }
 
-    /// Takes a reading of the command statistics that follows so many commands of ours; gives the microseconds of one
-    /// listing, if there was one.
-    fn measure(&mut self, text: &[u8], lists: u32, infos: u32) -> Option<f64> {
-        let spent = self.meter.read(text, lists, infos)?;
-        if let Some(micros) = spent.info_micros {
+    /// Takes a reading of the command statistics that follows one listing and one `INFO` of ours; gives the microseconds of
+    /// the listing. Where others listed too, what was expected is charged and nothing is learned.
+    fn measure_listing(&mut self, text: &[u8], expected: f64) -> Option<f64> {
+        let micros = self.measure(text, 1, 0, 1);
+        if micros.is_none() {
+            self.meter.estimate(expected, 1);
+        }
+        micros
+    }
+
+    /// Takes a reading that follows so many listings, `INFO` since the reading before and others of ours.
+    fn measure(&mut self, text: &[u8], lists: u32, unread: u32, infos: u32) -> Option<f64> {
+        let spent = self.meter.read(text, lists, infos + unread);
+        if let Some(micros) = spent.and_then(|spent| spent.info_micros) {
             self.costs.observe_info(micros);
         }
-        spent.list_micros
+        self.meter.estimate(self.costs.info_micros(), infos);
+        spent?.list_micros
     }
 
     /// Forgets the ids of another server, and begins a roll with our own link's id.
     fn recognise(&mut self, info: &ServerInfo, own_id: Option<u64>) {
         if self.run_id != info.run_id || self.roll.is_none() {
             self.run_id.clone_from(&info.run_id);
-            self.roll = own_id.map(|bound| Roll::from_bound(bound, info.connections_received));
+            // Without the counter nobody could tell who came.
+            let counter = info.connections_received;
+            self.roll = own_id.zip(counter).map(|(bound, received)| Roll::from_bound(bound, Some(received)));
             (self.no_pages, self.swept) = (None, false);
         }
     }
