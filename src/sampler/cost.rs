@@ -109,6 +109,11 @@ impl Cost {
         self.info_micros = Some(smoothed(self.info_micros, micros));
     }
 
+    /// Whether pages of both probing sizes were measured.
+    pub fn is_probed(&self) -> bool {
+        self.observed >= PROBES
+    }
+
     /// Whether anything was ever measured.
     pub fn is_measured(&self) -> bool {
         self.knows_pages() || self.full_client_micros.is_some()

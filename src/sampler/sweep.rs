@@ -70,6 +70,8 @@ impl Clock {
 /// What the sweep found out, in one word: whether listing by ids is to be had.
 enum Listed {
     Whole,
+    /// Pages turned out to harm more than one full listing.
+    TooDear,
     /// The server refuses ids.
     NoPages(Failure),
 }
@@ -167,8 +169,9 @@ impl<'a> Sweep<'a> {
             _ => None,
         };
         let Some(ids) = ids else { return self.list_at_once().await };
-        match self.list_by_ids(&ids).await? {
+        match self.sweep_by_ids(&ids).await? {
             Listed::Whole => Ok(Ok(())),
+            Listed::TooDear => self.list_at_once().await,
             Listed::NoPages(failure) => {
                 self.known.no_pages = Some(failure);
                 self.list_at_once().await
@@ -218,6 +221,23 @@ impl<'a> Sweep<'a> {
         Ok(Ok(()))
     }
 
+    /// Asks for all clients by their ids, as long as that is the better way.
+    async fn sweep_by_ids(&mut self, ids: &[u64]) -> Result<Listed, Failure> {
+        let mut rest = ids;
+        while !rest.is_empty() {
+            let way = self.known.plan(ids.len(), self.budget).way;
+            if way == Way::Full && self.known.costs.is_probed() {
+                return Ok(Listed::TooDear);
+            }
+            let (page, remaining) = rest.split_at(self.page_size(ids.len()).min(rest.len()));
+            rest = remaining;
+            if let Listed::NoPages(failure) = self.ask_page(page).await? {
+                return Ok(Listed::NoPages(failure));
+            }
+        }
+        Ok(Listed::Whole)
+    }
+
     /// Asks for the clients of these ids, page by page.
     async fn list_by_ids(&mut self, ids: &[u64]) -> Result<Listed, Failure> {
         let mut rest = ids;
@@ -225,7 +245,6 @@ impl<'a> Sweep<'a> {
             let size = self.page_size(ids.len()).min(rest.len());
             let (page, remaining) = rest.split_at(size);
             rest = remaining;
-            self.known.largest = self.known.largest.max(size);
             if let Listed::NoPages(failure) = self.ask_page(page).await? {
                 return Ok(Listed::NoPages(failure));
             }
@@ -246,6 +265,7 @@ impl<'a> Sweep<'a> {
     /// Reads one page and rests.
     async fn ask_page(&mut self, ids: &[u64]) -> Result<Listed, Failure> {
         let started = Instant::now();
+        self.known.largest = self.known.largest.max(ids.len());
         let replies = self.link.send(&[Request::clients(ids), Command::InfoCommandStats.into()]).await?;
         let took = started.elapsed();
         let [list, statistics] = both(replies);
