@@ -146,7 +146,7 @@ impl<'a> Sweep<'a> {
                 // What commands cost is good to know; everything else can be told without it.
                 (Command::InfoCommandStats, text) => {
                     if let Ok(text) = text {
-                        self.known.measure(&text, 0, 0, OPENING.len() as u32);
+                        self.known.measure(&text, 0, OPENING.len() as u32);
                     }
                 }
                 (_, Ok(text)) => texts.push(text),
@@ -414,16 +414,16 @@ impl Knowledge {
     /// Takes a reading of the command statistics that follows one listing and one `INFO` of ours; gives the microseconds of
     /// the listing. Where others listed too, what was expected is charged and nothing is learned.
     fn measure_listing(&mut self, text: &[u8], expected: f64) -> Option<f64> {
-        let micros = self.measure(text, 1, 0, 1);
+        let micros = self.measure(text, 1, 1);
         if micros.is_none() {
             self.meter.estimate(expected, 1);
         }
         micros
     }
 
-    /// Takes a reading that follows so many listings, `INFO` since the reading before and others of ours.
-    fn measure(&mut self, text: &[u8], lists: u32, unread: u32, infos: u32) -> Option<f64> {
-        let spent = self.meter.read(text, lists, infos + unread);
+    /// Takes a reading that follows so many listings and `INFO` of ours.
+    fn measure(&mut self, text: &[u8], lists: u32, infos: u32) -> Option<f64> {
+        let spent = self.meter.read(text, lists, infos);
         if let Some(micros) = spent.and_then(|spent| spent.info_micros) {
             self.costs.observe_info(micros);
         }
