@@ -76,6 +76,13 @@ enum Listed {
     NoPages(Failure),
 }
 
+/// Whose ids are asked for. Everybody can be had by one full listing instead, should pages turn out to harm more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Everybody,
+    Newcomers,
+}
+
 impl<'a> Sweep<'a> {
     pub(super) fn new(link: &'a mut Link, target: &'a Target, known: &'a mut Knowledge, budget: Budget) -> Self {
         let clock = Clock { at: clock::now(), read: Instant::now() };
@@ -169,7 +176,7 @@ impl<'a> Sweep<'a> {
             _ => None,
         };
         let Some(ids) = ids else { return self.list_at_once().await };
-        match self.sweep_by_ids(&ids).await? {
+        match self.list_by_ids(&ids, Whose::Everybody).await? {
             Listed::Whole => Ok(Ok(())),
             Listed::TooDear => self.list_at_once().await,
             Listed::NoPages(failure) => {
@@ -221,29 +228,15 @@ impl<'a> Sweep<'a> {
         Ok(Ok(()))
     }
 
-    /// Asks for all clients by their ids, as long as that is the better way.
-    async fn sweep_by_ids(&mut self, ids: &[u64]) -> Result<Listed, Failure> {
+    /// Asks for the clients of these ids, page by page.
+    async fn list_by_ids(&mut self, ids: &[u64], whose: Whose) -> Result<Listed, Failure> {
         let mut rest = ids;
         while !rest.is_empty() {
-            let way = self.known.plan(ids.len(), self.budget).way;
-            if way == Way::Full && self.known.costs.is_probed() {
+            let at_once = self.known.plan(ids.len(), self.budget).way == Way::Full;
+            if whose == Whose::Everybody && at_once && self.known.costs.is_probed() {
                 return Ok(Listed::TooDear);
             }
             let (page, remaining) = rest.split_at(self.page_size(ids.len()).min(rest.len()));
-            rest = remaining;
-            if let Listed::NoPages(failure) = self.ask_page(page).await? {
-                return Ok(Listed::NoPages(failure));
-            }
-        }
-        Ok(Listed::Whole)
-    }
-
-    /// Asks for the clients of these ids, page by page.
-    async fn list_by_ids(&mut self, ids: &[u64]) -> Result<Listed, Failure> {
-        let mut rest = ids;
-        while !rest.is_empty() {
-            let size = self.page_size(ids.len()).min(rest.len());
-            let (page, remaining) = rest.split_at(size);
             rest = remaining;
             if let Listed::NoPages(failure) = self.ask_page(page).await? {
                 return Ok(Listed::NoPages(failure));
@@ -321,7 +314,7 @@ impl<'a> Sweep<'a> {
         ids.extend(again);
         // From the highest down, so that whoever comes meanwhile has an id above all that are settled by it.
         ids.sort_unstable_by(|one, other| other.cmp(one));
-        if let Listed::NoPages(failure) = self.list_by_ids(&ids).await? {
+        if let Listed::NoPages(failure) = self.list_by_ids(&ids, Whose::Newcomers).await? {
             self.known.no_pages = Some(failure);
         } else if let Some(roll) = &mut self.known.roll {
             roll.settle(received, bound);
@@ -344,7 +337,7 @@ impl<'a> Sweep<'a> {
             self.known.wants_full = true;
         } else {
             let ids: Vec<u64> = (from..=bound).rev().filter(|id| !roll.knows(*id)).collect();
-            self.list_by_ids(&ids).await?;
+            self.list_by_ids(&ids, Whose::Newcomers).await?;
         }
         if let Some(roll) = &mut self.known.roll {
             roll.rebase(bound, received);
