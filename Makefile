@@ -34,4 +34,5 @@ bench-stages:
 BENCH_SERVER ?= $(shell command -v redis-server || echo $(CURDIR)/.cache/servers/redis-7.0/redis-server)
 
 bench-contenders:
-	BENCH_CONTENDERS=1 BENCH_SERVER="$(BENCH_SERVER)" cargo bench --locked --bench contenders
+	cargo build --locked --release --example crowd
+	BENCH_CONTENDERS=1 BENCH_SERVER="$(BENCH_SERVER)" BENCH_CROWD="$(CURDIR)/target/release/examples/crowd" cargo bench --locked --bench contenders

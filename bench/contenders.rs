@@ -1,8 +1,9 @@
 //! What watching clients costs the server, side by side in one run: nothing, a full `CLIENT LIST` every interval,
 //! redis_exporter with `--export-client-list` where it is on PATH, and this exporter.
 //!
-//! `make bench-contenders`. Variables: BENCH_SERVER (path of a server; options may follow, divided by spaces),
-//! BENCH_CLIENTS (19000), BENCH_SECONDS (20, for each contender), BENCH_INTERVAL (5 s between samples and scrapes).
+//! `make bench-contenders`. Variables: BENCH_SERVER (path of a server; options may follow, divided by spaces), BENCH_CROWD
+//! (path of the example `crowd`: active, idle, blocked, subscribed and churning clients), BENCH_CLIENTS (19000), BENCH_SECONDS (20, for each contender), BENCH_INTERVAL (5 s between samples and scrapes),
+//! BENCH_FLAGS (more flags of this exporter, such as `--sample.max-load 0.1%`).
 //! Only loopback; ends by itself.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -101,6 +102,21 @@ impl Peer {
     }
 }
 
+/// The crowd, once it is there.
+fn crowd(port: u16, clients: usize) -> Process {
+    let crowd = std::env::var("BENCH_CROWD").expect("BENCH_CROWD is the path of the example crowd");
+    let child = Command::new(crowd)
+        .args([format!("redis://127.0.0.1:{port}"), clients.to_string()])
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut crowd = Process(child.expect("the crowd starts"));
+    let mut ready = String::new();
+    let out = crowd.0.stdout.take().expect("it is piped");
+    BufReader::new(out).read_line(&mut ready).expect("the crowd speaks");
+    assert_eq!(ready.trim(), "ready", "the crowd could not connect");
+    crowd
+}
+
 /// The server, its crowd, and how long to watch.
 struct Bench {
     port: u16,
@@ -108,7 +124,7 @@ struct Bench {
     seconds: u64,
     interval: u64,
     _server: Process,
-    _crowd: Vec<TcpStream>,
+    _crowd: Process,
 }
 
 enum Contender {
@@ -121,8 +137,12 @@ enum Contender {
 /// What was measured of a contender.
 struct Row {
     name: &'static str,
+    /// The longest of our commands, and the one in the middle of those that list clients, microseconds.
     longest_us: u64,
+    median_us: u64,
     server_us: f64,
+    /// The share of all time that the contender's commands took of the server's main thread.
+    load: f64,
     ping_p999_us: u64,
     ping_max_us: u64,
     throughput: f64,
@@ -147,7 +167,7 @@ impl Bench {
         while Peer::connect(port).is_none() {
             pause(Duration::from_millis(50));
         }
-        let crowd = (0..clients).map(|number| member(port, number)).collect();
+        let crowd = crowd(port, clients);
         let mut control = Peer::connect(port).expect("a connection");
         println!("{}", control.ask(&["INFO", "server"]).lines().take(4).collect::<Vec<_>>().join(" "));
         control.ask(&["CONFIG", "SET", "slowlog-log-slower-than", "50"]);
@@ -168,6 +188,7 @@ impl Bench {
             .args(["--redis.addr", &format!("127.0.0.1:{}", self.port)])
             .args(["--client-announce-frequency", &format!("{}s", self.interval)])
             .args(["--web.listen-address", &format!("127.0.0.1:{web}")])
+            .args(std::env::var("BENCH_FLAGS").unwrap_or_default().split_whitespace())
             .stderr(Stdio::null())
             .spawn();
         (Process(child.expect("the exporter starts")), web)
@@ -209,14 +230,18 @@ impl Bench {
         }
         let mut pings = pings.stop();
         let after = [control.command_time("client|list"), control.command_time("client"), control.command_time("info")];
+        let watched = began.elapsed();
         let server: u64 = before.iter().zip(after).map(|(before, after)| after.1 - before.1).sum();
         let cpu = contender.cpu_ms().zip(cpu).map(|(after, before)| (after - before) / f64::from(rounds));
-        let longest_us = longest(&control.ask(&["SLOWLOG", "GET", "20000"]));
+        let slowlog = control.ask(&["SLOWLOG", "GET", "20000"]);
+        let (longest_us, median_us) = longest_and_median(&slowlog);
         pings.sort_unstable();
         Row {
             name,
             longest_us,
+            median_us,
             server_us: server as f64 / f64::from(rounds),
+            load: server as f64 / 1e6 / watched.as_secs_f64(),
             ping_p999_us: pings[pings.len() * 999 / 1000],
             ping_max_us: *pings.last().expect("there were pings"),
             throughput: self.throughput(contender),
@@ -263,19 +288,6 @@ impl Bench {
     }
 }
 
-/// A client of the crowd: named after its application; some wait, some listen, most are silent.
-fn member(port: u16, number: usize) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-    let name = format!("CLIENT SETNAME app-{}-{number:05x}\r\n", number % 300);
-    let then = match number % 20 {
-        0 => "BLPOP queue 0\r\n",
-        1 => "SUBSCRIBE news\r\n",
-        _ => "GET key\r\n",
-    };
-    stream.write_all(format!("{name}{then}").as_bytes()).expect("the server reads");
-    stream
-}
-
 fn scrape(web: u16) -> Option<(usize, usize, Duration)> {
     let began = Instant::now();
     let mut stream = TcpStream::connect(("127.0.0.1", web)).ok()?;
@@ -288,12 +300,17 @@ fn scrape(web: u16) -> Option<(usize, usize, Duration)> {
     Some((body.len(), series, took))
 }
 
-/// The longest `CLIENT` or `INFO` of the log. An entry is its number, its time, its microseconds, then the command.
-fn longest(slowlog: &str) -> u64 {
+/// The longest `CLIENT` or `INFO` of the log, and the median of `CLIENT LIST`. An entry is its number, its time, its
+/// microseconds, then the command. What took less than the log's threshold is not in it, so the median is rather too high.
+fn longest_and_median(slowlog: &str) -> (u64, u64) {
     let lines: Vec<_> = slowlog.lines().filter(|line| !line.is_empty()).collect();
-    let ours = |at: &usize| lines[*at].eq_ignore_ascii_case("client") || lines[*at].eq_ignore_ascii_case("info");
-    let micros = (1..lines.len()).filter(ours).filter_map(|at| lines[at - 1].strip_prefix(':')?.parse().ok());
-    micros.max().unwrap_or(0)
+    let is = |at: usize, word: &str| lines.get(at).is_some_and(|line| line.eq_ignore_ascii_case(word));
+    let micros = |at: usize| lines[at - 1].strip_prefix(':').and_then(|text| text.parse::<u64>().ok());
+    let longest = (1..lines.len()).filter(|&at| is(at, "client") || is(at, "info")).filter_map(micros).max();
+    let mut lists: Vec<_> =
+        (1..lines.len()).filter(|&at| is(at, "client") && is(at + 1, "list")).filter_map(micros).collect();
+    lists.sort_unstable();
+    (longest.unwrap_or(0), lists.get(lists.len() / 2).copied().unwrap_or(0))
 }
 
 /// A loop of PING that records every round trip in microseconds.
@@ -350,9 +367,9 @@ impl Contender {
 fn print_table(rows: &[Row]) {
     let base = rows[0].throughput;
     println!(
-        "\n| | longest command | server time a sample | PING p99.9 | PING max | throughput kept | exporter CPU a sample | RSS | scrape |"
+        "\n| | longest command | median listing | server time a sample | load | PING p99.9 | PING max | throughput kept | exporter CPU a sample | RSS | scrape |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for row in rows {
         let cpu = row.cpu_ms.map_or("–".into(), |cpu| format!("{cpu:.1} ms"));
         let rss = row.rss_mb.map_or("–".into(), |rss| format!("{rss:.0} MB"));
@@ -360,10 +377,12 @@ fn print_table(rows: &[Row]) {
             format!("{:.0} KB, {series} series, {:.1} ms", bytes as f64 / 1e3, took.as_secs_f64() * 1e3)
         });
         println!(
-            "| {} | {:.2} ms | {:.1} ms | {:.2} ms | {:.1} ms | {:.1} % | {cpu} | {rss} | {scrape} |",
+            "| {} | {:.2} ms | {:.2} ms | {:.1} ms | {:.3} % | {:.2} ms | {:.1} ms | {:.1} % | {cpu} | {rss} | {scrape} |",
             row.name,
             row.longest_us as f64 / 1e3,
+            row.median_us as f64 / 1e3,
             row.server_us / 1e3,
+            row.load * 100.0,
             row.ping_p999_us as f64 / 1e3,
             row.ping_max_us as f64 / 1e3,
             row.throughput / base * 100.0,

@@ -20,6 +20,10 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// The shortest time between two samples when somebody left.
 const HURRY: Duration = Duration::from_secs(1);
 
+/// The part of the load that samples may use that come early because somebody left. Where somebody always leaves, they would
+/// use all of it.
+const HURRIED_PART: u32 = 4;
+
 /// Watches one node. Its state lies at one place of the shared ones.
 #[derive(Debug)]
 pub struct Watcher {
@@ -99,8 +103,8 @@ impl Watcher {
         let plan = self.sampler.plan();
         let rest = Instant::now() + started.elapsed().min(self.budget.every);
         let mut due = (started + plan.every).max(rest);
-        // When somebody left, the next sample comes as soon as the load allows.
-        let soonest = (started + plan.least.max(HURRY)).max(rest);
+        // When somebody left, the next sample comes as soon as a part of the load allows.
+        let soonest = (started + (plan.least * HURRIED_PART).max(HURRY)).max(rest);
         while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             let Some(look) = self.budget.look.filter(|look| *look < left) else { return sleep_until(due).await };
             tokio::time::sleep(look).await;

@@ -1,15 +1,24 @@
-//! A small crowd of clients such as a shop has: for `make demo`, and for whoever wants to see the metrics move.
+//! A crowd of clients such as a shop has: for `make demo`, for `make bench`, and for whoever wants to see the metrics move.
 //!
-//! `crowd redis://127.0.0.1:6379` connects them and keeps them until it is ended.
+//! `crowd redis://127.0.0.1:6379 [40]` connects so many, says `ready` once they are, and keeps them until it is ended. A
+//! larger crowd asks no more of the server as a whole than the smallest one does, but comes and goes more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Client, IntoConnectionInfo, RedisResult, cmd};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// What a client does.
+/// The most clients that come, and go, in a second.
+const MOST_COMING: f64 = 50.0;
+
+/// Connections that are made at once.
+const AT_ONCE: usize = 100;
+
+/// What a client does. Times are those of the smallest crowd.
 #[derive(Clone, Copy)]
 enum Habit {
     /// Asks something every so many milliseconds.
@@ -20,8 +29,8 @@ enum Habit {
     Listens,
     /// Asked once and then forgot the connection.
     Forgot,
-    /// Connects, asks, goes, and so on.
-    Comes,
+    /// Connects, stays for so many milliseconds, goes, and so on.
+    Comes(u64),
 }
 
 /// An application: its client name, library, how many clients it has, and what they do.
@@ -33,18 +42,31 @@ const APPLICATIONS: [(&str, &str, usize, Habit); 8] = [
     ("price-feed", "lettuce", 3, Habit::Listens),
     ("billing", "StackExchange.Redis", 12, Habit::Forgot),
     ("report-cron", "predis", 1, Habit::Forgot),
-    ("health-probe", "ioredis", 1, Habit::Comes),
+    ("health-probe", "ioredis", 1, Habit::Comes(3000)),
 ];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> RedisResult<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
-    let mut clients = JoinSet::new();
+    let mut args = std::env::args().skip(1);
+    let address = args.next().unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
+    let smallest: usize = APPLICATIONS.iter().map(|(_, _, count, _)| count).sum();
+    let wanted = args.next().and_then(|text| text.parse().ok()).unwrap_or(smallest);
+    let scale = wanted as f64 / smallest as f64;
+    let (mut clients, doors) = (JoinSet::new(), Arc::new(Semaphore::new(AT_ONCE)));
+    let mut remaining = wanted;
     for (name, library, count, habit) in APPLICATIONS {
+        let count = ((count as f64 * scale).round().max(1.0) as usize).min(remaining);
+        remaining -= count;
+        let habit = habit.in_a_crowd(count, scale);
         for number in 0..count {
-            clients.spawn(live(address.clone(), format!("{name}-{number}"), library, habit));
+            let name = format!("{name}-{number}");
+            clients.spawn(live(address.clone(), name, library, habit, Arc::clone(&doors)));
         }
     }
+    // Those who come later are let in one by one; when all doors are free, all are in.
+    tokio::task::yield_now().await;
+    drop(doors.acquire_many(AT_ONCE as u32).await);
+    println!("ready");
     // A client lives for ever; the first that fails tells why, and ends the others.
     while let Some(ended) = clients.join_next().await {
         ended.unwrap_or(Ok(()))?;
@@ -52,29 +74,49 @@ async fn main() -> RedisResult<()> {
     Ok(())
 }
 
-async fn live(address: String, name: String, library: &'static str, habit: Habit) -> RedisResult<()> {
+impl Habit {
+    /// The same habit among so many, in a crowd so many times the smallest.
+    fn in_a_crowd(self, count: usize, scale: f64) -> Self {
+        match self {
+            Self::Busy(pause) => Self::Busy((pause as f64 * scale.max(1.0)) as u64),
+            Self::Comes(stay) => Self::Comes(stay.max((count as f64 * 1e3 / MOST_COMING) as u64)),
+            same => same,
+        }
+    }
+}
+
+async fn live(
+    address: String,
+    name: String,
+    library: &'static str,
+    habit: Habit,
+    doors: Arc<Semaphore>,
+) -> RedisResult<()> {
     let info = address.into_connection_info()?;
     let settings = info.redis_settings().clone().set_lib_name(library, "1.0.0");
     let client = Client::open(info.set_redis_settings(settings))?;
-    if matches!(habit, Habit::Listens) {
-        let mut listener = client.get_async_pubsub().await?;
-        listener.subscribe("prices").await?;
-        std::future::pending::<()>().await;
-    }
     loop {
+        let door = doors.acquire().await;
+        if matches!(habit, Habit::Listens) {
+            let mut listener = client.get_async_pubsub().await?;
+            listener.subscribe("prices").await?;
+            drop(door);
+            return std::future::pending().await;
+        }
         let mut connection = named(&client, &name).await?;
+        drop(door);
         match habit {
             Habit::Busy(pause) => ask(&mut connection, pause).await?,
             Habit::Works => cmd("BLPOP").arg("jobs").arg(0).query_async::<()>(&mut connection).await?,
             Habit::Forgot | Habit::Listens => std::future::pending().await,
-            Habit::Comes => sleep(Duration::from_secs(3)).await,
+            Habit::Comes(stay) => sleep(Duration::from_millis(stay)).await,
         }
     }
 }
 
 async fn named(client: &Client, name: &str) -> RedisResult<MultiplexedConnection> {
     // Nothing here waits in vain but the workers, and those wait for ever.
-    let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+    let config = redis::AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     cmd("CLIENT").arg("SETNAME").arg(name).query_async::<()>(&mut connection).await?;
     Ok(connection)

@@ -46,6 +46,9 @@ pub struct Plan {
     pub within: bool,
     /// By how much the promises are exceeded, multiplied: 1 when both are kept.
     pub harm: f64,
+    /// What decides between plans that harm alike: the server time in seconds, up to twice of it for a command that takes
+    /// all of the longest stall. Where a page costs its ids alone, smaller ones hardly cost more and hold up nobody.
+    pub burden: f64,
 }
 
 /// What there is to plan for.
@@ -61,7 +64,7 @@ pub struct Task {
     pub looks: f64,
 }
 
-/// The plan that harms least. Of plans that harm alike, the one that costs the server least.
+/// The plan that harms least. Of plans that harm alike, the one that burdens the server least.
 pub fn plan(task: Task, cost: &Cost) -> Plan {
     let full = weigh(Way::Full, task, cost);
     if !task.has_pages {
@@ -78,8 +81,8 @@ fn sizes(clients: usize) -> impl Iterator<Item = usize> {
 }
 
 fn better(one: Plan, other: Plan) -> Plan {
-    let cheaper = other.total < one.total;
-    if other.harm < one.harm * 0.999 || (other.harm <= one.harm * 1.001 && cheaper) { other } else { one }
+    let gentler = other.burden < one.burden;
+    if other.harm < one.harm * 0.999 || (other.harm <= one.harm * 1.001 && gentler) { other } else { one }
 }
 
 fn weigh(way: Way, task: Task, cost: &Cost) -> Plan {
@@ -124,6 +127,7 @@ fn weigh(way: Way, task: Task, cost: &Cost) -> Plan {
         load,
         within: harm <= 1.000_001,
         harm,
+        burden: total / 1e6 * (1.0 + stall / 1e6 / budget.max_stall.as_secs_f64()),
     }
 }
 

@@ -34,6 +34,9 @@ const FIRST_PAGE: usize = 16;
 /// By how much a page may exceed the largest before: what is expected of it may be wrong.
 const GROWTH: usize = 2;
 
+/// How many times smaller than the others the first page after a pause is.
+const WARMING: usize = 8;
+
 /// What a missing id costs, as a share of one that exists: a look-up, and no row.
 const MISSING: f64 = 0.16;
 
@@ -245,14 +248,19 @@ impl<'a> Sweep<'a> {
         Ok(Listed::Whole)
     }
 
-    /// How many ids the next page asks for: what the plan says, but never many more than any page before.
+    /// How many ids the next page asks for: what the plan says, but never many more than any page before. The first one after
+    /// a pause finds the processor's caches cold and costs several times as much: it warms them with a few ids.
     fn page_size(&self, clients: usize) -> usize {
         let planned = match self.known.plan(clients, self.budget).way {
             Way::Pages(ids) => ids,
             // The plan has changed under way; the sweep is ended as it was begun.
             Way::Full => self.known.largest,
         };
-        self.known.costs.varied(planned.clamp(1, self.known.largest.max(FIRST_PAGE) * GROWTH))
+        let planned = planned.clamp(1, self.known.largest.max(FIRST_PAGE) * GROWTH);
+        match self.page_count {
+            0 if self.known.costs.is_probed() => (planned / WARMING).max(1),
+            _ => self.known.costs.varied(planned),
+        }
     }
 
     /// Reads one page and rests.
