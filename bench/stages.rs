@@ -61,6 +61,7 @@ fn limits() -> Limits {
         idle_after: Duration::from_secs(300),
         idle_thresholds: [60, 300, 3600, 86_400].map(Duration::from_secs).into(),
         groups: 50,
+        ..Limits::default()
     }
 }
 

@@ -164,14 +164,64 @@ catalogue! {
         "Online connections by selected database. The largest groups; the rest is (other).";
     COMMAND_CONNECTIONS: Gauge, Connections, "redis_clients_command_connections", ["redis", "command"],
         "Online connections by the last command they sent; (none) if there was none. The largest groups; the rest is (other).";
+    NETWORK_CONNECTIONS: Gauge, Connections, "redis_clients_network_connections", ["redis", "network"],
+        "Online connections by the network they come from (--group.network-prefix); (unix) is the server's own socket. The largest groups; the rest is (other).";
     GROUPS_FOLDED: Gauge, Count, "redis_clients_groups_folded", ["redis", "dimension"],
         "Groups that were folded into (other), because there are more than --group.limit.";
+    APP_CONNECTIONS: Gauge, Connections, "redis_clients_app_connections", ["redis", "client_app"],
+        "Online connections by application: the client's name without what changes per process, else its user, else its library, else (unnamed). An application that went lately, or is expected, has 0. The sum is redis_clients_online.";
+    APP_IDLE_CONNECTIONS: Gauge, Connections, "redis_clients_app_idle_connections", ["redis", "client_app", "min_idle"],
+        "Online connections of an application that are not waiting and had no byte in either direction for at least min_idle seconds.";
+    APP_BLOCKED_CONNECTIONS: Gauge, Connections, "redis_clients_app_blocked_connections", ["redis", "client_app"],
+        "Online connections of an application that wait in a blocking command.";
+    APP_NEWEST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_app_newest_interaction_age_seconds", ["redis", "client_app"],
+        "Time since any connection of an application last spoke or was spoken to. Waiting and silent ones are left out.";
+    APP_OLDEST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_app_oldest_interaction_age_seconds", ["redis", "client_app"],
+        "Time since the longest silent connection of an application last spoke or was spoken to. Waiting and silent ones are left out.";
+    APP_MEMORY: Gauge, Bytes, "redis_clients_app_memory_bytes", ["redis", "client_app"],
+        "Memory the node holds for the connections of an application (tot-mem, 6.0.9 and later).";
+    APP_OUTPUT_BUFFER: Gauge, Bytes, "redis_clients_app_output_buffer_bytes", ["redis", "client_app"],
+        "Bytes that wait to be sent to the connections of an application (obl and omem).";
+    APP_LARGEST_OUTPUT_BUFFER: Gauge, Bytes, "redis_clients_app_largest_output_buffer_bytes", ["redis", "client_app"],
+        "The most bytes that wait to be sent to one connection of an application.";
+    APP_OPENED: Counter, Count, "redis_clients_app_opened_total", ["redis", "client_app"],
+        "Connections of an application that came since we watch, and were seen. Counted for the application it was first seen as: some take their name only later.";
+    APP_CLOSED: Counter, Count, "redis_clients_app_closed_total", ["redis", "client_app"],
+        "Connections of an application that went since we watch.";
+    APP_COMMANDS: Counter, Count, "redis_clients_app_commands_total", ["redis", "client_app"],
+        "Commands the connections of an application ran since we watch (Valkey 8.0, Redis 8.2 and later). What a connection did after it was last seen is not in it.";
+    APP_NETWORK_RECEIVE: Counter, Bytes, "redis_clients_app_network_receive_bytes_total", ["redis", "client_app"],
+        "Bytes the node read from the connections of an application, as above.";
+    APP_NETWORK_TRANSMIT: Counter, Bytes, "redis_clients_app_network_transmit_bytes_total", ["redis", "client_app"],
+        "Bytes the node wrote to the connections of an application, as above.";
+    APP_ONLINE: Gauge, Boolean, "redis_clients_app_online", ["redis", "client_app"],
+        "Whether an application has a connection. Stays at 0 for --presence.forget-after once it has none; always there for --presence.expect.";
+    APP_LAST_SEEN: Gauge, Seconds, "redis_clients_app_last_seen_timestamp_seconds", ["redis", "client_app"],
+        "When an application last had a connection, by the node's clock.";
+    APP_EXPECTED: Gauge, Connections, "redis_clients_app_expected", ["redis", "client_app"],
+        "The least connections that an application should have, by --presence.expect.";
+    CLOSED: Counter, Count, "redis_clients_closed_total", ["redis", "reason"],
+        "Connections that went since we watch: limit (the node closed it for its buffers), evicted (for maxmemory-clients) or restart as far as the node's own counters prove it, else unknown. Our own are left out.";
+    UNSEEN: Counter, Count, "redis_clients_unseen_total", ["redis"],
+        "Connections that came and went between two looks, so that nobody saw whose they were.";
+    CLIENT_INFO: Gauge, Info, "redis_clients_client_info", ["redis", "id", "client_app", "name", "user", "library", "address"],
+        "Always 1. A client told one by one, by --metrics.per-client: the longest silent ones. The address has no port.";
+    CLIENT_LAST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_client_last_interaction_age_seconds", ["redis", "id"],
+        "Time since this client last spoke or was spoken to; left out if it never sent a command.";
+    CLIENT_CONNECTION_AGE: Gauge, Seconds, "redis_clients_client_connection_age_seconds", ["redis", "id"],
+        "Time since this client connected.";
+    CLIENT_MEMORY: Gauge, Bytes, "redis_clients_client_memory_bytes", ["redis", "id"],
+        "Memory the node holds for this client (tot-mem, 6.0.9 and later).";
+    CLIENT_OUTPUT_BUFFER: Gauge, Bytes, "redis_clients_client_output_buffer_bytes", ["redis", "id"],
+        "Bytes that wait to be sent to this client (obl and omem).";
     BUILD_INFO: Gauge, Info, "redis_client_exporter_build_info", ["version"],
         "Always 1. The version of this exporter.";
     HTTP_REQUESTS: Counter, Count, "redis_client_exporter_http_requests_total", ["handler", "code"],
         "HTTP requests answered, by route and status code.";
     HTTP_ACCEPT_ERRORS: Counter, Count, "redis_client_exporter_http_accept_errors_total", [],
         "Connections to the web server that could not be accepted, as when file descriptors run out.";
+    GROUP_FILE_VALID: Gauge, Boolean, "redis_client_exporter_group_file_last_reload_successful", [],
+        "Whether --group.file made sense when it was read last; only there with that flag. If not, the rules before are in use.";
     PROCESS_CPU: Counter, Seconds, "process_cpu_seconds_total", [],
         "Total user and system CPU time spent in seconds.";
     PROCESS_OPEN_FDS: Gauge, Count, "process_open_fds", [],

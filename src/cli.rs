@@ -24,7 +24,8 @@ const AFTER_HELP: &str = "\
 Examples:
   redis-client-exporter --redis.addr redis://10.0.0.5:6379
   REDIS_PASSWORD_FILE=/run/secrets/redis redis-client-exporter --redis.addr rediss://db:6380 --redis.user monitor
-  redis-client-exporter clients --sort=-idle --filter 'kind=application' --limit 20
+  redis-client-exporter clients --sort=-idle --filter 'app=billing' --limit 20
+  redis-client-exporter clients --by app
   redis-client-exporter check --redis.addr unix:///run/redis/redis.sock
 
 Durations are written 500us, 10s, 5m, 1h30m, 1d, or as plain seconds.
@@ -128,9 +129,54 @@ pub struct SampleWords {
         default_value = "1m,5m,1h,1d"
     )]
     pub idle_thresholds: Vec<String>,
-    /// Most groups by user, library, database or command; the smaller ones are folded into (other)
-    #[arg(long = "group.limit", env = "GROUP_LIMIT", value_name = "N", default_value = "50")]
+}
+
+/// How clients are grouped.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Groups")]
+pub struct GroupWords {
+    /// File (YAML) of rules by name, user and network that tell the application, tried before everything else. Read again
+    /// when it changes
+    ///
+    /// rules: [{app: billing, name: 'bill(ing)?-.*'}, {app: '$1-jobs', name: '([a-z]+)-job-.*', user: batch}, {app:
+    /// office, network: 10.20.0.0/16}]. Patterns match the whole text; all that a rule names must be true; the first wins.
+    #[arg(long = "group.file", env = "GROUP_FILE", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Regular expression whose first group, or all that it matches, is the application of a client's name. Replaces the
+    /// built-in table of what changes per process
+    #[arg(long = "group.name-pattern", env = "GROUP_NAME_PATTERN", value_name = "REGEX")]
+    pub name_pattern: Option<String>,
+    /// How many bits of an address make its network, of IPv4 and IPv6
+    #[arg(
+        long = "group.network-prefix",
+        env = "GROUP_NETWORK_PREFIX",
+        value_name = "/N,/N",
+        default_value = "/24,/64"
+    )]
+    pub network_prefix: String,
+}
+
+/// How many groups there may be, which applications should be there, and which clients are told one by one.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Presence")]
+pub struct PresenceWords {
+    /// Most groups by application, user, library, network, database or command; the smaller ones are folded into (other)
+    #[arg(help_heading = "Groups", long = "group.limit", env = "GROUP_LIMIT", value_name = "N", default_value = "50")]
     pub group_limit: String,
+    /// Application that should be there, with the least connections it should have: billing=2. Repeatable
+    #[arg(long = "presence.expect", env = "PRESENCE_EXPECT", value_name = "APP[=MIN]", value_delimiter = ',')]
+    pub expect: Vec<String>,
+    /// How long an application that is gone is remembered
+    #[arg(
+        long = "presence.forget-after",
+        env = "PRESENCE_FORGET_AFTER",
+        value_name = "DURATION",
+        default_value = "24h"
+    )]
+    pub forget_after: String,
+    /// Most clients to tell one by one in metrics, the longest silent first. Each makes five series with its id: keep it small
+    #[arg(long = "metrics.per-client", env = "METRICS_PER_CLIENT", value_name = "N", default_value = "0")]
+    pub per_client: String,
 }
 
 /// Where and what the web server serves.
@@ -197,6 +243,10 @@ pub struct ServeWords {
     #[command(flatten)]
     pub sample: SampleWords,
     #[command(flatten)]
+    pub group: GroupWords,
+    #[command(flatten)]
+    pub presence: PresenceWords,
+    #[command(flatten)]
     pub web: WebWords,
     #[command(flatten)]
     pub log: LogWords,
@@ -208,6 +258,9 @@ pub struct ClientsWords {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub redis: RedisWords,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub group: GroupWords,
     /// Silence after which a client counts as idle
     #[arg(long = "idle-after", env = "IDLE_AFTER", value_name = "DURATION", default_value = "5m")]
     pub idle_after: String,
@@ -219,7 +272,7 @@ pub struct ClientsWords {
     pub sort: String,
     /// Only clients of which this is true: 'idle>10m', 'user=app', 'name!=web', 'addr~10.0.', 'kind=application'. Repeatable
     ///
-    /// Fields are those of CLIENT LIST, and kind, state, address and redis. = and != compare, ~ means contains,
+    /// Fields are those of CLIENT LIST, and app, network, kind, state, address and redis. = and != compare, ~ means contains,
     /// and < > <= >= compare numbers and durations.
     #[arg(long = "filter", value_name = "FIELD=VALUE")]
     pub filters: Vec<String>,
@@ -244,8 +297,10 @@ pub enum ListFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Dimension {
+    App,
     User,
     Library,
+    Network,
     Database,
     Command,
     Kind,
@@ -260,6 +315,8 @@ pub struct CheckWords {
     pub redis: RedisWords,
     #[command(flatten)]
     pub sample: SampleWords,
+    #[command(flatten)]
+    pub group: GroupWords,
 }
 
 /// The words of `catalogue`.

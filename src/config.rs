@@ -3,13 +3,15 @@
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::{RedisWords, SampleWords, ServeWords, WebWords};
+use crate::cli::{CheckWords, GroupWords, RedisWords, SampleWords, ServeWords, WebWords};
 use crate::duration::duration;
+use crate::group_file::GroupFile;
 use crate::link::{self, Credentials, Endpoint, Password, Target, TlsFiles};
 use crate::sampler::Budget;
-use crate::snapshot::Limits;
+use crate::snapshot::{Grouping, Limits, NetworkPrefix};
 
 /// The longest duration that makes sense anywhere.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -20,8 +22,12 @@ const LONGEST_FREQUENCY: Duration = Duration::from_secs(24 * 3600);
 /// The shortest time between two samples.
 const SHORTEST_FREQUENCY: Duration = Duration::from_millis(100);
 
-/// The most groups a dimension may have: with four dimensions a node stays below 2,000 series and 200 KB.
+/// The most groups a dimension may have. The default of 50 keeps a node below 2,000 series and 200 KB; an application alone
+/// has some twenty series.
 const MOST_GROUPS: usize = 150;
+
+/// The most clients that may be told one by one: five series each.
+const MOST_PER_CLIENT: usize = 1000;
 
 /// The most idle thresholds.
 const MOST_THRESHOLDS: usize = 20;
@@ -48,6 +54,8 @@ pub struct ServeConfig {
     pub targets: Vec<Target>,
     /// How their samples are read.
     pub limits: Limits,
+    /// The operator's rules, where there is a file of them.
+    pub group_file: Option<GroupFile>,
     /// What sampling may cost.
     pub budget: Budget,
     /// Where to listen.
@@ -63,9 +71,11 @@ impl ServeConfig {
     /// All that makes no sense.
     pub fn new(words: &ServeWords) -> Result<Self, Faults> {
         let mut faults = Faults::default();
+        let (grouping, group_file) = grouping(&words.group, &mut faults);
         let config = Self {
             targets: targets(&words.redis, &mut faults),
-            limits: limits(&words.sample, &mut faults),
+            limits: limits(words, grouping, &mut faults),
+            group_file,
             budget: budget(&words.sample, &mut faults),
             listen: listen(&words.web, &mut faults),
             telemetry_path: telemetry_path(&words.web, &mut faults),
@@ -74,24 +84,51 @@ impl ServeConfig {
     }
 }
 
-/// The servers, and from when on their clients are idle, for commands that do not serve.
+/// The servers, and how their clients are grouped, for commands that do not serve.
 ///
 /// # Errors
 /// All that makes no sense.
-pub fn listing(redis: &RedisWords, idle_after: &str) -> Result<(Vec<Target>, Duration), Faults> {
+pub fn listing(redis: &RedisWords, group: &GroupWords, idle_after: &str) -> Result<(Vec<Target>, Limits), Faults> {
     let mut faults = Faults::default();
-    let config = (targets(redis, &mut faults), self::idle_after(idle_after, &mut faults));
+    let limits = Limits {
+        idle_after: self::idle_after(idle_after, &mut faults),
+        grouping: Arc::new(grouping(group, &mut faults).0),
+        network_prefix: faults.take(
+            "--group.network-prefix",
+            network_prefix(&group.network_prefix),
+            Default::default(),
+        ),
+        ..Limits::of_no_interest()
+    };
+    let config = (targets(redis, &mut faults), limits);
     faults.none_or(config)
 }
 
-/// The servers, and what sampling them may cost, for commands that only connect.
-///
-/// # Errors
-/// All that makes no sense.
-pub fn connecting(redis: &RedisWords, sample: &SampleWords) -> Result<(Vec<Target>, Budget), Faults> {
-    let mut faults = Faults::default();
-    let config = (targets(redis, &mut faults), budget(sample, &mut faults));
-    faults.none_or(config)
+/// What `check` connects to and tries out.
+#[derive(Debug)]
+pub struct CheckConfig {
+    /// The servers.
+    pub targets: Vec<Target>,
+    /// What sampling them may cost.
+    pub budget: Budget,
+    /// How their clients are grouped.
+    pub grouping: Grouping,
+}
+
+impl CheckConfig {
+    /// Finds out what the words mean.
+    ///
+    /// # Errors
+    /// All that makes no sense.
+    pub fn new(words: &CheckWords) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let config = Self {
+            targets: targets(&words.redis, &mut faults),
+            budget: budget(&words.sample, &mut faults),
+            grouping: grouping(&words.group, &mut faults).0,
+        };
+        faults.none_or(config)
+    }
 }
 
 impl Faults {
@@ -207,12 +244,61 @@ fn check_tls(targets: &[Target], tls: &TlsFiles, faults: &mut Faults) {
     }
 }
 
-fn limits(words: &SampleWords, faults: &mut Faults) -> Limits {
+fn limits(words: &ServeWords, grouping: Grouping, faults: &mut Faults) -> Limits {
+    let group_limit = number(&words.presence.group_limit, 1, MOST_GROUPS);
+    let groups = faults.take("--group.limit", group_limit, MOST_GROUPS);
+    let prefix = network_prefix(&words.group.network_prefix);
+    let expected = expected(&words.presence.expect, groups);
     Limits {
-        idle_after: idle_after(&words.idle_after, faults),
-        idle_thresholds: idle_thresholds(&words.idle_thresholds, faults),
-        groups: faults.take("--group.limit", group_limit(&words.group_limit), 0),
+        idle_after: idle_after(&words.sample.idle_after, faults),
+        idle_thresholds: idle_thresholds(&words.sample.idle_thresholds, faults),
+        groups,
+        grouping: Arc::new(grouping),
+        network_prefix: faults.take("--group.network-prefix", prefix, Default::default()),
+        expected: faults.take("--presence.expect", expected, Vec::new()),
+        forget_after: faults.take("--presence.forget-after", positive(&words.presence.forget_after), Duration::ZERO),
+        per_client: faults.take("--metrics.per-client", number(&words.presence.per_client, 0, MOST_PER_CLIENT), 0),
     }
+}
+
+/// How clients are grouped, and the file that says so.
+fn grouping(words: &GroupWords, faults: &mut Faults) -> (Grouping, Option<GroupFile>) {
+    let pattern = words.name_pattern.as_deref();
+    let read = match &words.file {
+        None => Grouping::new(pattern, None).map(|grouping| (grouping, None)),
+        Some(path) => GroupFile::read(path, pattern).map(|(grouping, file)| (grouping, Some(file))),
+    };
+    read.unwrap_or_else(|fault| {
+        faults.add(fault);
+        (Grouping::default(), None)
+    })
+}
+
+fn network_prefix(text: &str) -> Result<NetworkPrefix, String> {
+    let bits = |part: &str, most: u8| {
+        let bits = part.trim().trim_start_matches('/').parse::<u8>().ok();
+        bits.filter(|bits| *bits <= most).ok_or_else(|| format!("{text} is not two prefixes; write /24,/64"))
+    };
+    let (v4, v6) = text.split_once(',').ok_or_else(|| format!("{text} is not two prefixes; write /24,/64"))?;
+    Ok(NetworkPrefix { v4: bits(v4, 32)?, v6: bits(v6, 128)? })
+}
+
+fn expected(texts: &[String], groups: usize) -> Result<Vec<(Arc<str>, u64)>, String> {
+    let mut expected: Vec<(Arc<str>, u64)> = Vec::new();
+    for text in elements(texts) {
+        let (app, least) = text.rsplit_once('=').unwrap_or((text, "1"));
+        let least = least.parse().ok().filter(|least| *least > 0 && !app.is_empty());
+        let least =
+            least.ok_or_else(|| format!("{text} is not an application and a number; write billing or billing=2"))?;
+        if expected.iter().any(|(known, _)| **known == *app) {
+            return Err(format!("{app} is named twice"));
+        }
+        expected.push((app.into(), least));
+    }
+    if expected.len() > groups {
+        return Err(format!("{} are expected, and --group.limit shows {groups}; raise it", expected.len()));
+    }
+    Ok(expected)
 }
 
 fn budget(words: &SampleWords, faults: &mut Faults) -> Budget {
@@ -274,10 +360,10 @@ fn idle_thresholds(texts: &[String], faults: &mut Faults) -> Vec<Duration> {
     thresholds
 }
 
-fn group_limit(text: &str) -> Result<usize, String> {
+fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
     match text.parse() {
-        Ok(limit) if (1..=MOST_GROUPS).contains(&limit) => Ok(limit),
-        _ => Err(format!("{text} is not a number from 1 to {MOST_GROUPS}")),
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("{text} is not a number from {least} to {most}")),
     }
 }
 
@@ -353,6 +439,11 @@ mod tests {
             "--sample.max-load=200%",
             "--idle.thresholds=1m,1500ms",
             "--group.limit=0",
+            "--group.file=/nowhere",
+            "--group.network-prefix=/33,/64",
+            "--presence.expect=billing=none",
+            "--presence.forget-after=0",
+            "--metrics.per-client=many",
             "--idle-after=500ms",
             "--web.listen-address=nonsense",
             "--web.telemetry-path=metrics",
@@ -369,6 +460,11 @@ mod tests {
             "--sample.max-load",
             "--idle.thresholds",
             "--group.limit",
+            "--group.file",
+            "--group.network-prefix",
+            "--presence.expect",
+            "--presence.forget-after",
+            "--metrics.per-client",
             "--idle-after",
             "--web.listen-address",
             "--web.telemetry-path",
@@ -376,6 +472,15 @@ mod tests {
             assert!(text.contains(flag), "{flag} is missing in:\n{text}");
         }
         assert!(!text.contains("hush"), "{text}");
+    }
+
+    #[test]
+    fn who_is_expected_is_said_in_a_word() {
+        let limits = config(&["--presence.expect=billing=2,cron", "--presence.expect=a=b=3"]).expect("sense").limits;
+        let expected: Vec<_> = limits.expected.iter().map(|(app, least)| (&**app, *least)).collect();
+        assert_eq!(expected, [("billing", 2), ("cron", 1), ("a=b", 3)]);
+        assert!(config(&["--presence.expect=a,a"]).is_err());
+        assert!(config(&["--group.limit=1", "--presence.expect=a,b"]).is_err());
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub mod cli;
 
 // what it means,
 pub mod config;
+pub mod group_file;
 
 // and what is done about it.
 pub mod command;

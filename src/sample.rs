@@ -37,6 +37,13 @@ pub struct Page {
     pub listing: Listing,
 }
 
+/// Where a client stands in a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    page: u32,
+    row: u32,
+}
+
 /// The clients of a sample: one page or several, each of its own time. No client is in two of them.
 #[derive(Clone, Debug, Default)]
 pub struct Pages(Vec<Arc<Page>>);
@@ -70,6 +77,24 @@ impl Pages {
     /// All clients, each with the time at which it was read.
     pub fn clients(&self) -> impl Iterator<Item = (Timestamp, &Client<'_>)> {
         self.0.iter().flat_map(|page| page.listing.clients().iter().map(|client| (page.at, client)))
+    }
+
+    /// All clients, each with its place.
+    pub fn places(&self) -> impl Iterator<Item = (Place, &Client<'_>)> {
+        self.0.iter().zip(0..).flat_map(|(page, number)| {
+            let rows = page.listing.clients().iter().zip(0..);
+            rows.map(move |(client, row)| (Place { page: number, row }, client))
+        })
+    }
+
+    /// The client at a place of these pages.
+    pub fn client(&self, place: Place) -> Option<&Client<'_>> {
+        self.0.get(place.page as usize)?.listing.clients().get(place.row as usize)
+    }
+
+    /// When the client at a place was read.
+    pub fn read_at(&self, place: Place) -> Option<Timestamp> {
+        self.0.get(place.page as usize).map(|page| page.at)
     }
 
     /// How many clients there are.

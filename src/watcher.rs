@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::clock;
@@ -29,7 +30,7 @@ const HURRIED_PART: u32 = 4;
 pub struct Watcher {
     sampler: Sampler,
     budget: Budget,
-    limits: Arc<Limits>,
+    limits: watch::Receiver<Arc<Limits>>,
     latest: Arc<Latest>,
     place: usize,
     state: NodeState,
@@ -45,7 +46,13 @@ pub struct Watcher {
 
 impl Watcher {
     /// A watcher of the node whose state lies at `place`.
-    pub fn new(target: Target, budget: Budget, limits: Arc<Limits>, latest: Arc<Latest>, place: usize) -> Self {
+    pub fn new(
+        target: Target,
+        budget: Budget,
+        limits: watch::Receiver<Arc<Limits>>,
+        latest: Arc<Latest>,
+        place: usize,
+    ) -> Self {
         Self {
             sampler: Sampler::new(target, budget),
             budget,
@@ -85,7 +92,8 @@ impl Watcher {
     }
 
     fn derived(&self, last: Option<&Snapshot>, sample: Sample) -> Arc<Snapshot> {
-        Arc::new(derive(last, Arc::new(sample), &self.limits))
+        let limits = Arc::clone(&self.limits.borrow());
+        Arc::new(derive(last, Arc::new(sample), &limits))
     }
 
     /// How long a sample may be shown as fresh: nothing newer may be had sooner.

@@ -53,7 +53,12 @@ fn a_scrape_and_the_catalogue_tell_of_the_same_metrics() {
     let Some(binary) = binary("valkey-9.1") else { return };
     let server = Server::start(&binary);
     let _crowd = Crowd::join(&server);
-    let exporter = Exporter::watching(&[&server.address()]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let groups = folder.path().join("groups.yml");
+    std::fs::write(&groups, "rules: [{app: batch, user: batch}]").expect("a file");
+    let groups = format!("--group.file={}", groups.display());
+    let words = [groups.as_str(), "--presence.expect=billing", "--metrics.per-client=3"];
+    let exporter = Exporter::start(&[&server.address()], &words, &[]);
     exporter
         .scrape_until("clients", |scrape| scrape.value("redis_clients_online", &[]).is_some_and(|online| online > 5.0));
     let scrape = exporter.scrape();

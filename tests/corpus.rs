@@ -101,6 +101,7 @@ fn the_metrics_of_a_known_sample_are_as_the_golden_says() {
         idle_after: Duration::from_secs(300),
         idle_thresholds: vec![Duration::from_secs(0), Duration::from_secs(60)],
         groups: 3,
+        ..Limits::default()
     };
     let snapshot = Arc::new(derive(None, Arc::new(sample), &limits));
     let now = Instant::now();

@@ -5,6 +5,7 @@ mod commands;
 mod corpus;
 mod dashboards;
 mod failures;
+mod grouping;
 mod monitoring;
 mod properties;
 mod sampling;

@@ -22,6 +22,7 @@ fn limits() -> Limits {
         idle_after: Duration::from_secs(300),
         idle_thresholds: [60, 300, 3600].map(Duration::from_secs).into(),
         groups: GROUPS,
+        ..Limits::default()
     }
 }
 
@@ -108,7 +109,7 @@ proptest! {
         prop_assert_eq!(State::ALL.map(|state| crowd.in_state(state)).iter().sum::<u64>(), online);
         prop_assert!(crowd.silent <= online);
         prop_assert!(crowd.last_interaction.count() + crowd.silent <= online);
-        for groups in [&crowd.users, &crowd.libraries, &crowd.databases, &crowd.commands].into_iter().flatten() {
+        for groups in [&crowd.users, &crowd.libraries, &crowd.databases, &crowd.commands, &crowd.networks].into_iter().flatten() {
             check_groups(groups, online)?;
         }
         prop_assert!(crowd.idle.is_sorted_by(|(_, more), (_, fewer)| more >= fewer));
@@ -125,8 +126,9 @@ proptest! {
         let snapshot = derive(None, sample(reply.into(), ServerInfo::default()), &limits());
         let text = metrics::text(&view(snapshot), Instant::now());
         let scrape = Scrape::parse(&text);
-        // Everything that does not depend on clients, and at most so many groups and `(other)` a dimension.
-        prop_assert!(scrape.series.len() <= 110 + 4 * (GROUPS + 1), "{} series", scrape.series.len());
+        // Everything that does not depend on clients, and at most so many groups and `(other)` a dimension; an application
+        // has 18 series.
+        prop_assert!(scrape.series.len() <= 110 + 5 * (GROUPS + 1) + 18 * (GROUPS + 1), "{} series", scrape.series.len());
         for label in scrape.series.iter().flat_map(|series| series.labels.values()) {
             prop_assert!(label.len() <= 129, "{label}");
         }

@@ -1,25 +1,29 @@
 //! `check`: connects, tells what works and what is missing, and prints the ACL line for the server it sees.
 
+use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use super::{Exit, print, small_runtime};
 use crate::cli::CheckWords;
-use crate::config;
+use crate::client_list::Field;
+use crate::config::CheckConfig;
 use crate::link::{Command, Link, Target};
 use crate::sample::{Failure, OUR_NAME, Reason, Sample};
-use crate::sampler::{Budget, Plan, Sampler, Way};
+use crate::sampler::{Plan, Sampler, Way};
 use crate::server_info::{Product, ServerInfo};
-use crate::snapshot::spelled_out;
+use crate::snapshot::{By, Grouping, Limits, Snapshot, derive, spelled_out};
+use crate::view::rows::rows;
 
 pub(super) fn run(words: &CheckWords) -> Result<Exit> {
-    let (targets, budget) = config::connecting(&words.redis, &words.sample)?;
+    let config = CheckConfig::new(words)?;
     let runtime = small_runtime()?;
     let mut worst = Exit::Success;
-    for target in &targets {
-        let report = runtime.block_on(check(target, budget));
+    for target in &config.targets {
+        let report = runtime.block_on(check(target, &config));
         print(&report.text)?;
         worst = worst.max(report.exit);
     }
@@ -32,8 +36,8 @@ struct Report {
     exit: Exit,
 }
 
-async fn check(target: &Target, budget: Budget) -> Report {
-    let mut sampler = Sampler::new(target.clone(), budget);
+async fn check(target: &Target, config: &CheckConfig) -> Report {
+    let mut sampler = Sampler::new(target.clone(), config.budget);
     let sampled = sampler.sample().await;
     let mut report = Report { text: String::new(), exit: Exit::Success };
     let (sample, link) = match (&sampled, sampler.link()) {
@@ -54,6 +58,7 @@ async fn check(target: &Target, budget: Budget) -> Report {
     report.info(sample);
     report.listing(sample);
     report.plan(&sampler, sample);
+    report.groups(sample, &config.grouping);
     let unknown = unknown_commands(link, sample.info.as_ref().ok());
     report.naming(link, &unknown);
     report.acl(sample.info.as_ref().ok(), &unknown);
@@ -111,6 +116,20 @@ impl Report {
         ));
     }
 
+    /// Which applications there are, and why so: the largest, each with one of its clients.
+    fn groups(&mut self, sample: &Sample, grouping: &Grouping) {
+        let snapshot = derive(None, Arc::new(sample.clone()), &Limits::of_no_interest());
+        let groups = grouped(&snapshot, grouping);
+        self.line(&format!("  groups   {} applications{}", groups.len(), if groups.is_empty() { "" } else { ":" }));
+        for group in groups.iter().take(GROUPS_SHOWN) {
+            let Group { app, connections, example, by } = group;
+            self.line(&format!("           {connections:>6}  {app}  ({example}: {by})"));
+        }
+        if groups.len() > GROUPS_SHOWN {
+            self.line(&format!("           … and {} more: clients --by app", groups.len() - GROUPS_SHOWN));
+        }
+    }
+
     fn naming(&mut self, link: &Link, unknown: &[Command]) {
         let naming = [
             (Command::ClientId, "leaving ourselves out of the counts"),
@@ -155,6 +174,49 @@ impl Report {
             write!(line, " {rule}").expect("writing to a string cannot fail");
         }
         self.line(&format!("  ACL      a user with all that is needed and nothing else{note}:\n           {line}\n"));
+    }
+}
+
+/// The most applications that are shown.
+const GROUPS_SHOWN: usize = 12;
+
+/// An application, with one of its clients.
+struct Group {
+    app: Arc<str>,
+    connections: u64,
+    example: String,
+    by: String,
+}
+
+/// The applications of a server, the largest first.
+fn grouped(snapshot: &Snapshot, grouping: &Grouping) -> Vec<Group> {
+    let limits = Limits::of_no_interest();
+    let mut groups: HashMap<Arc<str>, Group> = HashMap::new();
+    for row in rows("", snapshot, &limits).into_iter().filter(|row| row.app.is_some()) {
+        let app = grouping.app(row.client);
+        let group = groups.entry(Arc::clone(&app)).or_insert_with(|| {
+            let example = match row.text(Field::Name).filter(|name| !name.is_empty()) {
+                Some(name) => format!("such as {name}"),
+                None => "without a name".to_owned(),
+            };
+            Group { app, connections: 0, example, by: reason(grouping.by(row.client)) }
+        });
+        group.connections += 1;
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_unstable_by(|one, other| other.connections.cmp(&one.connections).then_with(|| one.app.cmp(&other.app)));
+    groups
+}
+
+fn reason(by: By) -> String {
+    match by {
+        By::FileRule(place) => format!("by rule {place} of --group.file"),
+        By::Name(cuts) if cuts.is_empty() => "by its name".to_owned(),
+        By::Name(cuts) => format!("by its name without {}", cuts.join(", ")),
+        By::Pattern => "by --group.name-pattern".to_owned(),
+        By::User => "by its user".to_owned(),
+        By::Library => "by its library".to_owned(),
+        By::Nothing => "it says nothing of itself".to_owned(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! `clients`: lists or counts the clients of the servers once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 
@@ -17,9 +16,9 @@ use crate::view::rows::{Column, Row, rows};
 use crate::view::select::{Filter, Sort};
 
 pub(super) fn run(words: &ClientsWords) -> Result<Exit> {
-    let (targets, idle_after, selection) = understood(words)?;
-    let read = small_runtime()?.block_on(sample_all(&targets));
-    let mut rows: Vec<_> = read.nodes.iter().flat_map(|(node, snapshot)| rows(node, snapshot, idle_after)).collect();
+    let (targets, limits, selection) = understood(words)?;
+    let read = small_runtime()?.block_on(sample_all(&targets, &limits));
+    let mut rows: Vec<_> = read.nodes.iter().flat_map(|(node, snapshot)| rows(node, snapshot, &limits)).collect();
     let total = rows.len();
     selection.apply(&mut rows);
     let matched = rows.len();
@@ -39,12 +38,12 @@ struct Read {
     failed: bool,
 }
 
-async fn sample_all(targets: &[Target]) -> Read {
+async fn sample_all(targets: &[Target], limits: &Limits) -> Read {
     let mut read = Read { nodes: Vec::new(), failed: false };
     for target in targets {
         match Sampler::new(target.clone(), Budget::of_one_sample()).sample().await {
             Ok(sample) => {
-                let snapshot = derive(None, Arc::new(sample), &Limits::of_no_interest());
+                let snapshot = derive(None, Arc::new(sample), limits);
                 for failure in snapshot.refused() {
                     eprintln!("warning: {failure}");
                 }
@@ -94,9 +93,9 @@ impl Selection {
 }
 
 /// What the words mean; the faults of all of them are told together.
-fn understood(words: &ClientsWords) -> Result<(Vec<Target>, Duration, Selection), Faults> {
-    match (config::listing(&words.redis, &words.idle_after), Selection::new(words)) {
-        (Ok((targets, idle_after)), Ok(selection)) => Ok((targets, idle_after, selection)),
+fn understood(words: &ClientsWords) -> Result<(Vec<Target>, Limits, Selection), Faults> {
+    match (config::listing(&words.redis, &words.group, &words.idle_after), Selection::new(words)) {
+        (Ok((targets, limits)), Ok(selection)) => Ok((targets, limits, selection)),
         (Err(faults), Err(more)) => Err(faults.and(more)),
         (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),
     }
@@ -126,6 +125,8 @@ fn rendered(rows: &[Row<'_>], words: &ClientsWords, several_nodes: bool) -> Stri
 
 fn dimension(by: Dimension) -> (&'static str, Column) {
     match by {
+        Dimension::App => ("app", Column::App),
+        Dimension::Network => ("network", Column::Network),
         Dimension::User => ("user", Column::Field(Field::User)),
         Dimension::Library => ("library", Column::Field(Field::LibName)),
         Dimension::Database => ("database", Column::Field(Field::Db)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -11,6 +12,7 @@ use tracing::info;
 use super::{Exit, log};
 use crate::cli::ServeWords;
 use crate::config::ServeConfig;
+use crate::group_file::GroupFile;
 use crate::latest::Latest;
 use crate::watcher::Watcher;
 use crate::web;
@@ -32,14 +34,18 @@ async fn serve(config: ServeConfig) -> Result<Exit> {
         info!(%address, metrics = config.telemetry_path, version = env!("CARGO_PKG_VERSION"), "listening");
     }
     let latest = Arc::new(Latest::new(config.targets.iter().map(|target| target.node())));
-    let limits = Arc::new(config.limits);
+    let (limits, limits_now) = watch::channel(Arc::new(config.limits));
     let mut watchers = JoinSet::new();
+    let groups_valid = config.group_file.as_ref().map(GroupFile::validity);
+    if let Some(file) = config.group_file {
+        watchers.spawn(file.follow(limits));
+    }
     for (place, target) in config.targets.into_iter().enumerate() {
-        let watcher = Watcher::new(target, config.budget, Arc::clone(&limits), Arc::clone(&latest), place);
+        let watcher = Watcher::new(target, config.budget, limits_now.clone(), Arc::clone(&latest), place);
         watchers.spawn(watcher.run());
     }
     let stop = CancellationToken::new();
-    let mut server = tokio::spawn(bound.serve(latest, config.telemetry_path, stop.clone()));
+    let mut server = tokio::spawn(bound.serve(latest, config.telemetry_path, groups_valid, stop.clone()));
     tokio::select! {
         name = signals.next() => info!(signal = name, "stopping once requests under way are answered; again to stop at once"),
         ended = watchers.join_next() => {

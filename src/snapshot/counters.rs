@@ -41,7 +41,7 @@ impl Counter {
 
 /// Whether the server that answers is the one that answered before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+pub(super) enum Life {
     /// It is, and has been running since.
     Same,
     /// It started anew: it counts from 0.
@@ -102,10 +102,15 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Whether a further sample is of the server that was counted last.
+    pub(super) fn life(&self, sample: &Sample) -> Life {
+        Counted::life(self.counted.as_ref(), sample)
+    }
+
     /// The counters after a further sample.
     pub(super) fn next(before: Option<&Counters>, sample: &Sample) -> Self {
         let before = before.cloned().unwrap_or_default();
-        let life = Counted::life(before.counted.as_ref(), sample);
+        let life = before.life(sample);
         let info = sample.info.as_ref().ok();
         let next = |before, field: fn(&ServerInfo) -> Option<u64>| Counter::next(before, info.and_then(field), life);
         Self {

@@ -1,8 +1,10 @@
 //! Connections counted by one thing that clients say of themselves, with a hard limit on the number of groups.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
-use super::label::{NONE, OTHER, label_value};
+use super::label::{NONE, OTHER};
 
 /// How many connections each group has. Groups beyond the limit are folded into `(other)`, so the counts always add up to
 /// what was counted.
@@ -29,61 +31,100 @@ impl Groups {
     }
 }
 
-/// Counts groups while the clients pass by.
-#[derive(Default)]
-pub(super) struct Counting<'a> {
-    counts: HashMap<&'a [u8], u64>,
+/// Counts groups while the clients pass by, by whatever tells one group from another.
+pub(super) struct Counting<K> {
+    counts: HashMap<K, u64>,
     /// Clients that have the field, but nothing in it, or lack it where others have it.
     unnamed: u64,
     reported: bool,
 }
 
-impl<'a> Counting<'a> {
-    /// Counts one client by its field's value; `None` where its row lacks the field.
-    pub(super) fn add(&mut self, value: Option<&'a [u8]>) {
-        self.reported |= value.is_some();
-        match value {
-            None | Some(b"") => self.unnamed += 1,
-            Some(value) => *self.counts.entry(value).or_default() += 1,
-        }
+impl<K> Default for Counting<K> {
+    fn default() -> Self {
+        Self { counts: HashMap::new(), unnamed: 0, reported: false }
+    }
+}
+
+impl<K: Eq + Hash> Counting<K> {
+    /// Counts one client.
+    pub(super) fn add(&mut self, group: K) {
+        self.reported = true;
+        *self.counts.entry(group).or_default() += 1;
+    }
+
+    /// Counts one client that is of no group; `reported` if only because it has nothing in its field.
+    pub(super) fn add_unnamed(&mut self, reported: bool) {
+        self.reported |= reported;
+        self.unnamed += 1;
     }
 
     /// The groups, at most `limit` and `(other)`. `None` if no client has the field: this server does not report it.
-    pub(super) fn finish(self, limit: usize) -> Option<Groups> {
+    ///
+    /// A group that was there before stays unless another is larger by a quarter, so that series do not flap.
+    pub(super) fn finish(self, limit: usize, before: Option<&Groups>, label: impl Fn(&K) -> String) -> Option<Groups> {
         if !self.reported {
             return None;
         }
-        // Different bytes may give the same label, and a label must be there once only.
+        // Different keys may give the same label, and a label must be there once only.
         let mut labels: HashMap<String, u64> = HashMap::with_capacity(self.counts.len());
-        for (value, count) in self.counts {
-            *labels.entry(label_value(value)).or_default() += count;
+        for (key, count) in self.counts {
+            *labels.entry(label(&key)).or_default() += count;
         }
         if self.unnamed > 0 {
             labels.insert(NONE.to_owned(), self.unnamed);
         }
         let mut counts: Vec<_> = labels.into_iter().collect();
-        counts
-            .sort_unstable_by(|(name, count), (other_name, other)| other.cmp(count).then_with(|| name.cmp(other_name)));
         let mut folded = 0;
         if counts.len() > limit {
+            let shown: HashSet<&str> = before.into_iter().flat_map(Groups::iter).map(|(group, _)| group).collect();
+            let weight = |group: &str, count: u64| 4 * count + if shown.contains(group) { count + 1 } else { 0 };
+            counts.sort_by_cached_key(|(group, count)| (Reverse(weight(group, *count)), group.clone()));
             let rest = counts.split_off(limit);
             folded = rest.len() as u64;
+            sort(&mut counts);
             counts.push((OTHER.to_owned(), rest.iter().map(|(_, count)| count).sum()));
+        } else {
+            sort(&mut counts);
         }
         Some(Groups { counts, folded })
     }
 }
 
+/// The largest first, equal ones by name.
+fn sort(counts: &mut [(String, u64)]) {
+    counts.sort_unstable_by(|(name, count), (other_name, other)| other.cmp(count).then_with(|| name.cmp(other_name)));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::label_value;
 
     fn groups(values: &[Option<&str>], limit: usize) -> Option<Groups> {
+        groups_after(None, values, limit)
+    }
+
+    fn groups_after(before: Option<&Groups>, values: &[Option<&str>], limit: usize) -> Option<Groups> {
         let mut counting = Counting::default();
         for value in values {
-            counting.add(value.map(str::as_bytes));
+            match value {
+                Some("") | None => counting.add_unnamed(value.is_some()),
+                Some(value) => counting.add(*value),
+            }
         }
-        counting.finish(limit)
+        counting.finish(limit, before, |value| label_value(value.as_bytes()))
+    }
+
+    #[test]
+    fn a_group_that_is_shown_stays_until_another_is_clearly_larger() {
+        let crowd = |a: usize, b: usize| [vec![Some("a"); a], vec![Some("b"); b]].concat();
+        let first = groups(&crowd(9, 8), 1).expect("groups");
+        let shown = |groups: &Groups| groups.iter().next().map(|(group, _)| group.to_owned());
+        assert_eq!(shown(&first).as_deref(), Some("a"));
+        let second = groups_after(Some(&first), &crowd(8, 9), 1).expect("groups");
+        assert_eq!(shown(&second).as_deref(), Some("a"));
+        let third = groups_after(Some(&second), &crowd(8, 11), 1).expect("groups");
+        assert_eq!(shown(&third).as_deref(), Some("b"));
     }
 
     #[test]

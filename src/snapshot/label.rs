@@ -13,6 +13,12 @@ pub(super) const OTHER: &str = "(other)";
 /// The group of what says nothing of itself.
 pub const NONE: &str = "(none)";
 
+/// The application of who says nothing of itself.
+pub(super) const UNNAMED: &str = "(unnamed)";
+
+/// The network of who came over the server's unix socket.
+pub(super) const UNIX: &str = "(unix)";
+
 /// Makes a label value of bytes that a client chose.
 ///
 /// Bytes that are not UTF-8 and control characters become `\xHH`. A value that begins with `(` is escaped, so that no

@@ -4,29 +4,50 @@
 //! cannot disagree.
 
 mod ages;
+mod app;
+mod churn;
+mod closed;
 mod counters;
+mod grouping;
 mod groups;
 mod kind;
 mod label;
 mod limits;
+mod network;
+mod people;
+mod presence;
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::client_list::{Client, Field};
-use crate::sample::{Failure, Pages, Sample};
+use crate::sample::{Failure, Pages, Place, Sample};
 use crate::server_info::{Product, ServerInfo};
 
 pub use ages::Ages;
+pub use app::{App, output_buffer_bytes};
+pub use churn::{Changes, Churn};
+pub use closed::{CloseReason, Closed, ClosedRing, MOST_CLOSED};
 pub use counters::{Counter, Counters};
+pub use grouping::{By, Grouping, RULES, Rule};
 pub use groups::Groups;
 pub use kind::{Kind, State};
 pub use label::{NONE, label_value, spelled_out};
-pub use limits::Limits;
+pub use limits::{Limits, NetworkPrefix};
+pub use network::network_label;
+pub use presence::{Presence, Seen, Totals};
 
+use churn::Step;
+use counters::Life;
+use grouping::Lookup;
 use groups::Counting;
+use network::Network;
+use people::{People, Person};
+use presence::News;
 
 /// What is known of one node at one moment.
 #[derive(Clone, Debug)]
@@ -37,6 +58,16 @@ pub struct Snapshot {
     pub crowd: Option<Crowd>,
     /// The counters up to now.
     pub counters: Counters,
+    /// The applications: which are there, which were, what they did.
+    pub presence: Presence,
+    /// How many came and went up to now, and the last that went.
+    pub churn: Churn,
+    /// Who came and went since the snapshot before.
+    pub changes: Changes,
+    /// The clients that are told one by one, the longest silent first, each with its application.
+    pub told: Vec<(Place, Arc<str>)>,
+    /// The people of the last sample in which clients were listed.
+    people: Option<Arc<People>>,
 }
 
 /// The clients of a node, counted.
@@ -66,6 +97,8 @@ pub struct Crowd {
     pub databases: Option<Groups>,
     /// Application clients by last command.
     pub commands: Option<Groups>,
+    /// Application clients by the network they come from.
+    pub networks: Option<Groups>,
 }
 
 impl Crowd {
@@ -121,12 +154,54 @@ impl Snapshot {
     }
 }
 
-/// Makes a snapshot of a sample. Counters go on from the snapshot before; everything else is of this sample alone.
+/// Makes a snapshot of a sample. Counters, presence and churn go on from the snapshot before; everything else is of this
+/// sample alone.
 pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits) -> Snapshot {
-    Snapshot {
-        crowd: sample.clients.as_ref().ok().map(|pages| count(pages, &sample, limits)),
-        counters: Counters::next(previous.map(|previous| &previous.counters), &sample),
+    let counters = Counters::next(previous.map(|previous| &previous.counters), &sample);
+    let mut snapshot = Snapshot {
+        crowd: None,
+        counters,
+        presence: previous.map(|previous| previous.presence.clone()).unwrap_or_default(),
+        churn: previous.map(|previous| previous.churn.clone()).unwrap_or_default(),
+        changes: Changes::default(),
+        told: Vec::new(),
+        people: None,
         sample,
+    };
+    match count(previous, &snapshot.sample, limits) {
+        Some(counted) => snapshot.take(previous, counted, limits),
+        None => snapshot.people = people_unseen(previous, &snapshot.sample),
+    }
+    snapshot
+}
+
+/// Whom a sample that lists no clients leaves to compare the next with.
+fn people_unseen(previous: Option<&Snapshot>, sample: &Arc<Sample>) -> Option<Arc<People>> {
+    let previous = previous?;
+    match previous.counters.life(sample) {
+        Life::Same => previous.people.clone(),
+        // Whoever is there at the next sample came since.
+        Life::Restarted => previous.people.as_ref().map(|_| Arc::new(People::none(Arc::clone(sample)))),
+        Life::Another => None,
+    }
+}
+
+impl Snapshot {
+    /// Takes what was counted, and finds out what has happened since the snapshot before.
+    fn take(&mut self, previous: Option<&Snapshot>, counted: Counted, limits: &Limits) {
+        self.told = self.pages().map(|pages| counted.longest_silent(pages, limits)).unwrap_or_default();
+        let people = People::new(Arc::clone(&self.sample), counted.people, counted.names);
+        let life = previous.map_or(Life::Same, |previous| previous.counters.life(&self.sample));
+        let before = previous.and_then(|previous| previous.people.as_deref());
+        let turnover = before.map(|before| people.since(before, life)).unwrap_or_default();
+        let news = News { people: &people, before, turnover: &turnover };
+        self.presence = self.presence.next(counted.apps, &news, limits);
+        let nothing = Counters::default();
+        let counters = (previous.map_or(&nothing, |previous| &previous.counters), &self.counters);
+        let step = Step { turnover: &turnover, people: &people, before, life, counters };
+        (self.churn, self.changes) = self.churn.next(&step);
+        self.crowd = Some(counted.crowd);
+        self.people = Some(Arc::new(people));
     }
 }
 
@@ -148,26 +223,123 @@ fn ago(at: Timestamp, seconds: u64) -> Option<Timestamp> {
     at.checked_sub(Duration::from_secs(seconds)).ok()
 }
 
-fn count(pages: &Pages, sample: &Sample, limits: &Limits) -> Crowd {
-    let product = product(sample);
-    let mut crowd =
-        Crowd { idle: limits.idle_thresholds.iter().map(|&threshold| (threshold, 0)).collect(), ..Crowd::default() };
-    let mut by = [Field::User, Field::LibName, Field::Db, Field::Cmd].map(|field| (field, Counting::default()));
-    for (_, client) in pages.clients() {
-        let kind = Kind::of(client, product, &sample.own_ids);
-        crowd.kinds[kind as usize] += 1;
-        if kind != Kind::Application {
-            continue;
-        }
-        crowd.add_application(client, limits);
-        for (field, counting) in &mut by {
-            counting.add(value_to_group_by(client, *field));
-        }
-    }
-    let [users, libraries, databases, commands] = by.map(|(_, counting)| counting.finish(limits.groups));
-    Crowd { users, libraries, databases, commands, ..crowd }
+/// What was counted over the clients of a sample.
+struct Counted {
+    crowd: Crowd,
+    apps: Vec<(Arc<str>, App)>,
+    /// The applications that people refer to.
+    names: Arc<[Arc<str>]>,
+    people: Vec<Person>,
 }
 
+/// Counting under way.
+struct Count<'a> {
+    limits: &'a Limits,
+    lookup: Lookup<'a>,
+    crowd: Crowd,
+    apps: Vec<(Arc<str>, App)>,
+    places: HashMap<Arc<str>, u32>,
+    people: Vec<Person>,
+    fields: [(Field, Counting<&'a [u8]>); 4],
+    networks: Counting<Network>,
+}
+
+fn count(previous: Option<&Snapshot>, sample: &Sample, limits: &Limits) -> Option<Counted> {
+    let pages = sample.clients.as_ref().ok()?;
+    let product = product(sample);
+    let mut count = Count::new(limits, pages.len());
+    for (place, client) in pages.places() {
+        let kind = Kind::of(client, product, &sample.own_ids);
+        count.crowd.kinds[kind as usize] += 1;
+        let app = if kind == Kind::Application { count.add_application(client) } else { 0 };
+        count.people.extend(Person::new(client, place, kind, app));
+    }
+    Some(count.finish(previous.and_then(|previous| previous.crowd.as_ref())))
+}
+
+impl<'a> Count<'a> {
+    fn new(limits: &'a Limits, clients: usize) -> Self {
+        let idle = limits.idle_thresholds.iter().map(|&threshold| (threshold, 0)).collect();
+        Self {
+            limits,
+            lookup: limits.grouping.lookup(),
+            crowd: Crowd { idle, ..Crowd::default() },
+            apps: Vec::new(),
+            places: HashMap::new(),
+            people: Vec::with_capacity(clients),
+            fields: [Field::User, Field::LibName, Field::Db, Field::Cmd].map(|field| (field, Counting::default())),
+            networks: Counting::default(),
+        }
+    }
+
+    /// Counts an application client, and gives its application's place.
+    fn add_application(&mut self, client: &'a Client<'_>) -> u32 {
+        let state = State::of(client, self.limits.idle_after);
+        self.crowd.add_application(client, state);
+        for (field, counting) in &mut self.fields {
+            match value_to_group_by(client, *field) {
+                Some(value) if !value.is_empty() => counting.add(value),
+                value => counting.add_unnamed(value.is_some()),
+            }
+        }
+        match Network::of(client, self.limits.network_prefix) {
+            Some(network) => self.networks.add(network),
+            None => self.networks.add_unnamed(client.text(Field::Addr).is_some()),
+        }
+        let name = self.lookup.app(client);
+        let place = match self.places.get(&name) {
+            Some(&place) => place,
+            None => {
+                let place = self.apps.len() as u32;
+                self.places.insert(Arc::clone(&name), place);
+                self.apps.push((name, App::default()));
+                place
+            }
+        };
+        self.apps[place as usize].1.add(client, state, &self.limits.idle_thresholds);
+        place
+    }
+
+    fn finish(self, before: Option<&Crowd>) -> Counted {
+        let limit = self.limits.groups;
+        let groups_before: [fn(&Crowd) -> &Option<Groups>; 4] =
+            [|crowd| &crowd.users, |crowd| &crowd.libraries, |crowd| &crowd.databases, |crowd| &crowd.commands];
+        let mut groups_before = groups_before.into_iter();
+        let [users, libraries, databases, commands] = self.fields.map(|(_, counting)| {
+            let before = groups_before.next().and_then(|groups| groups(before?).as_ref());
+            counting.finish(limit, before, |value| label_value(value))
+        });
+        let before = before.and_then(|before| before.networks.as_ref());
+        let networks = self.networks.finish(limit, before, |network| network.label());
+        Counted {
+            crowd: Crowd { users, libraries, databases, commands, networks, ..self.crowd },
+            names: self.apps.iter().map(|(name, _)| Arc::clone(name)).collect(),
+            apps: self.apps,
+            people: self.people,
+        }
+    }
+}
+
+impl Counted {
+    /// The application clients that have been silent longest, those that wait by design after all others.
+    fn longest_silent(&self, pages: &Pages, limits: &Limits) -> Vec<(Place, Arc<str>)> {
+        if limits.per_client == 0 {
+            return Vec::new();
+        }
+        let applications = self.people.iter().filter(|person| person.kind == Kind::Application);
+        let mut ranked: Vec<_> = applications
+            .filter_map(|person| {
+                let client = pages.client(person.place)?;
+                let waits = State::of(client, limits.idle_after) == State::Waiting;
+                Some((waits, Reverse(client.idle_seconds()), person.id, person))
+            })
+            .collect();
+        ranked.sort_unstable_by_key(|&(waits, idle, id, _)| (waits, idle, id));
+        ranked.truncate(limits.per_client);
+        let name = |person: &Person| Arc::clone(&self.names[person.app as usize]);
+        ranked.iter().map(|(_, _, _, person)| (person.place, name(person))).collect()
+    }
+}
 fn value_to_group_by<'a>(client: &'a Client<'_>, field: Field) -> Option<&'a [u8]> {
     match client.text(field) {
         // The server's word for "no command yet".
@@ -177,8 +349,7 @@ fn value_to_group_by<'a>(client: &'a Client<'_>, field: Field) -> Option<&'a [u8
 }
 
 impl Crowd {
-    fn add_application(&mut self, client: &Client<'_>, limits: &Limits) {
-        let state = State::of(client, limits.idle_after);
+    fn add_application(&mut self, client: &Client<'_>, state: State) {
         self.states[state as usize] += 1;
         if let Some(age) = client.age_seconds() {
             self.connection_age.add(age);

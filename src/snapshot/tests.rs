@@ -20,6 +20,7 @@ fn limits() -> Limits {
         idle_after: Duration::from_secs(300),
         idle_thresholds: [60, 300, 301].map(Duration::from_secs).into(),
         groups: 50,
+        ..Limits::default()
     }
 }
 

@@ -14,9 +14,10 @@ use crate::snapshot::{NONE, connected_at, label_value, last_interaction, spelled
 const WIDEST_CELL: usize = 48;
 
 /// The columns of the table, with their heads.
-const TABLE: [(&str, Cell); 11] = [
+const TABLE: [(&str, Cell); 12] = [
     ("CLIENT ID", Cell::Column(Column::Field(Field::Id))),
     ("ADDRESS", Cell::Column(Column::Field(Field::Addr))),
+    ("APP", Cell::Column(Column::App)),
     ("NAME", Cell::Column(Column::Field(Field::Name))),
     ("USER", Cell::Column(Column::Field(Field::User))),
     ("LIBRARY", Cell::Column(Column::Field(Field::LibName))),
@@ -67,6 +68,7 @@ fn object(row: &Row<'_>) -> Json {
     let time = |time: Option<Timestamp>| time.map_or(Json::Null, |time| time.to_string().into());
     let mut object = Map::new();
     object.insert("redis".into(), row.node.into());
+    object.insert("app".into(), row.app.as_deref().into());
     object.insert("kind".into(), row.kind.label().into());
     object.insert("state".into(), row.state.map(|state| state.label()).into());
     object.insert("connected_at".into(), time(connected_at(row.client, row.at)));
@@ -88,12 +90,13 @@ fn object(row: &Row<'_>) -> Json {
 pub fn csv(rows: &[Row<'_>]) -> String {
     let fields = Field::ALL.iter().filter(|&&field| rows.iter().any(|row| row.client.text(field).is_some()));
     let fields: Vec<Field> = fields.copied().collect();
-    let ours = ["redis", "kind", "state", "connected_at", "last_interaction"].map(str::to_owned);
+    let ours = ["redis", "app", "kind", "state", "connected_at", "last_interaction"].map(str::to_owned);
     let heads = ours.into_iter().chain(fields.iter().map(|field| field.key().replace('-', "_")));
     let records = rows.iter().map(|row| {
         let time = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.to_string());
         let ours = [
             harmless(row.node.to_owned()),
+            harmless(text(row.value(Column::App))),
             row.kind.label().to_owned(),
             text(row.value(Column::State)),
             time(connected_at(row.client, row.at)),

@@ -7,10 +7,12 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as 
 use prometheus::{Registry, TextEncoder};
 
 use crate::catalogue::{self as c, Metric, MetricKind};
-use crate::client_list::Fault;
+use crate::client_list::{Address, Fault, Field};
 use crate::latest::{NodeState, Nodes, Phase};
 use crate::sample::Reason;
-use crate::snapshot::{self, Ages, Counters, Crowd, Groups, Kind, Snapshot, State};
+use crate::snapshot::{
+    self, Ages, App, Churn, CloseReason, Counters, Crowd, Groups, Kind, Presence, Seen, Snapshot, State,
+};
 
 /// Writes the metrics of all nodes in the text format. What is older than it may be at `now` is left out.
 pub fn text(view: &Nodes, now: Instant) -> String {
@@ -79,13 +81,17 @@ impl Families {
         }
         if let Some(snapshot) = node.last_snapshot() {
             series.add_counters(&snapshot.counters);
+            series.add_churn(&snapshot.churn);
+            series.add_totals(&snapshot.presence);
         }
         if let Some(snapshot) = fresh {
             series.add_sample(snapshot);
             series.add_server(snapshot);
             if let Some(crowd) = &snapshot.crowd {
                 series.add_crowd(crowd);
-                series.add_groups(crowd);
+                series.add_groups(crowd, &snapshot.presence);
+                series.add_presence(crowd, &snapshot.presence);
+                series.add_told(snapshot);
             }
         }
     }
@@ -240,12 +246,13 @@ impl NodeSeries<'_> {
         }
     }
 
-    fn add_groups(&mut self, crowd: &Crowd) {
-        let dimensions: [(&str, Metric, &Option<Groups>); 4] = [
+    fn add_groups(&mut self, crowd: &Crowd, presence: &Presence) {
+        let dimensions: [(&str, Metric, &Option<Groups>); 5] = [
             ("user", c::USER_CONNECTIONS, &crowd.users),
             ("library", c::LIBRARY_CONNECTIONS, &crowd.libraries),
             ("database", c::DATABASE_CONNECTIONS, &crowd.databases),
             ("command", c::COMMAND_CONNECTIONS, &crowd.commands),
+            ("network", c::NETWORK_CONNECTIONS, &crowd.networks),
         ];
         for (dimension, metric, groups) in dimensions {
             let Some(groups) = groups else { continue };
@@ -253,6 +260,96 @@ impl NodeSeries<'_> {
                 self.add(metric, &[group], count as f64);
             }
             self.add(c::GROUPS_FOLDED, &[dimension], groups.folded() as f64);
+        }
+        self.add(c::GROUPS_FOLDED, &["app"], presence.folded as f64);
+    }
+
+    fn add_churn(&mut self, churn: &Churn) {
+        for reason in CloseReason::ALL {
+            self.add(c::CLOSED, &[reason.label()], churn.closed(reason) as f64);
+        }
+        self.add(c::UNSEEN, &[], churn.unseen() as f64);
+    }
+
+    /// What applications did: counters, which stay when the rest is too old.
+    fn add_totals(&mut self, presence: &Presence) {
+        for Seen { app, totals, .. } in presence.all() {
+            self.add(c::APP_OPENED, &[app], totals.opened as f64);
+            self.add(c::APP_CLOSED, &[app], totals.closed as f64);
+            if presence.has_work {
+                self.add(c::APP_COMMANDS, &[app], totals.commands as f64);
+                self.add(c::APP_NETWORK_RECEIVE, &[app], totals.received_bytes as f64);
+                self.add(c::APP_NETWORK_TRANSMIT, &[app], totals.sent_bytes as f64);
+            }
+        }
+    }
+
+    fn add_presence(&mut self, crowd: &Crowd, presence: &Presence) {
+        for seen in presence.all() {
+            let app = &*seen.app;
+            self.add(c::APP_CONNECTIONS, &[app], seen.now.connections as f64);
+            if seen.is_online() {
+                self.add_app(app, &seen.now, crowd);
+            }
+        }
+        // The others together are no application that could be there or gone.
+        for seen in &presence.shown {
+            let app = &*seen.app;
+            self.add(c::APP_ONLINE, &[app], flag(seen.is_online()));
+            if let Some(last) = seen.last_seen {
+                self.add(c::APP_LAST_SEEN, &[app], last.as_duration().as_secs_f64());
+            }
+            if let Some(least) = seen.expected {
+                self.add(c::APP_EXPECTED, &[app], least as f64);
+            }
+        }
+    }
+
+    fn add_app(&mut self, app: &str, now: &App, crowd: &Crowd) {
+        for ((threshold, _), count) in crowd.idle.iter().zip(&now.idle) {
+            self.add(c::APP_IDLE_CONNECTIONS, &[app, &threshold.as_secs().to_string()], *count as f64);
+        }
+        let numbers = [
+            (c::APP_BLOCKED_CONNECTIONS, Some(now.blocked)),
+            (c::APP_NEWEST_INTERACTION_AGE, now.newest_interaction_seconds),
+            (c::APP_OLDEST_INTERACTION_AGE, now.oldest_interaction_seconds),
+            (c::APP_MEMORY, now.memory_bytes),
+            (c::APP_OUTPUT_BUFFER, Some(now.output_buffer_bytes)),
+            (c::APP_LARGEST_OUTPUT_BUFFER, Some(now.largest_output_buffer_bytes)),
+        ];
+        for (metric, number) in numbers {
+            if let Some(number) = number {
+                self.add(metric, &[app], number as f64);
+            }
+        }
+    }
+
+    /// The clients that are told one by one.
+    fn add_told(&mut self, snapshot: &Snapshot) {
+        let Some(pages) = snapshot.pages() else { return };
+        for (place, app) in &snapshot.told {
+            let Some(client) = pages.client(*place) else { continue };
+            let Some(id) = client.id() else { continue };
+            let id = id.to_string();
+            let label = |field| client.text(field).map(snapshot::label_value).unwrap_or_default();
+            let (name, user, library) = (label(Field::Name), label(Field::User), label(Field::LibName));
+            let address = match client.address() {
+                Some(Address::Inet(address)) => address.ip().to_canonical().to_string(),
+                Some(Address::Unix(_) | Address::Unknown(_)) | None => String::new(),
+            };
+            self.add(c::CLIENT_INFO, &[&id, app, &name, &user, &library, &address], 1.0);
+            let memory = client.number(Field::TotMem).and_then(|bytes| u64::try_from(bytes).ok());
+            let numbers = [
+                (c::CLIENT_LAST_INTERACTION_AGE, client.idle_seconds().filter(|_| !client.is_silent())),
+                (c::CLIENT_CONNECTION_AGE, client.age_seconds()),
+                (c::CLIENT_MEMORY, memory),
+                (c::CLIENT_OUTPUT_BUFFER, Some(snapshot::output_buffer_bytes(client))),
+            ];
+            for (metric, number) in numbers {
+                if let Some(number) = number {
+                    self.add(metric, &[&id], number as f64);
+                }
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ pub mod select;
 #[cfg(test)]
 pub(crate) mod fixture {
     use std::sync::Arc;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use crate::client_list::Listing;
     use crate::latest::{NodeState, Nodes, Phase};
@@ -30,8 +30,7 @@ pub(crate) mod fixture {
             own_ids: Vec::new(),
             cost: Cost::default(),
         };
-        let limits = Limits { idle_after: Duration::from_secs(300), idle_thresholds: Vec::new(), groups: 50 };
-        derive(None, Arc::new(sample), &limits)
+        derive(None, Arc::new(sample), &Limits { idle_thresholds: Vec::new(), ..Limits::default() })
     }
 
     /// One node with one client, fresh until some time.

@@ -1,9 +1,11 @@
 //! Clients as rows: one client of one node, each of its values by name.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::client_list::{Client, Field};
-use crate::snapshot::{Kind, Snapshot, State, spelled_out};
+use crate::snapshot::{Kind, Limits, Snapshot, State, network_label, spelled_out};
 
 /// One client of one node.
 #[derive(Clone)]
@@ -18,6 +20,10 @@ pub struct Row<'a> {
     pub kind: Kind,
     /// What it does; internal connections have no state.
     pub state: Option<State>,
+    /// The application it belongs to; internal connections have none.
+    pub app: Option<Arc<str>>,
+    /// The network it comes from, where its address is known.
+    pub network: Option<String>,
 }
 
 /// A value of a row.
@@ -42,15 +48,21 @@ pub enum Column {
     Kind,
     /// What it does.
     State,
+    /// The application it belongs to.
+    App,
+    /// The network it comes from.
+    Network,
 }
 
 impl Column {
-    /// The column of that name: a field with `-` or `_`, `redis`, `kind`, `state`, and a few names that people expect.
+    /// The column of that name: a field with `-` or `_`, `redis`, `kind`, `state`, `app`, `network`, and a few names that people expect.
     pub fn from_name(name: &str) -> Option<Self> {
         let field = match name {
             "redis" => return Some(Column::Redis),
             "kind" => return Some(Column::Kind),
             "state" => return Some(Column::State),
+            "app" | "client_app" => return Some(Column::App),
+            "network" => return Some(Column::Network),
             "address" => Field::Addr,
             "library" | "lib" => Field::LibName,
             "database" => Field::Db,
@@ -62,12 +74,14 @@ impl Column {
 }
 
 /// The clients of a node's snapshot as rows, in the server's order.
-pub fn rows<'a>(node: &'a str, snapshot: &'a Snapshot, idle_after: std::time::Duration) -> Vec<Row<'a>> {
+pub fn rows<'a>(node: &'a str, snapshot: &'a Snapshot, limits: &Limits) -> Vec<Row<'a>> {
     let Some(pages) = snapshot.pages() else { return Vec::new() };
     let row = |(at, client): (Timestamp, &'a Client<'a>)| {
         let kind = snapshot.kind(client);
-        let state = (kind == Kind::Application).then(|| State::of(client, idle_after));
-        Row { node, at, client, kind, state }
+        let is_application = kind == Kind::Application;
+        let state = is_application.then(|| State::of(client, limits.idle_after));
+        let app = is_application.then(|| limits.grouping.app(client));
+        Row { node, at, client, kind, state, app, network: network_label(client, limits.network_prefix) }
     };
     pages.clients().map(row).collect()
 }
@@ -79,6 +93,8 @@ impl Row<'_> {
             Column::Redis => Value::Text(self.node.to_owned()),
             Column::Kind => Value::Text(self.kind.label().to_owned()),
             Column::State => self.state.map_or(Value::None, |state| Value::Text(state.label().to_owned())),
+            Column::App => self.app.as_ref().map_or(Value::None, |app| Value::Text(app.to_string())),
+            Column::Network => self.network.clone().map_or(Value::None, Value::Text),
             Column::Field(field) if field.is_text() => self.text(field).map_or(Value::None, Value::Text),
             Column::Field(field) => self.client.number(field).map_or(Value::None, Value::Number),
         }

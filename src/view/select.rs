@@ -132,7 +132,9 @@ impl PartialOrd for Directed {
 }
 
 fn unknown(name: &str) -> String {
-    format!("there is no field {name}; fields are those of CLIENT LIST, and redis, kind, state, address, library")
+    format!(
+        "there is no field {name}; fields are those of CLIENT LIST, and redis, app, network, kind, state, address, library"
+    )
 }
 
 fn number(text: &str) -> Option<i64> {
@@ -152,7 +154,7 @@ mod tests {
 
     fn ids(snapshot: &Snapshot, filters: &[&str], sort: &str) -> Vec<u64> {
         let filters: Vec<_> = filters.iter().map(|text| Filter::parse(text).expect("a condition")).collect();
-        let mut rows = rows("node", snapshot, std::time::Duration::from_secs(300));
+        let mut rows = rows("node", snapshot, &crate::snapshot::Limits::default());
         rows.retain(|row| filters.iter().all(|filter| filter.matches(row)));
         Sort::parse(sort).expect("an order").apply(&mut rows);
         rows.iter().filter_map(|row| row.client.id()).collect()
@@ -169,6 +171,8 @@ mod tests {
             (&["addr~10.0."], "-id", &[2, 1]),
             (&["kind=application", "state=waiting"], "id", &[3]),
             (&["name="], "id", &[3]),
+            (&["app=ops"], "id", &[3]),
+            (&["network=10.0.0.0/24"], "id", &[1, 2]),
             (&[], "-idle", &[2, 1, 3]),
             (&[], "idle", &[1, 2, 3]),
             (&[], "-id", &[3, 2, 1]),

@@ -13,6 +13,7 @@ mod route;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -59,8 +60,17 @@ impl Bound {
     }
 
     /// Serves until `stop` is cancelled, then answers what has been asked and ends.
-    pub async fn serve(self, latest: Arc<Latest>, telemetry_path: String, stop: CancellationToken) {
-        let app = Arc::new(App { latest, telemetry_path, exposition: Exposition::default(), own: Own::new() });
+    ///
+    /// `groups_valid` tells whether the operator's file of groups made sense when it was read last, if there is one.
+    pub async fn serve(
+        self,
+        latest: Arc<Latest>,
+        telemetry_path: String,
+        groups_valid: Option<Arc<AtomicBool>>,
+        stop: CancellationToken,
+    ) {
+        let own = Own::new(groups_valid);
+        let app = Arc::new(App { latest, telemetry_path, exposition: Exposition::default(), own });
         let mut loops = JoinSet::new();
         for listener in self.listeners {
             loops.spawn(accept::accept(listener, Arc::clone(&app), stop.clone()));

@@ -1,8 +1,11 @@
 //! The metrics of this program about itself, read at the scrape.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use hyper::StatusCode;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::catalogue::{self as c, Metric};
 use crate::view::metrics;
@@ -14,10 +17,11 @@ pub(super) struct Own {
     requests: IntCounterVec,
     /// Connections that could not be accepted.
     pub(super) accept_errors: IntCounter,
+    groups: Option<(Arc<AtomicBool>, IntGauge)>,
 }
 
 impl Own {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(groups_valid: Option<Arc<AtomicBool>>) -> Self {
         let known = "the catalogue's names are valid and there once";
         let registry = Registry::new();
         let requests = IntCounterVec::new(options(c::HTTP_REQUESTS), c::HTTP_REQUESTS.labels).expect(known);
@@ -28,7 +32,12 @@ impl Own {
         registry.register(Box::new(accept_errors.clone())).expect(known);
         registry.register(Box::new(build)).expect(known);
         registry.register(Box::new(ProcessCollector::for_self())).expect(known);
-        Self { registry, requests, accept_errors }
+        let groups = groups_valid.map(|valid| {
+            let gauge = IntGauge::with_opts(options(c::GROUP_FILE_VALID)).expect(known);
+            registry.register(Box::new(gauge.clone())).expect(known);
+            (valid, gauge)
+        });
+        Self { registry, requests, accept_errors, groups }
     }
 
     /// Counts a request that was answered.
@@ -38,6 +47,9 @@ impl Own {
 
     /// The metrics now, in the text format.
     pub(super) fn text(&self) -> String {
+        if let Some((valid, gauge)) = &self.groups {
+            gauge.set(valid.load(Ordering::Relaxed).into());
+        }
         metrics::encode(&self.registry.gather())
     }
 }

@@ -1,0 +1,163 @@
+//! How many came and went, and why, as far as the server's counters prove it.
+
+use std::sync::Arc;
+
+use super::closed::{CloseReason, Closed, ClosedRing};
+use super::counters::{Counters, Life};
+use super::kind::Kind;
+use super::people::{People, Turnover};
+
+/// What has come and gone since we watch.
+#[derive(Clone, Debug, Default)]
+pub struct Churn {
+    closed: [u64; CloseReason::ALL.len()],
+    /// Connections the server accepted while we watched it.
+    accepted: u64,
+    /// Those of them that were seen.
+    opened: u64,
+    unseen: u64,
+    /// Disconnections that the server has counted, and for which nobody was missing yet.
+    pending: Disconnections,
+    /// The clients that went last.
+    pub ring: ClosedRing,
+}
+
+/// Disconnections by the server, as it counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Disconnections {
+    limit: u64,
+    evicted: u64,
+}
+
+/// Who came and went between a sample and the one before it.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// The ids of those who came, ascending.
+    pub opened: Vec<u64>,
+    /// Those who went, by id ascending; at most as many as are remembered.
+    pub closed: Vec<Arc<Closed>>,
+}
+
+/// What happened between two samples.
+pub(super) struct Step<'a> {
+    pub(super) turnover: &'a Turnover,
+    pub(super) people: &'a People,
+    pub(super) before: Option<&'a People>,
+    pub(super) life: Life,
+    /// The server's counters before and now.
+    pub(super) counters: (&'a Counters, &'a Counters),
+}
+
+impl Churn {
+    /// Clients that went, by why. Our own links are left out.
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.closed[reason as usize]
+    }
+
+    /// Connections that came and went between two looks, so that nobody saw them.
+    pub fn unseen(&self) -> u64 {
+        self.unseen
+    }
+
+    /// The counts after a further step, and who came and went in it.
+    pub(super) fn next(&self, step: &Step<'_>) -> (Self, Changes) {
+        let mut next = self.clone();
+        let unseen = next.count_accepted(step);
+        let gone: Vec<_> = step.turnover.closed.iter().filter(|person| person.kind != Kind::Exporter).collect();
+        let reason = next.count_closed(gone.len() as u64, unseen, step);
+        let at = step.people.sample.at;
+        // Those beyond what the ring holds would be pushed out of it at once.
+        let kept = gone.len().saturating_sub(super::closed::MOST_CLOSED);
+        let closed: Vec<_> = gone[kept..]
+            .iter()
+            .filter_map(|person| Closed::new(person, step.before?, at, reason).map(Arc::new))
+            .collect();
+        next.ring = self.ring.with(&closed);
+        let opened = step.turnover.opened.iter().map(|person| person.id).collect();
+        (next, Changes { opened, closed })
+    }
+
+    /// Counts who was accepted, and of them who was never seen; gives how many these are in this step.
+    fn count_accepted(&mut self, step: &Step<'_>) -> u64 {
+        // Another server accepted its clients before we met it.
+        if step.life == Life::Another || step.before.is_none() {
+            return 0;
+        }
+        self.accepted += growth(step, |counters| counters.connections_received);
+        self.opened += step.turnover.opened.len() as u64;
+        // Somebody may be counted before he is listed: he is unseen only as long as that balance is new.
+        let unseen = self.accepted.saturating_sub(self.opened).max(self.unseen);
+        let more = unseen - self.unseen;
+        self.unseen = unseen;
+        more
+    }
+
+    /// Counts who went, and gives the reason if all have the same.
+    ///
+    /// The server counts whom it closed for a limit, or evicted. So many of those who are missing went for that reason; who
+    /// of them, only if it is all. Where others came and went unseen, it may have been these.
+    fn count_closed(&mut self, gone: u64, unseen: u64, step: &Step<'_>) -> CloseReason {
+        if step.life == Life::Restarted {
+            self.pending = Disconnections::default();
+            self.closed[CloseReason::Restart as usize] += gone;
+            return CloseReason::Restart;
+        }
+        let grown = Disconnections {
+            limit: growth(step, |counters| counters.output_buffer_disconnections)
+                + growth(step, |counters| counters.query_buffer_disconnections),
+            evicted: growth(step, |counters| counters.evicted),
+        };
+        let counted = self.pending.plus(grown);
+        let proved = counted.of(gone, unseen);
+        for (reason, count) in [
+            (CloseReason::Limit, proved.limit),
+            (CloseReason::Evicted, proved.evicted),
+            (CloseReason::Unknown, gone - proved.limit - proved.evicted),
+        ] {
+            self.closed[reason as usize] += count;
+        }
+        // A client is counted before it is missing if its page was read in between; it is missing at the next sweep.
+        let left = counted.minus(proved);
+        let is_a_look = step.before.is_some_and(|before| before.sample.at == step.people.sample.at);
+        self.pending = if is_a_look { left } else { left.at_most(grown) };
+        match gone {
+            0 => CloseReason::Unknown,
+            gone if gone == proved.limit => CloseReason::Limit,
+            gone if gone == proved.evicted => CloseReason::Evicted,
+            _ => CloseReason::Unknown,
+        }
+    }
+}
+
+impl Disconnections {
+    /// How many of those who are gone went for each reason, for certain.
+    fn of(self, gone: u64, unseen: u64) -> Self {
+        let Self { limit, evicted } = self;
+        match (limit, evicted) {
+            (limit, 0) => Self { limit: limit.saturating_sub(unseen).min(gone), evicted: 0 },
+            (0, evicted) => Self { limit: 0, evicted: evicted.saturating_sub(unseen).min(gone) },
+            (limit, evicted) if unseen == 0 && limit + evicted <= gone => Self { limit, evicted },
+            _ => Self::default(),
+        }
+    }
+
+    fn plus(self, more: Self) -> Self {
+        Self { limit: self.limit + more.limit, evicted: self.evicted + more.evicted }
+    }
+
+    fn minus(self, less: Self) -> Self {
+        Self { limit: self.limit - less.limit, evicted: self.evicted - less.evicted }
+    }
+
+    fn at_most(self, most: Self) -> Self {
+        Self { limit: self.limit.min(most.limit), evicted: self.evicted.min(most.evicted) }
+    }
+}
+
+/// By how much one of the server's counters grew in this step.
+fn growth(step: &Step<'_>, of: fn(&Counters) -> Option<super::Counter>) -> u64 {
+    let (before, now) = step.counters;
+    let total = |counters| of(counters).map(super::Counter::total);
+    // What was counted before we first read it is nothing that happened in this step.
+    total(before).zip(total(now)).map_or(0, |(before, now)| now.saturating_sub(before))
+}

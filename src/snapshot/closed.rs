@@ -1,0 +1,134 @@
+//! Clients that went: the last of them, each as it was seen last.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::kind::Kind;
+use super::label::label_value;
+use super::people::{People, Person, Work};
+use super::{connected_at, last_interaction};
+use crate::client_list::Field;
+
+/// The most clients that are remembered after they went.
+pub const MOST_CLOSED: usize = 10_000;
+
+/// Why a client went. Only the server's own counters prove anything; a client that hung up, was killed or timed out leaves
+/// no trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The server closed it for the size of its output or query buffer (Redis 7.4+, Valkey 8.0+ count this).
+    Limit,
+    /// The server closed it to stay below `maxmemory-clients` (7.0+).
+    Evicted,
+    /// The server started anew.
+    Restart,
+    /// Anything else.
+    Unknown,
+}
+
+impl CloseReason {
+    /// Every reason, in the order in which they are counted.
+    pub const ALL: [CloseReason; 4] =
+        [CloseReason::Limit, CloseReason::Evicted, CloseReason::Restart, CloseReason::Unknown];
+
+    /// The reason as a metric's label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            CloseReason::Limit => "limit",
+            CloseReason::Evicted => "evicted",
+            CloseReason::Restart => "restart",
+            CloseReason::Unknown => "unknown",
+        }
+    }
+}
+
+/// A client that went. Text is cut and spelled out as labels are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Its number.
+    pub id: u64,
+    /// Its application, if it was an application client.
+    pub app: Option<Arc<str>>,
+    /// What it was.
+    pub kind: Kind,
+    /// Where it had connected from.
+    pub address: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its user.
+    pub user: Box<str>,
+    /// Its library.
+    pub library: Box<str>,
+    /// Its last command.
+    pub command: Box<str>,
+    /// When it had connected.
+    pub connected_at: Option<Timestamp>,
+    /// When it last spoke or was spoken to.
+    pub last_interaction: Option<Timestamp>,
+    /// When it was last seen. It lived at least until then.
+    pub seen_at: Timestamp,
+    /// The sample in which it was missing first. It was gone by then.
+    pub gone_at: Timestamp,
+    /// Commands it had run, where the server tells.
+    pub commands: Option<u64>,
+    /// Bytes that had been read from it, where the server tells.
+    pub received_bytes: Option<u64>,
+    /// Bytes that had been written to it, where the server tells.
+    pub sent_bytes: Option<u64>,
+    /// Why it went, as far as can be proved.
+    pub reason: CloseReason,
+}
+
+impl Closed {
+    /// As it was seen last, in the sample of these people.
+    pub(super) fn new(person: &Person, people: &People, gone_at: Timestamp, reason: CloseReason) -> Option<Self> {
+        let (client, seen_at) = (people.client(person)?, people.sample.clients.as_ref().ok()?.read_at(person.place)?);
+        let text = |field| client.text(field).map(label_value).unwrap_or_default().into_boxed_str();
+        let Work { commands, received_bytes, sent_bytes } = Work::of(client);
+        Some(Self {
+            id: client.id()?,
+            app: (person.kind == Kind::Application).then(|| Arc::clone(&people.apps[person.app as usize])),
+            kind: person.kind,
+            address: text(Field::Addr),
+            name: text(Field::Name),
+            user: text(Field::User),
+            library: text(Field::LibName),
+            command: text(Field::Cmd),
+            connected_at: connected_at(client, seen_at),
+            last_interaction: last_interaction(client, seen_at),
+            seen_at,
+            gone_at,
+            commands,
+            received_bytes,
+            sent_bytes,
+            reason,
+        })
+    }
+
+    /// How long it lived at least, in seconds: from when it connected until it was last seen.
+    pub fn lifetime_seconds(&self) -> Option<u64> {
+        u64::try_from(self.seen_at.duration_since(self.connected_at?).as_secs()).ok()
+    }
+}
+
+/// The last clients that went, at most [`MOST_CLOSED`].
+#[derive(Clone, Debug, Default)]
+pub struct ClosedRing(Arc<VecDeque<Arc<Closed>>>);
+
+impl ClosedRing {
+    /// The clients, the one that went last first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Closed>> {
+        self.0.iter().rev()
+    }
+
+    pub(super) fn with(&self, more: &[Arc<Closed>]) -> Self {
+        if more.is_empty() {
+            return self.clone();
+        }
+        let kept = MOST_CLOSED.saturating_sub(more.len());
+        let old = self.0.iter().skip(self.0.len().saturating_sub(kept));
+        Self(Arc::new(old.chain(more).cloned().collect()))
+    }
+}

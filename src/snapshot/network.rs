@@ -1,0 +1,46 @@
+//! The network that a client comes from.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::grouping::ip_address;
+use super::label::UNIX;
+use super::limits::NetworkPrefix;
+use crate::client_list::{Address, Client};
+
+/// Where a client comes from, as far as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Network {
+    /// Addresses that have so many bits in common.
+    Inet(IpNet),
+    /// The server's own machine, by its unix socket.
+    Unix,
+}
+
+impl Network {
+    /// The network of a client; `None` if its address is not known.
+    pub(super) fn of(client: &Client<'_>, prefix: NetworkPrefix) -> Option<Self> {
+        if let Some(address) = ip_address(client) {
+            let bits = match address {
+                IpAddr::V4(_) => prefix.v4,
+                IpAddr::V6(_) => prefix.v6,
+            };
+            return IpNet::new(address, bits).ok().map(|network| Self::Inet(network.trunc()));
+        }
+        matches!(client.address()?, Address::Unix(_)).then_some(Self::Unix)
+    }
+
+    /// The network as a label's value: `10.0.3.0/24`, `(unix)`.
+    pub(super) fn label(self) -> String {
+        match self {
+            Self::Inet(network) => network.to_string(),
+            Self::Unix => UNIX.to_owned(),
+        }
+    }
+}
+
+/// The network of a client as a label's value; `None` if its address is not known.
+pub fn network_label(client: &Client<'_>, prefix: NetworkPrefix) -> Option<String> {
+    Network::of(client, prefix).map(Network::label)
+}

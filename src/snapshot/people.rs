@@ -1,0 +1,158 @@
+//! Who is connected, from one sample to the next: who came, who went, and what each did meanwhile.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::app::bytes;
+use super::counters::Life;
+use super::kind::Kind;
+use crate::client_list::{Client, Field};
+use crate::sample::{Place, Sample};
+
+/// One connection of a sample, by its id.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Person {
+    pub(super) id: u64,
+    /// Where in the sample it is.
+    pub(super) place: Place,
+    /// What it is.
+    pub(super) kind: Kind,
+    /// Its application, by its place among the sample's applications; only of an application client.
+    pub(super) app: u32,
+    work: Work,
+}
+
+/// What a connection has done since it was accepted; `None` where the server does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Work {
+    /// Commands run.
+    pub(super) commands: Option<u64>,
+    /// Bytes read from it.
+    pub(super) received_bytes: Option<u64>,
+    /// Bytes written to it.
+    pub(super) sent_bytes: Option<u64>,
+}
+
+impl Person {
+    /// A connection without an id (before 2.8.12) cannot be told from another.
+    pub(super) fn new(client: &Client<'_>, place: Place, kind: Kind, app: u32) -> Option<Self> {
+        Some(Self { id: client.id()?, place, kind, app, work: Work::of(client) })
+    }
+}
+
+impl Work {
+    pub(super) fn of(client: &Client<'_>) -> Self {
+        Self {
+            commands: bytes(client, Field::TotCmds),
+            received_bytes: bytes(client, Field::TotNetIn),
+            sent_bytes: bytes(client, Field::TotNetOut),
+        }
+    }
+
+    /// What came since an earlier reading of the same connection. Nothing ever falls; should it, nothing came.
+    fn since(self, before: Self) -> Self {
+        let grown = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before.unwrap_or(0)));
+        Self {
+            commands: grown(self.commands, before.commands),
+            received_bytes: grown(self.received_bytes, before.received_bytes),
+            sent_bytes: grown(self.sent_bytes, before.sent_bytes),
+        }
+    }
+}
+
+/// Everybody of one sample, by id.
+#[derive(Clone, Debug)]
+pub(super) struct People {
+    pub(super) sample: Arc<Sample>,
+    by_id: Vec<Person>,
+    /// The applications that they are of.
+    pub(super) apps: Arc<[Arc<str>]>,
+}
+
+/// What happened from one sample to the next.
+#[derive(Debug, Default)]
+pub(super) struct Turnover {
+    /// Who came, in the order of their ids.
+    pub(super) opened: Vec<Person>,
+    /// Who went; they are of the sample before.
+    pub(super) closed: Vec<Person>,
+    /// What those who are there did since the sample before, or since they came.
+    pub(super) work: Vec<(Person, Work)>,
+}
+
+impl People {
+    pub(super) fn new(sample: Arc<Sample>, mut by_id: Vec<Person>, apps: Arc<[Arc<str>]>) -> Self {
+        // Pages come nearly in the order of ids, of which sorting makes use.
+        by_id.sort_unstable_by_key(|person| person.id);
+        by_id.dedup_by_key(|person| person.id);
+        Self { sample, by_id, apps }
+    }
+
+    /// Nobody at all, as after a restart.
+    pub(super) fn none(sample: Arc<Sample>) -> Self {
+        Self::new(sample, Vec::new(), Arc::default())
+    }
+
+    /// What happened since an earlier sample of the same server, or of the one before it at this address.
+    pub(super) fn since(&self, before: &People, life: Life) -> Turnover {
+        let mut turnover = Turnover::default();
+        match life {
+            Life::Same => self.compare(before, &mut turnover),
+            Life::Restarted => {
+                turnover.closed.clone_from(&before.by_id);
+                turnover.open(self.by_id.iter().copied());
+            }
+            // Another server's clients came whenever they came; only those that are younger than our last look are news.
+            Life::Another => {
+                turnover.closed.clone_from(&before.by_id);
+                let elapsed = self.sample.at.duration_since(before.sample.at).as_secs();
+                let is_new = |person: &Person| {
+                    let age = self.client(person).and_then(Client::age_seconds);
+                    age.is_some_and(|age| i64::try_from(age).is_ok_and(|age| age < elapsed))
+                };
+                turnover.open(self.by_id.iter().copied().filter(is_new));
+            }
+        }
+        turnover
+    }
+
+    fn compare(&self, before: &People, turnover: &mut Turnover) {
+        let (mut old, mut new) = (before.by_id.iter().peekable(), self.by_id.iter().peekable());
+        loop {
+            let order = match (old.peek(), new.peek()) {
+                (Some(old), Some(new)) => old.id.cmp(&new.id),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => break,
+            };
+            match order {
+                Ordering::Less => turnover.closed.extend(old.next()),
+                Ordering::Greater => turnover.open(new.next().copied().into_iter()),
+                Ordering::Equal => {
+                    if let (Some(old), Some(new)) = (old.next(), new.next()) {
+                        turnover.work.push((*new, new.work.since(old.work)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the server tells what they have done.
+    pub(super) fn tell_work(&self) -> bool {
+        self.by_id.iter().any(|person| person.work.commands.is_some())
+    }
+
+    /// The client of a connection of this sample.
+    pub(super) fn client(&self, person: &Person) -> Option<&Client<'_>> {
+        self.sample.clients.as_ref().ok()?.client(person.place)
+    }
+}
+
+impl Turnover {
+    fn open(&mut self, people: impl Iterator<Item = Person>) {
+        for person in people {
+            self.opened.push(person);
+            self.work.push((person, person.work));
+        }
+    }
+}

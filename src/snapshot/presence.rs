@@ -1,0 +1,216 @@
+//! Which applications are there, which were there lately, and what each has done since we watch.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::app::App;
+use super::kind::Kind;
+use super::label::OTHER;
+use super::limits::Limits;
+use super::people::{People, Turnover, Work};
+
+/// The applications of a node: those that are shown one by one, and the others together.
+///
+/// Shown are the expected ones, those that went lately, and of those that are there the ones with the most connections, at
+/// most as many as `--group.limit`. The others are folded into `(other)`, so that connections always add up.
+#[derive(Clone, Debug, Default)]
+pub struct Presence {
+    /// The applications that are shown: the most connections first, equal ones by name.
+    pub shown: Vec<Seen>,
+    /// All others together; `None` if there has never been any.
+    pub other: Option<Seen>,
+    /// How many are folded into it now.
+    pub folded: u64,
+    /// Whether the server tells what clients have done (Valkey 8.0+, Redis 8.2+).
+    pub has_work: bool,
+    /// What was counted for applications while they were shown, of those that are folded now.
+    hidden: HashMap<Arc<str>, Totals>,
+}
+
+/// An application as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its name: the label `client_app`.
+    pub app: Arc<str>,
+    /// Its connections now; none if it is offline.
+    pub now: App,
+    /// When it last had a connection; `None` for one that is expected and was never there.
+    pub last_seen: Option<Timestamp>,
+    /// The least connections that it is expected to have, where the operator expects it.
+    pub expected: Option<u64>,
+    /// What it did while it was shown.
+    pub totals: Totals,
+}
+
+/// What the connections of an application did, counted by us over their coming and going. Never falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Connections that came.
+    pub opened: u64,
+    /// Connections that went.
+    pub closed: u64,
+    /// Commands they ran.
+    pub commands: u64,
+    /// Bytes the server read from them.
+    pub received_bytes: u64,
+    /// Bytes the server wrote to them.
+    pub sent_bytes: u64,
+}
+
+impl Seen {
+    /// Whether it has a connection.
+    pub fn is_online(&self) -> bool {
+        self.now.connections > 0
+    }
+}
+
+impl Totals {
+    fn add(&mut self, more: &Totals) {
+        self.opened += more.opened;
+        self.closed += more.closed;
+        self.commands = self.commands.saturating_add(more.commands);
+        self.received_bytes = self.received_bytes.saturating_add(more.received_bytes);
+        self.sent_bytes = self.sent_bytes.saturating_add(more.sent_bytes);
+    }
+
+    fn add_work(&mut self, work: &Work) {
+        self.commands = self.commands.saturating_add(work.commands.unwrap_or(0));
+        self.received_bytes = self.received_bytes.saturating_add(work.received_bytes.unwrap_or(0));
+        self.sent_bytes = self.sent_bytes.saturating_add(work.sent_bytes.unwrap_or(0));
+    }
+}
+
+/// An application that is there.
+struct Candidate {
+    app: Arc<str>,
+    now: App,
+    was_shown: bool,
+}
+
+impl Presence {
+    /// The applications after a further sample.
+    pub(super) fn next(&self, counts: Vec<(Arc<str>, App)>, news: &News<'_>, limits: &Limits) -> Self {
+        let at = news.people.sample.at;
+        let mut growth = news.growth();
+        let mut before: HashMap<&str, &Seen> = self.shown.iter().map(|seen| (&*seen.app, seen)).collect();
+        let mut now: HashMap<Arc<str>, App> = counts.into_iter().collect();
+        let mut hidden = self.hidden.clone();
+        let mut shown = Vec::new();
+        let mut show = |app: &Arc<str>, now: Option<App>, seen: Option<&Seen>, expected: Option<u64>| {
+            let mut totals = seen.map(|seen| seen.totals).or_else(|| hidden.remove(app)).unwrap_or_default();
+            totals.add(&growth.remove(app).unwrap_or_default());
+            let last_seen = if now.is_some() { Some(at) } else { seen.and_then(|seen| seen.last_seen) };
+            shown.push(Seen { app: Arc::clone(app), now: now.unwrap_or_default(), last_seen, expected, totals });
+        };
+        for (app, least) in &limits.expected {
+            show(app, now.remove(app), before.remove(&**app), Some(*least));
+        }
+        let offline: Vec<_> = before.values().copied().filter(|seen| !now.contains_key(&seen.app)).collect();
+        for seen in lately_gone(offline, at, limits) {
+            show(&seen.app, None, Some(seen), None);
+        }
+        let mut candidates: Vec<_> =
+            now.into_iter().map(|(app, now)| Candidate { was_shown: before.contains_key(&*app), app, now }).collect();
+        let room = limits.groups.saturating_sub(limits.expected.len()).min(candidates.len());
+        candidates.sort_unstable_by(|one, other| one.rank().cmp(&other.rank()).then_with(|| one.app.cmp(&other.app)));
+        let folded = candidates.split_off(room);
+        for candidate in candidates {
+            show(&candidate.app, Some(candidate.now), before.get(&*candidate.app).copied(), None);
+        }
+        // What a folded one counted while it was shown goes on from there, should it be shown again.
+        for candidate in &folded {
+            if let Some(seen) = before.get(&*candidate.app) {
+                hidden.insert(Arc::clone(&candidate.app), seen.totals);
+            }
+        }
+        if hidden.len() > 2 * limits.groups {
+            hidden.retain(|app, _| folded.iter().any(|candidate| candidate.app == *app));
+        }
+        shown.sort_unstable_by(|one, other| {
+            other.now.connections.cmp(&one.now.connections).then_with(|| one.app.cmp(&other.app))
+        });
+        Self {
+            other: self.other_after(&folded, growth.values(), at),
+            folded: folded.len() as u64,
+            has_work: self.has_work || news.people.tell_work(),
+            shown,
+            hidden,
+        }
+    }
+
+    /// All that are not shown, together: their connections now, and what came of them to what was counted before.
+    fn other_after<'a>(
+        &self,
+        folded: &[Candidate],
+        growth: impl Iterator<Item = &'a Totals>,
+        at: Timestamp,
+    ) -> Option<Seen> {
+        let mut now = App::default();
+        for candidate in folded {
+            now.merge(&candidate.now);
+        }
+        let before = self.other.as_ref();
+        let mut totals = before.map(|other| other.totals).unwrap_or_default();
+        growth.for_each(|more| totals.add(more));
+        if before.is_none() && folded.is_empty() && totals == Totals::default() {
+            return None;
+        }
+        let last_seen = if folded.is_empty() { before.and_then(|other| other.last_seen) } else { Some(at) };
+        Some(Seen { app: OTHER.into(), now, last_seen, expected: None, totals })
+    }
+
+    /// All that are shown, and the others together last.
+    pub fn all(&self) -> impl Iterator<Item = &Seen> {
+        self.shown.iter().chain(&self.other)
+    }
+}
+
+impl Candidate {
+    /// The largest first. One that is shown stays unless another is larger by a quarter, so that series do not flap.
+    fn rank(&self) -> Reverse<u64> {
+        let connections = self.now.connections.saturating_mul(4);
+        Reverse(if self.was_shown { connections + connections / 4 + 1 } else { connections })
+    }
+}
+
+/// Of the applications that were shown and are gone, those that are remembered: for some time, and not too many.
+fn lately_gone<'a>(mut gone: Vec<&'a Seen>, at: Timestamp, limits: &Limits) -> Vec<&'a Seen> {
+    let oldest = at.checked_sub(limits.forget_after).unwrap_or(Timestamp::MIN);
+    // One that was only expected, and is no more, has nothing to be remembered by.
+    gone.retain(|seen| seen.last_seen.is_some_and(|last| last > oldest));
+    gone.sort_unstable_by_key(|seen| (Reverse(seen.last_seen), Arc::clone(&seen.app)));
+    gone.truncate(limits.groups.div_ceil(2));
+    gone
+}
+
+/// What came to pass since the sample before.
+pub(super) struct News<'a> {
+    pub(super) people: &'a People,
+    /// The people of the sample before, of whom those that went are.
+    pub(super) before: Option<&'a People>,
+    pub(super) turnover: &'a Turnover,
+}
+
+impl News<'_> {
+    /// What each application's connections did.
+    fn growth(&self) -> HashMap<Arc<str>, Totals> {
+        let mut growth = vec![Totals::default(); self.people.apps.len()];
+        let turnover = self.turnover;
+        for person in turnover.opened.iter().filter(|person| person.kind == Kind::Application) {
+            growth[person.app as usize].opened += 1;
+        }
+        for (person, work) in turnover.work.iter().filter(|(person, _)| person.kind == Kind::Application) {
+            growth[person.app as usize].add_work(work);
+        }
+        let grown = self.people.apps.iter().cloned().zip(growth).filter(|(_, totals)| *totals != Totals::default());
+        let mut growth: HashMap<Arc<str>, Totals> = grown.collect();
+        let Some(before) = self.before else { return growth };
+        for person in turnover.closed.iter().filter(|person| person.kind == Kind::Application) {
+            growth.entry(Arc::clone(&before.apps[person.app as usize])).or_default().closed += 1;
+        }
+        growth
+    }
+}
