@@ -66,11 +66,15 @@ fn limits() -> Limits {
 }
 
 fn sample(clients: usize) -> Arc<Sample> {
+    sample_of(reply(clients))
+}
+
+fn sample_of(reply: Vec<u8>) -> Arc<Sample> {
     Arc::new(Sample {
         at: "2026-01-01T00:00:00Z".parse().expect("a time"),
         info: Ok(ServerInfo::default()),
         unreadable: Unreadable::default(),
-        clients: Ok(Pages::one("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply(clients)))),
+        clients: Ok(Pages::one("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply))),
         own_ids: vec![1000],
         cost: Cost::default(),
     })
@@ -108,6 +112,52 @@ fn parse_reply_of_6_2(bencher: Bencher<'_, '_>, clients: usize) {
 fn derive_snapshot(bencher: Bencher<'_, '_>, clients: usize) {
     let (sample, limits) = (sample(clients), limits());
     bencher.counter(ItemsCount::new(clients)).bench(|| derive(None, Arc::clone(black_box(&sample)), &limits));
+}
+
+/// A further sample of a crowd in which nobody came or went, as most samples are: names are known, differences are taken.
+#[divan::bench(args = SIZES)]
+fn derive_next_snapshot(bencher: Bencher<'_, '_>, clients: usize) {
+    let (limits, first) = (limits(), derive(None, sample(clients), &limits()));
+    let next = sample(clients);
+    bencher.counter(ItemsCount::new(clients)).bench(|| derive(Some(&first), Arc::clone(black_box(&next)), &limits));
+}
+
+/// 19,000 clients of 6,000 names and applications, some names 500 bytes long: first with names that were never seen, then
+/// with names that are known.
+#[divan::bench(args = [false, true])]
+fn derive_of_6000_applications(bencher: Bencher<'_, '_>, names_known: bool) {
+    let reply = (0..19_000_usize).map(|n| {
+        let app = n % 6000;
+        let long = if app % 100 == 0 { "x".repeat(480) } else { String::new() };
+        format!(
+            "id={} addr=10.{}.{}.{}:{} name=app-{}{long}-{:05x} age=60 idle={} flags=N db=0 sub=0 obl=0 omem=0 \
+             tot-mem=22426 cmd=get user=default lib-name=redis-py tot-net-in=1 tot-net-out=1 tot-cmds=1\n",
+            n + 1,
+            n % 7,
+            n / 250 % 250,
+            n % 250,
+            30_000 + n % 30_000,
+            letters(app),
+            n * 2654435761 % 0xfffff,
+            n % 4000
+        )
+    });
+    let sample = sample_of(reply.collect::<String>().into_bytes());
+    let known = limits();
+    let first = derive(None, Arc::clone(&sample), &known);
+    bencher.counter(ItemsCount::new(19_000_usize)).with_inputs(limits).bench_values(|fresh| {
+        derive(Some(&first), Arc::clone(black_box(&sample)), if names_known { &known } else { &fresh })
+    });
+}
+
+/// A number in letters, so that it is part of a name that lasts.
+fn letters(mut number: usize) -> String {
+    let mut text = String::new();
+    for _ in 0..4 {
+        text.push(char::from(b'a' + (number % 26) as u8));
+        number /= 26;
+    }
+    text
 }
 
 #[divan::bench(args = SIZES)]

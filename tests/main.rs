@@ -7,6 +7,7 @@ mod dashboards;
 mod failures;
 mod grouping;
 mod monitoring;
+mod presence;
 mod properties;
 mod sampling;
 mod security;

@@ -161,3 +161,58 @@ fn growth(step: &Step<'_>, of: fn(&Counters) -> Option<super::Counter>) -> u64 {
     // What was counted before we first read it is nothing that happened in this step.
     total(before).zip(total(now)).map_or(0, |(before, now)| now.saturating_sub(before))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proved(limit: u64, evicted: u64, gone: u64, unseen: u64) -> (u64, u64) {
+        let Disconnections { limit, evicted } = Disconnections { limit, evicted }.of(gone, unseen);
+        (limit, evicted)
+    }
+
+    #[test]
+    fn the_counters_prove_how_many_at_least() {
+        assert_eq!(proved(2, 0, 5, 0), (2, 0), "two of five");
+        assert_eq!(proved(0, 5, 5, 0), (0, 5), "all");
+        assert_eq!(proved(2, 3, 5, 0), (2, 3), "both");
+        assert_eq!(proved(9, 0, 5, 0), (5, 0), "no more than are missing");
+    }
+
+    #[test]
+    fn whoever_was_not_seen_may_have_been_the_one() {
+        assert_eq!(proved(2, 0, 5, 1), (1, 0));
+        assert_eq!(proved(2, 0, 5, 2), (0, 0));
+        assert_eq!(proved(2, 3, 5, 1), (0, 0), "one of both kinds, and nobody knows of which");
+    }
+
+    #[test]
+    fn the_ring_holds_the_last_ones() {
+        let closed = |id: u64| {
+            Arc::new(Closed {
+                id,
+                app: None,
+                kind: Kind::Application,
+                address: "".into(),
+                name: "".into(),
+                user: "".into(),
+                library: "".into(),
+                command: "".into(),
+                connected_at: None,
+                last_interaction: None,
+                seen_at: jiff::Timestamp::UNIX_EPOCH,
+                gone_at: jiff::Timestamp::UNIX_EPOCH,
+                commands: None,
+                received_bytes: None,
+                sent_bytes: None,
+                reason: CloseReason::Unknown,
+            })
+        };
+        let most = super::super::MOST_CLOSED as u64;
+        let ring = ClosedRing::default().with(&(0..most - 1).map(closed).collect::<Vec<_>>());
+        let ring = ring.with(&(most..most + 5).map(closed).collect::<Vec<_>>());
+        assert_eq!(ring.iter().len() as u64, most);
+        assert_eq!(ring.iter().next().map(|closed| closed.id), Some(most + 4));
+        assert_eq!(ring.iter().last().map(|closed| closed.id), Some(4));
+    }
+}

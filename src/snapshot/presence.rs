@@ -1,7 +1,7 @@
 //! Which applications are there, which were there lately, and what each has done since we watch.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -26,9 +26,19 @@ pub struct Presence {
     pub folded: u64,
     /// Whether the server tells what clients have done (Valkey 8.0+, Redis 8.2+).
     pub has_work: bool,
-    /// What was counted for applications while they were shown, of those that are folded now.
-    hidden: HashMap<Arc<str>, Totals>,
+    /// Applications that were shown and are not shown now: what was counted goes on from there, should they be again.
+    hidden: HashMap<Arc<str>, Hidden>,
 }
+
+/// An application that was shown.
+#[derive(Clone, Copy, Debug)]
+struct Hidden {
+    last_seen: Timestamp,
+    totals: Totals,
+}
+
+/// The most applications that are remembered without being shown.
+const MOST_HIDDEN: usize = 1000;
 
 /// An application as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +110,8 @@ impl Presence {
         let mut hidden = self.hidden.clone();
         let mut shown = Vec::new();
         let mut show = |app: &Arc<str>, now: Option<App>, seen: Option<&Seen>, expected: Option<u64>| {
-            let mut totals = seen.map(|seen| seen.totals).or_else(|| hidden.remove(app)).unwrap_or_default();
+            let kept = || hidden.remove(app).map(|hidden| hidden.totals);
+            let mut totals = seen.map(|seen| seen.totals).or_else(kept).unwrap_or_default();
             totals.add(&growth.remove(app).unwrap_or_default());
             let last_seen = if now.is_some() { Some(at) } else { seen.and_then(|seen| seen.last_seen) };
             shown.push(Seen { app: Arc::clone(app), now: now.unwrap_or_default(), last_seen, expected, totals });
@@ -120,24 +131,32 @@ impl Presence {
         for candidate in candidates {
             show(&candidate.app, Some(candidate.now), before.get(&*candidate.app).copied(), None);
         }
-        // What a folded one counted while it was shown goes on from there, should it be shown again.
-        for candidate in &folded {
-            if let Some(seen) = before.get(&*candidate.app) {
-                hidden.insert(Arc::clone(&candidate.app), seen.totals);
-            }
-        }
-        if hidden.len() > 2 * limits.groups {
-            hidden.retain(|app, _| folded.iter().any(|candidate| candidate.app == *app));
-        }
         shown.sort_unstable_by(|one, other| {
             other.now.connections.cmp(&one.now.connections).then_with(|| one.app.cmp(&other.app))
         });
+        self.hide(&shown, at, limits, &mut hidden);
         Self {
             other: self.other_after(&folded, growth.values(), at),
             folded: folded.len() as u64,
             has_work: self.has_work || news.people.tell_work(),
             shown,
             hidden,
+        }
+    }
+
+    /// Remembers those that were shown until now; forgets those that are gone for long, and more than can be remembered.
+    fn hide(&self, shown: &[Seen], at: Timestamp, limits: &Limits, hidden: &mut HashMap<Arc<str>, Hidden>) {
+        let still_shown: HashSet<&str> = shown.iter().map(|seen| &*seen.app).collect();
+        for seen in self.shown.iter().filter(|seen| !still_shown.contains(&*seen.app)) {
+            let Some(last_seen) = seen.last_seen else { continue };
+            hidden.insert(Arc::clone(&seen.app), Hidden { last_seen, totals: seen.totals });
+        }
+        hidden.retain(|_, hidden| hidden.last_seen > oldest(at, limits));
+        if hidden.len() > MOST_HIDDEN {
+            let mut times: Vec<_> = hidden.values().map(|hidden| hidden.last_seen).collect();
+            times.sort_unstable();
+            let least = times[times.len() - MOST_HIDDEN / 2];
+            hidden.retain(|_, hidden| hidden.last_seen > least);
         }
     }
 
@@ -178,12 +197,17 @@ impl Candidate {
 
 /// Of the applications that were shown and are gone, those that are remembered: for some time, and not too many.
 fn lately_gone<'a>(mut gone: Vec<&'a Seen>, at: Timestamp, limits: &Limits) -> Vec<&'a Seen> {
-    let oldest = at.checked_sub(limits.forget_after).unwrap_or(Timestamp::MIN);
+    let oldest = oldest(at, limits);
     // One that was only expected, and is no more, has nothing to be remembered by.
     gone.retain(|seen| seen.last_seen.is_some_and(|last| last > oldest));
     gone.sort_unstable_by_key(|seen| (Reverse(seen.last_seen), Arc::clone(&seen.app)));
     gone.truncate(limits.groups.div_ceil(2));
     gone
+}
+
+/// What was seen at this time or before is forgotten.
+fn oldest(at: Timestamp, limits: &Limits) -> Timestamp {
+    at.checked_sub(limits.forget_after).unwrap_or(Timestamp::MIN)
 }
 
 /// What came to pass since the sample before.

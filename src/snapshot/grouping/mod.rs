@@ -20,7 +20,7 @@ use file::FileRule;
 pub use rules::{RULES, Rule};
 
 /// The most bytes of names that are remembered; then all are forgotten and looked at again.
-const MOST_REMEMBERED: usize = 8 << 20;
+const MOST_REMEMBERED: usize = 16 << 20;
 
 /// What a remembered name costs beside its bytes.
 const OVERHEAD: usize = 100;
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn names_without_end_are_not_all_remembered() {
         let grouping = Grouping::default();
-        for number in 0..200 {
+        for number in 0..400 {
             app(&grouping, &format!("id=1 name={}{number}", "x".repeat(60_000)));
         }
         assert!(grouping.lookup().known.bytes <= MOST_REMEMBERED + 70_000);
