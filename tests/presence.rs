@@ -313,6 +313,42 @@ proptest! {
     }
 }
 
+/// 19,000 clients of 6,000 names and applications, one name in ten 500 bytes long, and every other dimension as wild.
+#[test]
+fn thousands_of_names_make_a_bounded_scrape_that_adds_up() {
+    let rows = (0..19_000_u32).map(|number| {
+        let app = number % 6000;
+        let word: String = (0..4).map(|place| char::from(b'a' + (app / 26_u32.pow(place) % 26) as u8)).collect();
+        let long = if app % 10 == 0 { "y".repeat(480) } else { String::new() };
+        let (one, two) = (number / 250 % 250, number % 250);
+        format!(
+            "id={number} addr=10.0.{one}.{two}:5 name={word}{long}-{number} age=9 idle={two} flags=N db={} cmd=c{app} user=u{word}{long} \
+             lib-name=l{word} tot-mem=9 tot-net-in=1 tot-net-out=1 tot-cmds=1\n",
+            number % 300
+        )
+    });
+    let reply: String = rows.collect();
+    let sample = |now| {
+        let mut sample = Arc::into_inner(Server::default().sample(now)).expect("the only one");
+        sample.clients = Ok(Pages::one(at(now), Listing::new(reply.clone().into_bytes())));
+        Arc::new(sample)
+    };
+    let limits = Limits::default();
+    let first = derive(None, sample(1000), &limits);
+    let snapshot = derive(Some(&first), sample(1010), &limits);
+    let scrape = Scrape::parse(&metrics::text(&view(&snapshot), Instant::now()));
+    for family in ["app", "user", "library", "database", "command", "network"] {
+        let name = format!("redis_clients_{family}_connections");
+        assert_eq!(scrape.sum(&name), 19_000.0, "{name}");
+        assert_eq!(scrape.all(&name, &[]).count(), 51, "{name}");
+    }
+    println!("{} series, {} bytes", scrape.series.len(), scrape.bytes);
+    assert!(scrape.series.len() <= 2000 && scrape.bytes <= 200_000, "{} {}", scrape.series.len(), scrape.bytes);
+    let shown =
+        |snapshot: &Snapshot| snapshot.presence.shown.iter().map(|seen| Arc::clone(&seen.app)).collect::<Vec<_>>();
+    assert_eq!(shown(&first), shown(&snapshot), "series do not flap");
+}
+
 fn view(snapshot: &Snapshot) -> Nodes {
     let phase =
         Phase::Fresh { snapshot: Arc::new(snapshot.clone()), stale_at: Instant::now() + Duration::from_secs(60) };
