@@ -120,6 +120,62 @@ fn clients_can_be_chosen_sorted_and_counted() {
     assert!(by_user.contains("alice"), "{by_user}");
     let by_kind = ask(&server, &["clients", "--by=kind", "--format=csv"]);
     assert!(by_kind.starts_with("kind,connections\n") && by_kind.contains("monitor,1\n"), "{by_kind}");
+    let by_network = ask(&server, &["clients", "--by=network", "--group.network-prefix=/8,/64", "--format=csv"]);
+    assert!(by_network.contains("127.0.0.0/8,") && by_network.contains("(unix),1\n"), "{by_network}");
+}
+
+/// What the command counts is what the metrics count, and `check` tells how.
+#[test]
+fn applications_are_the_same_wherever_they_are_told() {
+    let Some((server, _crowd)) = server_with_a_crowd() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("groups.yml");
+    std::fs::write(&file, "rules: [{app: jobs, name: 'worker-.*'}, {app: the-$1, user: (alice)}]").expect("a file");
+    for words in [vec![], vec![format!("--group.file={}", file.display())]] {
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let exporter = Exporter::start(&[&server.address()], &words, &[]);
+        let scrape = exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_app_connections") > 5.0);
+        let mut told = ask(&server, &[&["clients", "--by=app", "--format=json"], words.as_slice()].concat());
+        let counts: Vec<Value> = serde_json::from_str(&told).expect("JSON");
+        let counts: BTreeMap<String, u64> = counts
+            .iter()
+            .map(|count| {
+                (count["app"].as_str().expect("a name").to_owned(), count["connections"].as_u64().expect("a number"))
+            })
+            .collect();
+        assert_eq!(scrape.by("redis_clients_app_connections", "client_app"), counts);
+        assert_eq!(counts.get("jobs"), (!words.is_empty()).then_some(&1), "{counts:?}");
+        told = ask(&server, &[&["check"], words.as_slice()].concat());
+        let expected = if words.is_empty() {
+            "web  (such as web-1: by its name without counter)"
+        } else {
+            "by rule 1 of --group.file"
+        };
+        assert!(told.contains(expected), "{told}");
+    }
+    let json = ask(&server, &["clients", "--format=json", "--filter=app=web"]);
+    let clients: Vec<Value> = serde_json::from_str(&json).expect("JSON");
+    assert!(clients.len() == 2 && clients.iter().all(|client| client["app"] == "web"), "{json}");
+}
+
+#[test]
+fn so_many_clients_are_told_one_by_one_and_no_more() {
+    let Some((server, _crowd)) = server_with_a_crowd() else { return };
+    let none = Exporter::watching(&[&server.address()]);
+    none.scrape_until("clients", |scrape| scrape.sum("redis_clients_online") > 5.0);
+    assert_eq!(none.scrape().all("redis_clients_client_info", &[]).count(), 0);
+    let some = Exporter::start(&[&server.address()], &["--metrics.per-client=3"], &[]);
+    let scrape = some.scrape_until("clients", |scrape| scrape.all("redis_clients_client_info", &[]).count() == 3);
+    for series in scrape.all("redis_clients_client_info", &[]) {
+        let id = [("id", series.labels["id"].as_str())];
+        assert!(scrape.value("redis_clients_client_connection_age_seconds", &id).is_some(), "{series:?}");
+        assert_eq!(series.labels["address"], "127.0.0.1", "no port");
+    }
+    // All clients, if there is room for them.
+    let all = Exporter::start(&[&server.address()], &["--metrics.per-client=1000"], &[]);
+    let scrape = all.scrape_until("clients", |scrape| scrape.all("redis_clients_client_info", &[]).count() > 5);
+    let online = scrape.value("redis_clients_online", &[]).expect("clients") as usize;
+    assert_eq!(scrape.all("redis_clients_client_info", &[]).count(), online);
 }
 
 #[test]

@@ -21,6 +21,10 @@ pub(super) fn run(words: &ClientsWords) -> Result<Exit> {
     let mut rows: Vec<_> = read.nodes.iter().flat_map(|(node, snapshot)| rows(node, snapshot, &limits)).collect();
     let total = rows.len();
     selection.apply(&mut rows);
+    if words.by == Some(Dimension::App) {
+        // Internal connections are of no application.
+        rows.retain(|row| row.app.is_some());
+    }
     let matched = rows.len();
     if words.by.is_none() {
         rows.truncate(words.limit.unwrap_or(usize::MAX));
