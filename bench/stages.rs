@@ -77,12 +77,13 @@ fn sample_of(reply: Vec<u8>) -> Arc<Sample> {
         clients: Ok(Pages::one("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply))),
         own_ids: vec![1000],
         cost: Cost::default(),
+        source: redis_client_exporter::sample::Source::Sampled,
     })
 }
 
 fn view(snapshot: Snapshot) -> Nodes {
     let phase = Phase::Fresh { snapshot: Arc::new(snapshot), stale_at: Instant::now() + Duration::from_secs(3600) };
-    let state = NodeState { node: "10.0.0.1:6379".into(), phase, tally: Tally::default() };
+    let state = NodeState { node: "10.0.0.1:6379".into(), phase, tally: Tally::default(), channel: Arc::default() };
     Nodes { generation: 1, nodes: vec![Arc::new(state)] }
 }
 

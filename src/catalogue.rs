@@ -118,6 +118,12 @@ catalogue! {
         "What went wrong while sampling, by reason.";
     UNREADABLE_LINES: Counter, Count, "redis_clients_unreadable_lines_total", ["redis", "reason"],
         "Lines of CLIENT LIST that could not be read as a client. These clients are missing from all other metrics.";
+    ANNOUNCEMENTS: Counter, Count, "redis_clients_announcements_total", ["redis"],
+        "Messages announced on the node's channel: statuses, changes, heartbeats.";
+    ANNOUNCEMENTS_HEARD: Counter, Count, "redis_clients_announcements_heard_total", ["redis"],
+        "Messages heard on the node's channel and believed, ours among them. Only counted where we listen.";
+    ANNOUNCEMENTS_REFUSED: Counter, Count, "redis_clients_announcements_refused_total", ["redis", "reason"],
+        "Messages heard on the node's channel and not believed: oversize, malformed, schema, client (one that cannot be), incomplete, replay, signature or flood.";
     SERVER_INFO: Gauge, Info, "redis_clients_server_info", ["redis", "product", "version", "role", "mode"],
         "Always 1. What the node says it is; role and mode in the words of INFO.";
     MAXCLIENTS: Gauge, Connections, "redis_clients_maxclients", ["redis"],

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Tells who is connected to a Redis or Valkey server, since when, and when each client last spoke.
 ///
-/// Watches one or several servers, takes a sample of their clients every --client-announce-frequency, and serves it as
-/// Prometheus metrics. Works with any stock Redis from 5.0 on and any Valkey; nothing is changed on the server. No stock
+/// Watches one or several servers, takes a sample of their clients every --client-announce-frequency, serves it as
+/// Prometheus metrics, and announces it on the channel __redis__:cli. Works with any stock Redis from 5.0 on and any Valkey; nothing is changed on the server. No stock
 /// server has a `client-announce-frequency` of its own: this program provides it.
 #[derive(Debug, Parser)]
 #[command(name = "redis-client-exporter", version, args_conflicts_with_subcommands = true, after_long_help = AFTER_HELP)]
@@ -26,6 +26,7 @@ Examples:
   REDIS_PASSWORD_FILE=/run/secrets/redis redis-client-exporter --redis.addr rediss://db:6380 --redis.user monitor
   redis-client-exporter clients --sort=-idle --filter 'app=billing' --limit 20
   redis-client-exporter clients --by app
+  redis-client-exporter watch --redis.addr redis://10.0.0.5:6379
   redis-client-exporter check --redis.addr unix:///run/redis/redis.sock
 
 Durations are written 500us, 10s, 5m, 1h30m, 1d, or as plain seconds.
@@ -41,7 +42,9 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Watch and serve metrics (the default)
-    Serve(ServeWords),
+    Serve(Box<ServeWords>),
+    /// Subscribe to the status channel and print each status, whoever announces it
+    Watch(WatchWords),
     /// List the clients of the servers once
     Clients(ClientsWords),
     /// Connect, tell what works and what is missing, and print the ACL line that the exporter needs
@@ -95,7 +98,7 @@ pub struct RedisWords {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sampling")]
 pub struct SampleWords {
-    /// How often a sample of the clients is taken
+    /// How often a sample of the clients is taken and announced
     #[arg(
         long = "client-announce-frequency",
         env = "CLIENT_ANNOUNCE_FREQUENCY",
@@ -129,6 +132,54 @@ pub struct SampleWords {
         default_value = "1m,5m,1h,1d"
     )]
     pub idle_thresholds: Vec<String>,
+}
+
+/// What is announced on a channel of each server, and what is believed of it.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Status channel")]
+pub struct AnnounceWords {
+    /// Whether to announce each sample on the channel. auto: if no other exporter does
+    #[arg(long = "announce", env = "ANNOUNCE", value_name = "WHEN", default_value = "auto")]
+    pub announce: AnnounceMode,
+    /// The channel
+    #[arg(
+        long = "announce.channel",
+        env = "ANNOUNCE_CHANNEL",
+        value_name = "CHANNEL",
+        default_value = "__redis__:cli"
+    )]
+    pub channel: String,
+    /// Most bytes of one status, in parts of at most 64 KiB. PUBLISH replicates: more fills the replication backlog
+    #[arg(long = "announce.max-bytes", env = "ANNOUNCE_MAX_BYTES", value_name = "BYTES", default_value = "64KiB")]
+    pub max_bytes: String,
+    /// File of keys, one a line, that statuses are signed with (the first) and believed by (any of them)
+    #[arg(long = "announce.key-file", env = "ANNOUNCE_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// With --sample never: the node to hear of, if several are announced on one channel
+    #[arg(long = "announce.node", env = "ANNOUNCE_NODE", value_name = "ADDRESS")]
+    pub node: Option<String>,
+    /// Whether to sample ourselves. auto: unless a whole, signed status is heard (needs --announce.key-file). never: only
+    /// listen, which needs no permission but to subscribe
+    #[arg(long = "sample", env = "SAMPLE", value_name = "WHEN", default_value = "always")]
+    pub sample: SampleMode,
+}
+
+/// When to announce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum AnnounceMode {
+    Auto,
+    Always,
+    Never,
+}
+
+/// When to sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum SampleMode {
+    Always,
+    Auto,
+    Never,
 }
 
 /// How clients are grouped.
@@ -243,6 +294,8 @@ pub struct ServeWords {
     #[command(flatten)]
     pub sample: SampleWords,
     #[command(flatten)]
+    pub announce: AnnounceWords,
+    #[command(flatten)]
     pub group: GroupWords,
     #[command(flatten)]
     pub presence: PresenceWords,
@@ -305,6 +358,42 @@ pub enum Dimension {
     Command,
     Kind,
     State,
+}
+
+/// The words of `watch`.
+#[derive(Args, Clone, Debug)]
+pub struct WatchWords {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub redis: RedisWords,
+    /// The channel
+    #[arg(
+        long = "announce.channel",
+        env = "ANNOUNCE_CHANNEL",
+        value_name = "CHANNEL",
+        default_value = "__redis__:cli"
+    )]
+    pub channel: String,
+    /// File of keys, one a line: print only statuses signed with one of them
+    #[arg(long = "announce.key-file", env = "ANNOUNCE_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// table: a screen that refreshes. json: each message as it came, one a line
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: WatchFormat,
+    /// Most clients to show in a table, the longest silent first
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub limit: usize,
+    /// End after so many messages
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+}
+
+/// The form of what is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum WatchFormat {
+    Table,
+    Json,
 }
 
 /// The words of `check`.

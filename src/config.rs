@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::{CheckWords, GroupWords, RedisWords, SampleWords, ServeWords, WebWords};
+use crate::announce;
+use crate::cli::{
+    AnnounceMode, CheckWords, GroupWords, RedisWords, SampleMode, SampleWords, ServeWords, WatchWords, WebWords,
+};
 use crate::duration::duration;
 use crate::group_file::GroupFile;
 use crate::link::{self, Credentials, Endpoint, Password, Target, TlsFiles};
 use crate::sampler::Budget;
 use crate::snapshot::{Grouping, Limits, NetworkPrefix};
+use crate::status::Key;
 
 /// The longest duration that makes sense anywhere.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -28,6 +32,14 @@ const MOST_GROUPS: usize = 150;
 
 /// The most clients that may be told one by one: five series each.
 const MOST_PER_CLIENT: usize = 1000;
+
+/// The shortest key, in bytes, and the most of them.
+const SHORTEST_KEY: usize = 16;
+const MOST_KEYS: usize = 16;
+
+/// The least and the most that a status may take, in bytes.
+const LEAST_STATUS: usize = 4 << 10;
+const MOST_STATUS: usize = 16 << 20;
 
 /// The most idle thresholds.
 const MOST_THRESHOLDS: usize = 20;
@@ -58,6 +70,12 @@ pub struct ServeConfig {
     pub group_file: Option<GroupFile>,
     /// What sampling may cost.
     pub budget: Budget,
+    /// What is announced, and what is believed.
+    pub announce: announce::Settings,
+    /// When we sample.
+    pub sample: SampleMode,
+    /// The node to hear of where several are announced.
+    pub announced_node: Option<String>,
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
     /// The path of the metrics.
@@ -77,6 +95,9 @@ impl ServeConfig {
             limits: limits(words, grouping, &mut faults),
             group_file,
             budget: budget(&words.sample, &mut faults),
+            announce: announcing(words, &mut faults),
+            sample: words.announce.sample,
+            announced_node: words.announce.node.clone(),
             listen: listen(&words.web, &mut faults),
             telemetry_path: telemetry_path(&words.web, &mut faults),
         };
@@ -261,6 +282,93 @@ fn limits(words: &ServeWords, grouping: Grouping, faults: &mut Faults) -> Limits
     }
 }
 
+fn announcing(words: &ServeWords, faults: &mut Faults) -> announce::Settings {
+    let announce = &words.announce;
+    let keys = keys(announce.key_file.as_deref(), faults);
+    if announce.sample == SampleMode::Auto && announce.key_file.is_none() {
+        faults.add("--sample auto: it believes only signed statuses; give --announce.key-file");
+    }
+    announce::Settings {
+        mode: match announce.announce {
+            AnnounceMode::Auto => announce::Mode::Auto,
+            AnnounceMode::Always => announce::Mode::Always,
+            AnnounceMode::Never => announce::Mode::Never,
+        },
+        channel: faults.take("--announce.channel", channel(&announce.channel), "".into()),
+        max_bytes: faults.take("--announce.max-bytes", bytes(&announce.max_bytes), 0),
+        keys: keys.into(),
+        // Told once, by the budget.
+        frequency: frequency(&words.sample.frequency).unwrap_or_default(),
+    }
+}
+
+fn channel(text: &str) -> Result<Arc<str>, String> {
+    match text {
+        "" => Err("it is empty; write __redis__:cli".into()),
+        long if long.len() > 512 => Err("it is longer than 512 bytes".into()),
+        text => Ok(text.into()),
+    }
+}
+
+/// The keys of a file, one a line, the first to sign with.
+fn keys(file: Option<&Path>, faults: &mut Faults) -> Vec<Key> {
+    let Some(path) = file else { return Vec::new() };
+    let read = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let text = faults.take("--announce.key-file", read, String::new());
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let fault = match lines.iter().map(|line| line.len()).min() {
+        None if faults.is_empty() => "it holds no key",
+        Some(length) if length < SHORTEST_KEY => {
+            "a key in it is shorter than 16 characters; make one with openssl rand -hex 32"
+        }
+        _ if lines.len() > MOST_KEYS => "it holds more than 16 keys",
+        _ => return lines.into_iter().map(|line| Key::new(line.as_bytes())).collect(),
+    };
+    faults.add(format!("--announce.key-file: {}: {fault}", path.display()));
+    Vec::new()
+}
+
+/// What `watch` listens to.
+#[derive(Debug)]
+pub struct WatchConfig {
+    /// The servers.
+    pub targets: Vec<Target>,
+    /// The channel.
+    pub channel: Arc<str>,
+    /// The keys of which one has to have signed; none: whatever comes.
+    pub keys: Vec<Key>,
+}
+
+impl WatchConfig {
+    /// Finds out what the words mean.
+    ///
+    /// # Errors
+    /// All that makes no sense.
+    pub fn new(words: &WatchWords) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let config = Self {
+            targets: targets(&words.redis, &mut faults),
+            channel: faults.take("--announce.channel", channel(&words.channel), "".into()),
+            keys: keys(words.key_file.as_deref(), &mut faults),
+        };
+        faults.none_or(config)
+    }
+}
+
+/// A number of bytes: plain, or with KiB or MiB.
+fn bytes(text: &str) -> Result<usize, String> {
+    let (number, unit) = match text.trim() {
+        text if text.ends_with("KiB") => (&text[..text.len() - 3], 1 << 10),
+        text if text.ends_with("MiB") => (&text[..text.len() - 3], 1 << 20),
+        text => (text, 1),
+    };
+    let bytes = number.trim().parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+    match bytes {
+        Some(bytes) if (LEAST_STATUS..=MOST_STATUS).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("{text} is not a size from 4KiB to 16MiB; write 64KiB")),
+    }
+}
+
 /// How clients are grouped, and the file that says so.
 fn grouping(words: &GroupWords, faults: &mut Faults) -> (Grouping, Option<GroupFile>) {
     let pattern = words.name_pattern.as_deref();
@@ -439,6 +547,9 @@ mod tests {
             "--sample.max-load=200%",
             "--idle.thresholds=1m,1500ms",
             "--group.limit=0",
+            "--announce.channel=",
+            "--announce.max-bytes=1",
+            "--announce.key-file=/nowhere",
             "--group.file=/nowhere",
             "--group.network-prefix=/33,/64",
             "--presence.expect=billing=none",
@@ -459,6 +570,9 @@ mod tests {
             "--sample.max-stall",
             "--sample.max-load",
             "--idle.thresholds",
+            "--announce.channel",
+            "--announce.max-bytes",
+            "--announce.key-file",
             "--group.limit",
             "--group.file",
             "--group.network-prefix",

@@ -1,5 +1,6 @@
 //! The newest state of each node, where watchers put it and every output finds it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::sample::{Failure, Reason};
 use crate::snapshot::Snapshot;
+use crate::status::Refusal;
 
 /// What is known of one node now.
 #[derive(Clone, Debug)]
@@ -17,6 +19,53 @@ pub struct NodeState {
     pub phase: Phase,
     /// What became of the attempts so far.
     pub tally: Tally,
+    /// What was announced and heard so far.
+    pub channel: Arc<ChannelTally>,
+}
+
+/// What was announced and heard on a node's channel. Counted by others than who publishes the node's state.
+#[derive(Debug, Default)]
+pub struct ChannelTally {
+    announced: AtomicU64,
+    heard: AtomicU64,
+    refused: [AtomicU64; Refusal::ALL.len()],
+}
+
+impl ChannelTally {
+    /// Messages that we announced.
+    pub fn announced(&self) -> u64 {
+        self.announced.load(Ordering::Relaxed)
+    }
+
+    /// Messages of others that were believed.
+    pub fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Messages that were refused for this reason.
+    pub fn refused(&self, refusal: Refusal) -> u64 {
+        self.refused[refusal as usize].load(Ordering::Relaxed)
+    }
+
+    /// All of these together: grows with each of them.
+    pub fn total(&self) -> u64 {
+        self.announced() + self.heard() + Refusal::ALL.into_iter().map(|refusal| self.refused(refusal)).sum::<u64>()
+    }
+
+    /// Counts a message of ours.
+    pub fn add_announced(&self) {
+        self.announced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a message that was believed.
+    pub fn add_heard(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a message that was not.
+    pub fn add_refused(&self, refusal: Refusal) {
+        self.refused[refusal as usize].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Whether a node can be read.
@@ -80,7 +129,7 @@ impl Tally {
 impl NodeState {
     /// A node of which nothing is known yet.
     pub fn starting(node: Arc<str>) -> Self {
-        Self { node, phase: Phase::Starting, tally: Tally::default() }
+        Self { node, phase: Phase::Starting, tally: Tally::default(), channel: Arc::default() }
     }
 
     /// The snapshot whose numbers are true now: the last attempt gave it, and not too long ago.

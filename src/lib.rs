@@ -21,6 +21,7 @@ pub mod catalogue;
 // From a reading to what it means.
 pub mod sample;
 pub mod snapshot;
+pub mod status;
 
 // What it looks like.
 pub mod duration;
@@ -28,6 +29,7 @@ pub mod latest;
 pub mod view;
 
 // Where readings come from.
+pub mod announce;
 pub mod clock;
 pub mod link;
 pub mod sampler;

@@ -26,6 +26,38 @@ pub struct Sample {
     pub own_ids: Vec<u64>,
     /// What reading it cost.
     pub cost: Cost,
+    /// Whence it comes.
+    pub source: Source,
+}
+
+/// Whence a sample comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// We read it ourselves.
+    #[default]
+    Sampled,
+    /// Another told it on the channel.
+    Heard(Heard),
+}
+
+/// What a status tells beside its clients, which may not be all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// All connections.
+    pub connections: u64,
+    /// Connections of applications.
+    pub online: u64,
+    /// Of these, those that have never sent a command.
+    pub silent: u64,
+    /// Clients that did not fit.
+    pub truncated: u64,
+}
+
+impl Sample {
+    /// Whether all clients are in it, as far as its source knew them.
+    pub fn is_truncated(&self) -> bool {
+        matches!(self.source, Source::Heard(Heard { truncated: 1.., .. }))
+    }
 }
 
 /// Clients that were read at one time.
@@ -174,13 +206,15 @@ pub enum Reason {
     TooLarge,
     /// The server does not know a command.
     UnknownCommand,
+    /// Nobody announces what we only listen for.
+    Silent,
     /// Anything else.
     Other,
 }
 
 impl Reason {
     /// Every reason, in the order in which they are counted.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 17] = [
         Reason::Resolve,
         Reason::Connect,
         Reason::Timeout,
@@ -196,6 +230,7 @@ impl Reason {
         Reason::Closed,
         Reason::TooLarge,
         Reason::UnknownCommand,
+        Reason::Silent,
         Reason::Other,
     ];
 
@@ -217,6 +252,7 @@ impl Reason {
             Reason::Closed => "closed",
             Reason::TooLarge => "too_large",
             Reason::UnknownCommand => "unknown_command",
+            Reason::Silent => "silent",
             Reason::Other => "other",
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! A field that the server does not report is `None`: what exists differs by version (`server.c`: `genRedisInfoString`).
 
+use serde_json::Value;
+
 /// Which program answers. It decides what a flag letter means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Product {
@@ -75,6 +77,34 @@ impl ServerInfo {
         for (field, value) in fields(text) {
             self.set(field, value);
         }
+    }
+
+    /// What it knows, by the names of `INFO`: read again, it gives the same.
+    pub fn told(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        let version = match self.product {
+            Product::Redis => "redis_version",
+            Product::Valkey => "valkey_version",
+            Product::Kvrocks => "kvrocks_version",
+        };
+        let texts =
+            [(version, &self.version), ("redis_mode", &self.mode), ("role", &self.role), ("run_id", &self.run_id)];
+        let numbers = [
+            ("uptime_in_seconds", self.uptime_seconds),
+            ("connected_clients", self.connected_clients),
+            ("maxclients", self.maxclients),
+            ("blocked_clients", self.blocked_clients),
+            ("tracking_clients", self.tracking_clients),
+            ("total_connections_received", self.connections_received),
+            ("rejected_connections", self.connections_rejected),
+            ("evicted_clients", self.evicted_clients),
+            ("client_output_buffer_limit_disconnections", self.output_buffer_disconnections),
+            ("client_query_buffer_limit_disconnections", self.query_buffer_disconnections),
+        ];
+        let texts = texts.map(|(name, text)| (name, text.clone().map(Value::from)));
+        let numbers = numbers.map(|(name, number)| (name, number.map(Value::from)));
+        let micros = ("server_time_usec", self.clock_micros.map(Value::from));
+        let all = texts.into_iter().chain(numbers).chain([micros]);
+        all.filter_map(|(name, value)| Some((name, value?)))
     }
 
     fn set(&mut self, field: &[u8], value: &[u8]) {
@@ -159,6 +189,19 @@ mod tests {
         let last = ServerInfo::parse(b"valkey_version:8.1.1\r\nredis_version:7.2.4\r\n");
         assert_eq!(first, last);
         assert_eq!((first.product, first.version.as_deref()), (Product::Valkey, Some("8.1.1")));
+    }
+
+    #[test]
+    fn what_it_tells_is_what_it_was_told() {
+        let text = b"valkey_version:9.1.2\nserver_mode:standalone\nrole:master\nrun_id:r\nuptime_in_seconds:1\n\
+            server_time_usec:2\nconnected_clients:3\nmaxclients:4\nblocked_clients:5\ntracking_clients:6\n\
+            total_connections_received:7\nrejected_connections:8\nevicted_clients:9\n\
+            client_output_buffer_limit_disconnections:10\nclient_query_buffer_limit_disconnections:11\n";
+        let info = ServerInfo::parse(text);
+        let told: String =
+            info.told().map(|(name, value)| format!("{name}:{}\n", value.to_string().trim_matches('"'))).collect();
+        assert_eq!(ServerInfo::parse(told.as_bytes()), info);
+        assert_eq!(told.lines().count(), 15);
     }
 
     #[test]

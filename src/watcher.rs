@@ -2,18 +2,21 @@
 //! waits it looks who came.
 //! A failure is retried sooner than the next sample is due, ever less often, and logged when it is news.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::announce::Heard;
 use crate::clock;
-use crate::latest::{Latest, NodeState, Phase};
+use crate::latest::{ChannelTally, Latest, NodeState, Phase};
 use crate::link::Target;
-use crate::sample::{Failure, Sample};
+use crate::sample::{Failure, Reason, Sample, Source};
 use crate::sampler::{Budget, Sampler};
-use crate::snapshot::{Limits, Snapshot, derive};
+use crate::snapshot::{Limits, Snapshot, derive, spelled_out};
 
 /// The first pause after a failure. Each further failure doubles it, up to the time between samples.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
@@ -25,11 +28,37 @@ const HURRY: Duration = Duration::from_secs(1);
 /// use all of it.
 const HURRIED_PART: u32 = 4;
 
+/// Whether statuses that others announce are used.
+#[derive(Debug)]
+pub enum Hearing {
+    /// They are not.
+    Deaf,
+    /// Instead of our own samples, as long as they are whole, signed, and of the same server.
+    Instead(Heards),
+    /// We never sample.
+    Only {
+        /// What is heard.
+        heard: Heards,
+        /// The node to hear of, where several are announced.
+        node: Option<String>,
+    },
+}
+
+/// What is heard of a node, and failures to listen.
+type Heards = mpsc::Receiver<Result<Heard, Failure>>;
+
+/// For how many times the frequency that another announced we wait for his next status.
+const PATIENCE: f64 = 2.5;
+
 /// Watches one node. Its state lies at one place of the shared ones.
 #[derive(Debug)]
 pub struct Watcher {
+    node: Arc<str>,
     sampler: Sampler,
     budget: Budget,
+    hearing: Hearing,
+    /// Where snapshots are taken to be announced, if they are.
+    announcements: Option<mpsc::Sender<Arc<Snapshot>>>,
     limits: watch::Receiver<Arc<Limits>>,
     latest: Arc<Latest>,
     place: usize,
@@ -54,8 +83,11 @@ impl Watcher {
         place: usize,
     ) -> Self {
         Self {
+            node: target.node(),
             sampler: Sampler::new(target, budget),
             budget,
+            hearing: Hearing::Deaf,
+            announcements: None,
             limits,
             state: NodeState::clone(&latest.read().nodes[place]),
             latest,
@@ -68,8 +100,33 @@ impl Watcher {
         }
     }
 
+    /// Uses what others announce.
+    pub fn hearing(mut self, hearing: Hearing) -> Self {
+        self.hearing = hearing;
+        self
+    }
+
+    /// Hands each snapshot on to be announced.
+    pub fn announcing(mut self, announcements: mpsc::Sender<Arc<Snapshot>>) -> Self {
+        self.announcements = Some(announcements);
+        self
+    }
+
+    /// Where others of us note what they cost the node, in microseconds.
+    pub fn spent(&self) -> Arc<AtomicU64> {
+        self.sampler.spent()
+    }
+
+    /// What is announced and heard on the node's channel.
+    pub fn channel(&self) -> Arc<ChannelTally> {
+        Arc::clone(&self.state.channel)
+    }
+
     /// Watches until it is dropped.
     pub async fn run(mut self) {
+        if let Hearing::Only { .. } = self.hearing {
+            return self.listen().await;
+        }
         loop {
             let started = Instant::now();
             self.step().await;
@@ -88,7 +145,16 @@ impl Watcher {
             }
             Err(failure) => self.failed(failure, last),
         };
+        self.publish();
+    }
+
+    /// Shows the state to all outputs.
+    fn publish(&mut self) {
         self.latest.publish(self.place, self.state.clone());
+        if let (Phase::Fresh { snapshot, .. }, Some(announcements)) = (&self.state.phase, &self.announcements) {
+            // An announcer that is so busy misses one; the next tells all there is to tell.
+            let _ = announcements.try_send(Arc::clone(snapshot));
+        }
     }
 
     fn derived(&self, last: Option<&Snapshot>, sample: Sample) -> Arc<Snapshot> {
@@ -114,8 +180,14 @@ impl Watcher {
         // When somebody left, the next sample comes as soon as a part of the load allows.
         let soonest = (started + (plan.least * HURRIED_PART).max(HURRY)).max(rest);
         while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            let Some(look) = self.budget.look.filter(|look| *look < left) else { return sleep_until(due).await };
-            tokio::time::sleep(look).await;
+            let look = self.budget.look.filter(|look| *look < left && !self.relies_on_another());
+            if let Some(patience) = self.wait_or_hear(look.unwrap_or(left)).await {
+                due = Instant::now() + patience;
+                continue;
+            }
+            if look.is_none() {
+                return;
+            }
             match self.sampler.look().await {
                 Ok(look) => {
                     if let Some(sample) = look.sample {
@@ -131,12 +203,101 @@ impl Watcher {
         }
     }
 
+    /// Whether what is shown is what another told.
+    fn relies_on_another(&self) -> bool {
+        self.state.last_snapshot().is_some_and(|snapshot| snapshot.sample.source != Source::Sampled)
+    }
+
     /// Shows a sample that was added to since it was taken; when it gets too old depends on when it was taken.
     fn add_newcomers(&mut self, sample: Sample) {
         if let Phase::Fresh { snapshot, stale_at } = &self.state.phase {
             let phase = Phase::Fresh { snapshot: self.derived(Some(snapshot), sample), stale_at: *stale_at };
             self.state.phase = phase;
-            self.latest.publish(self.place, self.state.clone());
+            self.publish();
+        }
+    }
+
+    /// Hears others for ever, and shows what they tell.
+    async fn listen(mut self) {
+        let mut nodes: BTreeMap<String, (String, Instant)> = BTreeMap::new();
+        loop {
+            let patience = (self.budget.every.mul_f64(PATIENCE) + HURRY).max(self.patience());
+            let Hearing::Only { heard, node } = &mut self.hearing else { return };
+            let wanted = node.clone();
+            match tokio::time::timeout(patience, heard.recv()).await {
+                Ok(None) => return,
+                Ok(Some(Ok(Heard::Status { header, sample, .. }))) => {
+                    let now = Instant::now();
+                    nodes.retain(|_, (_, at)| now.duration_since(*at) < LONG_AGO);
+                    if nodes.len() < MOST_NODES {
+                        nodes.insert(header.run_id.clone(), (header.node.clone(), now));
+                    }
+                    if wanted.as_ref().is_some_and(|wanted| *wanted != header.node) {
+                        continue;
+                    }
+                    if wanted.is_none() && nodes.len() > 1 {
+                        let names: BTreeSet<&str> = nodes.values().map(|(node, _)| node.as_str()).collect();
+                        let failure = ambiguous(&self.node, &names);
+                        self.fail(failure);
+                        continue;
+                    }
+                    self.take_heard(&sample, header.frequency);
+                }
+                Ok(Some(Ok(Heard::Life { .. }))) => {}
+                Ok(Some(Err(failure))) => self.fail(failure),
+                Err(_) => {
+                    let failure = silence(&self.node);
+                    self.fail(failure);
+                }
+            }
+        }
+    }
+
+    /// How long to wait for the next status, by the last one that was heard.
+    fn patience(&self) -> Duration {
+        match &self.state.phase {
+            Phase::Fresh { stale_at, .. } => stale_at.saturating_duration_since(Instant::now()),
+            Phase::Starting | Phase::Failing { .. } => Duration::ZERO,
+        }
+    }
+
+    fn take_heard(&mut self, sample: &Arc<Sample>, frequency: f64) {
+        let last = self.state.last_snapshot().cloned();
+        let limits = Arc::clone(&self.limits.borrow());
+        let snapshot = Arc::new(derive(last.as_deref(), Arc::clone(sample), &limits));
+        self.succeeded(&snapshot);
+        let told = Duration::try_from_secs_f64(frequency * (PATIENCE + 0.5)).unwrap_or_default();
+        self.state.phase = Phase::Fresh { snapshot, stale_at: Instant::now() + told.max(3 * self.budget.every) };
+        self.publish();
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        let last = self.state.last_snapshot().cloned();
+        self.state.phase = self.failed(failure, last);
+        self.publish();
+    }
+
+    /// Waits so long, or until a status is heard that replaces our own sample; gives how long the next one may take.
+    async fn wait_or_hear(&mut self, pause: Duration) -> Option<Duration> {
+        let until = Instant::now() + pause;
+        loop {
+            let Hearing::Instead(heard) = &mut self.hearing else {
+                sleep_until(until).await;
+                return None;
+            };
+            let Ok(heard) = tokio::time::timeout_at(until.into(), heard.recv()).await else { return None };
+            let Some(heard) = heard else {
+                self.hearing = Hearing::Deaf;
+                continue;
+            };
+            let ours = self.state.last_snapshot().and_then(|snapshot| snapshot.info()?.run_id.clone());
+            if let Ok(Heard::Status { header, sample, signed: true }) = heard
+                && ours.as_ref() == Some(&header.run_id)
+                && !sample.is_truncated()
+            {
+                self.take_heard(&sample, header.frequency);
+                return Duration::try_from_secs_f64(header.frequency * PATIENCE).ok();
+            }
         }
     }
 
@@ -205,6 +366,24 @@ impl Watcher {
         }
         Phase::Failing { failure, since, last_good }
     }
+}
+
+/// For how long a node that was heard of counts as one that is announced.
+const LONG_AGO: Duration = Duration::from_secs(60);
+
+/// The most nodes that are told apart.
+const MOST_NODES: usize = 100;
+
+fn ambiguous(node: &str, heard: &BTreeSet<&str>) -> Failure {
+    let heard: Vec<_> = heard.iter().map(|node| spelled_out(node.as_bytes())).take(10).collect();
+    let message =
+        format!("{node}: several nodes are announced there ({}); choose one with --announce.node", heard.join(", "));
+    Failure { reason: Reason::Other, message }
+}
+
+fn silence(node: &str) -> Failure {
+    let message = format!("{node}: nobody announces there; start an exporter that may sample, without --sample never");
+    Failure { reason: Reason::Silent, message }
 }
 
 async fn sleep_until(time: Instant) {

@@ -198,7 +198,7 @@ fn an_application_that_is_killed_is_offline_within_one_frequency() {
         .collect();
     there.sort_unstable();
     assert_eq!(there.len(), 12);
-    let seconds = || jiff::Timestamp::now().as_duration().as_secs_f64();
+    let seconds = || redis_client_exporter::clock::now().as_duration().as_secs_f64();
     shop.kill();
     let killed = seconds();
     let scrape = exporter
@@ -248,7 +248,7 @@ fn thousands_of_applications_make_a_bounded_scrape() {
 
 /// A client of an application of its own.
 fn named(server: &Server, number: u32) -> Peer {
-    let tail = if number % 100 == 0 { "y".repeat(480) } else { String::new() };
+    let tail = if number.is_multiple_of(100) { "y".repeat(480) } else { String::new() };
     let word: String = (0..4).map(|place| char::from(b'a' + (number / 26_u32.pow(place) % 26) as u8)).collect();
     let mut peer = server.peer();
     peer.must(&["CLIENT", "SETNAME", &format!("app-{word}{tail}-{number}")]);

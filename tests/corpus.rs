@@ -96,6 +96,7 @@ fn the_metrics_of_a_known_sample_are_as_the_golden_says() {
             within_budget: Some(true),
             drift: Some(-24),
         },
+        source: redis_client_exporter::sample::Source::Sampled,
     };
     let limits = Limits {
         idle_after: Duration::from_secs(300),

@@ -27,7 +27,10 @@ const OWN_WORK: &[&str] = &[
 /// Families of the catalogue that no board shows, and why.
 const NOT_SHOWN: &[(&str, &str)] = &[
     ("redis_clients_sample_pages", "a detail of the plan; duration and longest command tell what it does to the node"),
-    ("redis_clients_sample_source", "has one value so far"),
+    ("redis_clients_sample_source", "tells the operator of several exporters, and no panel"),
+    ("redis_clients_announcements_total", "the exporter's own work on the channel"),
+    ("redis_clients_announcements_heard_total", "the exporter's own work on the channel"),
+    ("redis_clients_announcements_refused_total", "the exporter's own work on the channel"),
     ("redis_clients_network_connections", "shown on the board of applications, once there is one"),
     ("redis_clients_app_connections", "shown on the board of applications, once there is one"),
     ("redis_clients_app_idle_connections", "shown on the board of applications, once there is one"),

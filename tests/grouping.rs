@@ -129,8 +129,8 @@ proptest! {
         (one, other) in changing().prop_flat_map(|one| (Just(one), changing())),
     ) {
         let grouping = Grouping::default();
-        prop_assert_eq!(app(&grouping, &format!("{name}{one}")), name.clone());
-        prop_assert_eq!(app(&grouping, &format!("{name}{other}")), name);
+        prop_assert_eq!(app(&grouping, &format!("{name}{one}")), name.as_str());
+        prop_assert_eq!(app(&grouping, &format!("{name}{other}")), name.as_str());
     }
 
     #[test]

@@ -132,6 +132,7 @@ impl Server {
             clients: Ok(Pages::one(at(now), Listing::new(reply.into_bytes()))),
             own_ids: Vec::new(),
             cost: Cost::default(),
+            source: redis_client_exporter::sample::Source::Sampled,
         })
     }
 }
@@ -352,6 +353,6 @@ fn thousands_of_names_make_a_bounded_scrape_that_adds_up() {
 fn view(snapshot: &Snapshot) -> Nodes {
     let phase =
         Phase::Fresh { snapshot: Arc::new(snapshot.clone()), stale_at: Instant::now() + Duration::from_secs(60) };
-    let state = NodeState { node: "node:1".into(), phase, tally: Tally::default() };
+    let state = NodeState { node: "node:1".into(), phase, tally: Tally::default(), channel: Arc::default() };
     Nodes { generation: 1, nodes: vec![Arc::new(state)] }
 }

@@ -34,6 +34,7 @@ fn sample(reply: Vec<u8>, info: ServerInfo) -> Arc<Sample> {
         clients: Ok(Pages::one("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply))),
         own_ids: vec![1],
         cost: Cost::default(),
+        source: redis_client_exporter::sample::Source::Sampled,
     })
 }
 
@@ -189,6 +190,6 @@ fn check_groups(groups: &Groups, online: u64) -> Result<(), TestCaseError> {
 
 fn view(snapshot: Snapshot) -> Nodes {
     let phase = Phase::Fresh { snapshot: Arc::new(snapshot), stale_at: Instant::now() + Duration::from_secs(60) };
-    let state = NodeState { node: "node:1".into(), phase, tally: Tally::default() };
+    let state = NodeState { node: "node:1".into(), phase, tally: Tally::default(), channel: Arc::default() };
     Nodes { generation: 1, nodes: vec![Arc::new(state)] }
 }

@@ -5,6 +5,7 @@ mod check;
 mod clients;
 mod log;
 mod serve;
+mod watch;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ pub fn run() -> ExitCode {
     let result = match &cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Serve(words)) => serve::run(words),
+        Some(Command::Watch(words)) => watch::run(words),
         Some(Command::Clients(words)) => clients::run(words),
         Some(Command::Check(words)) => check::run(words),
         Some(Command::Catalogue(words)) => catalogue::run(words),

@@ -1,20 +1,23 @@
 //! `serve`: a watcher a node, the web server, and an orderly end.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{Exit, log};
-use crate::cli::ServeWords;
+use crate::announce::{self, Announcer, Listener, Mode, Voice};
+use crate::cli::{SampleMode, ServeWords};
 use crate::config::ServeConfig;
 use crate::group_file::GroupFile;
 use crate::latest::Latest;
-use crate::watcher::Watcher;
+use crate::link::Target;
+use crate::watcher::{Hearing, Watcher};
 use crate::web;
 
 pub(super) fn run(words: &ServeWords) -> Result<Exit> {
@@ -40,9 +43,10 @@ async fn serve(config: ServeConfig) -> Result<Exit> {
     if let Some(file) = config.group_file {
         watchers.spawn(file.follow(limits));
     }
+    let channel = Channel { settings: config.announce, sample: config.sample, node: config.announced_node };
     for (place, target) in config.targets.into_iter().enumerate() {
-        let watcher = Watcher::new(target, config.budget, limits_now.clone(), Arc::clone(&latest), place);
-        watchers.spawn(watcher.run());
+        let watcher = Watcher::new(target.clone(), config.budget, limits_now.clone(), Arc::clone(&latest), place);
+        channel.spawn(target, watcher, &mut watchers);
     }
     let stop = CancellationToken::new();
     let mut server = tokio::spawn(bound.serve(latest, config.telemetry_path, groups_valid, stop.clone()));
@@ -61,6 +65,57 @@ async fn serve(config: ServeConfig) -> Result<Exit> {
         name = signals.next() => info!(signal = name, "stopping at once"),
     }
     Ok(Exit::Success)
+}
+
+/// How many snapshots, or messages, may wait to be taken.
+const QUEUE: usize = 64;
+
+/// What every node's channel is used for.
+struct Channel {
+    settings: announce::Settings,
+    sample: SampleMode,
+    node: Option<String>,
+}
+
+impl Channel {
+    /// Starts a node's watcher, and what announces and listens for it, as far as that is wanted.
+    fn spawn(&self, target: Target, mut watcher: Watcher, tasks: &mut JoinSet<()>) {
+        let (tally, mut takers) = (watcher.channel(), Vec::new());
+        if self.sample != SampleMode::Always {
+            let (sender, heard) = mpsc::channel(QUEUE);
+            takers.push(sender);
+            watcher = watcher.hearing(match self.sample {
+                SampleMode::Never => Hearing::Only { heard, node: self.node.clone() },
+                SampleMode::Auto | SampleMode::Always => Hearing::Instead(heard),
+            });
+        }
+        if self.settings.mode != Mode::Never && self.sample != SampleMode::Never {
+            let (sender, heard) = mpsc::channel(QUEUE);
+            // Who always talks need not hear others.
+            if self.settings.mode == Mode::Auto {
+                takers.push(sender);
+            }
+            let (announcements, snapshots) = mpsc::channel(QUEUE);
+            let (mode, frequency) = (self.settings.mode, self.settings.frequency);
+            let voice = Voice::new(mode, name(), frequency, rand::random(), Instant::now());
+            let settings = self.settings.clone();
+            let announcer = Announcer::new(target.clone(), settings, voice, Arc::clone(&tally), watcher.spent());
+            tasks.spawn(announcer.run(snapshots, heard));
+            watcher = watcher.announcing(announcements);
+        }
+        if !takers.is_empty() {
+            let channel = Arc::clone(&self.settings.channel);
+            tasks.spawn(Listener::new(target, channel, &self.settings.keys, tally, takers).run());
+        }
+        tasks.spawn(watcher.run());
+    }
+}
+
+/// A name that no other announcer has: the host's, and a random part.
+fn name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(char::is_ascii_graphic).take(64).collect();
+    format!("{host}/{:08x}", rand::random::<u32>())
 }
 
 /// The signals that ask us to stop.

@@ -1,4 +1,4 @@
-//! Every command we ever send, in one list. There is none that writes, kills or changes the server.
+//! Every command we ever send, in one list. There is none that writes a key, kills or changes the server.
 
 use redis::Cmd;
 
@@ -29,11 +29,15 @@ pub enum Command {
     InfoReplication,
     /// What commands cost, ours among them.
     InfoCommandStats,
+    /// Tells whoever listens on our channel.
+    Publish,
+    /// Listens on our channel.
+    Subscribe,
 }
 
 impl Command {
     /// Every command, in the order in which a link's life sends them.
-    pub const ALL: [Command; 11] = [
+    pub const ALL: [Command; 13] = [
         Command::ClientId,
         Command::ClientSetName,
         Command::ClientSetInfoName,
@@ -45,6 +49,8 @@ impl Command {
         Command::ClientList,
         Command::ClientListIds,
         Command::InfoCommandStats,
+        Command::Publish,
+        Command::Subscribe,
     ];
 
     /// The command as it is sent.
@@ -62,6 +68,8 @@ impl Command {
             Command::InfoStats => &["INFO", "stats"],
             Command::InfoReplication => &["INFO", "replication"],
             Command::InfoCommandStats => &["INFO", "commandstats"],
+            Command::Publish => &["PUBLISH"],
+            Command::Subscribe => &["SUBSCRIBE"],
         }
     }
 
@@ -77,27 +85,35 @@ impl Command {
             | Command::InfoStats
             | Command::InfoReplication
             | Command::InfoCommandStats => "+info",
+            Command::Publish => "+publish",
+            Command::Subscribe => "+subscribe",
         }
     }
 }
 
-/// A command with the ids it asks for, where it asks for any.
+/// A command with what follows its words.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub(super) command: Command,
     ids: &'a [u64],
+    texts: [&'a [u8]; 2],
 }
 
 impl From<Command> for Request<'_> {
     fn from(command: Command) -> Self {
-        Self { command, ids: &[] }
+        Self { command, ids: &[], texts: [&[]; 2] }
     }
 }
 
 impl<'a> Request<'a> {
     /// Asks for the clients of these ids. Valkey refuses an id of 0; every server refuses none at all.
     pub fn clients(ids: &'a [u64]) -> Self {
-        Self { command: Command::ClientListIds, ids }
+        Self { command: Command::ClientListIds, ids, texts: [&[]; 2] }
+    }
+
+    /// Tells a message on a channel.
+    pub fn publish(channel: &'a str, message: &'a [u8]) -> Self {
+        Self { command: Command::Publish, ids: &[], texts: [channel.as_bytes(), message] }
     }
 
     pub(super) fn packed(self) -> Cmd {
@@ -108,6 +124,9 @@ impl<'a> Request<'a> {
         for id in self.ids {
             command.arg(*id);
         }
+        if self.command == Command::Publish {
+            command.arg(&self.texts);
+        }
         command
     }
 }
@@ -115,6 +134,6 @@ impl<'a> Request<'a> {
 impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = if *self == Command::ClientListIds { 3 } else { 2 };
-        f.write_str(&self.words()[..shown].join(" "))
+        f.write_str(&self.words()[..shown.min(self.words().len())].join(" "))
     }
 }

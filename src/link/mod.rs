@@ -4,6 +4,7 @@
 mod bounded;
 mod command;
 mod failure;
+mod subscription;
 mod target;
 mod tls;
 
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use command::{Command, Request};
+pub use subscription::{LARGEST_MESSAGE, Subscription, Word};
 pub use target::{Credentials, Endpoint, ParsedAddress, Password, Target, TlsFiles, parse_address};
 pub use tls::config as tls_config;
 
@@ -91,22 +93,8 @@ impl Link {
     }
 
     async fn dial_unhurried(target: &Target, node: Arc<str>) -> Result<Self, Failure> {
-        let mut link = match &target.endpoint {
-            Endpoint::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(|error| failure::unconnected(&node, &error))?;
-                Self::over(stream, node, target.timeout).await?
-            }
-            Endpoint::Tcp { host, port, tls: false } => {
-                let stream = connect(target, host, *port, &node).await?;
-                Self::over(stream, node, target.timeout).await?
-            }
-            Endpoint::Tcp { host, port, tls: true } => {
-                let tcp = connect(target, host, *port, &node).await?;
-                let stream =
-                    tls::handshake(&target.tls, host, tcp).await.map_err(|why| failure::untrusted(&node, &why))?;
-                Self::over(stream, node, target.timeout).await?
-            }
-        };
+        let stream = open(target, &node).await?;
+        let mut link = Self::over(stream, node, target.timeout).await?;
         if let Some(credentials) = &target.credentials {
             link.authenticate(credentials).await?;
         }
@@ -131,15 +119,7 @@ impl Link {
     }
 
     async fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Failure> {
-        let password = credentials.password.clone();
-        let read = tokio::task::spawn_blocking(move || read_password(&password)).await;
-        let password = read.unwrap_or_else(|error| Err(error.to_string()));
-        let password = password.map_err(|why| failure::unreadable_password(&self.node, &why))?;
-        let mut auth = redis::cmd("AUTH");
-        if let Some(user) = &credentials.user {
-            auth.arg(user);
-        }
-        auth.arg(password.expose_secret());
+        let auth = auth_command(credentials, &self.node).await?;
         let reply: RedisResult<Value> = auth.query_async(&mut self.connection).await;
         reply.map(|_| ()).map_err(|error| failure::unauthenticated(&self.node, &error))
     }
@@ -196,6 +176,39 @@ impl Link {
         let reply = |(request, reply): (&Request<'_>, _)| read_reply(&self.node, request.command, reply);
         Ok(requests.iter().zip(replies).map(reply).collect())
     }
+}
+
+/// Bytes to and from a node, over whatever leads there.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Opens a stream to a target; nothing is said on it yet.
+async fn open(target: &Target, node: &str) -> Result<Box<dyn Stream>, Failure> {
+    Ok(match &target.endpoint {
+        Endpoint::Unix(path) => {
+            Box::new(UnixStream::connect(path).await.map_err(|error| failure::unconnected(node, &error))?)
+        }
+        Endpoint::Tcp { host, port, tls: false } => Box::new(connect(target, host, *port, node).await?),
+        Endpoint::Tcp { host, port, tls: true } => {
+            let tcp = connect(target, host, *port, node).await?;
+            Box::new(tls::handshake(&target.tls, host, tcp).await.map_err(|why| failure::untrusted(node, &why))?)
+        }
+    })
+}
+
+/// The command that logs in; its words are secret.
+async fn auth_command(credentials: &Credentials, node: &str) -> Result<redis::Cmd, Failure> {
+    let password = credentials.password.clone();
+    let read = tokio::task::spawn_blocking(move || read_password(&password)).await;
+    let password = read.unwrap_or_else(|error| Err(error.to_string()));
+    let password = password.map_err(|why| failure::unreadable_password(node, &why))?;
+    let mut auth = redis::cmd("AUTH");
+    if let Some(user) = &credentials.user {
+        auth.arg(user);
+    }
+    auth.arg(password.expose_secret());
+    Ok(auth)
 }
 
 /// Connects to the first address of a host that answers.

@@ -63,6 +63,13 @@ impl Meter {
         self.add(Some(micros), calls);
     }
 
+    /// Adds what others of us have cost the server.
+    pub(super) fn charge(&mut self, time: Duration) {
+        if !time.is_zero() {
+            self.total = Some(self.total.unwrap_or_default() + time);
+        }
+    }
+
     fn add(&mut self, micros: Option<f64>, calls: u32) {
         let (Some(micros), 1..) = (micros, calls) else { return };
         let each = Duration::from_secs_f64(micros / 1e6);

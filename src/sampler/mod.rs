@@ -11,6 +11,8 @@ mod plan;
 mod roll;
 mod sweep;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
@@ -56,6 +58,8 @@ struct Knowledge {
     came: u64,
     /// The share of main-thread time that quick looks used lately.
     looks: f64,
+    /// The share of main-thread time that announcing used lately.
+    announcing: f64,
     /// Sweeps in a row that drifted.
     drifting: u32,
     mended: Option<Instant>,
@@ -104,12 +108,29 @@ pub struct Sampler {
     link: Option<Link>,
     known: Knowledge,
     last: Option<LastSweep>,
+    /// Main-thread time that announcing took, in microseconds, to be counted as ours.
+    spent: Arc<AtomicU64>,
+    charged: Option<Instant>,
 }
 
 impl Sampler {
     /// A sampler that connects when it is first asked for a sample.
     pub fn new(target: Target, budget: Budget) -> Self {
-        Self { target, budget, link: None, known: Knowledge::default(), last: None }
+        let (link, known, last) = (None, Knowledge::default(), None);
+        Self { target, budget, link, known, last, spent: Arc::default(), charged: None }
+    }
+
+    /// Where others of us note what they cost the node, in microseconds: it is counted into the same load.
+    pub fn spent(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.spent)
+    }
+
+    /// Counts what others of us have cost since the last sample.
+    fn charge(&mut self) {
+        let spent = Duration::from_micros(self.spent.swap(0, Ordering::Relaxed));
+        let since = self.charged.replace(Instant::now()).map(|charged| charged.elapsed());
+        self.known.announcing = since.map_or(0.0, |since| spent.as_secs_f64() / since.as_secs_f64().max(1.0));
+        self.known.meter.charge(spent);
     }
 
     /// Takes a sample of all clients, over the held link or a new one.
@@ -137,6 +158,7 @@ impl Sampler {
 
     async fn sweep(&mut self, mut link: Link) -> Result<Sample, Failure> {
         let read = Instant::now();
+        self.charge();
         let sample = Sweep::new(&mut link, &self.target, &mut self.known, self.budget).run().await?;
         self.link = Some(link);
         self.judge_drift(&sample);
@@ -277,6 +299,7 @@ mod tests {
             unreadable: Unreadable::default(),
             own_ids: Vec::new(),
             cost: Cost { drift: Some(drift), pages: 3, ..Cost::default() },
+            source: crate::sample::Source::Sampled,
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Task {
     pub has_pages: bool,
     /// The share of main-thread time that quick looks were seen to use.
     pub looks: f64,
+    /// The share that everything else of ours uses: announcing.
+    pub others: f64,
 }
 
 /// The plan that harms least. Of plans that harm alike, the one that burdens the server least.
@@ -101,7 +103,7 @@ fn weigh(way: Way, task: Task, cost: &Cost) -> Plan {
     };
     let stall = stall.max(cost.info_micros());
     let total = listing + INFO_OF_A_SWEEP * cost.info_micros();
-    let looks = look_load(budget, cost).max(task.looks);
+    let looks = look_load(budget, cost).max(task.looks) + task.others;
     let allowed = (budget.max_load - looks).max(budget.max_load * 0.1);
     let oldest = budget.max_age.max(budget.every).as_secs_f64();
     let every = (total / 1e6 / allowed).clamp(budget.every.as_secs_f64(), oldest);
@@ -187,7 +189,7 @@ mod tests {
     }
 
     fn planned(kind: Kind, clients: usize, budget: Budget) -> Plan {
-        plan(Task { clients, budget, has_pages: true, looks: 0.0 }, &cost(kind, clients))
+        plan(Task { clients, budget, has_pages: true, looks: 0.0, others: 0.0 }, &cost(kind, clients))
     }
 
     #[test]
@@ -234,7 +236,7 @@ mod tests {
 
     #[test]
     fn without_pages_there_is_one_way() {
-        let task = Task { clients: 19_000, budget: budget(), has_pages: false, looks: 0.0 };
+        let task = Task { clients: 19_000, budget: budget(), has_pages: false, looks: 0.0, others: 0.0 };
         let plan = plan(task, &cost(Kind::Plain, 19_000));
         assert!(plan.way == Way::Full && !plan.within, "{plan:?}");
     }
@@ -244,7 +246,7 @@ mod tests {
         for kind in [Kind::Plain, Kind::Walks, Kind::Pauses] {
             for clients in [10, 300, 2_000, 19_000, 100_000, 1_000_000] {
                 let (cost, task) =
-                    (cost(kind, clients), Task { clients, budget: budget(), has_pages: true, looks: 0.0 });
+                    (cost(kind, clients), Task { clients, budget: budget(), has_pages: true, looks: 0.0, others: 0.0 });
                 let taken = plan(task, &cost);
                 for ids in [1, 7, 30, 100, 333, 1000, 4000] {
                     let other = weigh(Way::Pages(ids.min(clients)), task, &cost);

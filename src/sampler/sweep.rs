@@ -10,7 +10,7 @@ use super::{Budget, Knowledge};
 use crate::client_list::{Client, Listing, Unreadable};
 use crate::clock;
 use crate::link::{Command, Link, Reply, Request, Target};
-use crate::sample::{Cost, Failure, Page, Pages, Reason, Sample};
+use crate::sample::{Cost, Failure, Page, Pages, Reason, Sample, Source};
 use crate::server_info::ServerInfo;
 
 /// What is asked before the first page: one section a call, since 6.2 refuses several.
@@ -144,6 +144,7 @@ impl<'a> Sweep<'a> {
                 within_budget: plan.filter(|_| self.known.costs.is_measured()).map(|plan| plan.within),
                 drift,
             },
+            source: Source::Sampled,
         })
     }
 
@@ -409,7 +410,8 @@ impl Knowledge {
     /// The way that harms least for so many clients.
     pub(super) fn plan(&self, clients: usize, budget: Budget) -> Plan {
         let has_pages = self.no_pages.is_none() && self.roll.is_some();
-        plan(Task { clients, budget, has_pages, looks: self.looks }, &self.costs)
+        let others = self.announcing.min(budget.max_load / 2.0);
+        plan(Task { clients, budget, has_pages, looks: self.looks, others }, &self.costs)
     }
 
     /// Takes a reading of the command statistics that follows one listing and one `INFO` of ours; gives the microseconds of

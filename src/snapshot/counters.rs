@@ -181,6 +181,7 @@ mod tests {
             unreadable: crate::client_list::Unreadable::default(),
             own_ids: Vec::new(),
             cost: crate::sample::Cost::default(),
+            source: crate::sample::Source::Sampled,
         };
         let before = Counted::by(&sample("a", "2026-01-01T00:00:00Z", Some(9000)));
         let life = |run_id, uptime| Counted::life(before.as_ref(), &sample(run_id, "2026-01-01T00:00:10Z", uptime));

@@ -102,11 +102,16 @@ impl State {
         }
     }
 
-    /// The state of an application's connection.
-    pub fn of(client: &Client<'_>, idle_after: Duration) -> Self {
+    /// Whether a connection is blocked or subscribed.
+    pub fn is_waiting(client: &Client<'_>) -> bool {
         let flags = client.flags();
         // Before 5.0 a subscriber has no flag of its own, only its subscriptions.
-        if flags.has('b') || flags.has('P') || client.subscriptions() > 0 {
+        flags.has('b') || flags.has('P') || client.subscriptions() > 0
+    }
+
+    /// The state of an application's connection.
+    pub fn of(client: &Client<'_>, idle_after: Duration) -> Self {
+        if Self::is_waiting(client) {
             return State::Waiting;
         }
         match client.idle_seconds() {

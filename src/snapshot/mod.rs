@@ -54,7 +54,7 @@ use presence::News;
 pub struct Snapshot {
     /// The sample it was made of.
     pub sample: Arc<Sample>,
-    /// What was counted over its clients; `None` where the server refuses to list them.
+    /// What was counted over its clients; `None` where the server refuses to list them, or not all were heard of.
     pub crowd: Option<Crowd>,
     /// The counters up to now.
     pub counters: Counters,
@@ -141,12 +141,19 @@ impl Snapshot {
 
     /// Whether every client is in it.
     pub fn is_complete(&self) -> bool {
-        self.pages().is_some_and(|pages| pages.unreadable().total() == 0)
+        self.pages().is_some_and(|pages| pages.unreadable().total() == 0) && !self.sample.is_truncated()
     }
 
     /// What a connection of this node is.
     pub fn kind(&self, client: &Client<'_>) -> Kind {
         Kind::of(client, self.product(), &self.sample.own_ids)
+    }
+
+    /// The application of the client at a place; `None` for an internal one, and for one without an id.
+    pub fn app(&self, place: Place) -> Option<&str> {
+        let people = self.people.as_deref()?;
+        let id = self.pages()?.client(place)?.id()?;
+        people.app(id)
     }
 
     fn product(&self) -> Product {
@@ -245,7 +252,8 @@ struct Count<'a> {
 }
 
 fn count(previous: Option<&Snapshot>, sample: &Sample, limits: &Limits) -> Option<Counted> {
-    let pages = sample.clients.as_ref().ok()?;
+    // Of some clients nothing can be counted, and nobody could be missed.
+    let pages = sample.clients.as_ref().ok().filter(|_| !sample.is_truncated())?;
     let product = product(sample);
     let mut count = Count::new(limits, pages.len());
     for (place, client) in pages.places() {

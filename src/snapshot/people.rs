@@ -137,6 +137,13 @@ impl People {
         }
     }
 
+    /// The application of a connection.
+    pub(super) fn app(&self, id: u64) -> Option<&str> {
+        let place = self.by_id.binary_search_by_key(&id, |person| person.id).ok()?;
+        let person = self.by_id.get(place).filter(|person| person.kind == Kind::Application)?;
+        Some(&self.apps[person.app as usize])
+    }
+
     /// Whether the server tells what they have done.
     pub(super) fn tell_work(&self) -> bool {
         self.by_id.iter().any(|person| person.work.commands.is_some())

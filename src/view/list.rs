@@ -161,13 +161,13 @@ pub fn counts_csv(head: &str, counts: &[(String, u64)]) -> String {
     records_as_csv(vec![head.to_owned(), "connections".to_owned()], records)
 }
 
-fn plain_table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {
+pub(super) fn plain_table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(heads);
     table
 }
 
-fn finished(table: &Table) -> String {
+pub(super) fn finished(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
@@ -183,7 +183,7 @@ fn harmless(text: String) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t']) { format!("'{text}") } else { text }
 }
 
-fn shortened(text: String) -> String {
+pub(super) fn shortened(text: String) -> String {
     if text.chars().count() <= WIDEST_CELL {
         return text;
     }
@@ -192,7 +192,7 @@ fn shortened(text: String) -> String {
 }
 
 /// A duration in at most two units: `3s`, `12m 5s`, `2d 4h`.
-fn ago(seconds: u64) -> String {
+pub(super) fn ago(seconds: u64) -> String {
     let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
     let Some(first) = units.iter().position(|&(size, _)| seconds >= size) else { return "0s".into() };
     let (size, unit) = units[first];

@@ -8,11 +8,12 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::catalogue::{self as c, Metric, MetricKind};
 use crate::client_list::{Address, Fault, Field};
-use crate::latest::{NodeState, Nodes, Phase};
-use crate::sample::Reason;
+use crate::latest::{ChannelTally, NodeState, Nodes, Phase};
+use crate::sample::{Reason, Source};
 use crate::snapshot::{
     self, Ages, App, Churn, CloseReason, Counters, Crowd, Groups, Kind, Presence, Seen, Snapshot, State,
 };
+use crate::status::Refusal;
 
 /// Writes the metrics of all nodes in the text format. What is older than it may be at `now` is left out.
 pub fn text(view: &Nodes, now: Instant) -> String {
@@ -75,6 +76,7 @@ impl Families {
     fn add_node(&mut self, node: &NodeState, now: Instant) {
         let mut series = NodeSeries { families: self, node: &node.node };
         series.add_tally(node);
+        series.add_channel(&node.channel);
         let fresh = node.fresh_snapshot(now);
         if !matches!(node.phase, Phase::Starting) {
             series.add(c::UP, &[], flag(fresh.is_some()));
@@ -183,6 +185,14 @@ impl NodeSeries<'_> {
         }
     }
 
+    fn add_channel(&mut self, channel: &ChannelTally) {
+        self.add(c::ANNOUNCEMENTS, &[], channel.announced() as f64);
+        self.add(c::ANNOUNCEMENTS_HEARD, &[], channel.heard() as f64);
+        for refusal in Refusal::ALL {
+            self.add(c::ANNOUNCEMENTS_REFUSED, &[refusal.label()], channel.refused(refusal) as f64);
+        }
+    }
+
     fn add_counters(&mut self, counters: &Counters) {
         let of_server = [
             (c::CONNECTIONS_RECEIVED, counters.connections_received),
@@ -203,13 +213,25 @@ impl NodeSeries<'_> {
     fn add_sample(&mut self, snapshot: &Snapshot) {
         let sample = &snapshot.sample;
         self.add(c::SAMPLE_TIMESTAMP, &[], sample.at.as_duration().as_secs_f64());
-        self.add(c::SAMPLE_DURATION, &[], sample.cost.duration.as_secs_f64());
+        if sample.source == Source::Sampled {
+            self.add(c::SAMPLE_DURATION, &[], sample.cost.duration.as_secs_f64());
+            self.add(c::SAMPLE_PAGES, &[], f64::from(sample.cost.pages));
+        }
         self.add_known(c::SAMPLE_LONGEST_COMMAND, sample.cost.longest_command.map(|time| time.as_secs_f64()));
-        self.add(c::SAMPLE_PAGES, &[], f64::from(sample.cost.pages));
         self.add_known(c::SAMPLE_WITHIN_BUDGET, sample.cost.within_budget.map(flag));
         self.add_known(c::SAMPLE_DRIFT, sample.cost.drift.map(|drift| drift as f64));
         self.add(c::SAMPLE_COMPLETE, &[], flag(snapshot.is_complete()));
-        self.add(c::SAMPLE_SOURCE, &["sampled"], 1.0);
+        match sample.source {
+            Source::Sampled => self.add(c::SAMPLE_SOURCE, &["sampled"], 1.0),
+            Source::Heard(heard) => {
+                self.add(c::SAMPLE_SOURCE, &["heard"], 1.0);
+                // What a status that left clients out tells of all of them nevertheless.
+                if snapshot.crowd.is_none() {
+                    self.add(c::ONLINE, &[], heard.online as f64);
+                    self.add(c::SILENT, &[], heard.silent as f64);
+                }
+            }
+        }
     }
 
     fn add_server(&mut self, snapshot: &Snapshot) {

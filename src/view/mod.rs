@@ -5,6 +5,8 @@ pub mod list;
 pub mod metrics;
 pub mod rows;
 pub mod select;
+pub mod status;
+pub mod watch;
 
 /// What the tests of views, and of what shows them, stand on.
 #[cfg(test)]
@@ -29,6 +31,7 @@ pub(crate) mod fixture {
             clients: Ok(pages),
             own_ids: Vec::new(),
             cost: Cost::default(),
+            source: crate::sample::Source::Sampled,
         };
         derive(None, Arc::new(sample), &Limits { idle_thresholds: Vec::new(), ..Limits::default() })
     }

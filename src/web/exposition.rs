@@ -22,6 +22,8 @@ pub(super) struct Exposition(Mutex<Option<(Key, Arc<Part>)>>);
 struct Key {
     generation: u64,
     fresh: Vec<bool>,
+    /// What was announced and heard: that is counted between two states.
+    channel: u64,
 }
 
 impl Exposition {
@@ -41,7 +43,8 @@ impl Exposition {
 
     fn nodes(&self, view: &Nodes, now: Instant) -> Arc<Part> {
         let fresh = view.nodes.iter().map(|node| node.fresh_snapshot(now).is_some()).collect();
-        let key = Key { generation: view.generation, fresh };
+        let channel = view.nodes.iter().map(|node| node.channel.total()).sum();
+        let key = Key { generation: view.generation, fresh, channel };
         // Held while it is written, so that scrapes that come together write it once.
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {

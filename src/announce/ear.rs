@@ -1,0 +1,341 @@
+//! What is believed of what is heard. Pure: bytes and the time go in, samples and signs of life come out, and everything that is
+//! refused is refused for a reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::client_list::{Field, Listing};
+use crate::sample::{Cost, Heard as HeardTotals, Pages, Sample, Source};
+use crate::server_info::ServerInfo;
+use crate::status::{self, FIELDS, Header, Key, Kind, Message, Refusal};
+
+/// The most parts of one status: 16 MiB.
+const MOST_PARTS: u32 = 256;
+
+/// The most announcers that are remembered; of more the one heard longest ago is forgotten.
+const MOST_ANNOUNCERS: usize = 64;
+
+/// How far the clock of a node may be from ours. What is older was announced before; that much may be heard again.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(120);
+
+/// What was heard.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// A whole status.
+    Status {
+        /// Its header.
+        header: Header,
+        /// What it tells.
+        sample: Arc<Sample>,
+        /// Whether it was signed with a key of ours.
+        signed: bool,
+    },
+    /// That somebody announces: a part of a status, changes, a heartbeat.
+    Life {
+        /// Its header.
+        header: Header,
+        /// Whether it was signed with a key of ours.
+        signed: bool,
+    },
+}
+
+/// Listens to the announcers of a channel.
+#[derive(Debug, Default)]
+pub struct Ear {
+    keys: Vec<Key>,
+    last: BTreeMap<String, Last>,
+    /// The parts of a status that have come so far; of one announcer, since one talks.
+    parts: Vec<Message>,
+}
+
+/// What was heard last of an announcer.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    seq: u64,
+    part: u32,
+    heard: Timestamp,
+}
+
+impl Ear {
+    /// An ear that knows these keys. With any, unsigned messages are refused.
+    pub fn new(keys: &[Key]) -> Self {
+        Self { keys: keys.to_vec(), ..Self::default() }
+    }
+
+    /// Hears a message; nothing comes of one of a kind that is not known.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn hear(&mut self, bytes: &[u8], now: Timestamp) -> Result<Option<Heard>, Refusal> {
+        let signed = self.keys.iter().any(|key| key.has_signed(bytes));
+        if !signed && !self.keys.is_empty() {
+            return Err(Refusal::Signature);
+        }
+        let Some(message) = status::read(bytes)? else { return Ok(None) };
+        self.refuse_replay(&message, now)?;
+        if message.header.kind != Kind::Status {
+            return Ok(Some(Heard::Life { header: message.header, signed }));
+        }
+        if message.parts > MOST_PARTS {
+            return Err(Refusal::Oversize);
+        }
+        let header = message.header.clone();
+        let Some(parts) = self.assembled(message)? else { return Ok(Some(Heard::Life { header, signed })) };
+        let sample = Arc::new(sample_of(&header, &parts)?);
+        Ok(Some(Heard::Status { header, sample, signed }))
+    }
+
+    fn refuse_replay(&mut self, message: &Message, now: Timestamp) -> Result<(), Refusal> {
+        let header = &message.header;
+        let age = now.as_duration().as_secs_f64() - header.at;
+        if age.abs() > CLOCKS_DIFFER.as_secs_f64() + 3.0 * header.frequency {
+            return Err(Refusal::Replay);
+        }
+        let next = Last { seq: header.seq, part: message.part, heard: now };
+        if let Some(last) = self.last.get(&header.announcer)
+            && (next.seq, next.part) <= (last.seq, last.part)
+        {
+            return Err(Refusal::Replay);
+        }
+        self.last.insert(header.announcer.clone(), next);
+        if self.last.len() > MOST_ANNOUNCERS
+            && let Some(oldest) = self.last.iter().min_by_key(|(_, last)| last.heard).map(|(name, _)| name.clone())
+        {
+            self.last.remove(&oldest);
+        }
+        Ok(())
+    }
+
+    /// All parts, once the last of them is there.
+    fn assembled(&mut self, message: Message) -> Result<Option<Vec<Message>>, Refusal> {
+        let follows = self.parts.last().is_some_and(|last| {
+            last.header.announcer == message.header.announcer && last.header.seq == message.header.seq
+        });
+        if !follows {
+            self.parts.clear();
+        }
+        // They come in their order, over one connection; one that is missing spoils the whole.
+        if message.part as usize != self.parts.len() + 1 {
+            self.parts.clear();
+            return Err(Refusal::Incomplete);
+        }
+        let whole = message.part == message.parts;
+        self.parts.push(message);
+        Ok(whole.then(|| std::mem::take(&mut self.parts)))
+    }
+}
+
+/// The sample that a status tells: its clients are written as the server would write them and read as such, so that what is heard
+/// goes the same way as what is sampled.
+fn sample_of(header: &Header, parts: &[Message]) -> Result<Sample, Refusal> {
+    let at = Timestamp::from_millisecond((header.at * 1000.0) as i64).map_err(|_| Refusal::Malformed)?;
+    let first = parts.first().ok_or(Refusal::Incomplete)?;
+    let (mut reply, mut seen, mut own_ids) = (String::new(), BTreeSet::new(), Vec::new());
+    let fields = known_fields(&first.fields);
+    for client in parts.iter().flat_map(|part| &part.clients) {
+        let id = client.get("id").and_then(Value::as_u64).ok_or(Refusal::Client)?;
+        if !seen.insert(id) {
+            return Err(Refusal::Client);
+        }
+        if client.get("kind").is_some_and(|kind| kind == "exporter") {
+            own_ids.push(id);
+        }
+        write_row(&mut reply, client, &fields)?;
+    }
+    let pages = Pages::one(at, Listing::new(reply.into_bytes()));
+    let totals = HeardTotals {
+        connections: header.connections,
+        online: header.online,
+        silent: header.silent,
+        truncated: first.truncated,
+    };
+    if first.truncated == 0 && pages.len() as u64 != header.connections {
+        return Err(Refusal::Incomplete);
+    }
+    Ok(Sample {
+        at,
+        info: Ok(info_of(header, &first.info)?),
+        unreadable: pages.unreadable(),
+        clients: Ok(pages),
+        own_ids,
+        cost: Cost::default(),
+        source: Source::Heard(totals),
+    })
+}
+
+fn known_fields(names: &[String]) -> Vec<Field> {
+    let named = names.iter().filter_map(|name| Field::from_key(name.replace('_', "-").as_bytes()));
+    named.filter(|field| FIELDS.contains(field) && *field != Field::Id).collect()
+}
+
+/// A client as `CLIENT LIST` would tell it: fields that were left out are zero or empty.
+fn write_row(reply: &mut String, client: &Map<String, Value>, fields: &[Field]) -> Result<(), Refusal> {
+    let id = client.get("id").and_then(Value::as_u64).ok_or(Refusal::Client)?;
+    write!(reply, "id={id}").map_err(|_| Refusal::Client)?;
+    for field in fields {
+        let key = field.key();
+        let value = client.get(&key.replace('-', "_"));
+        let written = match (field.is_text(), value) {
+            (true, None) => write!(reply, " {key}="),
+            (false, None) => write!(reply, " {key}=0"),
+            (true, Some(Value::String(text))) if is_harmless(*field, text) => write!(reply, " {key}={text}"),
+            (false, Some(Value::Number(number))) if number.is_i64() || number.is_u64() => {
+                write!(reply, " {key}={number}")
+            }
+            _ => return Err(Refusal::Client),
+        };
+        written.map_err(|_| Refusal::Client)?;
+    }
+    reply.push('\n');
+    Ok(())
+}
+
+/// Whether text stays within its field: no white space, which would begin the next one. The path of a unix socket may hold
+/// spaces, but nothing behind one that looks like a field.
+fn is_harmless(field: Field, text: &str) -> bool {
+    let is_path = field == Field::Addr && text.starts_with('/');
+    let is_plain =
+        |character: char| !character.is_control() && !(character.is_whitespace() && !(is_path && character == ' '));
+    let looks_like_a_field = |word: &str| {
+        let key = word.split_once('=').map(|(key, _)| key);
+        key.is_some_and(|key| {
+            key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        })
+    };
+    text.chars().all(is_plain) && !text.split(' ').skip(1).any(looks_like_a_field)
+}
+
+fn info_of(header: &Header, told: &Map<String, Value>) -> Result<ServerInfo, Refusal> {
+    let mut text = String::new();
+    for (name, value) in told {
+        let value = match value {
+            Value::String(value) => value.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return Err(Refusal::Malformed),
+        };
+        if name.contains([':', '\n', '\r']) || value.contains(['\n', '\r']) {
+            return Err(Refusal::Malformed);
+        }
+        writeln!(text, "{name}:{value}").map_err(|_| Refusal::Malformed)?;
+    }
+    let mut info = ServerInfo::parse(text.as_bytes());
+    info.run_id = Some(header.run_id.clone());
+    Ok(info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-01-01T00:00:10Z".parse().expect("a time")
+    }
+
+    /// A status of one announcer, with this at its end.
+    fn status(seq: u64, more: &str) -> String {
+        let at = now().as_second() - 5;
+        format!(
+            r#"{{"schema":"redis-client-status/1","kind":"status","announcer":"a","node":"n:1","run_id":"r","seq":{seq},"at":{at},"frequency":10,"connections":1,"online":1,"silent":0,"fields":["id","addr","name","idle"],{more}}}"#
+        )
+    }
+
+    fn heard(ear: &mut Ear, text: &str) -> Result<Option<usize>, Refusal> {
+        Ok(match ear.hear(text.as_bytes(), now())? {
+            Some(Heard::Status { sample, .. }) => sample.clients.as_ref().ok().map(|pages| pages.len()),
+            Some(Heard::Life { .. }) | None => None,
+        })
+    }
+
+    #[test]
+    fn a_status_is_read_as_the_server_would_have_told_it() {
+        let mut ear = Ear::default();
+        let text = status(1, r#""info":{"maxclients":7},"clients":[{"id":5,"addr":"/tmp/a b/s=1.sock:0","idle":3}]"#);
+        let Ok(Some(Heard::Status { sample, signed: false, .. })) = ear.hear(text.as_bytes(), now()) else {
+            panic!("a status");
+        };
+        assert_eq!(sample.info.as_ref().map(|info| info.maxclients), Ok(Some(7)));
+        let pages = sample.clients.as_ref().expect("clients");
+        let client = pages.clients().next().expect("a client").1;
+        assert_eq!((client.id(), client.idle_seconds(), client.text(Field::Name)), (Some(5), Some(3), Some(&b""[..])));
+        assert_eq!(client.text(Field::Addr), Some(&b"/tmp/a b/s=1.sock:0"[..]));
+        assert_eq!(client.text(Field::User), None, "a field that this server does not have");
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_refused_for_its_reason() {
+        let one = |client: &str| status(1, &format!(r#""clients":[{client}]"#));
+        for (text, refusal) in [
+            (one(r#"{"id":1,"name":"a user=admin"}"#), Refusal::Client),
+            (one("{\"id\":1,\"name\":\"a\\nid=2 addr=x\"}"), Refusal::Client),
+            (one(r#"{"id":1,"addr":"/a user=admin"}"#), Refusal::Client),
+            (one(r#"{"id":"1"}"#), Refusal::Client),
+            (one(r#"{"id":-1}"#), Refusal::Client),
+            (one(r#"{"id":1,"idle":"3"}"#), Refusal::Client),
+            (one(r#"{"id":1,"idle":1.5}"#), Refusal::Client),
+            (one(r#"{"id":1},{"id":1}"#), Refusal::Client),
+            (one(r#"{"id":1},{"id":2}"#), Refusal::Incomplete),
+            (status(1, r#""clients":[]"#), Refusal::Incomplete),
+            (status(1, r#""parts":2,"part":2"#), Refusal::Incomplete),
+            (status(1, r#""parts":1000"#), Refusal::Oversize),
+            (status(1, r#""parts":1,"part":2"#), Refusal::Malformed),
+            (status(1, r#""info":{"a":[]},"clients":[{"id":1}]"#), Refusal::Malformed),
+            (status(1, r#""info":{"a":"b\nmaxclients:1"},"clients":[{"id":1}]"#), Refusal::Malformed),
+            (one(r#"{"id":1}"#).replace("\"at\":17", "\"at\":16"), Refusal::Replay),
+        ] {
+            assert_eq!(heard(&mut Ear::default(), &text), Err(refusal), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_heard_twice() {
+        let mut ear = Ear::default();
+        let text = status(7, r#""clients":[{"id":1}]"#);
+        assert_eq!(heard(&mut ear, &text), Ok(Some(1)));
+        assert_eq!(heard(&mut ear, &text), Err(Refusal::Replay));
+        assert_eq!(heard(&mut ear, &status(6, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
+        assert_eq!(heard(&mut ear, &status(8, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
+    }
+
+    #[test]
+    fn parts_make_a_whole_in_their_order_only() {
+        let mut ear = Ear::default();
+        let part = |seq, part, id| {
+            status(seq, &format!(r#""parts":2,"part":{part},"clients":[{{"id":{id}}}]"#))
+                .replace("\"connections\":1", "\"connections\":2")
+        };
+        assert_eq!(heard(&mut ear, &part(1, 1, 1)), Ok(None));
+        assert_eq!(heard(&mut ear, &part(1, 2, 2)), Ok(Some(2)));
+        assert_eq!(heard(&mut ear, &part(2, 1, 1)), Ok(None));
+        assert_eq!(heard(&mut ear, &part(3, 2, 2)), Err(Refusal::Incomplete), "of another status");
+        assert_eq!(heard(&mut ear, &part(4, 1, 1)), Ok(None), "and the next is whole again");
+        assert_eq!(heard(&mut ear, &part(4, 2, 2)), Ok(Some(2)));
+    }
+
+    #[test]
+    fn with_a_key_only_what_is_signed_is_believed() {
+        let mut ear = Ear::new(&[Key::new(b"new"), Key::new(b"old")]);
+        for (key, seq, expected) in
+            [("old", 1, Ok(Some(1))), ("new", 2, Ok(Some(1))), ("wrong", 3, Err(Refusal::Signature))]
+        {
+            let mut text = status(seq, r#""clients":[{"id":1}]"#);
+            assert_eq!(heard(&mut ear, &text), Err(Refusal::Signature), "unsigned");
+            Key::new(key.as_bytes()).sign(&mut text);
+            assert_eq!(heard(&mut ear, &text), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn announcers_without_end_are_not_all_remembered() {
+        let mut ear = Ear::default();
+        for number in 0..1000 {
+            let text = status(1, r#""clients":[{"id":1}]"#).replace("\"a\"", &format!("\"a{number}\""));
+            assert_eq!(heard(&mut ear, &text), Ok(Some(1)));
+        }
+        assert!(ear.last.len() <= MOST_ANNOUNCERS);
+    }
+}

@@ -1,0 +1,230 @@
+//! A subscription to one channel: each message as it comes, and no more of them in memory than one.
+//!
+//! The redis crate reads ahead into a queue without a bound; here the next message is read when it is asked for, so a flood
+//! waits in the server, whose `client-output-buffer-limit pubsub` cuts us off in the end. Speaks RESP2, in which a subscribed
+//! connection is sent nothing but messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::RedisError;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::time::timeout;
+
+use super::{Command, Stream, Target, auth_command, failure, open};
+use crate::sample::{Failure, Reason};
+
+/// The largest message that is read; of a larger one only the size is told.
+pub const LARGEST_MESSAGE: usize = 64 * 1024;
+
+/// The longest line of the protocol: a number, or an error's text.
+const LONGEST_LINE: u64 = 4096;
+
+/// The most elements of one reply: a message has three.
+const MOST_ELEMENTS: u64 = 8;
+
+/// What was heard on a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// A message.
+    Message(Vec<u8>),
+    /// A message of so many bytes, which was passed over.
+    Oversize(u64),
+}
+
+/// A subscription to one channel of a node. After an error it must be dropped.
+pub struct Subscription {
+    node: Arc<str>,
+    stream: BufReader<Box<dyn Stream>>,
+}
+
+/// A part of a reply.
+#[derive(Debug, PartialEq, Eq)]
+enum Element {
+    Text(Vec<u8>),
+    Passed(u64),
+    Number(i64),
+}
+
+impl Subscription {
+    /// Connects, logs in and subscribes, within the target's time-out.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub async fn open(target: &Target, channel: &str) -> Result<Self, Failure> {
+        let node = target.node();
+        match timeout(target.timeout, Self::open_unhurried(target, channel, Arc::clone(&node))).await {
+            Ok(opened) => opened,
+            Err(_) => Err(failure::late(&node, "could not connect and subscribe", target.timeout.as_secs_f64())),
+        }
+    }
+
+    async fn open_unhurried(target: &Target, channel: &str, node: Arc<str>) -> Result<Self, Failure> {
+        let stream = open(target, &node).await?;
+        let mut subscription = Self { stream: BufReader::new(stream), node };
+        if let Some(credentials) = &target.credentials {
+            let auth = auth_command(credentials, &subscription.node).await?;
+            let reply = subscription.ask(&auth).await?;
+            reply.map_err(|error| failure::unauthenticated(&subscription.node, &error))?;
+        }
+        // A name tells the server's other users who we are; being refused it does no harm.
+        let mut naming = redis::cmd("CLIENT");
+        naming.arg(&Command::ClientSetName.words()[1..]);
+        let _ = subscription.ask(&naming).await?;
+        let mut subscribe = redis::cmd("SUBSCRIBE");
+        subscribe.arg(channel);
+        let reply = subscription.ask(&subscribe).await?;
+        reply.map_err(|error| failure::refused(&subscription.node, Command::Subscribe, &error))?;
+        Ok(subscription)
+    }
+
+    /// Sends a command and reads its reply; the inner error is the server's refusal.
+    async fn ask(&mut self, command: &redis::Cmd) -> Result<Result<Vec<Element>, RedisError>, Failure> {
+        let sent = self.stream.write_all(&command.get_packed_command()).await;
+        sent.map_err(|error| self.broken(&error))?;
+        self.read().await
+    }
+
+    /// The next message. Not to be given up half-way, as in a `select`: what was read of it would be lost.
+    ///
+    /// # Errors
+    /// The link broke.
+    pub async fn next(&mut self) -> Result<Word, Failure> {
+        loop {
+            let elements =
+                self.read().await?.map_err(|error| failure::refused(&self.node, Command::Subscribe, &error))?;
+            let mut elements = elements.into_iter();
+            match (elements.next(), elements.next(), elements.next()) {
+                (Some(Element::Text(kind)), Some(_), Some(content)) if kind == b"message" => match content {
+                    Element::Text(message) => return Ok(Word::Message(message)),
+                    Element::Passed(bytes) => return Ok(Word::Oversize(bytes)),
+                    Element::Number(_) => {}
+                },
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits at most so long for the next message; `None` if none began to arrive.
+    ///
+    /// # Errors
+    /// The link broke.
+    pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Word>, Failure> {
+        // Only the wait for the first byte may be given up.
+        match timeout(patience, self.stream.fill_buf()).await {
+            Err(_) => Ok(None),
+            Ok(Err(error)) => Err(self.broken(&error)),
+            Ok(Ok(_)) => self.next().await.map(Some),
+        }
+    }
+
+    async fn read(&mut self) -> Result<Result<Vec<Element>, RedisError>, Failure> {
+        let line = self.line().await?;
+        let (sign, rest) = line.split_first().ok_or_else(|| self.nonsense())?;
+        match sign {
+            b'*' => {
+                let count = self.number(rest)?;
+                let count = u64::try_from(count).ok().filter(|count| *count <= MOST_ELEMENTS);
+                let mut elements = Vec::new();
+                for _ in 0..count.ok_or_else(|| self.nonsense())? {
+                    elements.push(self.element().await?);
+                }
+                Ok(Ok(elements))
+            }
+            b'+' => Ok(Ok(vec![Element::Text(rest.to_vec())])),
+            b':' => Ok(Ok(vec![Element::Number(self.number(rest)?)])),
+            b'-' => {
+                let text = String::from_utf8_lossy(rest).into_owned();
+                let (code, detail) = text.split_once(' ').unwrap_or((text.as_str(), ""));
+                Ok(Err(redis::make_extension_error(code.to_owned(), Some(detail.to_owned()))))
+            }
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    async fn element(&mut self) -> Result<Element, Failure> {
+        let line = self.line().await?;
+        let (sign, rest) = line.split_first().ok_or_else(|| self.nonsense())?;
+        let number = self.number(rest)?;
+        match sign {
+            b':' => Ok(Element::Number(number)),
+            b'$' => self.bulk(u64::try_from(number).unwrap_or(0)).await,
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    async fn bulk(&mut self, size: u64) -> Result<Element, Failure> {
+        if size > LARGEST_MESSAGE as u64 {
+            let mut passed = (&mut self.stream).take(size + 2);
+            let copied = tokio::io::copy(&mut passed, &mut tokio::io::sink()).await;
+            copied.map_err(|error| self.broken(&error))?;
+            return Ok(Element::Passed(size));
+        }
+        let mut bytes = vec![0; size as usize + 2];
+        self.stream.read_exact(&mut bytes).await.map_err(|error| self.broken(&error))?;
+        bytes.truncate(size as usize);
+        Ok(Element::Text(bytes))
+    }
+
+    async fn line(&mut self) -> Result<Vec<u8>, Failure> {
+        let mut line = Vec::new();
+        let mut bounded = (&mut self.stream).take(LONGEST_LINE);
+        bounded.read_until(b'\n', &mut line).await.map_err(|error| self.broken(&error))?;
+        match line.strip_suffix(b"\r\n") {
+            Some(line) => Ok(line.to_vec()),
+            None if line.is_empty() => Err(self.broken(&std::io::ErrorKind::UnexpectedEof.into())),
+            None => Err(self.nonsense()),
+        }
+    }
+
+    fn number(&self, text: &[u8]) -> Result<i64, Failure> {
+        std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| self.nonsense())
+    }
+
+    fn broken(&self, error: &std::io::Error) -> Failure {
+        let message =
+            format!("{}: the subscription was closed ({error}); see client-output-buffer-limit pubsub", self.node);
+        Failure { reason: Reason::Closed, message }
+    }
+
+    fn nonsense(&self) -> Failure {
+        let message = format!("{}: what answers there does not speak the Redis protocol; check the port", self.node);
+        Failure { reason: Reason::Protocol, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn over(stream: impl Stream + 'static) -> Subscription {
+        Subscription { node: "node".into(), stream: BufReader::new(Box::new(stream)) }
+    }
+
+    #[tokio::test]
+    async fn a_message_too_large_is_passed_over_and_the_next_is_read() {
+        let (near, mut far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move {
+            let huge = vec![b'x'; 10 << 20];
+            let head = format!("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${}\r\n", huge.len());
+            let last = b"\r\n*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n";
+            for bytes in [head.as_bytes(), &huge, last] {
+                far.write_all(bytes).await.expect("it reads");
+            }
+        });
+        let mut subscription = over(near);
+        assert_eq!(subscription.next().await.ok(), Some(Word::Oversize(10 << 20)));
+        assert_eq!(subscription.next().await.ok(), Some(Word::Message(b"hi".to_vec())));
+        assert_eq!(subscription.next().await.map_err(|failure| failure.reason), Err(Reason::Closed));
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_an_error_and_never_a_wait_without_end() {
+        for bytes in ["HTTP/1.1 400 Bad\r\n", "*99999999\r\n", "*1\r\n$x\r\n", "\r\n", "*-1\r\n", &"x".repeat(9000)] {
+            let (near, mut far) = tokio::io::duplex(1 << 16);
+            far.write_all(bytes.as_bytes()).await.expect("it reads");
+            let result = over(near).next().await;
+            assert_eq!(result.map_err(|failure| failure.reason), Err(Reason::Protocol), "{bytes}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A snapshot as messages for the channel: a status in one part or several, who came and went, a sign of life.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::client_list::{Client, Field};
+use crate::sample::{Pages, Place};
+use crate::snapshot::{Kind as ClientKind, Snapshot, State, last_interaction, spelled_out};
+use crate::status::{AppCount, FIELDS, Header, Kind, Part, SCHEMA};
+
+/// The most bytes of one message.
+pub const LARGEST_PART: usize = 64 * 1024;
+
+/// The most applications that a status counts.
+const MOST_APPS: usize = 20;
+
+/// The most who came or went that one message tells; a status follows anyway.
+const MOST_CHANGES: usize = 100;
+
+/// Who announces, and what the messages of this moment have in common.
+#[derive(Clone, Debug)]
+pub struct Announcement<'a> {
+    /// Who announces.
+    pub announcer: &'a str,
+    /// The node's address.
+    pub node: &'a str,
+    /// The number of this message among the announcer's.
+    pub seq: u64,
+    /// Seconds from one status to the next.
+    pub frequency: f64,
+    /// The most bytes of a status in all its parts, without what signing adds.
+    pub max_bytes: usize,
+    /// Bytes of a part to leave free for a signature.
+    pub reserve: usize,
+}
+
+impl Announcement<'_> {
+    /// All clients of a snapshot, or as many as fit: of the applications' clients those that have been silent longest first,
+    /// then those that wait, then internal ones. Nothing if the node's identity or its clients are not known.
+    pub fn status(&self, snapshot: &Snapshot) -> Vec<String> {
+        let Some(header) = self.header(snapshot, Kind::Status) else { return Vec::new() };
+        let Some(pages) = snapshot.pages() else { return Vec::new() };
+        let rest = Rest { info: info(snapshot), fields: fields(pages), apps: apps(snapshot) };
+        let clients = ranked(snapshot, pages);
+        let begin = joined(&[json(&header), json(&rest)]);
+        // What is added to a part at the end: its numbers, and the brackets of its clients.
+        let room = LARGEST_PART.saturating_sub(begin.len() + 100 + self.reserve);
+        let mut parts: Vec<Vec<String>> = vec![Vec::new()];
+        let (mut used, mut total, mut told) = (0, begin.len(), 0_u64);
+        for text in clients.iter().filter_map(|&(place, kind)| client(snapshot, pages, place, kind)) {
+            let size = text.len() + 1;
+            if used + size > room && !parts.last().is_some_and(Vec::is_empty) {
+                if total + begin.len() + size > self.max_bytes {
+                    break;
+                }
+                parts.push(Vec::new());
+                (used, total) = (0, total + begin.len());
+            }
+            if used + size > room || total + size > self.max_bytes {
+                break;
+            }
+            (used, total, told) = (used + size, total + size, told + 1);
+            if let Some(part) = parts.last_mut() {
+                part.push(text);
+            }
+        }
+        let truncated = clients.len() as u64 - told;
+        let count = parts.len() as u32;
+        let numbered = parts.into_iter().zip(1..);
+        let part = |(clients, part): (Vec<String>, u32)| {
+            let Part { truncated, part, parts } = Part { truncated, part, parts: count };
+            let clients = clients.join(",");
+            let begin = open(&begin);
+            format!("{begin},\"truncated\":{truncated},\"part\":{part},\"parts\":{parts},\"clients\":[{clients}]}}")
+        };
+        numbered.map(part).collect()
+    }
+
+    /// Who came and went since the snapshot before; `None` if nobody did.
+    pub fn changes(&self, snapshot: &Snapshot) -> Option<String> {
+        let (changes, pages) = (&snapshot.changes, snapshot.pages()?);
+        let kinds = |id: &u64| {
+            let (place, found) = pages.places().find(|(_, client)| client.id() == Some(*id))?;
+            let kind = snapshot.kind(found);
+            (kind == ClientKind::Application).then(|| client(snapshot, pages, place, kind))?
+        };
+        let opened: Vec<String> = changes.opened.iter().take(MOST_CHANGES).filter_map(kinds).collect();
+        let closed: Vec<String> = changes
+            .closed
+            .iter()
+            .filter(|closed| closed.kind == ClientKind::Application)
+            .take(MOST_CHANGES)
+            .map(|closed| {
+                json(&Gone {
+                    id: closed.id,
+                    addr: &closed.address,
+                    name: &closed.name,
+                    app: closed.app.as_deref(),
+                    last_interaction: closed.last_interaction.map(|time| time.as_second()),
+                    reason: closed.reason.label(),
+                })
+            })
+            .collect();
+        if opened.is_empty() && closed.is_empty() {
+            return None;
+        }
+        let begin = json(&self.header(snapshot, Kind::Changes)?);
+        let begin = open(&begin);
+        Some(format!("{begin},\"opened\":[{}],\"closed\":[{}]}}", opened.join(","), closed.join(",")))
+    }
+
+    /// That the announcer is there, with the totals of the last snapshot.
+    pub fn heartbeat(&self, snapshot: &Snapshot) -> Option<String> {
+        Some(json(&self.header(snapshot, Kind::Heartbeat)?))
+    }
+
+    fn header(&self, snapshot: &Snapshot, kind: Kind) -> Option<Header> {
+        let (info, crowd) = (snapshot.info()?, snapshot.crowd.as_ref()?);
+        Some(Header {
+            schema: SCHEMA.to_owned(),
+            kind,
+            announcer: self.announcer.to_owned(),
+            node: self.node.to_owned(),
+            run_id: info.run_id.clone()?,
+            role: info.role.clone(),
+            seq: self.seq,
+            at: (snapshot.sample.at.as_millisecond() as f64) / 1000.0,
+            frequency: self.frequency,
+            connections: crowd.connections(),
+            online: crowd.online(),
+            silent: crowd.silent,
+            maxclients: info.maxclients,
+        })
+    }
+}
+
+/// What follows a status's header.
+#[derive(Serialize)]
+struct Rest {
+    info: Map<String, Value>,
+    fields: Vec<String>,
+    apps: Vec<AppCount>,
+}
+
+/// A client that went.
+#[derive(Serialize)]
+struct Gone<'a> {
+    id: u64,
+    addr: &'a str,
+    name: &'a str,
+    app: Option<&'a str>,
+    last_interaction: Option<i64>,
+    reason: &'a str,
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("it has only text keys and finite numbers")
+}
+
+/// An object without its last brace, for more members to follow.
+fn open(object: &str) -> &str {
+    object.strip_suffix('}').unwrap_or(object)
+}
+
+/// Objects as one: the members of all.
+fn joined(objects: &[String]) -> String {
+    let members = objects.iter().map(|object| &object[1..object.len() - 1]);
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+fn info(snapshot: &Snapshot) -> Map<String, Value> {
+    snapshot.info().into_iter().flat_map(|info| info.told()).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The fields that this server reports, of those a status tells.
+fn fields(pages: &Pages) -> Vec<String> {
+    let reported = |field: &&Field| pages.clients().take(100).any(|(_, client)| client.text(**field).is_some());
+    FIELDS.iter().filter(reported).map(|field| field.key().replace('-', "_")).collect()
+}
+
+fn apps(snapshot: &Snapshot) -> Vec<AppCount> {
+    let online = snapshot.presence.shown.iter().filter(|seen| seen.is_online());
+    let count =
+        |seen: &crate::snapshot::Seen| AppCount { app: seen.app.to_string(), connections: seen.now.connections };
+    online.take(MOST_APPS).map(count).collect()
+}
+
+/// The clients in the order in which they are told.
+fn ranked(snapshot: &Snapshot, pages: &Pages) -> Vec<(Place, ClientKind)> {
+    let mut ranked: Vec<_> = pages
+        .places()
+        .map(|(place, client)| {
+            let kind = snapshot.kind(client);
+            let rank = match kind {
+                ClientKind::Application => u8::from(State::is_waiting(client)),
+                _ => 2,
+            };
+            (rank, std::cmp::Reverse(client.idle_seconds()), client.id(), place, kind)
+        })
+        .collect();
+    ranked.sort_unstable_by_key(|&(rank, idle, id, ..)| (rank, idle, id));
+    ranked.into_iter().map(|(.., place, kind)| (place, kind)).collect()
+}
+
+fn client(snapshot: &Snapshot, pages: &Pages, place: Place, kind: ClientKind) -> Option<String> {
+    let (client, at) = (pages.client(place)?, pages.read_at(place)?);
+    let mut object = Map::new();
+    for field in FIELDS {
+        if let Some(value) = value(client, field) {
+            object.insert(field.key().replace('-', "_"), value);
+        }
+    }
+    match kind {
+        ClientKind::Application => {
+            object.insert("app".to_owned(), snapshot.app(place).unwrap_or_default().into());
+            if let Some(time) = last_interaction(client, at) {
+                object.insert("last_interaction".to_owned(), time.as_second().into());
+            }
+        }
+        kind => drop(object.insert("kind".to_owned(), kind.label().into())),
+    }
+    Some(json(&object))
+}
+
+/// A field's value, unless it is zero, empty or unknown.
+fn value(client: &Client<'_>, field: Field) -> Option<Value> {
+    if field.is_text() {
+        let text = client.text(field).filter(|text| !text.is_empty())?;
+        // What is longer than a label says no more of a client, and would push others out.
+        return Some(spelled_out(&text[..text.len().min(LONGEST_TEXT)]).into());
+    }
+    client.number(field).filter(|number| *number != 0).map(Value::from)
+}
+
+/// The longest text of a client's field that is told, in bytes.
+const LONGEST_TEXT: usize = 512;

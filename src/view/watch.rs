@@ -1,0 +1,87 @@
+//! A message of the status channel as text for people.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::list::{ago, finished, plain_table, shortened};
+use crate::snapshot::spelled_out;
+use crate::status::{Kind, Message};
+
+/// The columns of a client, with their heads.
+const COLUMNS: [(&str, &str); 6] =
+    [("CLIENT ID", "id"), ("ADDRESS", "addr"), ("APP", "app"), ("NAME", "name"), ("USER", "user"), ("COMMAND", "cmd")];
+
+/// A message as text: a status as totals and a table, changes a line each. Ends in a line end.
+pub fn text(message: &Message, limit: usize) -> String {
+    match message.header.kind {
+        Kind::Status => status(message, limit),
+        Kind::Changes => changes(message),
+        Kind::Heartbeat => format!("{} (a sample takes long)\n", totals(message)),
+    }
+}
+
+fn status(message: &Message, limit: usize) -> String {
+    let mut text = totals(message) + "\n";
+    if !message.apps.is_empty() {
+        let apps = message.apps.iter().map(|count| format!("{} {}", harmless(&count.app), count.connections));
+        text += &format!("{}\n", apps.collect::<Vec<_>>().join(" · "));
+    }
+    let heads = COLUMNS.iter().map(|(head, _)| *head).chain(["CONNECTED", "LAST INTERACTION"]);
+    let mut table = plain_table(heads);
+    // Internal connections have a kind, and no last interaction that would mean anything.
+    let clients: Vec<_> = message.clients.iter().filter(|client| !client.contains_key("kind")).collect();
+    for client in clients.iter().take(limit) {
+        let seconds = |key: &str| client.get(key).and_then(Value::as_u64).unwrap_or(0);
+        let last = if client.contains_key("last_interaction") { ago(seconds("idle")) } else { "never".to_owned() };
+        let cells = COLUMNS.iter().map(|(_, key)| shortened(cell(client, key)));
+        table.add_row(cells.chain([ago(seconds("age")), last]));
+    }
+    text += &finished(&table);
+    let left = message.header.online.saturating_sub(clients.len().min(limit) as u64);
+    if left > 0 {
+        writeln!(text, "… and {left} more").expect("writing to a string cannot fail");
+    }
+    text
+}
+
+fn totals(message: &Message) -> String {
+    let header = &message.header;
+    let at =
+        Timestamp::from_millisecond((header.at * 1000.0) as i64).map_or_else(|_| "?".to_owned(), |at| at.to_string());
+    let limit = header.maxclients.map_or_else(String::new, |limit| format!(" of {limit}"));
+    format!(
+        "{at}  {}  {}{limit} connections, {} online, {} silent  (by {} every {} s)",
+        harmless(&header.node),
+        header.connections,
+        header.online,
+        header.silent,
+        harmless(&header.announcer),
+        header.frequency
+    )
+}
+
+fn changes(message: &Message) -> String {
+    let line = |sign: char, client: &Map<String, Value>| {
+        let reason = Some(cell(client, "reason")).filter(|reason| !reason.is_empty());
+        let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+        let [id, addr, app, name] = ["id", "addr", "app", "name"].map(|key| cell(client, key));
+        format!("{sign} {id} {addr} {app} {name}{reason}").trim_end().to_owned() + "\n"
+    };
+    let opened = message.opened.iter().map(|client| line('+', client));
+    opened.chain(message.closed.iter().map(|client| line('-', client))).collect()
+}
+
+fn cell(client: &Map<String, Value>, key: &str) -> String {
+    match client.get(key) {
+        Some(Value::String(text)) => harmless(text),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// Whoever may publish may put control characters for a terminal into a message.
+fn harmless(text: &str) -> String {
+    spelled_out(text.as_bytes())
+}
