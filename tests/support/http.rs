@@ -45,5 +45,23 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8(bytes[..end].to_vec()).ok()?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer { status, head, body: bytes[end + 4..].to_vec() })
+    let body = &bytes[end + 4..];
+    let is_chunked = head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked");
+    let body = if is_chunked { unchunked(body)? } else { body.to_vec() };
+    Some(Answer { status, head, body })
+}
+
+/// A body that comes in chunks, each after a line with its length, as Prometheus sends those over 2 KB.
+fn unchunked(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|window| window == b"\r\n")?;
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..end]).ok()?, 16).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        let chunk = rest.get(end + 2..end + 2 + length)?;
+        body.extend_from_slice(chunk);
+        rest = rest.get(end + 2 + length + 2..)?;
+    }
 }
