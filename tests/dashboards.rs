@@ -12,8 +12,16 @@ use serde_json::Value;
 /// Panels that every Grafana since version 10 draws.
 const PANEL_TYPES: &[&str] = &["bargauge", "gauge", "heatmap", "row", "stat", "table", "text", "timeseries"];
 
-/// What each selector needs, in this order. The last is for metrics of a node only.
-const SELECTORS: [&str; 3] = [r#"job=~"$job""#, r#"instance=~"$instance""#, r#"redis=~"$redis""#];
+/// The variables of boards, each narrowed by those before it, and what a selector needs to follow them.
+const VARIABLES: [(&str, &str); 4] = [
+    ("job", r#"job=~"$job""#),
+    ("instance", r#"instance=~"$instance""#),
+    ("redis", r#"redis=~"$redis""#),
+    ("client_app", r#"client_app=~"$client_app""#),
+];
+
+/// Labels that Prometheus adds to every series.
+const TARGET_LABELS: [&str; 2] = ["job", "instance"];
 
 /// Metrics that each exporter has of its own work: a pair of exporters does not serve them twice.
 const OWN_WORK: &[&str] = &[
@@ -31,25 +39,6 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("redis_clients_announcements_total", "the exporter's own work on the channel"),
     ("redis_clients_announcements_heard_total", "the exporter's own work on the channel"),
     ("redis_clients_announcements_refused_total", "the exporter's own work on the channel"),
-    ("redis_clients_network_connections", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_connections", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_idle_connections", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_blocked_connections", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_newest_interaction_age_seconds", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_oldest_interaction_age_seconds", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_memory_bytes", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_output_buffer_bytes", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_largest_output_buffer_bytes", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_opened_total", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_closed_total", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_commands_total", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_network_receive_bytes_total", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_network_transmit_bytes_total", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_online", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_last_seen_timestamp_seconds", "shown on the board of applications, once there is one"),
-    ("redis_clients_app_expected", "shown on the board of applications, once there is one"),
-    ("redis_clients_closed_total", "shown on the board of applications, once there is one"),
-    ("redis_clients_unseen_total", "shown on the board of applications, once there is one"),
     ("redis_clients_client_info", "an operator asks for single clients, no board does"),
     ("redis_clients_client_last_interaction_age_seconds", "an operator asks for single clients, no board does"),
     ("redis_clients_client_connection_age_seconds", "an operator asks for single clients, no board does"),
@@ -59,6 +48,10 @@ const NOT_SHOWN: &[(&str, &str)] = &[
 
 /// Families that only some servers report, which the panel has to say.
 const SOME_SERVERS_ONLY: &[&str] = &[
+    "redis_clients_app_commands_total",
+    "redis_clients_app_memory_bytes",
+    "redis_clients_app_network_receive_bytes_total",
+    "redis_clients_app_network_transmit_bytes_total",
     "redis_clients_evicted_total",
     "redis_clients_library_connections",
     "redis_clients_output_buffer_limit_disconnections_total",
@@ -72,6 +65,10 @@ const SOME_SERVERS_ONLY: &[&str] = &[
 
 /// Parts of expressions that may give no data on a healthy, quiet node, and why.
 pub(crate) const MAY_BE_EMPTY: &[(&str, &str)] = &[
+    ("redis_clients_app_commands_total", "only some servers report it"),
+    ("redis_clients_app_network_receive_bytes_total", "only some servers report it"),
+    ("redis_clients_app_network_transmit_bytes_total", "only some servers report it"),
+    ("* 1000 and max", "no application that was ever there is offline"),
     ("redis_clients_evicted_total", "only some servers report it"),
     ("redis_clients_library_connections", "only some servers report it"),
     ("redis_clients_output_buffer_limit_disconnections_total", "only some servers report it"),
@@ -91,6 +88,7 @@ const SUBSTITUTES: &[(&str, &str)] = &[
     ("$job", ".+"),
     ("$instance", ".+"),
     ("$redis", ".+"),
+    ("$client_app", ".+"),
 ];
 
 /// Every question of every board as `(panel title, expression)`, Grafana's variables substituted.
@@ -105,6 +103,7 @@ struct Board {
 }
 
 struct Query {
+    variables: BTreeSet<String>,
     title: String,
     description: String,
     expr: String,
@@ -184,13 +183,49 @@ fn variables_take_several_values_and_follow_the_time_range() {
 #[test]
 fn each_variable_is_narrowed_by_those_before_it() {
     for board in boards() {
-        let variables = list(&board.json, "/templating/list");
-        for (place, name) in ["job", "instance", "redis"].into_iter().enumerate() {
-            let variable = variables.iter().find(|variable| text(variable, "/name") == name);
-            let query = variable.map(|variable| text(variable, "/query/query")).unwrap_or_default();
+        let variables: Vec<&Value> = query_variables(&board.json).collect();
+        assert!(variables.len() >= 3, "{}", board.name());
+        for (place, variable) in variables.into_iter().enumerate() {
+            let ((name, _), before) = (VARIABLES[place], &VARIABLES[..place]);
+            let query = text(variable, "/query/query");
+            assert_eq!((text(variable, "/name"), text(variable, "/definition")), (name, query), "{}", board.name());
             assert!(query.ends_with(&format!(", {name})")), "{}: {query}", board.name());
-            assert!(SELECTORS[..place].iter().all(|selector| query.contains(selector)), "{}: {query}", board.name());
+            assert!(before.iter().all(|(_, selector)| query.contains(selector)), "{}: {query}", board.name());
         }
+    }
+}
+
+#[test]
+fn links_lead_to_a_board_and_set_variables_that_it_has() {
+    let boards = boards();
+    let mut met = 0;
+    for url in boards.iter().flat_map(|board| values_of(&board.json, "url")).filter(|url| !url.is_empty()) {
+        let (path, given) = url.split_once('?').unwrap_or((url, ""));
+        let aim = boards.iter().find(|board| path == format!("/d/{}", text(&board.json, "/uid")));
+        let aim = aim.unwrap_or_else(|| panic!("{url}: no such board"));
+        let variables = variable_names(&aim.json);
+        for part in given.split('&') {
+            // What a client chose as its name may hold every character that means something in an address.
+            let (name, is_safe) = match part.strip_prefix("var-").and_then(|part| part.split_once('=')) {
+                Some((name, value)) => (name, value.ends_with(":percentencode}")),
+                None if part == "${__url_time_range}" => continue,
+                None => {
+                    (part.trim_start_matches("${").trim_end_matches(":queryparam}"), part.ends_with(":queryparam}"))
+                }
+            };
+            assert!(is_safe && variables.contains(name), "{url}: {part}");
+        }
+        met += 1;
+    }
+    assert!(met > 0, "no links");
+}
+
+#[test]
+fn boards_lead_to_each_other() {
+    for board in boards() {
+        let mut links = list(&board.json, "/links").iter();
+        let to_all = links.any(|link| link["type"] == "dashboards" && link["tags"][0] == "redis-clients");
+        assert!(to_all && list(&board.json, "/tags").contains(&"redis-clients".into()), "{}", board.name());
     }
 }
 
@@ -243,10 +278,11 @@ fn panels_lie_side_by_side_within_the_grid() {
 fn every_selector_follows_the_variables() {
     for query in queries() {
         for (metric, rest) in metrics_in(&query.expr) {
-            let needed = if metric.labels.contains(&"redis") { &SELECTORS[..] } else { &SELECTORS[..2] };
+            let has_label = |name| metric.labels.contains(&name) || TARGET_LABELS.contains(&name);
             let (selector, _) = rest.split_once('}').unwrap_or_default();
             assert!(selector.starts_with('{'), "{}: {}", query.title, query.expr);
-            assert!(needed.iter().all(|need| selector.contains(need)), "{}: {}", query.title, query.expr);
+            let mut needed = VARIABLES.iter().filter(|(name, _)| query.variables.contains(*name) && has_label(name));
+            assert!(needed.all(|(_, need)| selector.contains(need)), "{}: {}", query.title, query.expr);
         }
     }
 }
@@ -410,19 +446,40 @@ fn panels(board: &Value) -> Vec<&Value> {
     list(board, "/panels").iter().flat_map(|panel| std::iter::once(panel).chain(list(panel, "/panels"))).collect()
 }
 
+fn variable_names(board: &Value) -> BTreeSet<String> {
+    list(board, "/templating/list").iter().map(|variable| text(variable, "/name").to_owned()).collect()
+}
+
+/// Every text of that key, however deep.
+fn values_of<'a>(value: &'a Value, key: &str) -> Vec<&'a str> {
+    let own = value.get(key).and_then(Value::as_str);
+    let inner: Vec<&Value> = match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Object(fields) => fields.values().collect(),
+        _ => Vec::new(),
+    };
+    own.into_iter().chain(inner.into_iter().flat_map(|inner| values_of(inner, key))).collect()
+}
+
 /// The variables whose values come from Prometheus.
 fn query_variables(board: &Value) -> impl Iterator<Item = &Value> {
     list(board, "/templating/list").iter().filter(|variable| text(variable, "/type") == "query")
 }
 
 fn queries() -> Vec<Query> {
-    let boards = boards();
-    let panels = boards.iter().flat_map(|board| panels(&board.json));
-    panels.flat_map(|panel| list(panel, "/targets").iter().map(move |target| query(panel, target))).collect()
+    let mut queries = Vec::new();
+    for board in boards() {
+        let variables = variable_names(&board.json);
+        for panel in panels(&board.json) {
+            queries.extend(list(panel, "/targets").iter().map(|target| query(&variables, panel, target)));
+        }
+    }
+    queries
 }
 
-fn query(panel: &Value, target: &Value) -> Query {
+fn query(variables: &BTreeSet<String>, panel: &Value, target: &Value) -> Query {
     Query {
+        variables: variables.clone(),
         title: text(panel, "/title").to_owned(),
         description: text(panel, "/description").to_owned(),
         expr: text(target, "/expr").to_owned(),

@@ -41,7 +41,8 @@ fn every_panel_has_data_from_a_real_prometheus() {
     let Some(binary) = binary("valkey-9.1").or_else(any_binary) else { return };
     let server = Server::start_with(&binary, &["--maxclients", "100"]);
     let _crowd = Crowd::join(&server);
-    let pair = [(); 2].map(|()| Exporter::start(&[&server.address()], &["--client-announce-frequency=1s"], &[]));
+    let words = ["--client-announce-frequency=1s", "--presence.expect=nobody=2,worker"];
+    let pair = [(); 2].map(|()| Exporter::start(&[&server.address()], &words, &[]));
     let Some(prometheus) = Prometheus::scraping(&[&pair[0].address, &pair[1].address]) else { return };
     let patience = Duration::from_secs(40);
     eventually("both exporters are scraped", patience, || {
