@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use redis_client_exporter::catalogue::{ALL, Metric, MetricKind};
 use serde_json::Value;
 
+use crate::runbooks;
+
 /// Panels that every Grafana since version 10 draws.
 const PANEL_TYPES: &[&str] = &["bargauge", "gauge", "heatmap", "row", "stat", "table", "text", "timeseries"];
 
@@ -374,10 +376,10 @@ fn boards_are_written_in_the_normal_form() {
 }
 
 #[test]
-fn every_metric_of_boards_and_rules_exists() {
+fn every_metric_of_boards_rules_and_runbooks_exists() {
     let rules = read(&root().join("deploy/prometheus/rules.yml"));
     let texts = boards().into_iter().map(|board| (board.name(), board.text)).chain([("rules.yml".to_owned(), rules)]);
-    for (name, text) in texts {
+    for (name, text) in texts.chain(runbooks::expressions()) {
         let unknown: BTreeSet<&str> = words(&text).filter(|word| is_ours(word) && metric(word).is_none()).collect();
         assert!(unknown.is_empty(), "{name}: {unknown:?}");
     }

@@ -10,6 +10,7 @@ mod grouping;
 mod monitoring;
 mod presence;
 mod properties;
+mod runbooks;
 mod sampling;
 mod security;
 mod servers;

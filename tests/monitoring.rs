@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::dashboards::{MAY_BE_EMPTY, expressions};
+use crate::runbooks;
 use crate::support::crowd::Crowd;
 use crate::support::exporter::Exporter;
 use crate::support::http::get;
@@ -67,5 +68,9 @@ fn every_panel_has_data_from_a_real_prometheus() {
             series["value"][1].as_str().and_then(|text| text.parse::<f64>().ok()).is_some_and(f64::is_finite)
         };
         assert!(series.iter().all(finite), "{panel}: {expression}: {series:?}");
+    }
+    // Prometheus understands what pages tell one to ask it; what it answers depends on the trouble.
+    for (_, expression) in runbooks::expressions() {
+        prometheus.query(&expression);
     }
 }
