@@ -175,7 +175,7 @@ catalogue! {
     GROUPS_FOLDED: Gauge, Count, "redis_clients_groups_folded", ["redis", "dimension"],
         "Groups that were folded into (other), because there are more than --group.limit.";
     APP_CONNECTIONS: Gauge, Connections, "redis_clients_app_connections", ["redis", "client_app"],
-        "Online connections by application: the client's name without what changes per process, else its user, else its library, else (unnamed). An application that went lately, or is expected, has 0. The sum is redis_clients_online.";
+        "Online connections by application: by --group.file, else the client's name without what changes per process, else its user, else its library, else (unnamed). An application that went lately, or is expected, has 0. The sum is redis_clients_online.";
     APP_IDLE_CONNECTIONS: Gauge, Connections, "redis_clients_app_idle_connections", ["redis", "client_app", "min_idle"],
         "Online connections of an application that are not waiting and had no byte in either direction for at least min_idle seconds.";
     APP_BLOCKED_CONNECTIONS: Gauge, Connections, "redis_clients_app_blocked_connections", ["redis", "client_app"],
@@ -193,7 +193,7 @@ catalogue! {
     APP_OPENED: Counter, Count, "redis_clients_app_opened_total", ["redis", "client_app"],
         "Connections of an application that came since we watch, and were seen. Counted for the application it was first seen as: some take their name only later.";
     APP_CLOSED: Counter, Count, "redis_clients_app_closed_total", ["redis", "client_app"],
-        "Connections of an application that went since we watch.";
+        "Connections of an application that went since we watch. Counted for the application it was last seen as.";
     APP_COMMANDS: Counter, Count, "redis_clients_app_commands_total", ["redis", "client_app"],
         "Commands the connections of an application ran since we watch (Valkey 8.0, Redis 8.2 and later). What a connection did after it was last seen is not in it.";
     APP_NETWORK_RECEIVE: Counter, Bytes, "redis_clients_app_network_receive_bytes_total", ["redis", "client_app"],
@@ -201,7 +201,7 @@ catalogue! {
     APP_NETWORK_TRANSMIT: Counter, Bytes, "redis_clients_app_network_transmit_bytes_total", ["redis", "client_app"],
         "Bytes the node wrote to the connections of an application, as above.";
     APP_ONLINE: Gauge, Boolean, "redis_clients_app_online", ["redis", "client_app"],
-        "Whether an application has a connection. Stays at 0 for --presence.forget-after once it has none; always there for --presence.expect.";
+        "Whether an application has a connection. Stays at 0 for --presence.forget-after once it has none, unless it was folded into (other) or too many went since; always there for --presence.expect.";
     APP_LAST_SEEN: Gauge, Seconds, "redis_clients_app_last_seen_timestamp_seconds", ["redis", "client_app"],
         "When an application last had a connection, by the node's clock.";
     APP_EXPECTED: Gauge, Connections, "redis_clients_app_expected", ["redis", "client_app"],

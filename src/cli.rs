@@ -123,7 +123,8 @@ pub struct SampleWords {
     /// Silence after which a client counts as idle
     #[arg(long = "idle-after", env = "IDLE_AFTER", value_name = "DURATION", default_value = "5m")]
     pub idle_after: String,
-    /// Idle times counted in redis_clients_idle_connections (label min_idle)
+    /// Idle times counted in redis_clients_idle_connections and, for each application, redis_clients_app_idle_connections (label
+    /// min_idle)
     #[arg(
         long = "idle.thresholds",
         env = "IDLE_THRESHOLDS",
@@ -193,8 +194,8 @@ pub struct GroupWords {
     /// office, network: 10.20.0.0/16}]. Patterns match the whole text; all that a rule names must be true; the first wins.
     #[arg(long = "group.file", env = "GROUP_FILE", value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Regular expression whose first group, or all that it matches, is the application of a client's name. Replaces the
-    /// built-in table of what changes per process
+    /// Regular expression whose first group, or all that it matches, is the application of a client's name; a name
+    /// that does not match is its own. Replaces the built-in table of what changes per process
     #[arg(long = "group.name-pattern", env = "GROUP_NAME_PATTERN", value_name = "REGEX")]
     pub name_pattern: Option<String>,
     /// How many bits of an address make its network, of IPv4 and IPv6

@@ -14,7 +14,7 @@ use crate::duration::duration;
 use crate::group_file::GroupFile;
 use crate::link::{self, Credentials, Endpoint, Password, Target, TlsFiles};
 use crate::sampler::Budget;
-use crate::snapshot::{Grouping, Limits, NetworkPrefix};
+use crate::snapshot::{Grouping, Limits, NetworkPrefix, app_label, spelled_out};
 use crate::status::Key;
 
 /// The longest duration that makes sense anywhere.
@@ -383,9 +383,10 @@ fn grouping(words: &GroupWords, faults: &mut Faults) -> (Grouping, Option<GroupF
 }
 
 fn network_prefix(text: &str) -> Result<NetworkPrefix, String> {
-    let bits = |part: &str, most: u8| {
-        let bits = part.trim().trim_start_matches('/').parse::<u8>().ok();
-        bits.filter(|bits| *bits <= most).ok_or_else(|| format!("{text} is not two prefixes; write /24,/64"))
+    let bits = |part: &str, most: u8| match part.trim().trim_start_matches('/').parse::<u8>() {
+        Ok(bits) if bits <= most => Ok(bits),
+        Ok(bits) => Err(format!("/{bits} is longer than an address; at most /32,/128")),
+        Err(_) => Err(format!("{text} is not two prefixes; write /24,/64")),
     };
     let (v4, v6) = text.split_once(',').ok_or_else(|| format!("{text} is not two prefixes; write /24,/64"))?;
     Ok(NetworkPrefix { v4: bits(v4, 32)?, v6: bits(v6, 128)? })
@@ -395,9 +396,15 @@ fn expected(texts: &[String], groups: usize) -> Result<Vec<(Arc<str>, u64)>, Str
     let mut expected: Vec<(Arc<str>, u64)> = Vec::new();
     for text in elements(texts) {
         let (app, least) = text.rsplit_once('=').unwrap_or((text, "1"));
-        let least = least.parse().ok().filter(|least| *least > 0 && !app.is_empty());
-        let least =
-            least.ok_or_else(|| format!("{text} is not an application and a number; write billing or billing=2"))?;
+        let (app, least) = (app.trim(), least.trim());
+        let least = match least.parse() {
+            Ok(0) => return Err(format!("{text}: at least one connection can be expected")),
+            Ok(least) if !app.is_empty() => least,
+            _ => return Err(format!("{text} is not an application and a number; write billing or billing=2")),
+        };
+        if app.starts_with('(') || app_label(app.as_bytes()) != app {
+            return Err(format!("no application is called {}; see clients --by app", spelled_out(app.as_bytes())));
+        }
         if expected.iter().any(|(known, _)| **known == *app) {
             return Err(format!("{app} is named twice"));
         }
@@ -594,6 +601,9 @@ mod tests {
         let expected: Vec<_> = limits.expected.iter().map(|(app, least)| (&**app, *least)).collect();
         assert_eq!(expected, [("billing", 2), ("cron", 1), ("a=b", 3)]);
         assert!(config(&["--presence.expect=a,a"]).is_err());
+        for name in ["(other)", "(unnamed)=2", "a=0", "=2"] {
+            assert!(config(&[&format!("--presence.expect={name}")]).is_err(), "{name}");
+        }
         assert!(config(&["--group.limit=1", "--presence.expect=a,b"]).is_err());
     }
 

@@ -2,6 +2,7 @@
 //! they were, is logged, and is told by a metric.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,12 +80,19 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 fn grouping(path: &Path, name_pattern: Option<&str>) -> Result<Grouping, String> {
     let fault = |fault: String| format!("--group.file: {}: {fault}", path.display());
-    let size = fs::metadata(path).map_err(|error| fault(error.to_string()))?.len();
-    if size > LARGEST {
-        return Err(fault(format!("it has {size} bytes; at most {LARGEST} are read")));
+    // A pipe would keep us waiting.
+    if !fs::metadata(path).map_err(|error| fault(error.to_string()))?.is_file() {
+        return Err(fault("it is no file".to_owned()));
     }
-    let text = fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    let file = fs::File::open(path).map_err(|error| fault(error.to_string()))?;
+    let mut text = String::new();
+    file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| fault(error.to_string()))?;
+    if text.len() as u64 > LARGEST {
+        return Err(fault(format!("it is larger than {LARGEST} bytes")));
+    }
+    let flag = "--group.file:";
     Grouping::new(name_pattern, Some(&text))
+        .map_err(|told| told.replacen(flag, &format!("{flag} {}:", path.display()), 1))
 }
 
 #[cfg(test)]

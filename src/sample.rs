@@ -129,6 +129,11 @@ impl Pages {
         self.0.get(place.page as usize).map(|page| page.at)
     }
 
+    /// When the last page was read.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.0.iter().map(|page| page.at).max()
+    }
+
     /// How many clients there are.
     pub fn len(&self) -> usize {
         self.0.iter().map(|page| page.listing.clients().len()).sum()

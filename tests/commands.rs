@@ -130,7 +130,7 @@ fn applications_are_the_same_wherever_they_are_told() {
     let Some((server, _crowd)) = server_with_a_crowd() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("groups.yml");
-    std::fs::write(&file, "rules: [{app: jobs, name: 'worker-.*'}, {app: the-$1, user: (alice)}]").expect("a file");
+    std::fs::write(&file, "rules: [{app: jobs, name: 'worker-.*'}, {app: the-alice, user: alice}]").expect("a file");
     for words in [vec![], vec![format!("--group.file={}", file.display())]] {
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let exporter = Exporter::start(&[&server.address()], &words, &[]);

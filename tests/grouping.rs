@@ -134,7 +134,7 @@ proptest! {
     }
 
     #[test]
-    fn grouping_an_application_changes_nothing_more(name in "[!-~]{1,60}") {
+    fn grouping_an_application_changes_nothing_more(name in r"[!#-\[\]-~]{1,60}") {
         let grouping = Grouping::default();
         let once = app(&grouping, &name);
         prop_assume!(once != "(unnamed)");

@@ -44,10 +44,10 @@ impl App {
             }
         }
         if let Some(memory) = bytes(client, Field::TotMem) {
-            *self.memory_bytes.get_or_insert_default() += memory;
+            self.memory_bytes = Some(self.memory_bytes.unwrap_or(0).saturating_add(memory));
         }
         let output = output_buffer_bytes(client);
-        self.output_buffer_bytes += output;
+        self.output_buffer_bytes = self.output_buffer_bytes.saturating_add(output);
         self.largest_output_buffer_bytes = self.largest_output_buffer_bytes.max(output);
     }
 
@@ -62,9 +62,9 @@ impl App {
         self.newest_interaction_seconds = least(self.newest_interaction_seconds, other.newest_interaction_seconds);
         self.oldest_interaction_seconds = self.oldest_interaction_seconds.max(other.oldest_interaction_seconds);
         if let Some(memory) = other.memory_bytes {
-            *self.memory_bytes.get_or_insert_default() += memory;
+            self.memory_bytes = Some(self.memory_bytes.unwrap_or(0).saturating_add(memory));
         }
-        self.output_buffer_bytes += other.output_buffer_bytes;
+        self.output_buffer_bytes = self.output_buffer_bytes.saturating_add(other.output_buffer_bytes);
         self.largest_output_buffer_bytes = self.largest_output_buffer_bytes.max(other.largest_output_buffer_bytes);
     }
 }

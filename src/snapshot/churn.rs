@@ -44,8 +44,6 @@ pub(super) struct Step<'a> {
     pub(super) people: &'a People,
     pub(super) before: Option<&'a People>,
     pub(super) life: Life,
-    /// The server's counters before and now.
-    pub(super) counters: (&'a Counters, &'a Counters),
 }
 
 impl Churn {
@@ -64,11 +62,13 @@ impl Churn {
         let mut next = self.clone();
         let unseen = next.count_accepted(step);
         let gone: Vec<_> = step.turnover.closed.iter().filter(|person| person.kind != Kind::Exporter).collect();
-        let reason = next.count_closed(gone.len() as u64, unseen, step);
-        let at = step.people.sample.at;
+        let own = step.turnover.closed.len() - gone.len();
+        // The one that the server counted may have been one that nobody saw, or our own link.
+        let reason = next.count_closed(gone.len() as u64, unseen + own as u64, step);
+        let at = step.people.at();
         // Those beyond what the ring holds would be pushed out of it at once.
-        let kept = gone.len().saturating_sub(super::closed::MOST_CLOSED);
-        let closed: Vec<_> = gone[kept..]
+        let pushed_out = gone.len().saturating_sub(super::closed::MOST_CLOSED);
+        let closed: Vec<_> = gone[pushed_out..]
             .iter()
             .filter_map(|person| Closed::new(person, step.before?, at, reason).map(Arc::new))
             .collect();
@@ -79,12 +79,17 @@ impl Churn {
 
     /// Counts who was accepted, and of them who was never seen; gives how many these are in this step.
     fn count_accepted(&mut self, step: &Step<'_>) -> u64 {
-        // Another server accepted its clients before we met it.
-        if step.life == Life::Another || step.before.is_none() {
+        // Another server accepted its clients before we met it; and without ids (before 2.8.12) nobody can be told from others.
+        if step.life == Life::Another || step.before.is_none() || step.people.have_no_ids() {
             return 0;
         }
-        self.accepted += growth(step, |counters| counters.connections_received);
-        self.opened += step.turnover.opened.len() as u64;
+        self.accepted = self.accepted.saturating_add(growth(step, |counters| counters.connections_received));
+        // A replica's link to its primary is not accepted: it goes out.
+        self.opened += step.turnover.opened.iter().filter(|person| person.kind != Kind::Primary).count() as u64;
+        // More were seen than accepted where counting began later, or anew: nobody unseen makes up for them.
+        if step.people.sample.info.as_ref().is_ok_and(|info| info.connections_received.is_some()) {
+            self.opened = self.opened.min(self.accepted);
+        }
         // Somebody may be counted before he is listed: he is unseen only as long as that balance is new.
         let unseen = self.accepted.saturating_sub(self.opened).max(self.unseen);
         let more = unseen - self.unseen;
@@ -104,7 +109,7 @@ impl Churn {
         }
         let grown = Disconnections {
             limit: growth(step, |counters| counters.output_buffer_disconnections)
-                + growth(step, |counters| counters.query_buffer_disconnections),
+                .saturating_add(growth(step, |counters| counters.query_buffer_disconnections)),
             evicted: growth(step, |counters| counters.evicted),
         };
         let counted = self.pending.plus(grown);
@@ -117,7 +122,7 @@ impl Churn {
             self.closed[reason as usize] += count;
         }
         // A client is counted before it is missing if its page was read in between; it is missing at the next sweep.
-        let left = counted.minus(proved);
+        let left = counted.minus(proved).beyond(unseen);
         let is_a_look = step.before.is_some_and(|before| before.sample.at == step.people.sample.at);
         self.pending = if is_a_look { left } else { left.at_most(grown) };
         match gone {
@@ -136,17 +141,21 @@ impl Disconnections {
         match (limit, evicted) {
             (limit, 0) => Self { limit: limit.saturating_sub(unseen).min(gone), evicted: 0 },
             (0, evicted) => Self { limit: 0, evicted: evicted.saturating_sub(unseen).min(gone) },
-            (limit, evicted) if unseen == 0 && limit + evicted <= gone => Self { limit, evicted },
+            (limit, evicted) if unseen == 0 && limit.saturating_add(evicted) <= gone => Self { limit, evicted },
             _ => Self::default(),
         }
     }
 
     fn plus(self, more: Self) -> Self {
-        Self { limit: self.limit + more.limit, evicted: self.evicted + more.evicted }
+        Self { limit: self.limit.saturating_add(more.limit), evicted: self.evicted.saturating_add(more.evicted) }
     }
 
     fn minus(self, less: Self) -> Self {
         Self { limit: self.limit - less.limit, evicted: self.evicted - less.evicted }
+    }
+
+    fn beyond(self, doubt: u64) -> Self {
+        Self { limit: self.limit.saturating_sub(doubt), evicted: self.evicted.saturating_sub(doubt) }
     }
 
     fn at_most(self, most: Self) -> Self {
@@ -156,7 +165,8 @@ impl Disconnections {
 
 /// By how much one of the server's counters grew in this step.
 fn growth(step: &Step<'_>, of: fn(&Counters) -> Option<super::Counter>) -> u64 {
-    let (before, now) = step.counters;
+    let Some(before) = step.before else { return 0 };
+    let (before, now) = (&before.counters, &step.people.counters);
     let total = |counters| of(counters).map(super::Counter::total);
     // What was counted before we first read it is nothing that happened in this step.
     total(before).zip(total(now)).map_or(0, |(before, now)| now.saturating_sub(before))

@@ -7,6 +7,9 @@ use sha2::{Digest, Sha256};
 /// The longest label value, in bytes.
 const LONGEST_LABEL: usize = 128;
 
+/// The longest name of an application, in bytes: it stands in some twenty series. Kubernetes names have at most 63.
+const LONGEST_APP: usize = 64;
+
 /// The group of everything beyond the limit.
 pub(super) const OTHER: &str = "(other)";
 
@@ -22,14 +25,28 @@ pub(super) const UNIX: &str = "(unix)";
 /// Makes a label value of bytes that a client chose.
 ///
 /// Bytes that are not UTF-8 and control characters become `\xHH`. A value that begins with `(` is escaped, so that no
-/// client can pretend to be a group of ours. Values over 128 bytes are cut and end in `~` and 8 hex digits of the whole
+/// client can pretend to be a group of ours. Values over 128 bytes, as they are written in the text format, are cut and end in `~` and 8 hex digits of the whole
 /// value's SHA-256, so that long values that differ stay apart, in every exporter alike.
 pub fn label_value(bytes: &[u8]) -> String {
+    label_within(bytes, LONGEST_LABEL)
+}
+
+/// Makes the name of an application in the same way, at most 64 bytes long.
+pub(crate) fn app_label(bytes: &[u8]) -> String {
+    label_within(bytes, LONGEST_APP)
+}
+
+fn label_within(bytes: &[u8], longest: usize) -> String {
     let mut label = if bytes.starts_with(b"(") { "\\".to_owned() } else { String::new() };
     // A name may be megabytes long; what is beyond the limit is cut anyway.
-    let begin = &bytes[..bytes.len().min(2 * LONGEST_LABEL)];
+    let begin = &bytes[..bytes.len().min(2 * longest)];
     label.push_str(&spelled_out(begin));
-    if label.len() > LONGEST_LABEL { shortened(&label, bytes) } else { label }
+    if written_len(&label) > longest { shortened(&label, bytes, longest) } else { label }
+}
+
+/// How long a label is in the text format, which writes some characters with a backslash.
+fn written_len(label: &str) -> usize {
+    label.len() + label.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count()
 }
 
 /// Bytes as text that does no harm wherever it is shown: what is not UTF-8, control characters, and characters that turn
@@ -60,10 +77,13 @@ fn push_bytes(label: &mut String, bytes: &[u8]) {
     }
 }
 
-fn shortened(label: &str, whole: &[u8]) -> String {
+fn shortened(label: &str, whole: &[u8], longest: usize) -> String {
     let hash = Sha256::digest(whole);
     let mark = format!("~{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3]);
-    let keep = label.floor_char_boundary(LONGEST_LABEL - mark.len());
+    let mut keep = label.floor_char_boundary(longest - mark.len());
+    while written_len(&label[..keep]) > longest - mark.len() {
+        keep = label.floor_char_boundary(keep - 1);
+    }
     format!("{}{mark}", &label[..keep])
 }
 
@@ -94,9 +114,12 @@ mod tests {
         let long = |tail: &str| label_value(format!("{}{tail}", "é".repeat(200)).as_bytes());
         assert_ne!(long("a"), long("b"));
         assert_eq!(long("a"), long("a"));
-        for label in [long("a"), label_value(&[0xff; 500])] {
-            assert!(label.len() <= LONGEST_LABEL && label.len() > LONGEST_LABEL - 4, "{}", label.len());
+        for label in [long("a"), label_value(&[0xff; 500]), label_value(&[b'"'; 500])] {
+            let written = written_len(&label);
+            assert!(written <= LONGEST_LABEL && written > LONGEST_LABEL - 8, "{written}");
         }
+        let app = app_label(&[b'x'; 65]);
+        assert!(app.len() == LONGEST_APP && app_label(&[b'x'; 64]).len() == LONGEST_APP, "{app}");
         let just = "x".repeat(LONGEST_LABEL);
         assert_eq!(label_value(just.as_bytes()), just);
     }

@@ -36,6 +36,7 @@ pub use counters::{Counter, Counters};
 pub use grouping::{By, Grouping, RULES, Rule};
 pub use groups::Groups;
 pub use kind::{Kind, State};
+pub(crate) use label::app_label;
 pub use label::{NONE, label_value, spelled_out};
 pub use limits::{Limits, NetworkPrefix};
 pub use network::network_label;
@@ -177,35 +178,23 @@ pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits)
     };
     match count(previous, &snapshot.sample, limits) {
         Some(counted) => snapshot.take(previous, counted, limits),
-        None => snapshot.people = people_unseen(previous, &snapshot.sample),
+        // Whoever it leaves out is compared with when clients are listed again.
+        None => snapshot.people = previous.and_then(|previous| previous.people.clone()),
     }
     snapshot
-}
-
-/// Whom a sample that lists no clients leaves to compare the next with.
-fn people_unseen(previous: Option<&Snapshot>, sample: &Arc<Sample>) -> Option<Arc<People>> {
-    let previous = previous?;
-    match previous.counters.life(sample) {
-        Life::Same => previous.people.clone(),
-        // Whoever is there at the next sample came since.
-        Life::Restarted => previous.people.as_ref().map(|_| Arc::new(People::none(Arc::clone(sample)))),
-        Life::Another => None,
-    }
 }
 
 impl Snapshot {
     /// Takes what was counted, and finds out what has happened since the snapshot before.
     fn take(&mut self, previous: Option<&Snapshot>, counted: Counted, limits: &Limits) {
         self.told = self.pages().map(|pages| counted.longest_silent(pages, limits)).unwrap_or_default();
-        let people = People::new(Arc::clone(&self.sample), counted.people, counted.names);
-        let life = previous.map_or(Life::Same, |previous| previous.counters.life(&self.sample));
+        let people = People::new(Arc::clone(&self.sample), self.counters.clone(), counted.people, counted.names);
         let before = previous.and_then(|previous| previous.people.as_deref());
+        let life = before.map_or(Life::Same, |before| before.counters.life(&self.sample));
         let turnover = before.map(|before| people.since(before, life)).unwrap_or_default();
         let news = News { people: &people, before, turnover: &turnover };
         self.presence = self.presence.next(counted.apps, &news, limits);
-        let nothing = Counters::default();
-        let counters = (previous.map_or(&nothing, |previous| &previous.counters), &self.counters);
-        let step = Step { turnover: &turnover, people: &people, before, life, counters };
+        let step = Step { turnover: &turnover, people: &people, before, life };
         (self.churn, self.changes) = self.churn.next(&step);
         self.crowd = Some(counted.crowd);
         self.people = Some(Arc::new(people));

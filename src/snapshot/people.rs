@@ -3,11 +3,13 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::app::bytes;
-use super::counters::Life;
+use super::counters::{Counters, Life};
 use super::kind::Kind;
 use crate::client_list::{Client, Field};
-use crate::sample::{Place, Sample};
+use crate::sample::{Pages, Place, Sample};
 
 /// One connection of a sample, by its id.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +66,8 @@ impl Work {
 #[derive(Clone, Debug)]
 pub(super) struct People {
     pub(super) sample: Arc<Sample>,
+    /// What the server had counted by then.
+    pub(super) counters: Counters,
     by_id: Vec<Person>,
     /// The applications that they are of.
     pub(super) apps: Arc<[Arc<str>]>,
@@ -81,16 +85,11 @@ pub(super) struct Turnover {
 }
 
 impl People {
-    pub(super) fn new(sample: Arc<Sample>, mut by_id: Vec<Person>, apps: Arc<[Arc<str>]>) -> Self {
+    pub(super) fn new(sample: Arc<Sample>, counters: Counters, mut by_id: Vec<Person>, apps: Arc<[Arc<str>]>) -> Self {
         // Pages come nearly in the order of ids, of which sorting makes use.
         by_id.sort_unstable_by_key(|person| person.id);
         by_id.dedup_by_key(|person| person.id);
-        Self { sample, by_id, apps }
-    }
-
-    /// Nobody at all, as after a restart.
-    pub(super) fn none(sample: Arc<Sample>) -> Self {
-        Self::new(sample, Vec::new(), Arc::default())
+        Self { sample, counters, by_id, apps }
     }
 
     /// What happened since an earlier sample of the same server, or of the one before it at this address.
@@ -129,7 +128,11 @@ impl People {
                 Ordering::Less => turnover.closed.extend(old.next()),
                 Ordering::Greater => turnover.open(new.next().copied().into_iter()),
                 Ordering::Equal => {
-                    if let (Some(old), Some(new)) = (old.next(), new.next()) {
+                    let (Some(old), Some(new)) = (old.next(), new.next()) else { break };
+                    if self.is_another(before, old, new) {
+                        turnover.closed.push(*old);
+                        turnover.open(std::iter::once(*new));
+                    } else {
                         turnover.work.push((*new, new.work.since(old.work)));
                     }
                 }
@@ -144,9 +147,30 @@ impl People {
         Some(&self.apps[person.app as usize])
     }
 
+    /// Whether one id means two connections: where the server does not tell that it restarted, a younger one does.
+    fn is_another(&self, before: &People, old: &Person, new: &Person) -> bool {
+        let tells = self.sample.info.as_ref().is_ok_and(|info| info.run_id.is_some());
+        if tells {
+            return false;
+        }
+        let age = |people: &People, person| people.client(person).and_then(Client::age_seconds);
+        age(before, old).zip(age(self, new)).is_some_and(|(old, new)| new < old)
+    }
+
     /// Whether the server tells what they have done.
     pub(super) fn tell_work(&self) -> bool {
         self.by_id.iter().any(|person| person.work.commands.is_some())
+    }
+
+    /// When the last of them was read: newcomers come after the sample began.
+    pub(super) fn at(&self) -> Timestamp {
+        let newest = self.sample.clients.as_ref().ok().and_then(Pages::newest);
+        newest.map_or(self.sample.at, |newest| newest.max(self.sample.at))
+    }
+
+    /// Whether there are clients, and none has an id.
+    pub(super) fn have_no_ids(&self) -> bool {
+        self.by_id.is_empty() && self.sample.clients.as_ref().is_ok_and(|pages| !pages.is_empty())
     }
 
     /// The client of a connection of this sample.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::app::App;
 use super::kind::Kind;
-use super::label::OTHER;
+use super::label::{OTHER, UNNAMED};
 use super::limits::Limits;
 use super::people::{People, Turnover, Work};
 
@@ -103,8 +103,10 @@ struct Candidate {
 impl Presence {
     /// The applications after a further sample.
     pub(super) fn next(&self, counts: Vec<(Arc<str>, App)>, news: &News<'_>, limits: &Limits) -> Self {
-        let at = news.people.sample.at;
+        let at = news.people.at();
         let mut growth = news.growth();
+        let went: HashSet<Arc<str>> =
+            growth.iter().filter(|(_, totals)| totals.closed > 0).map(|(app, _)| Arc::clone(app)).collect();
         let mut before: HashMap<&str, &Seen> = self.shown.iter().map(|seen| (&*seen.app, seen)).collect();
         let mut now: HashMap<Arc<str>, App> = counts.into_iter().collect();
         let mut hidden = self.hidden.clone();
@@ -119,8 +121,11 @@ impl Presence {
         for (app, least) in &limits.expected {
             show(app, now.remove(app), before.remove(&**app), Some(*least));
         }
-        let offline: Vec<_> = before.values().copied().filter(|seen| !now.contains_key(&seen.app)).collect();
-        for seen in lately_gone(offline, at, limits) {
+        // In their order, so that of those that went at once the largest come first.
+        let offline = self.shown.iter().filter(|seen| before.contains_key(&*seen.app) && !now.contains_key(&seen.app));
+        let offline: Vec<_> = offline.filter(|seen| !was_renamed(seen, &went)).collect();
+        let free = limits.groups.saturating_sub(limits.expected.len() + now.len());
+        for seen in lately_gone(offline, at, free, limits) {
             show(&seen.app, None, Some(seen), None);
         }
         let mut candidates: Vec<_> =
@@ -195,13 +200,19 @@ impl Candidate {
     }
 }
 
+/// Whether an application is not there any more though none of its connections went: they took another name, or the operator's
+/// rules changed. Who says nothing of himself is no application that could be gone.
+fn was_renamed(seen: &Seen, went: &HashSet<Arc<str>>) -> bool {
+    &*seen.app == UNNAMED || seen.is_online() && !went.contains(&seen.app)
+}
+
 /// Of the applications that were shown and are gone, those that are remembered: for some time, and not too many.
-fn lately_gone<'a>(mut gone: Vec<&'a Seen>, at: Timestamp, limits: &Limits) -> Vec<&'a Seen> {
+fn lately_gone<'a>(mut gone: Vec<&'a Seen>, at: Timestamp, free: usize, limits: &Limits) -> Vec<&'a Seen> {
     let oldest = oldest(at, limits);
     // One that was only expected, and is no more, has nothing to be remembered by.
     gone.retain(|seen| seen.last_seen.is_some_and(|last| last > oldest));
-    gone.sort_unstable_by_key(|seen| (Reverse(seen.last_seen), Arc::clone(&seen.app)));
-    gone.truncate(limits.groups.div_ceil(2));
+    gone.sort_by_key(|seen| Reverse(seen.last_seen));
+    gone.truncate(limits.groups.div_ceil(2).max(free));
     gone
 }
 

@@ -1,11 +1,16 @@
 //! The operator's own rules (`--group.file`): names, users and networks, and the application they stand for. Pure: reads
 //! text, opens no file.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use regex::bytes::{Regex, RegexBuilder};
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::snapshot::label::app_label;
 
 /// The most rules of a file.
 const MOST_RULES: usize = 1000;
@@ -16,11 +21,18 @@ const LARGEST_PATTERN: usize = 1 << 20;
 /// One rule: what is given of name, user and network must all be true of a client.
 #[derive(Clone, Debug)]
 pub(super) struct FileRule {
-    /// The application; `$1` or `${name}` stand for what a group of the name's pattern matched.
-    pub(super) app: String,
-    pub(super) name: Option<Regex>,
+    pub(super) app: App,
     user: Option<Regex>,
     networks: Vec<IpNet>,
+}
+
+/// The application that a rule gives.
+#[derive(Clone, Debug)]
+pub(super) enum App {
+    /// Whatever the name.
+    Always(Arc<str>),
+    /// To a name that matches; `$1` or `${name}` stand for what a group of the pattern matched.
+    ByName { pattern: Regex, app: String },
 }
 
 /// A file as it is written.
@@ -36,14 +48,40 @@ struct RuleText {
     app: String,
     name: Option<String>,
     user: Option<String>,
-    network: Option<OneOrMore>,
+    #[serde(default)]
+    network: Networks,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMore {
-    One(String),
-    More(Vec<String>),
+/// One network or a list of them, as text.
+#[derive(Default)]
+struct Networks(Option<Vec<String>>);
+
+impl<'de> Deserialize<'de> for Networks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMore;
+
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = Networks;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a network such as 10.20.0.0/16, or a list of them")
+            }
+
+            fn visit_str<E>(self, one: &str) -> Result<Networks, E> {
+                Ok(Networks(Some(vec![one.to_owned()])))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Networks, A::Error> {
+                let mut networks = Vec::new();
+                while let Some(network) = list.next_element()? {
+                    networks.push(network);
+                }
+                Ok(Networks(Some(networks)))
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMore)
+    }
 }
 
 /// Reads the rules.
@@ -70,22 +108,35 @@ impl FileRule {
         if text.app.is_empty() || text.app.starts_with('(') {
             return Err("app must not be empty, nor begin with `(`: such groups are ours".into());
         }
-        let networks = match &text.network {
+        let networks = match &text.network.0 {
             None => Vec::new(),
-            Some(OneOrMore::One(one)) => vec![network(one)?],
-            Some(OneOrMore::More(more)) if more.is_empty() => return Err("network is an empty list".into()),
-            Some(OneOrMore::More(more)) => more.iter().map(|text| network(text)).collect::<Result<_, _>>()?,
+            Some(list) if list.is_empty() => return Err("network is an empty list".into()),
+            Some(list) => list.iter().map(|text| network(text)).collect::<Result<_, _>>()?,
         };
-        let rule = Self {
-            app: text.app.clone(),
-            name: text.name.as_deref().map(whole).transpose()?,
-            user: text.user.as_deref().map(whole).transpose()?,
-            networks,
-        };
-        if rule.name.is_none() && rule.user.is_none() && rule.networks.is_empty() {
-            return Err(format!("{} has none of name, user, network; it would take every client", rule.app));
+        let user = text.user.as_deref().map(whole).transpose()?;
+        if text.name.is_none() && user.is_none() && networks.is_empty() {
+            return Err(format!("{} has none of name, user, network; it would take every client", text.app));
         }
-        Ok(rule)
+        let app = match &text.name {
+            Some(name) => {
+                let pattern = whole(name)?;
+                check_references(&text.app, &pattern)?;
+                App::ByName { pattern, app: text.app.clone() }
+            }
+            None if text.app.contains('$') => {
+                return Err(format!("{} refers to a group of `name`, and there is no name", text.app));
+            }
+            None => App::Always(app_label(text.app.as_bytes()).into()),
+        };
+        Ok(Self { app, user, networks })
+    }
+
+    /// The application that the rule gives to a name; `None` if it does not ask for names, or not for this one.
+    pub(super) fn app_by_name(&self, name: &[u8]) -> Option<Arc<str>> {
+        let App::ByName { pattern, app } = &self.app else { return None };
+        let mut expanded = Vec::new();
+        pattern.captures(name)?.expand(app.as_bytes(), &mut expanded);
+        (!expanded.is_empty()).then(|| app_label(&expanded).into())
     }
 
     /// Whether user and address are those of the rule. Its name is looked at elsewhere, once a name.
@@ -96,8 +147,36 @@ impl FileRule {
     }
 }
 
+/// Refuses an application that refers to groups which the pattern does not have: it would be nothing.
+fn check_references(app: &str, pattern: &Regex) -> Result<(), String> {
+    let mut rest = app;
+    while let Some((_, after)) = rest.split_once('$') {
+        let (name, tail) = match after.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
+            Some(braced) => braced,
+            None if after.starts_with('$') => ("0", &after[1..]),
+            None => {
+                let end = after.find(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_').unwrap_or(after.len());
+                after.split_at(end)
+            }
+        };
+        let known = match name.parse::<usize>() {
+            Ok(number) => number < pattern.captures_len(),
+            Err(_) => pattern.capture_names().flatten().any(|known| known == name),
+        };
+        if !known {
+            return Err(format!(
+                "{app} refers to a group ${name} that `name` does not have; write ${{1}} for the first"
+            ));
+        }
+        rest = tail;
+    }
+    Ok(())
+}
+
 /// A pattern that must match the whole text, as in Prometheus's relabelling.
-pub(super) fn whole(pattern: &str) -> Result<Regex, String> {
+fn whole(pattern: &str) -> Result<Regex, String> {
+    // By itself first: a parenthesis too many must not end the one that is put around it.
+    compiled(pattern, pattern)?;
     compiled(&format!("^(?:{pattern})$"), pattern)
 }
 
@@ -133,6 +212,12 @@ mod tests {
             ("rules: [{app: a, name: b}, {app: '(x)', name: b}]", "rule 2: app must not"),
             ("rules: [{app: a, name: 'b('}]", "no regular expression"),
             ("rules: [{app: a, network: 10.0.0.0/33}]", "10.0.0.0/33 is not a network"),
+            ("rules: [{app: a, network: 10.0}]", "a network such as"),
+            ("rules: [{app: a, network: []}]", "empty list"),
+            ("rules: [{app: '$1', user: b}]", "there is no name"),
+            ("rules: [{app: '$1', name: b}]", "a group $1 that"),
+            ("rules: [{app: '$1_jobs', name: '(b)'}]", "a group $1_jobs that"),
+            ("rules: [{app: a, name: 'x)|(?:y'}]", "no regular expression"),
             ("rules: [{app: a, name: '(?:a{999}){999}'}]", "no regular expression"),
         ] {
             let told = parse(text).expect_err(text);

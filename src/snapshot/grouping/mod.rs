@@ -13,17 +13,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use regex::bytes::Regex;
 
-use super::label::{UNNAMED, label_value};
+use super::label::{UNNAMED, app_label};
 use crate::client_list::{Address, Client, Field};
-use file::FileRule;
+use file::{App, FileRule};
 
 pub use rules::{RULES, Rule};
 
-/// The most bytes of names that are remembered; then all are forgotten and looked at again.
-const MOST_REMEMBERED: usize = 16 << 20;
+/// The most bytes of names that are remembered of those seen lately; then those that are not seen again are forgotten.
+const MOST_REMEMBERED: usize = 8 << 20;
 
-/// What a remembered name costs beside its bytes.
+/// Beyond so many bytes nothing more is remembered until then.
+const MOST_AT_ALL: usize = 32 << 20;
+
+/// What a remembered name costs beside its bytes, and what each rule for it costs.
 const OVERHEAD: usize = 100;
+const OVERHEAD_OF_A_RULE: usize = 50;
 
 /// How clients are grouped into applications.
 pub struct Grouping {
@@ -57,9 +61,15 @@ pub enum By {
     Nothing,
 }
 
-/// What is known of names, users and libraries that were seen.
+/// What is known of names, users and libraries that were seen: lately, and before that.
 #[derive(Default)]
 struct Known {
+    lately: Generation,
+    before: Generation,
+}
+
+#[derive(Default)]
+struct Generation {
     names: HashMap<Box<[u8]>, Named>,
     /// Labels of users and libraries.
     labels: HashMap<Box<[u8]>, Arc<str>>,
@@ -70,8 +80,8 @@ struct Known {
 #[derive(Clone, Default)]
 struct Named {
     app: Option<Arc<str>>,
-    /// Rules of the operator's file that this name does not exclude, with the application each would give.
-    rules: Arc<[(usize, Arc<str>)]>,
+    /// The rules of the operator's file that ask for a name and find it in this one, with the application each gives.
+    rules: Box<[(usize, Arc<str>)]>,
 }
 
 impl Grouping {
@@ -117,15 +127,15 @@ impl Grouping {
     /// Begins to look up many clients.
     pub(super) fn lookup(&self) -> Lookup<'_> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.bytes > MOST_REMEMBERED {
-            *known = Known::default();
+        if known.lately.bytes > MOST_REMEMBERED {
+            known.before = std::mem::take(&mut known.lately);
         }
         Lookup { grouping: self, known }
     }
 
     /// What a name tells, found out anew.
     fn named(&self, name: &[u8]) -> Named {
-        let rules = self.rules.iter().enumerate().filter_map(|(place, rule)| Some((place, app_of_rule(rule, name)?)));
+        let rules = self.rules.iter().enumerate().filter_map(|(place, rule)| Some((place, rule.app_by_name(name)?)));
         Named { app: self.app_of_name(name), rules: rules.collect() }
     }
 
@@ -137,16 +147,23 @@ impl Grouping {
                 None => name.to_vec(),
             },
         };
-        (!app.is_empty()).then(|| label_value(&app).into())
+        (!app.is_empty()).then(|| app_label(&app).into())
     }
 
-    fn rule<'a>(&self, named: &'a Named, client: &Client<'_>) -> Option<&'a (usize, Arc<str>)> {
-        if named.rules.is_empty() {
+    /// The first rule of the operator's file that is true of a client, with the application it gives.
+    fn rule<'a>(&'a self, named: &'a Named, client: &Client<'_>) -> Option<(usize, &'a Arc<str>)> {
+        if self.rules.is_empty() {
             return None;
         }
         let user = client.text(Field::User).unwrap_or_default();
         let address = ip_address(client);
-        named.rules.iter().find(|(place, _)| self.rules[*place].matches(user, address))
+        self.rules.iter().enumerate().find_map(|(place, rule)| {
+            let app = match &rule.app {
+                App::Always(app) => app,
+                App::ByName { .. } => &named.rules.iter().find(|(known, _)| *known == place)?.1,
+            };
+            rule.matches(user, address).then_some((place, app))
+        })
     }
 }
 
@@ -172,48 +189,61 @@ impl Lookup<'_> {
     /// The application of a client, as a label's value.
     pub(super) fn app(&mut self, client: &Client<'_>) -> Arc<str> {
         let name = client.text(Field::Name).unwrap_or_default();
-        if !self.known.names.contains_key(name) {
-            let named = self.grouping.named(name);
-            self.known.bytes += name.len() + OVERHEAD;
-            self.known.names.insert(name.into(), named);
+        let (grouping, known) = (self.grouping, &mut *self.known);
+        if !known.remembers(name) {
+            let named = grouping.named(name);
+            if known.lately.bytes > MOST_AT_ALL {
+                return known.app(grouping, &named, client);
+            }
+            known.lately.bytes += name.len() + OVERHEAD + named.rules.len() * OVERHEAD_OF_A_RULE;
+            known.lately.names.insert(name.into(), named);
         }
-        let named = &self.known.names[name];
-        if let Some((_, app)) = self.grouping.rule(named, client) {
+        // Taken out for a moment, since users and libraries may have to be remembered meanwhile.
+        let named = known.lately.names.get_mut(name).map(std::mem::take).unwrap_or_default();
+        let app = known.app(grouping, &named, client);
+        if let Some(place) = known.lately.names.get_mut(name) {
+            *place = named;
+        }
+        app
+    }
+}
+
+impl Known {
+    /// Whether a name was seen lately; one that was seen before that is seen lately now.
+    fn remembers(&mut self, name: &[u8]) -> bool {
+        if self.lately.names.contains_key(name) {
+            return true;
+        }
+        let Some((name, named)) = self.before.names.remove_entry(name) else { return false };
+        self.lately.bytes += name.len() + OVERHEAD + named.rules.len() * OVERHEAD_OF_A_RULE;
+        self.lately.names.insert(name, named);
+        true
+    }
+
+    fn app(&mut self, grouping: &Grouping, named: &Named, client: &Client<'_>) -> Arc<str> {
+        if let Some((_, app)) = grouping.rule(named, client) {
             return Arc::clone(app);
         }
         if let Some(app) = &named.app {
             return Arc::clone(app);
         }
         match user(client).or_else(|| library(client)) {
-            Some(value) => self.known.label(value),
-            None => self.known.label_as(b"", || UNNAMED.into()),
+            Some(value) => self.label(value, || app_label(value).into()),
+            None => self.label(b"", || UNNAMED.into()),
         }
     }
-}
 
-impl Known {
-    fn label(&mut self, value: &[u8]) -> Arc<str> {
-        self.label_as(value, || label_value(value).into())
-    }
-
-    fn label_as(&mut self, value: &[u8], make: impl FnOnce() -> Arc<str>) -> Arc<str> {
-        if let Some(label) = self.labels.get(value) {
+    fn label(&mut self, value: &[u8], make: impl FnOnce() -> Arc<str>) -> Arc<str> {
+        if let Some(label) = self.lately.labels.get(value) {
             return Arc::clone(label);
         }
         let label = make();
-        self.bytes += value.len() + OVERHEAD;
-        self.labels.insert(value.into(), Arc::clone(&label));
+        if self.lately.bytes <= MOST_AT_ALL {
+            self.lately.bytes += value.len() + OVERHEAD;
+            self.lately.labels.insert(value.into(), Arc::clone(&label));
+        }
         label
     }
-}
-
-/// The application that a rule gives to a name; `None` if the name excludes the rule.
-fn app_of_rule(rule: &FileRule, name: &[u8]) -> Option<Arc<str>> {
-    let Some(pattern) = &rule.name else { return Some(rule.app.as_str().into()) };
-    let found = pattern.captures(name)?;
-    let mut app = Vec::new();
-    found.expand(rule.app.as_bytes(), &mut app);
-    (!app.is_empty()).then(|| label_value(&app).into())
 }
 
 fn user<'a>(client: &'a Client<'_>) -> Option<&'a [u8]> {
@@ -283,11 +313,23 @@ mod tests {
     }
 
     #[test]
-    fn names_without_end_are_not_all_remembered() {
+    fn a_name_that_is_seen_again_is_not_forgotten_with_the_others() {
         let grouping = Grouping::default();
-        for number in 0..400 {
+        for number in 0..1000 {
+            app(&grouping, "id=1 name=always-1");
             app(&grouping, &format!("id=1 name={}{number}", "x".repeat(60_000)));
         }
-        assert!(grouping.lookup().known.bytes <= MOST_REMEMBERED + 70_000);
+        let known = grouping.lookup().known;
+        assert!([&known.lately, &known.before].iter().any(|seen| seen.names.contains_key(&b"always-1"[..])));
+    }
+
+    #[test]
+    fn names_without_end_are_not_all_remembered() {
+        let grouping = Grouping::default();
+        for number in 0..2000 {
+            app(&grouping, &format!("id=1 name={}{number}", "x".repeat(60_000)));
+            let known = grouping.lookup().known;
+            assert!(known.lately.bytes + known.before.bytes <= 2 * (MOST_REMEMBERED + 70_000));
+        }
     }
 }

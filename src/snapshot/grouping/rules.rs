@@ -66,7 +66,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         what: "pod of a Kubernetes DaemonSet or Job",
         pattern: r"(?P<cut>-<P>{5})<E>",
-        only_if: has_digit,
+        only_if: has_letter_after_digit,
         example: "log-shipper-x7k2p",
         app: "log-shipper",
     },
@@ -86,7 +86,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "random name of a Windows machine",
-        pattern: r"^(?:DESKTOP|LAPTOP|WIN)(?P<cut>-[0-9A-Z]{6,11})<E>",
+        pattern: r"^(?:DESKTOP(?P<cut>-[0-9A-Z]{7})|LAPTOP(?P<cut2>-[0-9A-Z]{8})|WIN(?P<cut3>-[0-9A-Z]{11}))<E>",
         only_if: always,
         example: "DESKTOP-4AF8K2L",
         app: "DESKTOP",
@@ -120,9 +120,9 @@ pub const RULES: &[Rule] = &[
         app: "db",
     },
     Rule {
-        what: "hexadecimal id of five characters or more with a digit",
+        what: "hexadecimal id of five characters or more with a digit before a letter",
         pattern: r"(?P<cut><B>(?:0x[0-9a-fA-F]+|[0-9a-fA-F]{5,}))<E>",
-        only_if: has_digit_and_is_no_curve,
+        only_if: is_hexadecimal_id,
         example: "redisinsight-cli-bc36ecf0",
         app: "redisinsight-cli",
     },
@@ -142,18 +142,19 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "counter at the end of a word for something of which there are many",
-        pattern: r"(?i:worker|thread|node|server|host|instance|replica|consumer|producer|client|process|proc|pod|runner|agent|executor|conn|connection)(?P<cut>[0-9]+)<E>",
+        pattern: r"(?:^|[^A-Za-z])(?i:worker|thread|server|host|instance|replica|consumer|producer|client|process|proc|pod|runner|agent|executor|conn|connection)(?P<cut>[0-9]{1,3})<E>",
         only_if: always,
         example: "mailer-worker3",
         app: "mailer-worker",
     },
 ];
 
-/// The longest name that is looked at; a longer one stays as it is. No library makes one of a tenth of it.
-const LONGEST_NAME: usize = 1024;
+/// The longest name that is looked at; a longer one stays as it is. No library makes one half as long.
+const LONGEST_NAME: usize = 256;
 
-/// The most that is taken off one name, one thing after another.
-const MOST_CUTS: usize = 32;
+/// The most that is taken off one name, one thing after another. A name with more of it is made to keep us busy, and stays as it
+/// is.
+const MOST_CUTS: usize = 12;
 
 /// What begins a thing that changes: a sign, or the beginning of the name.
 const BEGIN: &str = r"(?:^|[-_.:@/#|,;~+])";
@@ -186,40 +187,46 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
 
 /// Takes off a name all that changes per process. Empty if nothing stays.
 pub(super) fn lasting_part(name: &[u8]) -> Vec<u8> {
-    let mut rest = name.to_vec();
-    if name.len() > LONGEST_NAME {
-        return rest;
-    }
-    for _ in 0..MOST_CUTS {
-        let Some((_, cut)) = next_cut(&rest) else { break };
-        take_off(&mut rest, cut);
-    }
-    rest
+    taken_off(name).map_or_else(|| name.to_vec(), |(rest, _)| rest)
 }
 
 /// What was taken off a name, one rule after another.
 pub(super) fn applied(name: &[u8]) -> Vec<&'static str> {
+    taken_off(name).map_or_else(Vec::new, |(_, applied)| applied)
+}
+
+/// What is left of a name, and what was taken off; `None` for a name that is not looked at.
+fn taken_off(name: &[u8]) -> Option<(Vec<u8>, Vec<&'static str>)> {
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
     let (mut rest, mut applied) = (name.to_vec(), Vec::new());
-    while name.len() <= LONGEST_NAME
-        && applied.len() < MOST_CUTS
-        && let Some((rule, cut)) = next_cut(&rest)
-    {
+    while let Some((rule, cut)) = next_cut(&rest) {
+        if applied.len() == MOST_CUTS {
+            return None;
+        }
         applied.push(rule.what);
         take_off(&mut rest, cut);
     }
-    applied
+    Some((rest, applied))
 }
 
 fn next_cut(name: &[u8]) -> Option<(&'static Rule, Range<usize>)> {
     let matching = COMPILED.any.matches(name);
-    matching.iter().find_map(|place| {
-        let rule = &RULES[place];
-        let mut all = COMPILED.each[place].captures_iter(name);
-        all.find_map(|found| {
-            let cut = found.name("cut")?;
-            (rule.only_if)(&name[..cut.start()], cut.as_bytes()).then(|| (rule, cut.range()))
-        })
-    })
+    matching.iter().find_map(|place| Some((&RULES[place], cut_by(place, name)?)))
+}
+
+/// What one rule takes off. One match may be refused and another, that begins within it, be right.
+fn cut_by(place: usize, name: &[u8]) -> Option<Range<usize>> {
+    let (rule, pattern, mut from) = (&RULES[place], &COMPILED.each[place], 0);
+    while let Some(found) = pattern.captures_at(name, from) {
+        let cut = ["cut", "cut2", "cut3"].iter().find_map(|name| found.name(name))?;
+        if (rule.only_if)(&name[..cut.start()], cut.as_bytes()) {
+            return Some(cut.range());
+        }
+        from = found.get_match().start() + 1;
+    }
+    None
 }
 
 fn take_off(name: &mut Vec<u8>, cut: Range<usize>) {
@@ -238,9 +245,19 @@ fn has_digit(_: &[u8], cut: &[u8]) -> bool {
     cut.iter().any(u8::is_ascii_digit)
 }
 
-/// `key-ed25519` is no id, though it looks like one.
-fn has_digit_and_is_no_curve(before: &[u8], cut: &[u8]) -> bool {
-    has_digit(before, cut) && !cut.ends_with(b"ed25519")
+/// Whether a letter follows a digit: in `http2`, `grpc2`, `feed24` none does, and in few ids.
+fn has_letter_after_digit(_: &[u8], cut: &[u8]) -> bool {
+    let digit = cut.iter().position(u8::is_ascii_digit);
+    digit.is_some_and(|digit| cut[digit..].iter().any(u8::is_ascii_alphabetic))
+}
+
+/// Whether it is no word that happens to be made of such letters: `face2face`, `key-ed25519`.
+fn is_hexadecimal_id(before: &[u8], cut: &[u8]) -> bool {
+    let begins = cut.iter().position(u8::is_ascii_alphanumeric).unwrap_or(0);
+    let word = &cut[begins..];
+    let digits = word.iter().filter(|byte| byte.is_ascii_digit()).count();
+    word.starts_with(b"0x")
+        || has_letter_after_digit(before, word) && (digits >= 2 || word.len() < 8) && !word.ends_with(b"ed25519")
 }
 
 /// A region such as `eu-west-1` ends in a number that counts nothing.
