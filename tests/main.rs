@@ -13,6 +13,7 @@ mod properties;
 mod runbooks;
 mod sampling;
 mod security;
+mod sequences;
 mod servers;
 mod support;
 mod web;

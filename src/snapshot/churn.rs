@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::closed::{CloseReason, Closed, ClosedRing};
 use super::counters::{Counters, Life};
 use super::kind::Kind;
-use super::people::{People, Turnover};
+use super::roster::{Roster, Turnover};
 
 /// What has come and gone since we watch.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +41,8 @@ pub struct Changes {
 /// What happened between two samples.
 pub(super) struct Step<'a> {
     pub(super) turnover: &'a Turnover,
-    pub(super) people: &'a People,
-    pub(super) before: Option<&'a People>,
+    pub(super) roster: &'a Roster,
+    pub(super) before: Option<&'a Roster>,
     pub(super) life: Life,
 }
 
@@ -61,33 +61,33 @@ impl Churn {
     pub(super) fn next(&self, step: &Step<'_>) -> (Self, Changes) {
         let mut next = self.clone();
         let unseen = next.count_accepted(step);
-        let gone: Vec<_> = step.turnover.closed.iter().filter(|person| person.kind != Kind::Exporter).collect();
+        let gone: Vec<_> = step.turnover.closed.iter().filter(|entry| entry.kind != Kind::Exporter).collect();
         let own = step.turnover.closed.len() - gone.len();
         // The one that the server counted may have been one that nobody saw, or our own link.
         let reason = next.count_closed(gone.len() as u64, unseen + own as u64, step);
-        let at = step.people.at();
+        let at = step.roster.at();
         // Those beyond what the ring holds would be pushed out of it at once.
         let pushed_out = gone.len().saturating_sub(super::closed::MOST_CLOSED);
         let closed: Vec<_> = gone[pushed_out..]
             .iter()
-            .filter_map(|person| Closed::new(person, step.before?, at, reason).map(Arc::new))
+            .filter_map(|entry| Closed::new(entry, step.before?, at, reason).map(Arc::new))
             .collect();
         next.ring = self.ring.with(&closed);
-        let opened = step.turnover.opened.iter().map(|person| person.id).collect();
+        let opened = step.turnover.opened.iter().map(|entry| entry.id).collect();
         (next, Changes { opened, closed })
     }
 
     /// Counts who was accepted, and of them who was never seen; gives how many these are in this step.
     fn count_accepted(&mut self, step: &Step<'_>) -> u64 {
         // Another server accepted its clients before we met it; and without ids (before 2.8.12) nobody can be told from others.
-        if step.life == Life::Another || step.before.is_none() || step.people.have_no_ids() {
+        if step.life == Life::Another || step.before.is_none() || step.roster.have_no_ids() {
             return 0;
         }
         self.accepted = self.accepted.saturating_add(growth(step, |counters| counters.connections_received));
         // A replica's link to its primary is not accepted: it goes out.
-        self.opened += step.turnover.opened.iter().filter(|person| person.kind != Kind::Primary).count() as u64;
+        self.opened += step.turnover.opened.iter().filter(|entry| entry.kind != Kind::Primary).count() as u64;
         // More were seen than accepted where counting began later, or anew: nobody unseen makes up for them.
-        if step.people.sample.info.as_ref().is_ok_and(|info| info.connections_received.is_some()) {
+        if step.roster.sample.info.as_ref().is_ok_and(|info| info.connections_received.is_some()) {
             self.opened = self.opened.min(self.accepted);
         }
         // Somebody may be counted before he is listed: he is unseen only as long as that balance is new.
@@ -123,7 +123,7 @@ impl Churn {
         }
         // A client is counted before it is missing if its page was read in between; it is missing at the next sweep.
         let left = counted.minus(proved).beyond(unseen);
-        let is_a_look = step.before.is_some_and(|before| before.sample.at == step.people.sample.at);
+        let is_a_look = step.before.is_some_and(|before| before.sample.at == step.roster.sample.at);
         self.pending = if is_a_look { left } else { left.at_most(grown) };
         match gone {
             0 => CloseReason::Unknown,
@@ -166,7 +166,7 @@ impl Disconnections {
 /// By how much one of the server's counters grew in this step.
 fn growth(step: &Step<'_>, of: fn(&Counters) -> Option<super::Counter>) -> u64 {
     let Some(before) = step.before else { return 0 };
-    let (before, now) = (&before.counters, &step.people.counters);
+    let (before, now) = (&before.counters, &step.roster.counters);
     let total = |counters| of(counters).map(super::Counter::total);
     // What was counted before we first read it is nothing that happened in this step.
     total(before).zip(total(now)).map_or(0, |(before, now)| now.saturating_sub(before))

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::kind::Kind;
 use super::label::label_value;
-use super::people::{People, Person, Work};
+use super::roster::{Entry, Roster, Work};
 use super::{connected_at, last_interaction};
 use crate::client_list::Field;
 
@@ -82,15 +82,15 @@ pub struct Closed {
 }
 
 impl Closed {
-    /// As it was seen last, in the sample of these people.
-    pub(super) fn new(person: &Person, people: &People, gone_at: Timestamp, reason: CloseReason) -> Option<Self> {
-        let (client, seen_at) = (people.client(person)?, people.sample.clients.as_ref().ok()?.read_at(person.place)?);
+    /// As it was seen last, in the sample of these roster.
+    pub(super) fn new(entry: &Entry, roster: &Roster, gone_at: Timestamp, reason: CloseReason) -> Option<Self> {
+        let (client, seen_at) = (roster.client(entry)?, roster.sample.clients.as_ref().ok()?.read_at(entry.place)?);
         let text = |field| client.text(field).map(label_value).unwrap_or_default().into_boxed_str();
         let Work { commands, received_bytes, sent_bytes } = Work::of(client);
         Some(Self {
             id: client.id()?,
-            app: (person.kind == Kind::Application).then(|| Arc::clone(&people.apps[person.app as usize])),
-            kind: person.kind,
+            app: (entry.kind == Kind::Application).then(|| Arc::clone(&roster.apps[entry.app as usize])),
+            kind: entry.kind,
             address: text(Field::Addr),
             name: text(Field::Name),
             user: text(Field::User),

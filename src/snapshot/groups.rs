@@ -77,8 +77,9 @@ impl<K: Eq + Hash> Counting<K> {
         let mut folded = 0;
         if counts.len() > limit {
             let shown: HashSet<&str> = before.into_iter().flat_map(Groups::iter).map(|(group, _)| group).collect();
-            let weight = |group: &str, count: u64| 4 * count + if shown.contains(group) { count + 1 } else { 0 };
-            counts.sort_by_cached_key(|(group, count)| (Reverse(weight(group, *count)), group.clone()));
+            counts.sort_by_cached_key(|(group, count)| {
+                (Reverse(weight(*count, shown.contains(&**group))), group.clone())
+            });
             let rest = counts.split_off(limit);
             folded = rest.len() as u64;
             sort(&mut counts);
@@ -88,6 +89,13 @@ impl<K: Eq + Hash> Counting<K> {
         }
         Some(Groups { counts, folded })
     }
+}
+
+/// What a group weighs when there is no room for all. One that is shown stays unless another is larger by a quarter, so that
+/// series do not flap.
+pub(super) fn weight(connections: u64, was_shown: bool) -> u64 {
+    let weight = connections.saturating_mul(4);
+    if was_shown { weight.saturating_add(connections + 1) } else { weight }
 }
 
 /// The largest first, equal ones by name.

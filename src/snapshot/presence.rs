@@ -7,10 +7,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::app::App;
+use super::groups::weight;
 use super::kind::Kind;
 use super::label::{OTHER, UNNAMED};
 use super::limits::Limits;
-use super::people::{People, Turnover, Work};
+use super::roster::{Roster, Turnover, Work};
 
 /// The applications of a node: those that are shown one by one, and the others together.
 ///
@@ -93,70 +94,127 @@ impl Totals {
     }
 }
 
-/// An application that is there.
-struct Candidate {
-    app: Arc<str>,
-    now: App,
-    was_shown: bool,
-}
-
 impl Presence {
     /// The applications after a further sample.
     pub(super) fn next(&self, counts: Vec<(Arc<str>, App)>, news: &News<'_>, limits: &Limits) -> Self {
-        let at = news.people.at();
-        let mut growth = news.growth();
-        let went: HashSet<Arc<str>> =
-            growth.iter().filter(|(_, totals)| totals.closed > 0).map(|(app, _)| Arc::clone(app)).collect();
-        let mut before: HashMap<&str, &Seen> = self.shown.iter().map(|seen| (&*seen.app, seen)).collect();
-        let mut now: HashMap<Arc<str>, App> = counts.into_iter().collect();
-        let mut hidden = self.hidden.clone();
-        let mut shown = Vec::new();
-        let mut show = |app: &Arc<str>, now: Option<App>, seen: Option<&Seen>, expected: Option<u64>| {
-            let kept = || hidden.remove(app).map(|hidden| hidden.totals);
-            let mut totals = seen.map(|seen| seen.totals).or_else(kept).unwrap_or_default();
-            totals.add(&growth.remove(app).unwrap_or_default());
-            let last_seen = if now.is_some() { Some(at) } else { seen.and_then(|seen| seen.last_seen) };
-            shown.push(Seen { app: Arc::clone(app), now: now.unwrap_or_default(), last_seen, expected, totals });
-        };
-        for (app, least) in &limits.expected {
-            show(app, now.remove(app), before.remove(&**app), Some(*least));
+        let mut choice = Choice::new(self, counts, news, limits);
+        choice.show_expected();
+        choice.show_gone();
+        let folded = choice.show_largest();
+        choice.finish(&folded, news)
+    }
+
+    /// All that are shown, and the others together last.
+    pub fn all(&self) -> impl Iterator<Item = &Seen> {
+        self.shown.iter().chain(&self.other)
+    }
+}
+
+/// Choosing which applications are shown after a further sample.
+struct Choice<'a> {
+    before: &'a Presence,
+    limits: &'a Limits,
+    at: Timestamp,
+    /// Those that are there and were not chosen yet.
+    now: HashMap<Arc<str>, App>,
+    /// Those that were shown before, but for the expected ones.
+    was_shown: HashMap<&'a str, &'a Seen>,
+    /// What was done by those that were not chosen yet.
+    growth: HashMap<Arc<str>, Totals>,
+    /// Those of which a connection went.
+    went: HashSet<Arc<str>>,
+    hidden: HashMap<Arc<str>, Hidden>,
+    shown: Vec<Seen>,
+}
+
+impl<'a> Choice<'a> {
+    fn new(before: &'a Presence, counts: Vec<(Arc<str>, App)>, news: &News<'_>, limits: &'a Limits) -> Self {
+        let growth = news.growth();
+        let went = growth.iter().filter(|(_, totals)| totals.closed > 0).map(|(app, _)| Arc::clone(app));
+        Self {
+            before,
+            limits,
+            at: news.roster.at(),
+            now: counts.into_iter().collect(),
+            was_shown: before.shown.iter().map(|seen| (&*seen.app, seen)).collect(),
+            went: went.collect(),
+            growth,
+            hidden: before.hidden.clone(),
+            shown: Vec::new(),
         }
+    }
+
+    /// Those that the operator expects, there or not.
+    fn show_expected(&mut self) {
+        for (app, least) in &self.limits.expected {
+            let (now, seen) = (self.now.remove(app), self.was_shown.remove(&**app));
+            self.show(app, now, seen, Some(*least));
+        }
+    }
+
+    /// Those that were shown and went lately.
+    fn show_gone(&mut self) {
         // In their order, so that of those that went at once the largest come first.
-        let offline = self.shown.iter().filter(|seen| before.contains_key(&*seen.app) && !now.contains_key(&seen.app));
-        let offline: Vec<_> = offline.filter(|seen| !was_renamed(seen, &went)).collect();
-        let free = limits.groups.saturating_sub(limits.expected.len() + now.len());
-        for seen in lately_gone(offline, at, free, limits) {
-            show(&seen.app, None, Some(seen), None);
+        let before = self.before.shown.iter();
+        let gone = before.filter(|seen| self.was_shown.contains_key(&*seen.app) && !self.now.contains_key(&seen.app));
+        let gone: Vec<&Seen> = gone.filter(|seen| !was_renamed(seen, &self.went)).collect();
+        let free = self.room().saturating_sub(self.now.len());
+        for seen in lately_gone(gone, self.at, free, self.limits) {
+            self.show(&seen.app, None, Some(seen), None);
         }
-        let mut candidates: Vec<_> =
-            now.into_iter().map(|(app, now)| Candidate { was_shown: before.contains_key(&*app), app, now }).collect();
-        let room = limits.groups.saturating_sub(limits.expected.len()).min(candidates.len());
-        candidates.sort_unstable_by(|one, other| one.rank().cmp(&other.rank()).then_with(|| one.app.cmp(&other.app)));
-        let folded = candidates.split_off(room);
-        for candidate in candidates {
-            show(&candidate.app, Some(candidate.now), before.get(&*candidate.app).copied(), None);
+    }
+
+    /// Of those that are there the largest, as many as there is room for; gives the others.
+    fn show_largest(&mut self) -> Vec<App> {
+        let mut candidates: Vec<(Arc<str>, App)> = self.now.drain().collect();
+        candidates.sort_by_cached_key(|(app, now)| {
+            (Reverse(weight(now.connections, self.was_shown.contains_key(&**app))), Arc::clone(app))
+        });
+        let folded = candidates.split_off(self.room().min(candidates.len()));
+        for (app, now) in candidates {
+            let seen = self.was_shown.get(&*app).copied();
+            self.show(&app, Some(now), seen, None);
         }
-        shown.sort_unstable_by(|one, other| {
+        folded.into_iter().map(|(_, now)| now).collect()
+    }
+
+    /// How many may be shown beside the expected ones.
+    fn room(&self) -> usize {
+        self.limits.groups.saturating_sub(self.limits.expected.len())
+    }
+
+    fn show(&mut self, app: &Arc<str>, now: Option<App>, seen: Option<&Seen>, expected: Option<u64>) {
+        let hidden = &mut self.hidden;
+        let kept = || hidden.remove(app).map(|hidden| hidden.totals);
+        let mut totals = seen.map(|seen| seen.totals).or_else(kept).unwrap_or_default();
+        totals.add(&self.growth.remove(app).unwrap_or_default());
+        let last_seen = if now.is_some() { Some(self.at) } else { seen.and_then(|seen| seen.last_seen) };
+        self.shown.push(Seen { app: Arc::clone(app), now: now.unwrap_or_default(), last_seen, expected, totals });
+    }
+
+    fn finish(mut self, folded: &[App], news: &News<'_>) -> Presence {
+        self.shown.sort_unstable_by(|one, other| {
             other.now.connections.cmp(&one.now.connections).then_with(|| one.app.cmp(&other.app))
         });
-        self.hide(&shown, at, limits, &mut hidden);
-        Self {
-            other: self.other_after(&folded, growth.values(), at),
+        self.hide();
+        Presence {
+            other: self.other(folded),
             folded: folded.len() as u64,
-            has_work: self.has_work || news.people.tell_work(),
-            shown,
-            hidden,
+            has_work: self.before.has_work || news.roster.tell_work(),
+            shown: self.shown,
+            hidden: self.hidden,
         }
     }
 
     /// Remembers those that were shown until now; forgets those that are gone for long, and more than can be remembered.
-    fn hide(&self, shown: &[Seen], at: Timestamp, limits: &Limits, hidden: &mut HashMap<Arc<str>, Hidden>) {
-        let still_shown: HashSet<&str> = shown.iter().map(|seen| &*seen.app).collect();
-        for seen in self.shown.iter().filter(|seen| !still_shown.contains(&*seen.app)) {
+    fn hide(&mut self) {
+        let (hidden, oldest) = (&mut self.hidden, oldest(self.at, self.limits));
+        let still_shown: HashSet<&str> = self.shown.iter().map(|seen| &*seen.app).collect();
+        for seen in self.before.shown.iter().filter(|seen| !still_shown.contains(&*seen.app)) {
             let Some(last_seen) = seen.last_seen else { continue };
             hidden.insert(Arc::clone(&seen.app), Hidden { last_seen, totals: seen.totals });
         }
-        hidden.retain(|_, hidden| hidden.last_seen > oldest(at, limits));
+        hidden.retain(|_, hidden| hidden.last_seen > oldest);
         if hidden.len() > MOST_HIDDEN {
             let mut times: Vec<_> = hidden.values().map(|hidden| hidden.last_seen).collect();
             times.sort_unstable();
@@ -166,37 +224,17 @@ impl Presence {
     }
 
     /// All that are not shown, together: their connections now, and what came of them to what was counted before.
-    fn other_after<'a>(
-        &self,
-        folded: &[Candidate],
-        growth: impl Iterator<Item = &'a Totals>,
-        at: Timestamp,
-    ) -> Option<Seen> {
+    fn other(&self, folded: &[App]) -> Option<Seen> {
         let mut now = App::default();
-        for candidate in folded {
-            now.merge(&candidate.now);
-        }
-        let before = self.other.as_ref();
+        folded.iter().for_each(|app| now.merge(app));
+        let before = self.before.other.as_ref();
         let mut totals = before.map(|other| other.totals).unwrap_or_default();
-        growth.for_each(|more| totals.add(more));
+        self.growth.values().for_each(|more| totals.add(more));
         if before.is_none() && folded.is_empty() && totals == Totals::default() {
             return None;
         }
-        let last_seen = if folded.is_empty() { before.and_then(|other| other.last_seen) } else { Some(at) };
+        let last_seen = if folded.is_empty() { before.and_then(|other| other.last_seen) } else { Some(self.at) };
         Some(Seen { app: OTHER.into(), now, last_seen, expected: None, totals })
-    }
-
-    /// All that are shown, and the others together last.
-    pub fn all(&self) -> impl Iterator<Item = &Seen> {
-        self.shown.iter().chain(&self.other)
-    }
-}
-
-impl Candidate {
-    /// The largest first. One that is shown stays unless another is larger by a quarter, so that series do not flap.
-    fn rank(&self) -> Reverse<u64> {
-        let connections = self.now.connections.saturating_mul(4);
-        Reverse(if self.was_shown { connections + connections / 4 + 1 } else { connections })
     }
 }
 
@@ -223,28 +261,28 @@ fn oldest(at: Timestamp, limits: &Limits) -> Timestamp {
 
 /// What came to pass since the sample before.
 pub(super) struct News<'a> {
-    pub(super) people: &'a People,
-    /// The people of the sample before, of whom those that went are.
-    pub(super) before: Option<&'a People>,
+    pub(super) roster: &'a Roster,
+    /// The roster of the sample before, of whom those that went are.
+    pub(super) before: Option<&'a Roster>,
     pub(super) turnover: &'a Turnover,
 }
 
 impl News<'_> {
     /// What each application's connections did.
     fn growth(&self) -> HashMap<Arc<str>, Totals> {
-        let mut growth = vec![Totals::default(); self.people.apps.len()];
+        let mut growth = vec![Totals::default(); self.roster.apps.len()];
         let turnover = self.turnover;
-        for person in turnover.opened.iter().filter(|person| person.kind == Kind::Application) {
-            growth[person.app as usize].opened += 1;
+        for entry in turnover.opened.iter().filter(|entry| entry.kind == Kind::Application) {
+            growth[entry.app as usize].opened += 1;
         }
-        for (person, work) in turnover.work.iter().filter(|(person, _)| person.kind == Kind::Application) {
-            growth[person.app as usize].add_work(work);
+        for (entry, work) in turnover.work.iter().filter(|(entry, _)| entry.kind == Kind::Application) {
+            growth[entry.app as usize].add_work(work);
         }
-        let grown = self.people.apps.iter().cloned().zip(growth).filter(|(_, totals)| *totals != Totals::default());
+        let grown = self.roster.apps.iter().cloned().zip(growth).filter(|(_, totals)| *totals != Totals::default());
         let mut growth: HashMap<Arc<str>, Totals> = grown.collect();
         let Some(before) = self.before else { return growth };
-        for person in turnover.closed.iter().filter(|person| person.kind == Kind::Application) {
-            growth.entry(Arc::clone(&before.apps[person.app as usize])).or_default().closed += 1;
+        for entry in turnover.closed.iter().filter(|entry| entry.kind == Kind::Application) {
+            growth.entry(Arc::clone(&before.apps[entry.app as usize])).or_default().closed += 1;
         }
         growth
     }

@@ -93,7 +93,7 @@ impl Families {
                 series.add_crowd(crowd);
                 series.add_groups(crowd, &snapshot.presence);
                 series.add_presence(crowd, &snapshot.presence);
-                series.add_told(snapshot);
+                series.add_per_client(snapshot);
             }
         }
     }
@@ -347,9 +347,9 @@ impl NodeSeries<'_> {
     }
 
     /// The clients that are told one by one.
-    fn add_told(&mut self, snapshot: &Snapshot) {
+    fn add_per_client(&mut self, snapshot: &Snapshot) {
         let Some(pages) = snapshot.pages() else { return };
-        for (place, app) in &snapshot.told {
+        for (place, app) in &snapshot.per_client {
             let Some(client) = pages.client(*place) else { continue };
             let Some(id) = client.id() else { continue };
             let id = id.to_string();

@@ -13,7 +13,7 @@ use crate::sample::{Pages, Place, Sample};
 
 /// One connection of a sample, by its id.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Person {
+pub(super) struct Entry {
     pub(super) id: u64,
     /// Where in the sample it is.
     pub(super) place: Place,
@@ -35,7 +35,7 @@ pub(super) struct Work {
     pub(super) sent_bytes: Option<u64>,
 }
 
-impl Person {
+impl Entry {
     /// A connection without an id (before 2.8.12) cannot be told from another.
     pub(super) fn new(client: &Client<'_>, place: Place, kind: Kind, app: u32) -> Option<Self> {
         Some(Self { id: client.id()?, place, kind, app, work: Work::of(client) })
@@ -64,11 +64,11 @@ impl Work {
 
 /// Everybody of one sample, by id.
 #[derive(Clone, Debug)]
-pub(super) struct People {
+pub(super) struct Roster {
     pub(super) sample: Arc<Sample>,
     /// What the server had counted by then.
     pub(super) counters: Counters,
-    by_id: Vec<Person>,
+    by_id: Vec<Entry>,
     /// The applications that they are of.
     pub(super) apps: Arc<[Arc<str>]>,
 }
@@ -77,23 +77,23 @@ pub(super) struct People {
 #[derive(Debug, Default)]
 pub(super) struct Turnover {
     /// Who came, in the order of their ids.
-    pub(super) opened: Vec<Person>,
+    pub(super) opened: Vec<Entry>,
     /// Who went; they are of the sample before.
-    pub(super) closed: Vec<Person>,
+    pub(super) closed: Vec<Entry>,
     /// What those who are there did since the sample before, or since they came.
-    pub(super) work: Vec<(Person, Work)>,
+    pub(super) work: Vec<(Entry, Work)>,
 }
 
-impl People {
-    pub(super) fn new(sample: Arc<Sample>, counters: Counters, mut by_id: Vec<Person>, apps: Arc<[Arc<str>]>) -> Self {
+impl Roster {
+    pub(super) fn new(sample: Arc<Sample>, counters: Counters, mut by_id: Vec<Entry>, apps: Arc<[Arc<str>]>) -> Self {
         // Pages come nearly in the order of ids, of which sorting makes use.
-        by_id.sort_unstable_by_key(|person| person.id);
-        by_id.dedup_by_key(|person| person.id);
+        by_id.sort_unstable_by_key(|entry| entry.id);
+        by_id.dedup_by_key(|entry| entry.id);
         Self { sample, counters, by_id, apps }
     }
 
     /// What happened since an earlier sample of the same server, or of the one before it at this address.
-    pub(super) fn since(&self, before: &People, life: Life) -> Turnover {
+    pub(super) fn since(&self, before: &Roster, life: Life) -> Turnover {
         let mut turnover = Turnover::default();
         match life {
             Life::Same => self.compare(before, &mut turnover),
@@ -105,8 +105,8 @@ impl People {
             Life::Another => {
                 turnover.closed.clone_from(&before.by_id);
                 let elapsed = self.sample.at.duration_since(before.sample.at).as_secs();
-                let is_new = |person: &Person| {
-                    let age = self.client(person).and_then(Client::age_seconds);
+                let is_new = |entry: &Entry| {
+                    let age = self.client(entry).and_then(Client::age_seconds);
                     age.is_some_and(|age| i64::try_from(age).is_ok_and(|age| age < elapsed))
                 };
                 turnover.open(self.by_id.iter().copied().filter(is_new));
@@ -115,7 +115,7 @@ impl People {
         turnover
     }
 
-    fn compare(&self, before: &People, turnover: &mut Turnover) {
+    fn compare(&self, before: &Roster, turnover: &mut Turnover) {
         let (mut old, mut new) = (before.by_id.iter().peekable(), self.by_id.iter().peekable());
         loop {
             let order = match (old.peek(), new.peek()) {
@@ -142,24 +142,24 @@ impl People {
 
     /// The application of a connection.
     pub(super) fn app(&self, id: u64) -> Option<&str> {
-        let place = self.by_id.binary_search_by_key(&id, |person| person.id).ok()?;
-        let person = self.by_id.get(place).filter(|person| person.kind == Kind::Application)?;
-        Some(&self.apps[person.app as usize])
+        let place = self.by_id.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        let entry = self.by_id.get(place).filter(|entry| entry.kind == Kind::Application)?;
+        Some(&self.apps[entry.app as usize])
     }
 
     /// Whether one id means two connections: where the server does not tell that it restarted, a younger one does.
-    fn is_another(&self, before: &People, old: &Person, new: &Person) -> bool {
+    fn is_another(&self, before: &Roster, old: &Entry, new: &Entry) -> bool {
         let tells = self.sample.info.as_ref().is_ok_and(|info| info.run_id.is_some());
         if tells {
             return false;
         }
-        let age = |people: &People, person| people.client(person).and_then(Client::age_seconds);
+        let age = |roster: &Roster, entry| roster.client(entry).and_then(Client::age_seconds);
         age(before, old).zip(age(self, new)).is_some_and(|(old, new)| new < old)
     }
 
     /// Whether the server tells what they have done.
     pub(super) fn tell_work(&self) -> bool {
-        self.by_id.iter().any(|person| person.work.commands.is_some())
+        self.by_id.iter().any(|entry| entry.work.commands.is_some())
     }
 
     /// When the last of them was read: newcomers come after the sample began.
@@ -174,16 +174,16 @@ impl People {
     }
 
     /// The client of a connection of this sample.
-    pub(super) fn client(&self, person: &Person) -> Option<&Client<'_>> {
-        self.sample.clients.as_ref().ok()?.client(person.place)
+    pub(super) fn client(&self, entry: &Entry) -> Option<&Client<'_>> {
+        self.sample.clients.as_ref().ok()?.client(entry.place)
     }
 }
 
 impl Turnover {
-    fn open(&mut self, people: impl Iterator<Item = Person>) {
-        for person in people {
-            self.opened.push(person);
-            self.work.push((person, person.work));
+    fn open(&mut self, roster: impl Iterator<Item = Entry>) {
+        for entry in roster {
+            self.opened.push(entry);
+            self.work.push((entry, entry.work));
         }
     }
 }
