@@ -256,7 +256,7 @@ fn is_hexadecimal_id(before: &[u8], cut: &[u8]) -> bool {
     let begins = cut.iter().position(u8::is_ascii_alphanumeric).unwrap_or(0);
     let word = &cut[begins..];
     let digits = word.iter().filter(|byte| byte.is_ascii_digit()).count();
-    let is_mixed = has_letter_after_digit(before, word) && (digits >= 2 || word.len() < 8);
+    let is_mixed = has_letter_after_digit(before, word) && (digits >= 2 || word.len() < 8 || word.len() >= 12);
     // No word ends in so large a number.
     word.starts_with(b"0x") || (is_mixed || digits >= 5) && !word.ends_with(b"ed25519")
 }
