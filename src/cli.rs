@@ -403,6 +403,14 @@ pub enum WatchFormat {
 pub struct CheckWords {
     #[command(flatten)]
     pub redis: RedisWords,
+    #[arg(
+        long = "announce.channel",
+        env = "ANNOUNCE_CHANNEL",
+        value_name = "CHANNEL",
+        default_value = "__redis__:cli"
+    )]
+    #[arg(help = "The status channel")]
+    pub channel: String,
     #[command(flatten)]
     pub sample: SampleWords,
     #[command(flatten)]

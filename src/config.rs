@@ -134,6 +134,8 @@ pub struct CheckConfig {
     pub budget: Budget,
     /// How their clients are grouped.
     pub grouping: Grouping,
+    /// The status channel.
+    pub channel: Arc<str>,
 }
 
 impl CheckConfig {
@@ -147,6 +149,7 @@ impl CheckConfig {
             targets: targets(&words.redis, &mut faults),
             budget: budget(&words.sample, &mut faults),
             grouping: grouping(&words.group, &mut faults).0,
+            channel: faults.take("--announce.channel", channel(&words.channel), "".into()),
         };
         faults.none_or(config)
     }

@@ -11,11 +11,12 @@ use super::{Exit, print, small_runtime};
 use crate::cli::CheckWords;
 use crate::client_list::Field;
 use crate::config::CheckConfig;
-use crate::link::{Command, Link, Target};
+use crate::link::{Command, Link, Request, Subscription, Target};
 use crate::sample::{Failure, OUR_NAME, Reason, Sample};
 use crate::sampler::{Plan, Sampler, Way};
 use crate::server_info::{Product, ServerInfo};
 use crate::snapshot::{By, Grouping, Limits, Snapshot, derive, spelled_out};
+use crate::status::SCHEMA;
 use crate::view::rows::rows;
 
 pub(super) fn run(words: &CheckWords) -> Result<Exit> {
@@ -45,7 +46,7 @@ async fn check(target: &Target, config: &CheckConfig) -> Report {
         (Err(failure), _) => {
             report.line(&format!("{}\n  failed   {failure}", target.node()));
             report.exit = Exit::Unreachable;
-            report.acl(None, &[]);
+            report.acl(None, &[], &config.channel);
             return report;
         }
         (Ok(_), None) => unreachable!("a sample that succeeded leaves its link"),
@@ -61,7 +62,8 @@ async fn check(target: &Target, config: &CheckConfig) -> Report {
     report.groups(sample, &config.grouping);
     let unknown = unknown_commands(link, sample.info.as_ref().ok());
     report.naming(link, &unknown);
-    report.acl(sample.info.as_ref().ok(), &unknown);
+    report.channel(target, &config.channel).await;
+    report.acl(sample.info.as_ref().ok(), &unknown, &config.channel);
     report
 }
 
@@ -147,9 +149,32 @@ impl Report {
         }
     }
 
+    /// Whether statuses can be announced and heard. What is published to find out is of our form, and of a kind that no listener
+    /// takes for anything.
+    async fn channel(&mut self, target: &Target, channel: &str) {
+        let message = format!("{{\"schema\":\"{SCHEMA}\",\"kind\":\"check\"}}");
+        let published = match Link::dial(target).await {
+            Ok(mut link) => match link.send(&[Request::publish(channel, message.as_bytes())]).await {
+                Ok(replies) => replies.into_iter().collect::<Result<Vec<_>, _>>().map(drop),
+                Err(failure) => Err(failure),
+            },
+            Err(failure) => Err(failure),
+        };
+        let subscribed = Subscription::open(target, channel).await.map(drop);
+        for (what, result) in [("PUBLISH", published), ("SUBSCRIBE", subscribed)] {
+            match result {
+                Ok(()) => self.line(&format!("  ok       {what} {channel}")),
+                Err(failure) => {
+                    let what = format!("{what} {channel} (announcing; --announce never does without)");
+                    self.missing(&what, &failure, Exit::Incomplete);
+                }
+            }
+        }
+    }
+
     /// The line that makes a user with exactly the rights we need. Which rules a server accepts depends on its version:
     /// 7.0 refuses subcommands it does not know, channel rules came with 6.2.
-    fn acl(&mut self, info: Option<&ServerInfo>, unknown: &[Command]) {
+    fn acl(&mut self, info: Option<&ServerInfo>, unknown: &[Command], channel: &str) {
         let version = info.and_then(|info| Some((info.product, parsed_version(info.version.as_deref()?)?)));
         let (channels, note) = match version {
             Some((Product::Redis, version)) if version < (6, 0) => {
@@ -160,9 +185,12 @@ impl Report {
                 self.line("  ACL      this server has none\n");
                 return;
             }
-            Some((Product::Redis, version)) if version < (6, 2) => ("", ""),
-            Some(_) => (" resetchannels", ""),
-            None => (" resetchannels", " (for Redis 7.2 and later, or Valkey: its version is not known)"),
+            Some((Product::Redis, version)) if version < (6, 2) => (String::new(), ""),
+            Some(_) => (format!(" resetchannels &{channel}"), ""),
+            None => (
+                format!(" resetchannels &{channel}"),
+                " (for Redis 7.2 and later, or Valkey: its version is not known)",
+            ),
         };
         let rules: Vec<_> = Command::ALL
             .iter()
