@@ -247,6 +247,19 @@ pub struct WebWords {
     /// Path of the metrics
     #[arg(long = "web.telemetry-path", env = "WEB_TELEMETRY_PATH", value_name = "PATH", default_value = "/metrics")]
     pub telemetry_path: String,
+    /// Who may see pages and the API, which show addresses and users. auto: peers on this machine that ask for a local
+    /// name, and authenticated ones
+    #[arg(long = "web.pages", env = "WEB_PAGES", value_name = "WHO", default_value = "auto")]
+    pub pages: PagesMode,
+}
+
+/// Who may see pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum PagesMode {
+    Auto,
+    On,
+    Off,
 }
 
 /// What is logged, and how.

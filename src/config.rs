@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::announce;
 use crate::cli::{
-    AnnounceMode, CheckWords, GroupWords, RedisWords, SampleMode, SampleWords, ServeWords, WatchWords, WebWords,
+    AnnounceMode, CheckWords, GroupWords, PagesMode, RedisWords, SampleMode, SampleWords, ServeWords, WatchWords,
+    WebWords,
 };
 use crate::duration::duration;
 use crate::group_file::GroupFile;
@@ -16,6 +17,7 @@ use crate::link::{self, Credentials, Endpoint, Password, Target, TlsFiles};
 use crate::sampler::Budget;
 use crate::snapshot::{Grouping, Limits, NetworkPrefix, app_label, spelled_out};
 use crate::status::Key;
+use crate::web::Pages;
 
 /// The longest duration that makes sense anywhere.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -80,6 +82,8 @@ pub struct ServeConfig {
     pub listen: Vec<SocketAddr>,
     /// The path of the metrics.
     pub telemetry_path: String,
+    /// Who may see pages and the API.
+    pub pages: Pages,
 }
 
 impl ServeConfig {
@@ -100,6 +104,11 @@ impl ServeConfig {
             announced_node: words.announce.node.clone(),
             listen: listen(&words.web, &mut faults),
             telemetry_path: telemetry_path(&words.web, &mut faults),
+            pages: match words.web.pages {
+                PagesMode::Auto => Pages::Auto,
+                PagesMode::On => Pages::On,
+                PagesMode::Off => Pages::Off,
+            },
         };
         faults.none_or(config)
     }
@@ -509,7 +518,11 @@ fn telemetry_path(words: &WebWords, faults: &mut Faults) -> String {
     let path = &words.telemetry_path;
     let fault = if !path.starts_with('/') {
         "must begin with a slash"
-    } else if path == "/" || path.starts_with("/-/") || path == "/health" || path.starts_with("/assets/") {
+    } else if path == "/"
+        || path.starts_with("/-/")
+        || ["/health", "/clients", "/apps", "/closed"].contains(&path.as_str())
+        || ["/assets/", "/api/", "/clients/"].iter().any(|taken| path.starts_with(taken))
+    {
         "is taken by another page"
     } else if !path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
         "may hold only visible ASCII characters, and neither ? nor #"

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::sample::{Failure, Reason};
 use crate::snapshot::Snapshot;
@@ -152,7 +153,10 @@ impl NodeState {
 
 /// The newest state of every node. One writer a node, any number of readers; nobody waits for I/O while holding it.
 #[derive(Debug)]
-pub struct Latest(RwLock<Nodes>);
+pub struct Latest {
+    nodes: RwLock<Nodes>,
+    changed: watch::Sender<u64>,
+}
 
 /// All nodes at one moment.
 #[derive(Clone, Debug)]
@@ -167,19 +171,25 @@ impl Latest {
     /// Nodes of which nothing is known yet.
     pub fn new(nodes: impl IntoIterator<Item = Arc<str>>) -> Self {
         let nodes = nodes.into_iter().map(|node| Arc::new(NodeState::starting(node))).collect();
-        Self(RwLock::new(Nodes { generation: 0, nodes }))
+        Self { nodes: RwLock::new(Nodes { generation: 0, nodes }), changed: watch::Sender::new(0) }
     }
 
     /// Replaces the state of the node at this place.
     pub fn publish(&self, place: usize, state: NodeState) {
-        let mut view = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut view = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         view.generation += 1;
         view.nodes[place] = Arc::new(state);
+        self.changed.send_replace(view.generation);
+    }
+
+    /// Tells of each change by the generation it made; of several that came together, only of the last.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// The newest state of all nodes.
     pub fn read(&self) -> Nodes {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

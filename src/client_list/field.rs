@@ -19,6 +19,11 @@ macro_rules! fields {
                 match self { $(Field::$name => $key),* }
             }
 
+            /// What it tells, in a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Field::$name => $doc),* }
+            }
+
             /// The field of that key; keys are ASCII by the grammar of a row.
             pub fn from_key(key: &[u8]) -> Option<Self> {
                 match std::str::from_utf8(key).ok()? {

@@ -18,7 +18,7 @@ use crate::group_file::GroupFile;
 use crate::latest::Latest;
 use crate::link::Target;
 use crate::watcher::{Hearing, Watcher};
-use crate::web;
+use crate::web::{self, Served};
 
 pub(super) fn run(words: &ServeWords) -> Result<Exit> {
     let config = ServeConfig::new(words)?;
@@ -49,7 +49,9 @@ async fn serve(config: ServeConfig) -> Result<Exit> {
         channel.spawn(target, watcher, &mut watchers);
     }
     let stop = CancellationToken::new();
-    let mut server = tokio::spawn(bound.serve(latest, config.telemetry_path, groups_valid, stop.clone()));
+    let served =
+        Served { latest, limits: limits_now, telemetry_path: config.telemetry_path, pages: config.pages, groups_valid };
+    let mut server = tokio::spawn(bound.serve(served, stop.clone()));
     tokio::select! {
         name = signals.next() => info!(signal = name, "stopping once requests under way are answered; again to stop at once"),
         ended = watchers.join_next() => {

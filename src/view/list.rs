@@ -64,7 +64,8 @@ pub fn json(rows: &[Row<'_>]) -> Json {
     rows.iter().map(object).collect()
 }
 
-fn object(row: &Row<'_>) -> Json {
+/// One row as a JSON object.
+pub fn object(row: &Row<'_>) -> Json {
     let time = |time: Option<Timestamp>| time.map_or(Json::Null, |time| time.to_string().into());
     let mut object = Map::new();
     object.insert("redis".into(), row.node.into());
@@ -192,7 +193,7 @@ pub(super) fn shortened(text: String) -> String {
 }
 
 /// A duration in at most two units: `3s`, `12m 5s`, `2d 4h`.
-pub(super) fn ago(seconds: u64) -> String {
+pub fn ago(seconds: u64) -> String {
     let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
     let Some(first) = units.iter().position(|&(size, _)| seconds >= size) else { return "0s".into() };
     let (size, unit) = units[first];

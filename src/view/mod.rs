@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod list;
 pub mod metrics;
+pub mod query;
 pub mod rows;
 pub mod select;
 pub mod status;

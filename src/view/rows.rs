@@ -1,10 +1,9 @@
 //! Clients as rows: one client of one node, each of its values by name.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use crate::client_list::{Client, Field};
+use crate::sample::Place;
 use crate::snapshot::{Kind, Limits, Snapshot, State, network_label, spelled_out};
 
 /// One client of one node.
@@ -21,7 +20,7 @@ pub struct Row<'a> {
     /// What it does; internal connections have no state.
     pub state: Option<State>,
     /// The application it belongs to; internal connections have none.
-    pub app: Option<Arc<str>>,
+    pub app: Option<String>,
     /// The network it comes from, where its address is known.
     pub network: Option<String>,
 }
@@ -76,14 +75,17 @@ impl Column {
 /// The clients of a node's snapshot as rows, in the server's order.
 pub fn rows<'a>(node: &'a str, snapshot: &'a Snapshot, limits: &Limits) -> Vec<Row<'a>> {
     let Some(pages) = snapshot.pages() else { return Vec::new() };
-    let row = |(at, client): (Timestamp, &'a Client<'a>)| {
+    let row = |(place, client): (Place, &'a Client<'a>)| {
+        let at = pages.read_at(place).unwrap_or(snapshot.sample.at);
         let kind = snapshot.kind(client);
         let is_application = kind == Kind::Application;
         let state = is_application.then(|| State::of(client, limits.idle_after));
-        let app = is_application.then(|| limits.grouping.app(client));
+        // Without an id it is not in the snapshot's roster.
+        let app = || snapshot.app(place).map_or_else(|| limits.grouping.app(client).to_string(), str::to_owned);
+        let app = is_application.then(app);
         Row { node, at, client, kind, state, app, network: network_label(client, limits.network_prefix) }
     };
-    pages.clients().map(row).collect()
+    pages.places().map(row).collect()
 }
 
 impl Row<'_> {
@@ -93,7 +95,7 @@ impl Row<'_> {
             Column::Redis => Value::Text(self.node.to_owned()),
             Column::Kind => Value::Text(self.kind.label().to_owned()),
             Column::State => self.state.map_or(Value::None, |state| Value::Text(state.label().to_owned())),
-            Column::App => self.app.as_ref().map_or(Value::None, |app| Value::Text(app.to_string())),
+            Column::App => self.app.as_ref().map_or(Value::None, |app| Value::Text(app.clone())),
             Column::Network => self.network.clone().map_or(Value::None, Value::Text),
             Column::Field(field) if field.is_text() => self.text(field).map_or(Value::None, Value::Text),
             Column::Field(field) => self.client.number(field).map_or(Value::None, Value::Number),

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::App;
+use super::access::Peer;
 use super::route::route;
 
 /// Connections a listener serves at once. The next ones wait in the kernel's queue until one ends.
@@ -47,7 +49,7 @@ pub(super) async fn accept(listener: TcpListener, app: Arc<App>, stop: Cancellat
             () = stop.cancelled() => break,
             accepted = next(&listener, &free) => accepted,
         };
-        let (stream, permit) = match accepted {
+        let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 app.own.accept_errors.inc();
@@ -60,7 +62,7 @@ pub(super) async fn accept(listener: TcpListener, app: Arc<App>, stop: Cancellat
             }
         };
         failing = false;
-        connections.spawn(serve(stream, permit, Arc::clone(&app), stop.clone()));
+        connections.spawn(serve(stream, peer, permit, Arc::clone(&app), stop.clone()));
     }
     drop(listener);
     connections.close();
@@ -69,21 +71,31 @@ pub(super) async fn accept(listener: TcpListener, app: Arc<App>, stop: Cancellat
 }
 
 /// The next connection, once there is room for it.
-async fn next(listener: &TcpListener, free: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+async fn next(
+    listener: &TcpListener,
+    free: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(free).acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
 }
 
 /// Serves one connection until the peer leaves, stalls or we are told to stop; the permit makes room when it ends.
-async fn serve(stream: TcpStream, _permit: OwnedSemaphorePermit, app: Arc<App>, stop: CancellationToken) {
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    _permit: OwnedSemaphorePermit,
+    app: Arc<App>,
+    stop: CancellationToken,
+) {
     // Answers are one write each. Not being able to say so is no harm.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_read_timeout(Some(STALL_TIMEOUT));
     stream.set_write_timeout(Some(STALL_TIMEOUT));
     let service = service_fn(|request| {
-        let response = route(&app, &request);
+        let peer = Peer { address: peer.ip(), authenticated: false };
+        let response = route(&app, peer, &request);
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -97,5 +109,6 @@ async fn serve(stream: TcpStream, _permit: OwnedSemaphorePermit, app: Arc<App>, 
         _ = connection.as_mut() => return,
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    // A stream of events would go on for ever.
+    let _ = tokio::time::timeout(DRAIN, connection).await;
 }

@@ -13,11 +13,18 @@ pub(super) struct Asset {
     content: &'static [u8],
 }
 
-static ASSETS: [Asset; 1] = [Asset {
-    path: "/assets/app.css",
-    content_type: "text/css; charset=utf-8",
-    content: include_bytes!("assets/app.css"),
-}];
+static ASSETS: [Asset; 2] = [
+    Asset {
+        path: "/assets/app.css",
+        content_type: "text/css; charset=utf-8",
+        content: include_bytes!("assets/app.css"),
+    },
+    Asset {
+        path: "/assets/app.js",
+        content_type: "text/javascript; charset=utf-8",
+        content: include_bytes!("assets/app.js"),
+    },
+];
 
 /// The file at a path.
 pub(super) fn find(path: &str) -> Option<&'static Asset> {

@@ -1,12 +1,15 @@
 //! The HTTP server: routes in, answers out. Reads the newest state of the nodes; never talks to one.
 
 mod accept;
+mod access;
+mod api;
 mod assets;
+mod events;
 mod exposition;
 mod gzip;
 mod health;
-mod landing;
 mod own;
+mod pages;
 mod response;
 mod route;
 
@@ -16,20 +19,45 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::latest::Latest;
+use crate::snapshot::Limits;
+use events::Streams;
 use exposition::Exposition;
 use own::Own;
+
+pub use access::Pages;
+
+/// What is served, and to whom.
+#[derive(Debug)]
+pub struct Served {
+    /// The nodes.
+    pub latest: Arc<Latest>,
+    /// How their clients are read.
+    pub limits: watch::Receiver<Arc<Limits>>,
+    /// The path of the metrics.
+    pub telemetry_path: String,
+    /// Who may see pages and the API.
+    pub pages: Pages,
+    /// Whether the operator's file of groups made sense when it was read last, if there is one.
+    pub groups_valid: Option<Arc<AtomicBool>>,
+}
 
 /// What the routes are served from.
 #[derive(Debug)]
 struct App {
     latest: Arc<Latest>,
+    limits: watch::Receiver<Arc<Limits>>,
     telemetry_path: String,
+    pages: Pages,
+    streams: Streams,
     exposition: Exposition,
     own: Own,
+    /// Another one at each start of the program, so that no browser takes an old page for a new one.
+    started: u64,
 }
 
 /// Sockets that are bound and not served yet, so that a port in use is told before anything starts.
@@ -60,17 +88,17 @@ impl Bound {
     }
 
     /// Serves until `stop` is cancelled, then answers what has been asked and ends.
-    ///
-    /// `groups_valid` tells whether the operator's file of groups made sense when it was read last, if there is one.
-    pub async fn serve(
-        self,
-        latest: Arc<Latest>,
-        telemetry_path: String,
-        groups_valid: Option<Arc<AtomicBool>>,
-        stop: CancellationToken,
-    ) {
-        let own = Own::new(groups_valid);
-        let app = Arc::new(App { latest, telemetry_path, exposition: Exposition::default(), own });
+    pub async fn serve(self, served: Served, stop: CancellationToken) {
+        let app = Arc::new(App {
+            latest: served.latest,
+            limits: served.limits,
+            telemetry_path: served.telemetry_path,
+            pages: served.pages,
+            streams: Streams::default(),
+            exposition: Exposition::default(),
+            own: Own::new(served.groups_valid),
+            started: rand::random(),
+        });
         let mut loops = JoinSet::new();
         for listener in self.listeners {
             loops.spawn(accept::accept(listener, Arc::clone(&app), stop.clone()));

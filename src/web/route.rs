@@ -3,13 +3,18 @@
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::access::Peer;
+use super::api::Call;
+use super::pages::Page;
 use super::response::{self, Body};
-use super::{App, assets, health, landing};
+use super::{App, api, assets, events, health, pages};
 
 /// A route, also the label of the request counter: a path from outside never becomes one.
 #[derive(Clone, Copy)]
-enum Route {
-    Landing,
+enum Route<'a> {
+    Page(Page<'a>),
+    Api(Call<'a>),
+    Events,
     Metrics,
     Healthy,
     Ready,
@@ -17,20 +22,31 @@ enum Route {
     Unknown,
 }
 
-impl Route {
-    fn of(path: &str, telemetry_path: &str) -> Self {
+impl<'a> Route<'a> {
+    fn of(path: &'a str, telemetry_path: &str) -> Self {
         match path {
             _ if path == telemetry_path => Route::Metrics,
-            "/" => Route::Landing,
+            "/" => Route::Page(Page::Overview),
+            "/clients" => Route::Page(Page::Clients),
+            "/apps" => Route::Page(Page::Apps),
+            "/closed" => Route::Page(Page::Closed),
+            "/api/v1/events" => Route::Events,
             "/-/healthy" | "/health" => Route::Healthy,
             "/-/ready" => Route::Ready,
-            _ => assets::find(path).map_or(Route::Unknown, Route::Asset),
+            _ => {
+                let client = path.strip_prefix("/clients/").map(|id| Route::Page(Page::Client(id)));
+                let call = || path.strip_prefix("/api/v1/").and_then(Call::of).map(Route::Api);
+                let asset = || assets::find(path).map(Route::Asset);
+                client.or_else(call).or_else(asset).unwrap_or(Route::Unknown)
+            }
         }
     }
 
     fn label(self) -> &'static str {
         match self {
-            Route::Landing => "landing",
+            Route::Page(_) => "page",
+            Route::Api(_) => "api",
+            Route::Events => "events",
             Route::Metrics => "metrics",
             Route::Healthy => "healthy",
             Route::Ready => "ready",
@@ -41,9 +57,9 @@ impl Route {
 }
 
 /// Answers a request, and counts it.
-pub(super) fn route<B: hyper::body::Body>(app: &App, request: &Request<B>) -> Response<Body> {
+pub(super) fn route<B: hyper::body::Body>(app: &App, peer: Peer, request: &Request<B>) -> Response<Body> {
     let route = Route::of(request.uri().path(), &app.telemetry_path);
-    let mut response = answer(app, route, request);
+    let mut response = answer(app, peer, route, request);
     // A body that is not read would be taken for the next request; nothing here wants one.
     if !request.body().is_end_stream() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -52,15 +68,25 @@ pub(super) fn route<B: hyper::body::Body>(app: &App, request: &Request<B>) -> Re
     response
 }
 
-fn answer<B>(app: &App, route: Route, request: &Request<B>) -> Response<Body> {
+fn answer<B>(app: &App, peer: Peer, route: Route<'_>, request: &Request<B>) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response =
             response::error(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered: nothing here changes anything");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
+    if let Route::Page(_) | Route::Api(_) | Route::Events = route
+        && let Err(refusal) = app.pages.admit(peer, request.headers())
+    {
+        return *refusal;
+    }
+    let query = request.uri().query().unwrap_or_default();
     match route {
-        Route::Landing => landing::page(app),
+        Route::Page(page) => pages::answer(app, page, query, request.headers()),
+        Route::Api(call) => api::answer(app, call, query),
+        // To HEAD there is nothing to say but what it would be.
+        Route::Events if request.method() == Method::HEAD => response::answer(StatusCode::OK, "text/event-stream", ""),
+        Route::Events => events::answer(app),
         Route::Metrics => app.exposition.answer(app, request.headers()),
         Route::Healthy => health::healthy(),
         Route::Ready => health::ready(&app.latest.read()),

@@ -1,0 +1,106 @@
+//! `/api/v1/events`: tells as it happens (server-sent events): `status` at each change of a node's state, `opened` and `closed` for
+//! clients that came and went.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::App;
+use super::api;
+use super::response::{self, Body};
+use crate::latest::{Latest, Nodes};
+use crate::snapshot::Snapshot;
+
+/// The most streams at once. A reader that does not read is dropped by the write time-out of its connection.
+const MOST_STREAMS: usize = 200;
+
+/// How often something is said though there is nothing new, so that a reader that is gone is noticed.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The most events of one change; a page that missed some reads its window anew anyway.
+const MOST_AT_ONCE: usize = 500;
+
+/// The streams there may be.
+#[derive(Debug)]
+pub(super) struct Streams(Arc<Semaphore>);
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_STREAMS)))
+    }
+}
+
+/// A stream under way.
+struct Stream {
+    latest: Arc<Latest>,
+    changes: watch::Receiver<u64>,
+    /// The snapshots that were told of, in the order of the nodes.
+    told: Vec<Option<Arc<Snapshot>>>,
+    begun: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Begins a stream: the state now, and then each change.
+pub(super) fn answer(app: &App) -> Response<Body> {
+    let Ok(permit) = Arc::clone(&app.streams.0).try_acquire_owned() else {
+        return response::error(StatusCode::SERVICE_UNAVAILABLE, "as many streams are open as may be; try again later");
+    };
+    let latest = Arc::clone(&app.latest);
+    let stream = Stream { changes: latest.changes(), told: Vec::new(), begun: false, latest, _permit: permit };
+    let frames = stream::unfold(stream, |mut stream| async move {
+        let text = stream.next().await?;
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), stream))
+    });
+    let mut response = response::answer(StatusCode::OK, "text/event-stream", "");
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *response.body_mut() = StreamBody::new(frames).boxed_unsync();
+    response
+}
+
+impl Stream {
+    /// What is to be said next; `None` when the program ends.
+    async fn next(&mut self) -> Option<String> {
+        if !std::mem::replace(&mut self.begun, true) {
+            let nodes = self.latest.read();
+            self.told = nodes.nodes.iter().map(|node| node.last_snapshot().cloned()).collect();
+            return Some(told("status", &api::status(&nodes)));
+        }
+        match tokio::time::timeout(HEARTBEAT, self.changes.changed()).await {
+            Err(_) => Some(": still here\n\n".to_owned()),
+            Ok(Err(_)) => None,
+            Ok(Ok(())) => {
+                let nodes = self.latest.read();
+                Some(self.events(&nodes) + &told("status", &api::status(&nodes)))
+            }
+        }
+    }
+
+    fn events(&mut self, nodes: &Nodes) -> String {
+        let mut text = String::new();
+        for (node, told_of) in nodes.nodes.iter().zip(&mut self.told) {
+            let Some(snapshot) = node.last_snapshot() else { continue };
+            if told_of.as_ref().is_some_and(|told_of| Arc::ptr_eq(told_of, snapshot)) {
+                continue;
+            }
+            *told_of = Some(Arc::clone(snapshot));
+            for (name, value) in api::event(node, snapshot).into_iter().take(MOST_AT_ONCE) {
+                text += &told(name, &value);
+            }
+        }
+        text
+    }
+}
+
+/// One event. JSON has no line end in it, so it is one line of data.
+fn told(name: &str, value: &Value) -> String {
+    format!("event: {name}\ndata: {value}\n\n")
+}
