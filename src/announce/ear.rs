@@ -198,7 +198,8 @@ fn write_row(reply: &mut String, client: &Map<String, Value>, fields: &[Field]) 
 /// Whether text stays within its field: no white space, which would begin the next one. The path of a unix socket may hold
 /// spaces, but nothing behind one that looks like a field.
 fn is_harmless(field: Field, text: &str) -> bool {
-    let is_path = field == Field::Addr && text.starts_with('/');
+    // Valkey 9.1 writes `[/path:0]:0`.
+    let is_path = field == Field::Addr && (text.starts_with('/') || text.starts_with("[/"));
     let is_plain =
         |character: char| !character.is_control() && !(character.is_whitespace() && !(is_path && character == ' '));
     let looks_like_a_field = |word: &str| {
@@ -254,16 +255,20 @@ mod tests {
     #[test]
     fn a_status_is_read_as_the_server_would_have_told_it() {
         let mut ear = Ear::default();
-        let text = status(1, r#""info":{"maxclients":7},"clients":[{"id":5,"addr":"/tmp/a b/s=1.sock:0","idle":3}]"#);
-        let Ok(Some(Heard::Status { sample, signed: false, .. })) = ear.hear(text.as_bytes(), now()) else {
-            panic!("a status");
-        };
-        assert_eq!(sample.info.as_ref().map(|info| info.maxclients), Ok(Some(7)));
-        let pages = sample.clients.as_ref().expect("clients");
-        let client = pages.clients().next().expect("a client").1;
-        assert_eq!((client.id(), client.idle_seconds(), client.text(Field::Name)), (Some(5), Some(3), Some(&b""[..])));
-        assert_eq!(client.text(Field::Addr), Some(&b"/tmp/a b/s=1.sock:0"[..]));
-        assert_eq!(client.text(Field::User), None, "a field that this server does not have");
+        for (seq, path) in [(1, "/tmp/a b/s=1.sock:0"), (2, "[/tmp/a b/s=1.sock:0]:0")] {
+            let client = format!(r#"{{"id":5,"addr":"{path}","idle":3}}"#);
+            let text = status(seq, &format!(r#""info":{{"maxclients":7}},"clients":[{client}]"#));
+            let Ok(Some(Heard::Status { sample, signed: false, .. })) = ear.hear(text.as_bytes(), now()) else {
+                panic!("a status");
+            };
+            assert_eq!(sample.info.as_ref().map(|info| info.maxclients), Ok(Some(7)));
+            let pages = sample.clients.as_ref().expect("clients");
+            let client = pages.clients().next().expect("a client").1;
+            assert_eq!((client.id(), client.idle_seconds()), (Some(5), Some(3)));
+            assert_eq!(client.text(Field::Name), Some(&b""[..]));
+            assert_eq!(client.text(Field::Addr), Some(path.as_bytes()));
+            assert_eq!(client.text(Field::User), None, "a field that this server does not have");
+        }
     }
 
     #[test]
