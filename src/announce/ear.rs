@@ -48,6 +48,8 @@ pub enum Heard {
 #[derive(Debug, Default)]
 pub struct Ear {
     keys: Vec<Key>,
+    /// The name that we announce by.
+    own: Option<String>,
     last: BTreeMap<String, Last>,
     /// The parts of a status that have come so far; of one announcer, since one talks.
     parts: Vec<Message>,
@@ -62,12 +64,12 @@ struct Last {
 }
 
 impl Ear {
-    /// An ear that knows these keys. With any, unsigned messages are refused.
-    pub fn new(keys: &[Key]) -> Self {
-        Self { keys: keys.to_vec(), ..Self::default() }
+    /// An ear that knows these keys. With any, unsigned messages are refused. What is announced by our own name is not heard.
+    pub fn new(keys: &[Key], own: Option<String>) -> Self {
+        Self { keys: keys.to_vec(), own, ..Self::default() }
     }
 
-    /// Hears a message; nothing comes of one of a kind that is not known.
+    /// Hears a message; nothing comes of our own, nor of one of a kind that is not known.
     ///
     /// # Errors
     /// Why it is not believed.
@@ -77,6 +79,10 @@ impl Ear {
             return Err(Refusal::Signature);
         }
         let Some(message) = status::read(bytes)? else { return Ok(None) };
+        // Our own words are no reason to believe that another speaks, or samples.
+        if self.own.as_ref() == Some(&message.header.announcer) {
+            return Ok(None);
+        }
         self.refuse_replay(&message, now)?;
         if message.header.kind != Kind::Status {
             return Ok(Some(Heard::Life { header: message.header, signed }));
@@ -323,7 +329,7 @@ mod tests {
 
     #[test]
     fn with_a_key_only_what_is_signed_is_believed() {
-        let mut ear = Ear::new(&[Key::new(b"new"), Key::new(b"old")]);
+        let mut ear = Ear::new(&[Key::new(b"new"), Key::new(b"old")], None);
         for (key, seq, expected) in
             [("old", 1, Ok(Some(1))), ("new", 2, Ok(Some(1))), ("wrong", 3, Err(Refusal::Signature))]
         {
@@ -332,6 +338,13 @@ mod tests {
             Key::new(key.as_bytes()).sign(&mut text);
             assert_eq!(heard(&mut ear, &text), expected, "{key}");
         }
+    }
+
+    #[test]
+    fn we_do_not_hear_ourselves() {
+        let text = status(1, r#""clients":[{"id":1}]"#);
+        assert_eq!(heard(&mut Ear::new(&[], Some("a".into())), &text), Ok(None));
+        assert_eq!(heard(&mut Ear::new(&[], Some("b".into())), &text), Ok(Some(1)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::latest::ChannelTally;
 use crate::link::{Subscription, Target, Word};
 use crate::sample::Failure;
-use crate::status::{Key, Refusal};
+use crate::status::Refusal;
 
 /// The most messages a second that are read.
 const MOST_A_SECOND: u32 = 300;
@@ -46,11 +46,11 @@ impl Listener {
     pub fn new(
         target: Target,
         channel: Arc<str>,
-        keys: &[Key],
+        ear: Ear,
         tally: Arc<ChannelTally>,
         heard: Vec<mpsc::Sender<Result<Heard, Failure>>>,
     ) -> Self {
-        Self { target, channel, ear: Ear::new(keys), tally, heard, told: Vec::new(), second: (Instant::now(), 0) }
+        Self { target, channel, ear, tally, heard, told: Vec::new(), second: (Instant::now(), 0) }
     }
 
     /// Listens until nobody takes what it hears any more.

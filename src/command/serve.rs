@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{Exit, log};
-use crate::announce::{self, Announcer, Listener, Mode, Voice};
+use crate::announce::{self, Announcer, Ear, Listener, Mode, Voice};
 use crate::cli::{SampleMode, ServeWords};
 use crate::config::ServeConfig;
 use crate::group_file::GroupFile;
@@ -82,7 +82,7 @@ struct Channel {
 impl Channel {
     /// Starts a node's watcher, and what announces and listens for it, as far as that is wanted.
     fn spawn(&self, target: Target, mut watcher: Watcher, tasks: &mut JoinSet<()>) {
-        let (tally, mut takers) = (watcher.channel(), Vec::new());
+        let (tally, mut takers, mut own) = (watcher.channel(), Vec::new(), None);
         if self.sample != SampleMode::Always {
             let (sender, heard) = mpsc::channel(QUEUE);
             takers.push(sender);
@@ -99,7 +99,8 @@ impl Channel {
             }
             let (announcements, snapshots) = mpsc::channel(QUEUE);
             let (mode, frequency) = (self.settings.mode, self.settings.frequency);
-            let voice = Voice::new(mode, name(), frequency, rand::random(), Instant::now());
+            let name = own.insert(name()).clone();
+            let voice = Voice::new(mode, name, frequency, rand::random(), Instant::now());
             let settings = self.settings.clone();
             let announcer = Announcer::new(target.clone(), settings, voice, Arc::clone(&tally), watcher.spent());
             tasks.spawn(announcer.run(snapshots, heard));
@@ -107,7 +108,8 @@ impl Channel {
         }
         if !takers.is_empty() {
             let channel = Arc::clone(&self.settings.channel);
-            tasks.spawn(Listener::new(target, channel, &self.settings.keys, tally, takers).run());
+            let ear = Ear::new(&self.settings.keys, own);
+            tasks.spawn(Listener::new(target, channel, ear, tally, takers).run());
         }
         tasks.spawn(watcher.run());
     }
