@@ -219,37 +219,35 @@ impl Watcher {
 
     /// Hears others for ever, and shows what they tell.
     async fn listen(mut self) {
-        let mut nodes: BTreeMap<String, (String, Instant)> = BTreeMap::new();
+        let mut announced = Announced::default();
+        let patience = self.budget.every.mul_f64(PATIENCE) + HURRY;
+        // What others say of other nodes is no sign that anybody will speak of ours.
+        let mut silent_at = Instant::now() + patience;
         loop {
-            let patience = (self.budget.every.mul_f64(PATIENCE) + HURRY).max(self.patience());
             let Hearing::Only { heard, node } = &mut self.hearing else { return };
             let wanted = node.clone();
-            match tokio::time::timeout(patience, heard.recv()).await {
+            let failure = match tokio::time::timeout_at(silent_at.into(), heard.recv()).await {
                 Ok(None) => return,
+                Ok(Some(Ok(Heard::Status { header, .. }))) if wanted.is_some_and(|wanted| wanted != header.node) => {
+                    continue;
+                }
                 Ok(Some(Ok(Heard::Status { header, sample, .. }))) => {
-                    let now = Instant::now();
-                    nodes.retain(|_, (_, at)| now.duration_since(*at) < LONG_AGO);
-                    if nodes.len() < MOST_NODES {
-                        nodes.insert(header.run_id.clone(), (header.node.clone(), now));
+                    announced.add(&header.run_id, &header.node, Instant::now());
+                    match announced.several() {
+                        Some(names) => ambiguous(&self.node, &names),
+                        None => {
+                            self.take_heard(&sample, header.frequency);
+                            silent_at = Instant::now() + patience.max(self.patience());
+                            continue;
+                        }
                     }
-                    if wanted.as_ref().is_some_and(|wanted| *wanted != header.node) {
-                        continue;
-                    }
-                    if wanted.is_none() && nodes.len() > 1 {
-                        let names: BTreeSet<&str> = nodes.values().map(|(node, _)| node.as_str()).collect();
-                        let failure = ambiguous(&self.node, &names);
-                        self.fail(failure);
-                        continue;
-                    }
-                    self.take_heard(&sample, header.frequency);
                 }
-                Ok(Some(Ok(Heard::Life { .. }))) => {}
-                Ok(Some(Err(failure))) => self.fail(failure),
-                Err(_) => {
-                    let failure = silence(&self.node);
-                    self.fail(failure);
-                }
-            }
+                Ok(Some(Ok(Heard::Life { .. }))) => continue,
+                Ok(Some(Err(failure))) => failure,
+                Err(_) => silence(&self.node),
+            };
+            self.fail(failure);
+            silent_at = Instant::now() + patience;
         }
     }
 
@@ -368,16 +366,55 @@ impl Watcher {
     }
 }
 
+/// The nodes that are announced on a channel, by their identity.
+#[derive(Debug, Default)]
+struct Announced(BTreeMap<String, Node>);
+
+/// A node that was heard of.
+#[derive(Debug)]
+struct Node {
+    name: String,
+    at: Instant,
+    /// Another of its name began to be announced, and it has not been since: it was restarted.
+    is_over: bool,
+}
+
 /// For how long a node that was heard of counts as one that is announced.
 const LONG_AGO: Duration = Duration::from_secs(60);
 
 /// The most nodes that are told apart.
 const MOST_NODES: usize = 100;
 
-fn ambiguous(node: &str, heard: &BTreeSet<&str>) -> Failure {
-    let heard: Vec<_> = heard.iter().map(|node| spelled_out(node.as_bytes())).take(10).collect();
-    let message =
-        format!("{node}: several nodes are announced there ({}); choose one with --announce.node", heard.join(", "));
+impl Announced {
+    /// Notes that a node is announced.
+    fn add(&mut self, run_id: &str, name: &str, now: Instant) {
+        self.0.retain(|_, node| now.duration_since(node.at) < LONG_AGO);
+        if !self.0.contains_key(run_id) {
+            self.0.values_mut().filter(|node| node.name == name).for_each(|node| node.is_over = true);
+        }
+        if self.0.len() < MOST_NODES || self.0.contains_key(run_id) {
+            self.0.insert(run_id.to_owned(), Node { name: name.to_owned(), at: now, is_over: false });
+        }
+    }
+
+    /// The names of all nodes, if there are several of them.
+    fn several(&self) -> Option<Vec<&str>> {
+        let names: Vec<_> = self.0.values().filter(|node| !node.is_over).map(|node| node.name.as_str()).collect();
+        (names.len() > 1).then_some(names)
+    }
+}
+
+fn ambiguous(node: &str, heard: &[&str]) -> Failure {
+    let distinct: BTreeSet<&str> = heard.iter().copied().collect();
+    let told: Vec<_> = distinct.iter().map(|node| spelled_out(node.as_bytes())).take(10).collect();
+    let told = told.join(", ");
+    let message = match distinct.len() {
+        1 => format!(
+            "{node}: {} servers are announced there by one name ({told}); announce them by another",
+            heard.len()
+        ),
+        _ => format!("{node}: several nodes are announced there ({told}); choose one with --announce.node"),
+    };
     Failure { reason: Reason::Other, message }
 }
 
@@ -407,6 +444,25 @@ fn version(snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_was_restarted_is_one_and_two_of_one_name_are_two() {
+        let now = Instant::now();
+        let mut announced = Announced::default();
+        let mut is_one = |run_id, name| {
+            announced.add(run_id, name, now);
+            announced.several().is_none()
+        };
+        assert!(is_one("a", "here") && is_one("a", "here"));
+        assert!(is_one("b", "here") && is_one("b", "here"), "it was restarted");
+        assert!(!is_one("a", "here"), "it was not");
+        assert!(!is_one("b", "here") && !is_one("c", "there"));
+        let later = now + LONG_AGO;
+        announced.add("d", "here", later);
+        assert!(announced.several().is_none(), "the others have been silent for long");
+        announced.add("e", "there", later);
+        assert_eq!(announced.several(), Some(vec!["here", "there"]));
+    }
 
     #[test]
     fn retries_come_ever_less_often_up_to_the_frequency() {
