@@ -84,27 +84,28 @@ impl Announcement<'_> {
             let kind = snapshot.kind(found);
             (kind == ClientKind::Application).then(|| client(snapshot, pages, place, kind))?
         };
-        let opened: Vec<String> = changes.opened.iter().take(MOST_CHANGES).filter_map(kinds).collect();
-        let closed: Vec<String> = changes
-            .closed
-            .iter()
-            .filter(|closed| closed.kind == ClientKind::Application)
-            .take(MOST_CHANGES)
-            .map(|closed| {
-                json(&Gone {
-                    id: closed.id,
-                    addr: &closed.address,
-                    name: &closed.name,
-                    app: closed.app.as_deref(),
-                    last_interaction: closed.last_interaction.map(|time| time.as_second()),
-                    reason: closed.reason.label(),
-                })
+        let opened = changes.opened.iter().take(MOST_CHANGES).filter_map(kinds);
+        let closed = changes.closed.iter().filter(|closed| closed.kind == ClientKind::Application).map(|closed| {
+            json(&Gone {
+                id: closed.id,
+                addr: &closed.address,
+                name: &closed.name,
+                app: closed.app.as_deref(),
+                last_interaction: closed.last_interaction.map(|time| time.as_second()),
+                reason: closed.reason.label(),
             })
-            .collect();
+        });
+        let begin = json(&self.header(snapshot, Kind::Changes)?);
+        let mut room = LARGEST_PART.saturating_sub(begin.len() + 100 + self.reserve);
+        let mut fits = |text: &String| {
+            room = room.saturating_sub(text.len() + 1);
+            room > 0
+        };
+        let opened: Vec<String> = opened.take_while(&mut fits).collect();
+        let closed: Vec<String> = closed.take(MOST_CHANGES).take_while(&mut fits).collect();
         if opened.is_empty() && closed.is_empty() {
             return None;
         }
-        let begin = json(&self.header(snapshot, Kind::Changes)?);
         let begin = open(&begin);
         Some(format!("{begin},\"opened\":[{}],\"closed\":[{}]}}", opened.join(","), closed.join(",")))
     }
