@@ -1,12 +1,14 @@
 //! The tests that stand outside: the library as a user of it sees it, and the program against real servers, a real
 //! Prometheus and a hostile world.
 
+mod channel;
 mod churn;
 mod commands;
 mod corpus;
 mod dashboards;
 mod failures;
 mod grouping;
+mod hearing;
 mod monitoring;
 mod presence;
 mod properties;

@@ -8,6 +8,7 @@ pub(crate) mod peer;
 pub(crate) mod prometheus;
 pub(crate) mod scrape;
 pub(crate) mod server;
+pub(crate) mod subscriber;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

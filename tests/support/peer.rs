@@ -24,6 +24,26 @@ impl Peer {
         Ok(Self { reader: BufReader::new(reader), writer: Box::new(stream) })
     }
 
+    /// Subscribes to a channel, and waits for messages without end.
+    pub(crate) fn subscribed(address: &str, channel: &str) -> Self {
+        let stream = TcpStream::connect(address).expect("the server accepts connections");
+        let reader: Box<dyn Read + Send> = Box::new(stream.try_clone().expect("a socket can be cloned"));
+        let mut peer = Self { reader: BufReader::new(reader), writer: Box::new(stream) };
+        peer.send(&["SUBSCRIBE", channel]);
+        for _ in 0..4 {
+            peer.answer().expect("the server says that we are subscribed");
+        }
+        peer
+    }
+
+    /// The next message of a subscription: an array of its kind, the channel and the content.
+    pub(crate) fn message(&mut self) -> io::Result<Vec<u8>> {
+        for _ in 0..3 {
+            self.answer()?;
+        }
+        self.answer()
+    }
+
     pub(crate) fn connect_unix(path: &Path) -> Self {
         let stream = UnixStream::connect(path).expect("the server has a socket");
         let reader: Box<dyn Read + Send> = Box::new(stream.try_clone().expect("a socket can be cloned"));
