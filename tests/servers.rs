@@ -112,6 +112,12 @@ fn the_acl_line_of_check_is_enough_and_not_too_much(binary: &Binary) {
     let user = ["--redis.user=redis-client-exporter", "--redis.password=secret"];
     let checked = run(&[["check", "--redis.addr", &address].as_slice(), &user].concat());
     assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
+    let announcer = Exporter::start(&[&address], &[&user[..], &["--announce=auto"]].concat(), &[]);
+    let announced = |scrape: &Scrape| scrape.value("redis_clients_announcements_total", &[]);
+    announcer.scrape_until("a status", |scrape| announced(scrape).is_some_and(|count| count > 0.0));
+    let log = announcer.log().join("\n");
+    assert!(!log.contains("level=warn"), "{log}");
+    drop(announcer);
     let exporter = Exporter::start(&[&address], &user, &[]);
     let scrape = exporter.scrape_until("a sample", |scrape| scrape.value("redis_clients_online", &[]).is_some());
     assert_eq!(scrape.value("redis_clients_samples_total", &[("result", "partial")]), Some(0.0));
@@ -138,7 +144,13 @@ fn the_acl_line_of_check_is_enough_and_not_too_much(binary: &Binary) {
 
     let mut peer = server.peer();
     peer.must(&["AUTH", "redis-client-exporter", "secret"]);
-    for forbidden in [&["GET", "key"][..], &["CLIENT", "KILL", "ID", "1"], &["CONFIG", "GET", "*"], &["FLUSHALL"]] {
+    for forbidden in [
+        &["GET", "key"][..],
+        &["PUBLISH", "news", "any"],
+        &["CLIENT", "KILL", "ID", "1"],
+        &["CONFIG", "GET", "*"],
+        &["FLUSHALL"],
+    ] {
         assert!(peer.ask(forbidden).starts_with("-NOPERM"), "{forbidden:?}");
     }
 }
