@@ -5,7 +5,7 @@
 #              by side with a full listing and redis_exporter (BENCH_SERVER: another server; see bench/contenders.rs)
 .PHONY: demo test check lint servers bench bench-stages bench-contenders
 
-# Real servers of six generations, and a Prometheus.
+# Real servers of six generations, and a Prometheus; then what subscribers in other languages stand on.
 SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus
 
 demo:
@@ -17,11 +17,12 @@ test: servers
 # At home a server that cannot be had makes its tests skip, loudly; in CI it is a failure.
 servers:
 	@tests/servers/install .cache/servers $(SERVERS) || test -z "$$CI"
+	@tests/subscribers/install .cache/subscribers || test -z "$$CI"
 
 check: lint test
 
 lint:
-	bash -n deploy/demo/run tests/servers/install .ci/run
+	bash -n deploy/demo/run deploy/subscribers/subscriber.sh tests/servers/install tests/subscribers/install .ci/run
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items

@@ -17,5 +17,6 @@ mod sampling;
 mod security;
 mod sequences;
 mod servers;
+mod subscribers;
 mod support;
 mod web;

@@ -1,0 +1,15 @@
+// Prints how many clients are connected and online, and when each last spoke. Needs Node's redis: npm install redis
+import { createClient } from 'redis';
+
+const client = createClient({ url: process.env.REDIS_URL ?? 'redis://127.0.0.1:6379' });
+client.on('error', (error) => console.error(error.message));
+await client.connect();
+await client.subscribe('__redis__:cli', (message) => {
+  const status = JSON.parse(message);
+  if (status.kind !== 'status') return;
+  console.log(`connections ${status.connections} online ${status.online}`);
+  for (const one of status.clients.filter((one) => one.last_interaction)) {
+    const last = new Date(one.last_interaction * 1000).toISOString();
+    console.log(one.id, JSON.stringify(one.name ?? ''), one.addr ?? '', last);
+  }
+});

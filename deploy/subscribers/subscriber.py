@@ -1,0 +1,18 @@
+"""Prints how many clients are connected and online, and when each last spoke. Needs redis-py: pip install redis"""
+import json
+import os
+from datetime import datetime
+
+import redis
+
+client = redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379"))
+pubsub = client.pubsub(ignore_subscribe_messages=True)
+pubsub.subscribe("__redis__:cli")
+for message in pubsub.listen():
+    status = json.loads(message["data"])
+    if status["kind"] == "status":
+        print(f"connections {status['connections']} online {status['online']}", flush=True)
+        for one in status["clients"]:
+            if "last_interaction" in one:
+                last = datetime.fromtimestamp(one["last_interaction"]).isoformat()
+                print(f"{one['id']} {one.get('name', '')!r} {one.get('addr', '')} {last}", flush=True)
