@@ -10,6 +10,7 @@ mod failures;
 mod grouping;
 mod hearing;
 mod monitoring;
+mod pages;
 mod presence;
 mod properties;
 mod runbooks;

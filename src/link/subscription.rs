@@ -20,6 +20,9 @@ pub const LARGEST_MESSAGE: usize = 64 * 1024;
 /// The longest line of the protocol: a number, or an error's text.
 const LONGEST_LINE: u64 = 4096;
 
+/// How long a message that has begun may take to arrive.
+const STALL: Duration = Duration::from_secs(30);
+
 /// The most elements of one reply: a message has three.
 const MOST_ELEMENTS: u64 = 8;
 
@@ -114,7 +117,11 @@ impl Subscription {
         match timeout(patience, self.stream.fill_buf()).await {
             Err(_) => Ok(None),
             Ok(Err(error)) => Err(self.broken(&error)),
-            Ok(Ok(_)) => self.next().await.map(Some),
+            // What began has to end: a peer that stalls in the middle of a message would hold us for ever.
+            Ok(Ok(_)) => match timeout(STALL, self.next()).await {
+                Ok(word) => word.map(Some),
+                Err(_) => Err(failure::late(&self.node, "did not end its message", STALL.as_secs_f64())),
+            },
         }
     }
 
@@ -216,6 +223,14 @@ mod tests {
         assert_eq!(subscription.next().await.ok(), Some(Word::Oversize(10 << 20)));
         assert_eq!(subscription.next().await.ok(), Some(Word::Message(b"hi".to_vec())));
         assert_eq!(subscription.next().await.map_err(|failure| failure.reason), Err(Reason::Closed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_does_not_end_is_an_error() {
+        let (near, mut far) = tokio::io::duplex(1 << 16);
+        far.write_all(b"*3\r\n$7\r\nmess").await.expect("it reads");
+        let result = over(near).next_within(Duration::from_secs(1)).await;
+        assert_eq!(result.map_err(|failure| failure.reason), Err(Reason::Timeout));
     }
 
     #[tokio::test]

@@ -32,10 +32,15 @@ pub(crate) fn get(address: &str, path: &str) -> Answer {
 
 /// Asks once; `headers` are whole lines.
 pub(crate) fn request(address: &str, method: &str, path: &str, headers: &[&str]) -> io::Result<Answer> {
+    request_as(address, address, method, path, headers)
+}
+
+/// Asks once, for this host.
+pub(crate) fn request_as(address: &str, host: &str, method: &str, path: &str, headers: &[&str]) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let more: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{more}\r\n")?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n")?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     parse(&bytes).ok_or_else(|| io::Error::other("no HTTP answer"))
