@@ -1,36 +1,24 @@
 //! The operator's file of groups: read at the start, and again when it changes. A file that makes no sense leaves the rules as
 //! they were, is logged, and is told by a metric.
 
-use std::fs;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::followed_file::{self, EVERY, Look};
 use crate::snapshot::{Grouping, Limits};
-
-/// How often the file is looked at.
-const EVERY: Duration = Duration::from_secs(2);
-
-/// The largest file, in bytes.
-const LARGEST: u64 = 1 << 20;
 
 /// A file of groups that is followed.
 #[derive(Debug)]
 pub struct GroupFile {
     path: PathBuf,
     name_pattern: Option<String>,
-    stamp: Option<Stamp>,
+    look: Look,
     valid: Arc<AtomicBool>,
 }
-
-/// What changes when a file does: also where a link is turned to another file, as Kubernetes does.
-type Stamp = (u64, u64, i64, i64);
 
 impl GroupFile {
     /// Reads a file.
@@ -38,11 +26,11 @@ impl GroupFile {
     /// # Errors
     /// A sentence that begins with the flag.
     pub fn read(path: &Path, name_pattern: Option<&str>) -> Result<(Grouping, Self), String> {
-        let stamp = stamp(path);
+        let look = Look::at(path);
         let grouping = grouping(path, name_pattern)?;
         let valid = Arc::new(AtomicBool::new(true));
         let name_pattern = name_pattern.map(str::to_owned);
-        Ok((grouping, Self { path: path.to_owned(), name_pattern, stamp, valid }))
+        Ok((grouping, Self { path: path.to_owned(), name_pattern, look, valid }))
     }
 
     /// Whether the file made sense when it was read last; followed by what it is read from.
@@ -54,11 +42,11 @@ impl GroupFile {
     pub async fn follow(mut self, limits: watch::Sender<Arc<Limits>>) {
         loop {
             tokio::time::sleep(EVERY).await;
-            let stamp = stamp(&self.path);
-            if stamp == self.stamp {
+            let look = self.look.again();
+            if look == self.look {
                 continue;
             }
-            self.stamp = stamp;
+            self.look = look;
             let read = grouping(&self.path, self.name_pattern.as_deref());
             self.valid.store(read.is_ok(), Ordering::Relaxed);
             match read {
@@ -73,30 +61,18 @@ impl GroupFile {
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
-    let file = fs::metadata(path).ok()?;
-    Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
-}
-
 fn grouping(path: &Path, name_pattern: Option<&str>) -> Result<Grouping, String> {
-    let fault = |fault: String| format!("--group.file: {}: {fault}", path.display());
-    // A pipe would keep us waiting.
-    if !fs::metadata(path).map_err(|error| fault(error.to_string()))?.is_file() {
-        return Err(fault("it is no file".to_owned()));
-    }
-    let file = fs::File::open(path).map_err(|error| fault(error.to_string()))?;
-    let mut text = String::new();
-    file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| fault(error.to_string()))?;
-    if text.len() as u64 > LARGEST {
-        return Err(fault(format!("it is larger than {LARGEST} bytes")));
-    }
     let flag = "--group.file:";
+    let text = followed_file::read(path).map_err(|fault| format!("{flag} {}: {fault}", path.display()))?;
     Grouping::new(name_pattern, Some(&text))
         .map_err(|told| told.replacen(flag, &format!("{flag} {}:", path.display()), 1))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]

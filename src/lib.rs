@@ -36,6 +36,7 @@ pub mod sampler;
 pub mod watcher;
 
 // Where it goes.
+pub mod followed_file;
 pub mod web;
 
 // What was typed,
