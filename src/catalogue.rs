@@ -228,6 +228,8 @@ catalogue! {
         "Connections to the web server that could not be accepted, as when file descriptors run out.";
     GROUP_FILE_VALID: Gauge, Boolean, "redis_client_exporter_group_file_last_reload_successful", [],
         "Whether --group.file made sense when it was read last; only there with that flag. If not, the rules before are in use.";
+    WEB_CONFIG_VALID: Gauge, Boolean, "redis_client_exporter_web_config_last_reload_successful", [],
+        "Whether --web.config.file and the files it names made sense when they were read last; only there with that flag. If not, the configuration before is in use.";
     PROCESS_CPU: Counter, Seconds, "process_cpu_seconds_total", [],
         "Total user and system CPU time spent in seconds.";
     PROCESS_OPEN_FDS: Gauge, Count, "process_open_fds", [],

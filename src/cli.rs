@@ -247,6 +247,9 @@ pub struct WebWords {
     /// Path of the metrics
     #[arg(long = "web.telemetry-path", env = "WEB_TELEMETRY_PATH", value_name = "PATH", default_value = "/metrics")]
     pub telemetry_path: String,
+    /// YAML file with TLS, users and headers, as the Prometheus exporter-toolkit takes it. Read again when it, or a file it names, changes
+    #[arg(long = "web.config.file", env = "WEB_CONFIG_FILE", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
     /// Who may see pages and the API, which show addresses and users. auto: peers on this machine that ask for a local
     /// name, and authenticated ones
     #[arg(long = "web.pages", env = "WEB_PAGES", value_name = "WHO", default_value = "auto")]

@@ -17,7 +17,7 @@ use crate::link::{self, Credentials, Endpoint, Password, Target, TlsFiles};
 use crate::sampler::Budget;
 use crate::snapshot::{Grouping, Limits, NetworkPrefix, app_label, spelled_out};
 use crate::status::Key;
-use crate::web::Pages;
+use crate::web::{ConfigFile, Pages};
 
 /// The longest duration that makes sense anywhere.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -84,6 +84,8 @@ pub struct ServeConfig {
     pub telemetry_path: String,
     /// Who may see pages and the API.
     pub pages: Pages,
+    /// TLS, users and headers, where there is a file of them.
+    pub web_config: Option<ConfigFile>,
 }
 
 impl ServeConfig {
@@ -109,6 +111,7 @@ impl ServeConfig {
                 PagesMode::On => Pages::On,
                 PagesMode::Off => Pages::Off,
             },
+            web_config: web_config(&words.web, &mut faults),
         };
         faults.none_or(config)
     }
@@ -514,6 +517,12 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     addresses.next().ok_or_else(|| format!("{text} does not resolve"))
 }
 
+/// An empty name is none, as for other exporters.
+fn web_config(words: &WebWords, faults: &mut Faults) -> Option<ConfigFile> {
+    let path = words.config_file.as_deref().filter(|path| !path.as_os_str().is_empty())?;
+    ConfigFile::read(path).map_err(|told| told.into_iter().for_each(|fault| faults.add(fault))).ok()
+}
+
 fn telemetry_path(words: &WebWords, faults: &mut Faults) -> String {
     let path = &words.telemetry_path;
     let fault = if !path.starts_with('/') {
@@ -581,6 +590,7 @@ mod tests {
             "--idle-after=500ms",
             "--web.listen-address=nonsense",
             "--web.telemetry-path=metrics",
+            "--web.config.file=/nowhere",
         ];
         let text = config(&words).expect_err("nothing of it makes sense").to_string();
         for flag in [
@@ -605,6 +615,7 @@ mod tests {
             "--idle-after",
             "--web.listen-address",
             "--web.telemetry-path",
+            "--web.config.file",
         ] {
             assert!(text.contains(flag), "{flag} is missing in:\n{text}");
         }

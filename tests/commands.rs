@@ -57,7 +57,10 @@ fn a_scrape_and_the_catalogue_tell_of_the_same_metrics() {
     let groups = folder.path().join("groups.yml");
     std::fs::write(&groups, "rules: [{app: batch, user: batch}]").expect("a file");
     let groups = format!("--group.file={}", groups.display());
-    let words = [groups.as_str(), "--presence.expect=billing", "--metrics.per-client=3"];
+    let web_config = folder.path().join("web-config.yml");
+    std::fs::write(&web_config, "{}").expect("a file");
+    let web_config = format!("--web.config.file={}", web_config.display());
+    let words = [groups.as_str(), web_config.as_str(), "--presence.expect=billing", "--metrics.per-client=3"];
     let exporter = Exporter::start(&[&server.address()], &words, &[]);
     exporter
         .scrape_until("clients", |scrape| scrape.value("redis_clients_online", &[]).is_some_and(|online| online > 5.0));

@@ -21,3 +21,4 @@ mod servers;
 mod subscribers;
 mod support;
 mod web;
+mod web_config;

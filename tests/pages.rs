@@ -80,7 +80,8 @@ fn the_api_counts_what_client_list_counts() {
     let some = json(&get(&exporter.address, "/api/v1/clients?app=web&limit=1&offset=1&sort=id"));
     assert_eq!((some["matched"].as_u64(), some["items"].as_array().map(Vec::len)), (Some(2), Some(1)));
     let lines = get(&exporter.address, "/api/v1/clients.ndjson?app=web");
-    assert_eq!(lines.text().lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")).count(), 2);
+    let lines: Vec<Value> = lines.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 2);
     let apps = json(&get(&exporter.address, "/api/v1/apps"));
     let web = apps["nodes"][0]["apps"].as_array().and_then(|apps| apps.iter().find(|app| app["app"] == "web").cloned());
     assert_eq!(web.map(|web| web["connections"].clone()), Some(2.into()));

@@ -43,14 +43,28 @@ async fn serve(config: ServeConfig) -> Result<Exit> {
     if let Some(file) = config.group_file {
         watchers.spawn(file.follow(limits));
     }
+    let (web_config_valid, settings) = match &config.web_config {
+        Some(file) => (Some(file.validity()), file.settings()),
+        None => (None, watch::channel(Arc::default()).1),
+    };
+    if let Some(file) = config.web_config {
+        watchers.spawn(file.follow());
+    }
     let channel = Channel { settings: config.announce, sample: config.sample, node: config.announced_node };
     for (place, target) in config.targets.into_iter().enumerate() {
         let watcher = Watcher::new(target.clone(), config.budget, limits_now.clone(), Arc::clone(&latest), place);
         channel.spawn(target, watcher, &mut watchers);
     }
+    let validity = web::Validity { groups: groups_valid, web_config: web_config_valid };
     let stop = CancellationToken::new();
-    let served =
-        Served { latest, limits: limits_now, telemetry_path: config.telemetry_path, pages: config.pages, groups_valid };
+    let served = Served {
+        latest,
+        limits: limits_now,
+        telemetry_path: config.telemetry_path,
+        pages: config.pages,
+        settings,
+        validity,
+    };
     let mut server = tokio::spawn(bound.serve(served, stop.clone()));
     tokio::select! {
         name = signals.next() => info!(signal = name, "stopping once requests under way are answered; again to stop at once"),

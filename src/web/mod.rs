@@ -2,6 +2,7 @@
 
 mod accept;
 mod access;
+mod admission;
 mod api;
 mod assets;
 mod events;
@@ -12,6 +13,7 @@ mod own;
 mod pages;
 mod response;
 mod route;
+mod settings;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,11 +27,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::latest::Latest;
 use crate::snapshot::Limits;
+use access::Access;
 use events::Streams;
 use exposition::Exposition;
 use own::Own;
 
-pub use access::Pages;
+pub use admission::Pages;
+pub use settings::{ConfigFile, Settings};
 
 /// What is served, and to whom.
 #[derive(Debug)]
@@ -42,8 +46,19 @@ pub struct Served {
     pub telemetry_path: String,
     /// Who may see pages and the API.
     pub pages: Pages,
-    /// Whether the operator's file of groups made sense when it was read last, if there is one.
-    pub groups_valid: Option<Arc<AtomicBool>>,
+    /// TLS, users and headers.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// Whether the operator's files make sense.
+    pub validity: Validity,
+}
+
+/// Whether the operator's files made sense when they were read last; `None` where there is no such file.
+#[derive(Debug, Default)]
+pub struct Validity {
+    /// `--group.file`.
+    pub groups: Option<Arc<AtomicBool>>,
+    /// `--web.config.file`.
+    pub web_config: Option<Arc<AtomicBool>>,
 }
 
 /// What the routes are served from.
@@ -58,6 +73,8 @@ struct App {
     own: Own,
     /// Another one at each start of the program, so that no browser takes an old page for a new one.
     started: u64,
+    settings: watch::Receiver<Arc<Settings>>,
+    access: Arc<Access>,
 }
 
 /// Sockets that are bound and not served yet, so that a port in use is told before anything starts.
@@ -96,8 +113,10 @@ impl Bound {
             pages: served.pages,
             streams: Streams::default(),
             exposition: Exposition::default(),
-            own: Own::new(served.groups_valid),
+            own: Own::new(served.validity),
             started: rand::random(),
+            settings: served.settings,
+            access: Access::new(),
         });
         let mut loops = JoinSet::new();
         for listener in self.listeners {

@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use super::Validity;
 use crate::catalogue::{self as c, Metric};
 use crate::view::metrics;
 
@@ -17,11 +18,11 @@ pub(super) struct Own {
     requests: IntCounterVec,
     /// Connections that could not be accepted.
     pub(super) accept_errors: IntCounter,
-    groups: Option<(Arc<AtomicBool>, IntGauge)>,
+    validity: Vec<(Arc<AtomicBool>, IntGauge)>,
 }
 
 impl Own {
-    pub(super) fn new(groups_valid: Option<Arc<AtomicBool>>) -> Self {
+    pub(super) fn new(validity: Validity) -> Self {
         let known = "the catalogue's names are valid and there once";
         let registry = Registry::new();
         let requests = IntCounterVec::new(options(c::HTTP_REQUESTS), c::HTTP_REQUESTS.labels).expect(known);
@@ -32,12 +33,15 @@ impl Own {
         registry.register(Box::new(accept_errors.clone())).expect(known);
         registry.register(Box::new(build)).expect(known);
         registry.register(Box::new(ProcessCollector::for_self())).expect(known);
-        let groups = groups_valid.map(|valid| {
-            let gauge = IntGauge::with_opts(options(c::GROUP_FILE_VALID)).expect(known);
+        let files = [(validity.groups, c::GROUP_FILE_VALID), (validity.web_config, c::WEB_CONFIG_VALID)];
+        let files = files.into_iter().filter_map(|(valid, metric)| Some((valid?, metric)));
+        let validity = files.map(|(valid, metric)| {
+            let gauge = IntGauge::with_opts(options(metric)).expect(known);
             registry.register(Box::new(gauge.clone())).expect(known);
             (valid, gauge)
         });
-        Self { registry, requests, accept_errors, groups }
+        let validity = validity.collect();
+        Self { registry, requests, accept_errors, validity }
     }
 
     /// Counts a request that was answered.
@@ -47,7 +51,7 @@ impl Own {
 
     /// The metrics now, in the text format.
     pub(super) fn text(&self) -> String {
-        if let Some((valid, gauge)) = &self.groups {
+        for (valid, gauge) in &self.validity {
             gauge.set(valid.load(Ordering::Relaxed).into());
         }
         metrics::encode(&self.registry.gather())

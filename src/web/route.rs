@@ -1,12 +1,18 @@
 //! Which request is answered by what.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::access::Peer;
+use tracing::debug;
+
+use super::access::{Credentials, Peer};
 use super::api::Call;
 use super::pages::Page;
 use super::response::{self, Body};
+use super::settings::Settings;
 use super::{App, api, assets, events, health, pages};
 
 /// A route, also the label of the request counter: a path from outside never becomes one.
@@ -56,10 +62,16 @@ impl<'a> Route<'a> {
     }
 }
 
-/// Answers a request, and counts it.
-pub(super) fn route<B: hyper::body::Body>(app: &App, peer: Peer, request: &Request<B>) -> Response<Body> {
+/// Answers a request of somebody who may ask, and counts it.
+pub(super) async fn route<B: hyper::body::Body>(app: Arc<App>, request: Request<B>, peer: Peer) -> Response<Body> {
+    let settings = Arc::clone(&app.settings.borrow());
     let route = Route::of(request.uri().path(), &app.telemetry_path);
-    let mut response = answer(app, peer, route, request);
+    let credentials = Credentials::of(request.headers());
+    let mut response = match admitted(&app, &settings, credentials, peer).await {
+        Ok(peer) => answer(&app, route, &request, &peer),
+        Err(refusal) => refusal,
+    };
+    settings.adorn(response.headers_mut());
     // A body that is not read would be taken for the next request; nothing here wants one.
     if !request.body().is_end_stream() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -68,7 +80,35 @@ pub(super) fn route<B: hyper::body::Body>(app: &App, peer: Peer, request: &Reque
     response
 }
 
-fn answer<B>(app: &App, peer: Peer, route: Route<'_>, request: &Request<B>) -> Response<Body> {
+/// Who may ask, with what they proved; or what the others are told. Every route is guarded, as in the exporter-toolkit.
+async fn admitted(
+    app: &App,
+    settings: &Settings,
+    credentials: Option<Credentials>,
+    peer: Peer,
+) -> Result<Peer, Response<Body>> {
+    if settings.limiter.as_ref().is_some_and(|limiter| !limiter.admits(Instant::now())) {
+        return Err(response::error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests: see rate_limit in --web.config.file",
+        ));
+    }
+    if settings.users.is_empty() {
+        return Ok(peer);
+    }
+    if app.access.admits(&settings.users, credentials).await {
+        return Ok(Peer { authenticated: true, ..peer });
+    }
+    debug!(peer = %peer.address, "a request without a user and the right password");
+    let mut refusal = response::error(StatusCode::UNAUTHORIZED, "a user and the right password are needed");
+    refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+    Err(refusal)
+}
+
+/// RFC 7617.
+const CHALLENGE: &str = "Basic realm=\"redis-client-exporter\", charset=\"UTF-8\"";
+
+fn answer<B>(app: &App, route: Route<'_>, request: &Request<B>, peer: &Peer) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response =
             response::error(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered: nothing here changes anything");
@@ -76,7 +116,7 @@ fn answer<B>(app: &App, peer: Peer, route: Route<'_>, request: &Request<B>) -> R
         return response;
     }
     if let Route::Page(_) | Route::Api(_) | Route::Events = route
-        && let Err(refusal) = app.pages.admit(peer, request.headers())
+        && let Err(refusal) = app.pages.admit(*peer, request.headers())
     {
         return *refusal;
     }
@@ -92,5 +132,54 @@ fn answer<B>(app: &App, peer: Peer, route: Route<'_>, request: &Request<B>) -> R
         Route::Ready => health::ready(&app.latest.read()),
         Route::Asset(asset) => asset.answer(),
         Route::Unknown => response::error(StatusCode::NOT_FOUND, "there is no such page; see / for what there is"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use hyper::header::HeaderMap;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::latest::Latest;
+    use crate::web::access::Access;
+    use crate::web::exposition::Exposition;
+    use crate::web::own::Own;
+
+    #[tokio::test]
+    async fn who_proved_nothing_is_not_authenticated() {
+        let app = App {
+            latest: Arc::new(Latest::new(std::iter::empty())),
+            limits: watch::channel(Arc::default()).1,
+            telemetry_path: "/metrics".to_owned(),
+            pages: crate::web::Pages::Auto,
+            streams: Default::default(),
+            started: 0,
+            exposition: Exposition::default(),
+            own: Own::new(Default::default()),
+            settings: watch::channel(Arc::default()).1,
+            access: Access::new(),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Basic YW5uOmE="));
+        for authenticated in [false, true] {
+            // By a certificate, or not; a password that nobody asks for proves nothing.
+            let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), authenticated };
+            let found = admitted(&app, &Settings::default(), Credentials::of(&headers), peer).await;
+            assert_eq!(found.map(|peer| peer.authenticated).ok(), Some(authenticated));
+        }
+        let hash = secrecy::SecretString::from(bcrypt::hash("a", 4).expect("a hash"));
+        let users = crate::web::settings::Users::new([("ann".to_owned(), hash)].into()).expect("a user");
+        let mut settings = Settings::default();
+        settings.users = users;
+        let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), authenticated: false };
+        let found = admitted(&app, &settings, Credentials::of(&headers), peer).await;
+        assert_eq!(found.map(|peer| peer.authenticated).ok(), Some(true));
+        // A certificate does not stand in for a password.
+        let peer = Peer { authenticated: true, ..peer };
+        let refused = admitted(&app, &settings, None, peer).await;
+        assert_eq!(refused.err().map(|refusal| refusal.status()), Some(StatusCode::UNAUTHORIZED));
     }
 }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 /// A folder with an authority and what it signed.
 pub(crate) struct Certificates {
     folder: TempDir,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 impl Certificates {
@@ -23,18 +24,23 @@ impl Certificates {
         let certificate = authority.self_signed(&key).expect("a certificate");
         fs::write(folder.path().join("ca.crt"), certificate.pem()).expect("a file");
         let issuer = Issuer::new(authority, key);
-        let certificates = Self { folder };
-        certificates.sign("server", &["127.0.0.1", "localhost"], &issuer);
-        certificates.sign("client", &["client"], &issuer);
+        let certificates = Self { folder, issuer };
+        certificates.renew_server();
+        certificates.sign("client", &["client"]);
         certificates
     }
 
-    fn sign(&self, name: &str, names: &[&str], issuer: &Issuer<'_, KeyPair>) {
+    /// Replaces the server's certificate and key.
+    pub(crate) fn renew_server(&self) {
+        self.sign("server", &["127.0.0.1", "localhost"]);
+    }
+
+    fn sign(&self, name: &str, names: &[&str]) {
         let key = KeyPair::generate().expect("a key");
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("parameters");
         params.distinguished_name.push(DnType::CommonName, name);
-        let certificate = params.signed_by(&key, issuer).expect("a certificate");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         fs::write(self.path(&format!("{name}.crt")), certificate.pem()).expect("a file");
         fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).expect("a file");
     }

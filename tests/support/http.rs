@@ -37,8 +37,23 @@ pub(crate) fn request(address: &str, method: &str, path: &str, headers: &[&str])
 
 /// Asks once, for this host.
 pub(crate) fn request_as(address: &str, host: &str, method: &str, path: &str, headers: &[&str]) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect(address)?;
+    exchange(connect(address)?, host, method, path, headers)
+}
+
+pub(crate) fn connect(address: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    Ok(stream)
+}
+
+/// Asks once over a connection.
+pub(crate) fn exchange(
+    mut stream: impl Read + Write,
+    host: &str,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+) -> io::Result<Answer> {
     let more: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     write!(stream, "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n")?;
     let mut bytes = Vec::new();

@@ -4,6 +4,7 @@ pub(crate) mod certificates;
 pub(crate) mod crowd;
 pub(crate) mod exporter;
 pub(crate) mod http;
+pub(crate) mod https;
 pub(crate) mod peer;
 pub(crate) mod prometheus;
 pub(crate) mod scrape;

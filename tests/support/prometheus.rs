@@ -43,11 +43,18 @@ pub(crate) fn promtool(words: &[&str], input: &str) -> Option<Output> {
 impl Prometheus {
     /// Scrapes the targets as job `redis-clients`. `None` where there is no Prometheus.
     pub(crate) fn scraping(targets: &[&str]) -> Option<Self> {
+        Self::scraping_with(targets, &serde_json::json!({}))
+    }
+
+    /// As above, with more of what a scrape configuration may have.
+    pub(crate) fn scraping_with(targets: &[&str], more: &Value) -> Option<Self> {
         let binary = binary("prometheus")?;
         let folder = TempDir::new().expect("a temporary folder");
+        let mut job = serde_json::json!({ "job_name": "redis-clients", "static_configs": [{ "targets": targets }] });
+        job.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         let config = serde_json::json!({
             "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
-            "scrape_configs": [{ "job_name": "redis-clients", "static_configs": [{ "targets": targets }] }],
+            "scrape_configs": [job],
         });
         fs::write(folder.path().join("prometheus.yml"), config.to_string()).expect("a file");
         let address = format!("127.0.0.1:{}", free_port());

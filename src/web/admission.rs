@@ -1,0 +1,83 @@
+//! Who may see pages and the API: they show addresses and users.
+
+use std::net::IpAddr;
+
+use hyper::header::{self, HeaderMap};
+use hyper::{Response, StatusCode};
+
+use super::access::Peer;
+use super::response::{self, Body};
+
+/// To whom pages and the API are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// To peers on this machine who ask for a local name, and to whoever has shown who he is.
+    Auto,
+    /// To everybody.
+    On,
+    /// To nobody.
+    Off,
+}
+
+impl Pages {
+    /// Lets somebody in, or tells him how he could be.
+    pub(super) fn admit(self, peer: Peer, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
+        let refusal = match self {
+            Pages::On => return Ok(()),
+            Pages::Off => "pages and the API are switched off (--web.pages off); /metrics is served",
+            Pages::Auto if peer.authenticated => return Ok(()),
+            // A page from elsewhere may have its own name resolve to this machine; the name it asks for gives it away.
+            Pages::Auto if peer.address.to_canonical().is_loopback() && asks_for_a_local_name(headers) => return Ok(()),
+            Pages::Auto => {
+                "pages and the API show addresses and users: they are served to this machine under a local name (http://localhost:…), and to others with a password (--web.config.file) or with --web.pages on"
+            }
+        };
+        Err(Box::new(response::error(StatusCode::FORBIDDEN, refusal)))
+    }
+}
+
+/// Whether the request names this machine as only somebody on it would.
+fn asks_for_a_local_name(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn admitted(pages: Pages, address: &str, authenticated: bool, host: &str) -> bool {
+        let mut headers = HeaderMap::new();
+        if !host.is_empty() {
+            headers.insert(header::HOST, HeaderValue::from_str(host).expect("a value"));
+        }
+        let peer = Peer { address: address.parse().expect("an address"), authenticated };
+        pages.admit(peer, &headers).is_ok()
+    }
+
+    #[test]
+    fn strangers_stay_out_and_so_do_names_that_were_rebound() {
+        for (address, host, admits) in [
+            ("127.0.0.1", "localhost:19121", true),
+            ("127.0.0.1", "LOCALHOST", true),
+            ("::1", "[::1]:19121", true),
+            ("::ffff:127.0.0.1", "127.0.0.1:19121", true),
+            ("127.0.0.1", "evil.example:19121", false),
+            ("127.0.0.1", "localhost.evil.example", false),
+            ("127.0.0.1", "127.0.0.1.evil.example", false),
+            ("127.0.0.1", "", false),
+            ("10.0.0.9", "localhost:19121", false),
+            ("10.0.0.9", "10.0.0.1:19121", false),
+        ] {
+            assert_eq!(admitted(Pages::Auto, address, false, host), admits, "{address} {host}");
+            assert!(admitted(Pages::Auto, address, true, host) && admitted(Pages::On, address, false, host));
+            assert!(!admitted(Pages::Off, address, true, host));
+        }
+    }
+}

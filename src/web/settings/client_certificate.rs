@@ -1,0 +1,183 @@
+//! Whose certificates are asked for, and which are taken.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
+
+use super::file::TlsWords;
+
+/// What is done about clients' certificates, by the words of Go's `crypto/tls: ClientAuthType`. Whoever shows one proves
+/// to have its key; who signed it matters only where there is a chain.
+#[derive(Debug)]
+pub(super) struct Policy {
+    mandatory: bool,
+    chain: Option<Arc<dyn ClientCertVerifier>>,
+    /// Of these names a certificate must have one.
+    names: Option<Vec<String>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// The policy of the file; `None` where nobody is asked for a certificate.
+///
+/// # Errors
+/// What does not fit together.
+pub(super) fn policy(
+    words: &TlsWords,
+    authorities: Option<Vec<CertificateDer<'static>>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Policy>, String> {
+    let (mandatory, verifies) = match words.client_auth_type.as_deref().unwrap_or_default() {
+        "" | "NoClientCert" if authorities.is_some() => {
+            return Err("client_ca_file is of no use without client_auth_type; write RequireAndVerifyClientCert".into());
+        }
+        "" | "NoClientCert" if words.client_allowed_sans.is_none() => return Ok(None),
+        "" | "NoClientCert" => (false, false),
+        "RequestClientCert" => (false, false),
+        "RequireAnyClientCert" | "RequireClientCert" => (true, false),
+        "VerifyClientCertIfGiven" => (false, true),
+        "RequireAndVerifyClientCert" => (true, true),
+        other => {
+            return Err(format!(
+                "client_auth_type: {} is not known; use NoClientCert, RequestClientCert, RequireAnyClientCert, \
+                 VerifyClientCertIfGiven or RequireAndVerifyClientCert",
+                other.escape_debug()
+            ));
+        }
+    };
+    if let Some(names) = &words.client_allowed_sans {
+        if !mandatory {
+            return Err("client_allowed_sans needs a client_auth_type that requires a certificate; write \
+                        RequireAndVerifyClientCert"
+                .into());
+        }
+        if names.is_empty() {
+            return Err("client_allowed_sans is empty, so nobody could come in; name somebody".into());
+        }
+    }
+    let chain = if verifies { Some(chain(authorities, provider)?) } else { None };
+    let algorithms = provider.signature_verification_algorithms;
+    Ok(Some(Policy { mandatory, chain, names: words.client_allowed_sans.clone(), algorithms }))
+}
+
+/// Trusts the given authorities, or as in Go the system's.
+fn chain(
+    authorities: Option<Vec<CertificateDer<'static>>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let authorities = authorities.unwrap_or_else(|| rustls_native_certs::load_native_certs().certs);
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(authorities);
+    if added == 0 {
+        return Err("there is no authority that can be trusted; name one with client_ca_file".into());
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    let verifier: Arc<dyn ClientCertVerifier> = builder.build().map_err(|error| format!("client_ca_file: {error}"))?;
+    Ok(verifier)
+}
+
+impl Policy {
+    /// Whether a certificate that is shown proves who the client is.
+    pub(super) fn verifies(&self) -> bool {
+        self.chain.is_some()
+    }
+}
+
+impl ClientCertVerifier for Policy {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chain.as_ref().map_or(&[], |chain| chain.root_hint_subjects())
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        if let Some(chain) = &self.chain {
+            chain.verify_client_cert(end_entity, intermediates, now)?;
+        }
+        match &self.names {
+            Some(allowed) if !subject_names(end_entity)?.iter().any(|name| allowed.contains(name)) => {
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
+            _ => Ok(ClientCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// The alternative names of a certificate's subject, as Go writes them.
+fn subject_names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, Error> {
+    let (_, certificate) = parse_x509_certificate(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let names = certificate.subject_alternative_name().map_err(|_| CertificateError::BadEncoding)?;
+    let names = names.map(|names| names.value.general_names.iter().filter_map(written).collect());
+    Ok(names.unwrap_or_default())
+}
+
+fn written(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let address = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+            address.ok().map(|address| address.to_string())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    use super::*;
+
+    #[test]
+    fn names_are_written_as_in_go() {
+        let mut params = CertificateParams::new(["db.example".to_owned()]).expect("parameters");
+        params.subject_alt_names.extend([
+            SanType::Rfc822Name("ann@example.org".try_into().expect("a name")),
+            SanType::URI("spiffe://example.org/ann".try_into().expect("a name")),
+            SanType::IpAddress("10.0.0.1".parse().expect("an address")),
+            SanType::IpAddress("2001:db8::1".parse().expect("an address")),
+        ]);
+        let certificate = params.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate");
+        let names = subject_names(certificate.der()).expect("names");
+        let expected = ["db.example", "ann@example.org", "spiffe://example.org/ann", "10.0.0.1", "2001:db8::1"];
+        assert_eq!(names, expected);
+        assert!(subject_names(&CertificateDer::from(vec![1, 2, 3])).is_err());
+    }
+}
