@@ -5,7 +5,9 @@
 //!
 //! ```text
 //!  node --link--> sampler --Sample--> derive(previous, sample) --Snapshot--> latest --> view::metrics --> web /metrics
-//!                                                                                  `--> view::list    --> clients
+//!   ^  |                     ^                                                     |--> view::query   --> web pages, API, events
+//!   |  `--channel--> announce: ear (what others tell is a Sample, too)             |--> view::list    --> clients
+//!   `------channel-- announce: announcer <-- view::status -------------------------'
 //! ```
 //!
 //! To follow one client from the server to a gauge: [`sampler`] asks for the list, [`client_list`] reads its row,
