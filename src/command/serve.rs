@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -24,13 +25,18 @@ pub(super) fn run(words: &ServeWords) -> Result<Exit> {
     let config = ServeConfig::new(words)?;
     log::start(&words.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(config));
+    // Sampling has a thread of its own: what it takes of memory is then taken from one heap and not from that of each thread in
+    // turn, which doubled it, and no scrape waits for a large sample to be derived.
+    let sampling =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("sampling").enable_all().build()?;
+    let result = runtime.block_on(serve(config, sampling.handle()));
     // Connections that were cut off by the end of draining must not hold it up.
     runtime.shutdown_background();
+    sampling.shutdown_background();
     result
 }
 
-async fn serve(config: ServeConfig) -> Result<Exit> {
+async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     let mut signals = Signals::new()?;
     let bound = web::Bound::bind(&config.listen).await.map_err(anyhow::Error::msg)?;
     for address in bound.addresses() {
@@ -53,7 +59,7 @@ async fn serve(config: ServeConfig) -> Result<Exit> {
     let channel = Channel { settings: config.announce, sample: config.sample, node: config.announced_node };
     for (place, target) in config.targets.into_iter().enumerate() {
         let watcher = Watcher::new(target.clone(), config.budget, limits_now.clone(), Arc::clone(&latest), place);
-        channel.spawn(target, watcher, &mut watchers);
+        channel.spawn(target, watcher, sampling, &mut watchers);
     }
     let validity = web::Validity { groups: groups_valid, web_config: web_config_valid };
     let stop = CancellationToken::new();
@@ -95,7 +101,7 @@ struct Channel {
 
 impl Channel {
     /// Starts a node's watcher, and what announces and listens for it, as far as that is wanted.
-    fn spawn(&self, target: Target, mut watcher: Watcher, tasks: &mut JoinSet<()>) {
+    fn spawn(&self, target: Target, mut watcher: Watcher, on: &Handle, tasks: &mut JoinSet<()>) {
         let (tally, mut takers, mut own) = (watcher.channel(), Vec::new(), None);
         if self.sample != SampleMode::Always {
             let (sender, heard) = mpsc::channel(QUEUE);
@@ -117,15 +123,15 @@ impl Channel {
             let voice = Voice::new(mode, name, frequency, rand::random(), Instant::now());
             let settings = self.settings.clone();
             let announcer = Announcer::new(target.clone(), settings, voice, Arc::clone(&tally), watcher.spent());
-            tasks.spawn(announcer.run(snapshots, heard));
+            tasks.spawn_on(announcer.run(snapshots, heard), on);
             watcher = watcher.announcing(announcements);
         }
         if !takers.is_empty() {
             let channel = Arc::clone(&self.settings.channel);
             let ear = Ear::new(&self.settings.keys, own);
-            tasks.spawn(Listener::new(target, channel, ear, tally, takers).run());
+            tasks.spawn_on(Listener::new(target, channel, ear, tally, takers).run(), on);
         }
-        tasks.spawn(watcher.run());
+        tasks.spawn_on(watcher.run(), on);
     }
 }
 
