@@ -236,13 +236,21 @@ impl Watcher {
                     match announced.several() {
                         Some(names) => ambiguous(&self.node, &names),
                         None => {
-                            self.take_heard(&sample, header.frequency);
+                            if self.is_news(&sample) {
+                                self.take_heard(&sample, header.frequency);
+                            }
                             silent_at = Instant::now() + patience.max(self.patience());
                             continue;
                         }
                     }
                 }
-                Ok(Some(Ok(Heard::Life { .. }))) => continue,
+                Ok(Some(Ok(Heard::Life { header, .. }))) => {
+                    // While a sample takes long, that the same announcer is there keeps the last one good for a while.
+                    if self.stay_fresh(&header.run_id, header.frequency) {
+                        silent_at = Instant::now() + patience.max(self.patience());
+                    }
+                    continue;
+                }
                 Ok(Some(Err(failure))) => failure,
                 Err(_) => silence(&self.node),
             };
@@ -264,9 +272,35 @@ impl Watcher {
         let limits = Arc::clone(&self.limits.borrow());
         let snapshot = Arc::new(derive(last.as_deref(), Arc::clone(sample), &limits));
         self.succeeded(&snapshot);
-        let told = Duration::try_from_secs_f64(frequency * (PATIENCE + 0.5)).unwrap_or_default();
-        self.state.phase = Phase::Fresh { snapshot, stale_at: Instant::now() + told.max(3 * self.budget.every) };
+        self.state.phase = Phase::Fresh { snapshot, stale_at: Instant::now() + self.good_for(frequency) };
         self.publish();
+    }
+
+    /// How long what was heard is good for, by how often it is announced; at most as long as our own sample would be.
+    fn good_for(&self, frequency: f64) -> Duration {
+        let told = Duration::try_from_secs_f64(frequency * (PATIENCE + 0.5)).unwrap_or_default();
+        let own = 3 * self.budget.every;
+        told.clamp(own, self.budget.max_age.max(own))
+    }
+
+    /// Whether a heard sample is newer than what is shown: an older one of the same server may have waited, or be heard again.
+    fn is_news(&self, sample: &Sample) -> bool {
+        let run = |sample: &Sample| sample.info.as_ref().ok().and_then(|info| info.run_id.clone());
+        self.state.last_snapshot().is_none_or(|last| run(&last.sample) != run(sample) || sample.at > last.sample.at)
+    }
+
+    /// Keeps a heard sample of this server good, for no longer than it may ever be; whether it did.
+    fn stay_fresh(&mut self, run_id: &str, frequency: f64) -> bool {
+        let good_for = self.good_for(frequency);
+        let most = self.budget.max_age.max(3 * self.budget.every);
+        let Phase::Fresh { snapshot, stale_at } = &mut self.state.phase else { return false };
+        let age = clock::now().duration_since(snapshot.sample.at).unsigned_abs();
+        if snapshot.info().and_then(|info| info.run_id.as_deref()) != Some(run_id) || age > most {
+            return false;
+        }
+        *stale_at = (*stale_at).max(Instant::now() + good_for.min(most.saturating_sub(age)));
+        self.latest.publish(self.place, self.state.clone());
+        true
     }
 
     fn fail(&mut self, failure: Failure) {
@@ -292,9 +326,12 @@ impl Watcher {
             if let Ok(Heard::Status { header, sample, signed: true }) = heard
                 && ours.as_ref() == Some(&header.run_id)
                 && !sample.is_truncated()
+                && self.is_news(&sample)
             {
                 self.take_heard(&sample, header.frequency);
-                return Duration::try_from_secs_f64(header.frequency * PATIENCE).ok();
+                return Duration::try_from_secs_f64(header.frequency * PATIENCE)
+                    .ok()
+                    .map(|told| told.min(self.good_for(header.frequency)));
             }
         }
     }

@@ -151,6 +151,17 @@ fn events_tell_the_state_at_once_and_who_comes_and_goes() {
     assert!(gone.contains("\"name\":\"newcomer\""), "{gone}");
 }
 
+/// Longer than any time-out of the server: who only listens has nothing to say.
+#[test]
+fn a_stream_goes_on_as_long_as_it_is_read() {
+    let Some((_server, _crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
+    let mut events = Events::open(&exporter);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(36) {
+        events.until(&["event: status"]);
+    }
+}
+
 #[test]
 fn streams_are_bounded_and_end_with_the_program() {
     let Some((_server, _crowd, mut exporter)) = watched(&[]) else { return };

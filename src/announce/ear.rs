@@ -23,6 +23,9 @@ const MOST_ANNOUNCERS: usize = 64;
 /// How far the clock of a node may be from ours. What is older was announced before; that much may be heard again.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(120);
 
+/// After so long without a message that was believed, the number of an announcer's last unsigned one is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
 /// What was heard.
 #[derive(Clone, Debug)]
 pub enum Heard {
@@ -51,8 +54,10 @@ pub struct Ear {
     /// The name that we announce by.
     own: Option<String>,
     last: BTreeMap<String, Last>,
-    /// The parts of a status that have come so far; of one announcer, since one talks.
-    parts: Vec<Message>,
+    /// The status of which parts have come; of one announcer, since one talks.
+    partial: Option<Partial>,
+    /// Whether only who announces is of interest, and not what.
+    only_life: bool,
 }
 
 /// What was heard last of an announcer.
@@ -67,6 +72,17 @@ impl Ear {
     /// An ear that knows these keys. With any, unsigned messages are refused. What is announced by our own name is not heard.
     pub fn new(keys: &[Key], own: Option<String>) -> Self {
         Self { keys: keys.to_vec(), own, ..Self::default() }
+    }
+
+    /// Takes of a status only that somebody announces.
+    pub fn only_life(mut self) -> Self {
+        self.only_life = true;
+        self
+    }
+
+    /// Whether a message is worth reading: with keys, only a signed one is.
+    pub fn may_be_believed(&self, bytes: &[u8]) -> bool {
+        self.keys.is_empty() || self.keys.iter().any(|key| key.has_signed(bytes))
     }
 
     /// Hears a message; nothing comes of our own, nor of one of a kind that is not known.
@@ -91,8 +107,11 @@ impl Ear {
             return Err(Refusal::Oversize);
         }
         let header = message.header.clone();
-        let Some(parts) = self.assembled(message)? else { return Ok(Some(Heard::Life { header, signed })) };
-        let sample = Arc::new(sample_of(&header, &parts)?);
+        if self.only_life {
+            return Ok(Some(Heard::Life { header, signed }));
+        }
+        let Some(whole) = self.assembled(&message)? else { return Ok(Some(Heard::Life { header, signed })) };
+        let sample = Arc::new(whole.into_sample()?);
         Ok(Some(Heard::Status { header, sample, signed }))
     }
 
@@ -103,8 +122,14 @@ impl Ear {
             return Err(Refusal::Replay);
         }
         let next = Last { seq: header.seq, part: message.part, heard: now };
+        // Without a key anybody may take an announcer's name and a number that none comes after: that is forgotten.
+        let forgets = |last: &Last| {
+            let silence = now.duration_since(last.heard).as_secs_f64();
+            self.keys.is_empty() && silence > (3.0 * header.frequency).min(FORGOTTEN_AFTER.as_secs_f64())
+        };
         if let Some(last) = self.last.get(&header.announcer)
             && (next.seq, next.part) <= (last.seq, last.part)
+            && !forgets(last)
         {
             return Err(Refusal::Replay);
         }
@@ -117,61 +142,102 @@ impl Ear {
         Ok(())
     }
 
-    /// All parts, once the last of them is there.
-    fn assembled(&mut self, message: Message) -> Result<Option<Vec<Message>>, Refusal> {
-        let follows = self.parts.last().is_some_and(|last| {
-            last.header.announcer == message.header.announcer && last.header.seq == message.header.seq
-        });
-        if !follows {
-            self.parts.clear();
-        }
+    /// The whole status, once its last part is there.
+    fn assembled(&mut self, message: &Message) -> Result<Option<Partial>, Refusal> {
+        let begun = self.partial.take();
         // They come in their order, over one connection; one that is missing spoils the whole.
-        if message.part as usize != self.parts.len() + 1 {
-            self.parts.clear();
-            return Err(Refusal::Incomplete);
+        let mut partial = match begun.filter(|begun| begun.is_followed_by(message)) {
+            Some(begun) => begun,
+            None if message.part == 1 => Partial::begin(message),
+            None => return Err(Refusal::Incomplete),
+        };
+        partial.add(message)?;
+        if partial.parts == message.parts {
+            return Ok(Some(partial));
         }
-        let whole = message.part == message.parts;
-        self.parts.push(message);
-        Ok(whole.then(|| std::mem::take(&mut self.parts)))
+        self.partial = Some(partial);
+        Ok(None)
     }
 }
 
-/// The sample that a status tells: its clients are written as the server would write them and read as such, so that what is heard
-/// goes the same way as what is sampled.
-fn sample_of(header: &Header, parts: &[Message]) -> Result<Sample, Refusal> {
-    let at = Timestamp::from_millisecond((header.at * 1000.0) as i64).map_err(|_| Refusal::Malformed)?;
-    let first = parts.first().ok_or(Refusal::Incomplete)?;
-    let (mut reply, mut seen, mut own_ids) = (String::new(), BTreeSet::new(), Vec::new());
-    let fields = known_fields(&first.fields);
-    for client in parts.iter().flat_map(|part| &part.clients) {
-        let id = client.get("id").and_then(Value::as_u64).ok_or(Refusal::Client)?;
-        if !seen.insert(id) {
-            return Err(Refusal::Client);
+/// A status of which some parts have come: its clients written as the server would write them, so that what is heard goes the same
+/// way as what is sampled. What was read of JSON takes many times as much memory.
+#[derive(Debug)]
+struct Partial {
+    header: Header,
+    info: Map<String, Value>,
+    fields: Vec<Field>,
+    truncated: u64,
+    /// Parts that have come.
+    parts: u32,
+    rows: String,
+    seen: BTreeSet<u64>,
+    own_ids: Vec<u64>,
+}
+
+/// The most bytes of rows that a status may make: some 300,000 clients.
+const MOST_ROWS: usize = 64 << 20;
+
+impl Partial {
+    fn begin(first: &Message) -> Self {
+        Self {
+            header: first.header.clone(),
+            info: first.info.clone(),
+            fields: known_fields(&first.fields),
+            truncated: first.truncated,
+            parts: 0,
+            rows: String::new(),
+            seen: BTreeSet::new(),
+            own_ids: Vec::new(),
         }
-        if client.get("kind").is_some_and(|kind| kind == "exporter") {
-            own_ids.push(id);
+    }
+
+    fn is_followed_by(&self, message: &Message) -> bool {
+        let (ours, its) = (&self.header, &message.header);
+        ours.announcer == its.announcer && ours.seq == its.seq && message.part == self.parts + 1
+    }
+
+    fn add(&mut self, message: &Message) -> Result<(), Refusal> {
+        self.parts += 1;
+        for client in &message.clients {
+            let id = client.get("id").and_then(Value::as_u64).ok_or(Refusal::Client)?;
+            if !self.seen.insert(id) {
+                return Err(Refusal::Client);
+            }
+            if client.get("kind").is_some_and(|kind| kind == "exporter") {
+                self.own_ids.push(id);
+            }
+            write_row(&mut self.rows, client, &self.fields)?;
+            if self.rows.len() > MOST_ROWS {
+                return Err(Refusal::Oversize);
+            }
         }
-        write_row(&mut reply, client, &fields)?;
+        Ok(())
     }
-    let pages = Pages::one(at, Listing::new(reply.into_bytes()));
-    let totals = HeardTotals {
-        connections: header.connections,
-        online: header.online,
-        silent: header.silent,
-        truncated: first.truncated,
-    };
-    if first.truncated == 0 && pages.len() as u64 != header.connections {
-        return Err(Refusal::Incomplete);
+
+    fn into_sample(self) -> Result<Sample, Refusal> {
+        let header = &self.header;
+        let at = Timestamp::from_millisecond((header.at * 1000.0) as i64).map_err(|_| Refusal::Malformed)?;
+        let pages = Pages::one(at, Listing::new(self.rows.into_bytes()));
+        let totals = HeardTotals {
+            connections: header.connections,
+            online: header.online,
+            silent: header.silent,
+            truncated: self.truncated,
+        };
+        if self.truncated == 0 && pages.len() as u64 != header.connections {
+            return Err(Refusal::Incomplete);
+        }
+        Ok(Sample {
+            at,
+            info: Ok(info_of(header, &self.info)?),
+            unreadable: pages.unreadable(),
+            clients: Ok(pages),
+            own_ids: self.own_ids,
+            cost: Cost::default(),
+            source: Source::Heard(totals),
+        })
     }
-    Ok(Sample {
-        at,
-        info: Ok(info_of(header, &first.info)?),
-        unreadable: pages.unreadable(),
-        clients: Ok(pages),
-        own_ids,
-        cost: Cost::default(),
-        source: Source::Heard(totals),
-    })
 }
 
 fn known_fields(names: &[String]) -> Vec<Field> {
@@ -292,6 +358,7 @@ mod tests {
             (one(r#"{"id":1},{"id":2}"#), Refusal::Incomplete),
             (status(1, r#""clients":[]"#), Refusal::Incomplete),
             (status(1, r#""parts":2,"part":2"#), Refusal::Incomplete),
+            (one("{\"a\":0}"), Refusal::Client),
             (status(1, r#""parts":1000"#), Refusal::Oversize),
             (status(1, r#""parts":1,"part":2"#), Refusal::Malformed),
             (status(1, r#""info":{"a":[]},"clients":[{"id":1}]"#), Refusal::Malformed),
@@ -345,6 +412,36 @@ mod tests {
         let text = status(1, r#""clients":[{"id":1}]"#);
         assert_eq!(heard(&mut Ear::new(&[], Some("a".into())), &text), Ok(None));
         assert_eq!(heard(&mut Ear::new(&[], Some("b".into())), &text), Ok(Some(1)));
+    }
+
+    /// A part of small clients must not take many times its size.
+    #[test]
+    fn parts_that_are_waited_for_are_bounded() {
+        let mut ear = Ear::default();
+        let mut id = 0;
+        let refusal = (1..=MOST_PARTS).find_map(|part| {
+            let clients: Vec<String> = (0..7000)
+                .map(|_| {
+                    id += 1;
+                    format!("{{\"id\":{id}}}")
+                })
+                .collect();
+            let text = status(1, &format!(r#""parts":256,"part":{part},"clients":[{}]"#, clients.join(",")));
+            let fields = FIELDS.map(|field| format!("\"{}\"", field.key().replace('-', "_"))).join(",");
+            let text = text.replace(r#""id","addr","name","idle""#, &fields);
+            heard(&mut ear, &text).err()
+        });
+        assert_eq!(refusal, Some(Refusal::Oversize));
+        assert!(ear.partial.is_none(), "and then nothing of it is kept");
+    }
+
+    #[test]
+    fn a_forged_number_silences_an_announcer_for_a_while_only() {
+        let mut ear = Ear::default();
+        assert_eq!(heard(&mut ear, &status(u64::MAX, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
+        assert_eq!(heard(&mut ear, &status(2, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
+        let later = now() + Duration::from_secs(31);
+        assert!(ear.hear(status(3, r#""clients":[{"id":1}]"#).as_bytes(), later).is_ok());
     }
 
     #[test]

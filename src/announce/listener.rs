@@ -108,6 +108,12 @@ impl Listener {
     }
 
     fn understood(&mut self, word: &Word) -> Result<Option<Heard>, Refusal> {
+        // What is not signed costs nothing, and must not use up what those may say who are believed.
+        if let Word::Message(bytes) = word
+            && !self.ear.may_be_believed(bytes)
+        {
+            return Err(Refusal::Signature);
+        }
         if self.second.0.elapsed() >= Duration::from_secs(1) {
             self.second = (Instant::now(), 0);
         }

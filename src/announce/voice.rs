@@ -22,8 +22,10 @@ const PATIENCE: f64 = 2.5;
 /// How long one who begins listens first, in multiples of the frequency.
 const LISTEN_FIRST: f64 = 1.2;
 
-/// The longest time that a frequency may be announced as: a forged one must not silence us for ever.
-const LONGEST_FREQUENCY: Duration = Duration::from_secs(600);
+/// How much rarer than us another may announce and still be waited for, and at least how long: a forged frequency must not silence
+/// us for long.
+const RARER: u32 = 3;
+const AT_LEAST: Duration = Duration::from_secs(60);
 
 /// What we know of who talks.
 #[derive(Clone, Debug)]
@@ -65,7 +67,7 @@ impl Voice {
             return;
         }
         self.talks = false;
-        self.heard = Some(Other { at: now, frequency: frequency.min(LONGEST_FREQUENCY) });
+        self.heard = Some(Other { at: now, frequency: frequency.min((self.frequency * RARER).max(AT_LEAST)) });
     }
 
     /// Whether we may talk; from then on we do, until another is heard.
@@ -165,7 +167,7 @@ mod tests {
         let now = Instant::now();
         let mut voice = Voice::new(Mode::Auto, "b".into(), SECOND, 0.0, now);
         voice.hears("a", Duration::from_secs(1_000_000), now);
-        assert!(voice.turn() <= now + LONGEST_FREQUENCY.mul_f64(PATIENCE));
+        assert!(voice.turn() <= now + AT_LEAST.mul_f64(PATIENCE));
     }
 
     #[test]

@@ -129,6 +129,8 @@ impl Channel {
         if !takers.is_empty() {
             let channel = Arc::clone(&self.settings.channel);
             let ear = Ear::new(&self.settings.keys, own);
+            // Where we always sample, only who else talks is of interest.
+            let ear = if self.sample == SampleMode::Always { ear.only_life() } else { ear };
             tasks.spawn_on(Listener::new(target, channel, ear, tally, takers).run(), on);
         }
         tasks.spawn_on(watcher.run(), on);

@@ -14,6 +14,9 @@ pub const LARGEST_WINDOW: usize = 1000;
 /// The clients of a window where nothing is said.
 const WINDOW: usize = 200;
 
+/// The most conditions.
+const MOST_FILTERS: usize = 16;
+
 /// The longest query string, in bytes.
 const LONGEST: usize = 4096;
 
@@ -85,7 +88,8 @@ impl Query {
             "min_idle" => self.filters.push(Filter::parse(&format!("idle>={value}"))?),
             "max_idle" => self.filters.push(Filter::parse(&format!("idle<={value}"))?),
             "min_age" => self.filters.push(Filter::parse(&format!("age>={value}"))?),
-            "filter" => self.filters.push(Filter::parse(value)?),
+            "filter" if self.filters.len() < MOST_FILTERS => self.filters.push(Filter::parse(value)?),
+            "filter" => return Err(format!("there are more than {MOST_FILTERS} conditions")),
             "sort" => (self.sort, self.sort_text) = (Sort::parse(value)?, value.to_owned()),
             "offset" => self.offset = number(name, value, usize::MAX)?,
             "limit" => self.limit = number(name, value, LARGEST_WINDOW)?,

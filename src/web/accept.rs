@@ -35,7 +35,7 @@ const CONNECTIONS: usize = 256;
 /// How long a request's head may take, and how long an idle connection is kept: over a scrape interval of 15 s.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a peer may leave a read or a write without any progress.
+/// How long a peer may leave a write without any progress.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long shaking hands may take.
@@ -133,7 +133,8 @@ type Bounded = Pin<Box<TimeoutStream<TcpStream>>>;
 
 fn bounded(stream: TcpStream) -> Bounded {
     let mut stream = TimeoutStream::new(stream);
-    stream.set_read_timeout(Some(STALL_TIMEOUT));
+    // Reading needs no time-out of its own: a head has one, nothing is read of a body, and who only listens to a stream of events
+    // has nothing to say.
     stream.set_write_timeout(Some(STALL_TIMEOUT));
     Box::pin(stream)
 }

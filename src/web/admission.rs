@@ -27,13 +27,26 @@ impl Pages {
             Pages::Off => "pages and the API are switched off (--web.pages off); /metrics is served",
             Pages::Auto if peer.authenticated => return Ok(()),
             // A page from elsewhere may have its own name resolve to this machine; the name it asks for gives it away.
-            Pages::Auto if peer.address.to_canonical().is_loopback() && asks_for_a_local_name(headers) => return Ok(()),
+            Pages::Auto
+                if peer.address.to_canonical().is_loopback()
+                    && asks_for_a_local_name(headers)
+                    && !is_handed_on(headers) =>
+            {
+                return Ok(());
+            }
             Pages::Auto => {
                 "pages and the API show addresses and users: they are served to this machine under a local name (http://localhost:…), and to others with a password (--web.config.file) or with --web.pages on"
             }
         };
         Err(Box::new(response::error(StatusCode::FORBIDDEN, refusal)))
     }
+}
+
+/// Whether the request says that it comes from somewhere else: by a proxy on this machine, or from another site's page.
+fn is_handed_on(headers: &HeaderMap) -> bool {
+    const BY_PROXIES: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+    BY_PROXIES.iter().any(|name| headers.contains_key(*name))
+        || headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
 }
 
 /// Whether the request names this machine as only somebody on it would.
@@ -43,7 +56,14 @@ fn asks_for_a_local_name(headers: &HeaderMap) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let port = host.strip_prefix('[').map_or(host, |rest| rest.split_once(']').map_or("?", |(_, port)| port));
+    let is_plain = !host.contains('@')
+        && port
+            .rsplit(':')
+            .next()
+            .is_none_or(|port| !host.starts_with('[') || port.bytes().all(|digit| digit.is_ascii_digit()));
+    is_plain
+        && (name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
 }
 
 #[cfg(test)]
@@ -62,6 +82,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_proxy_hands_on_is_not_of_this_machine() {
+        let peer = Peer { address: IpAddr::from([127, 0, 0, 1]), authenticated: false };
+        for (name, value) in
+            [("x-forwarded-for", "203.0.113.9"), ("via", "1.1 proxy"), ("sec-fetch-site", "cross-site")]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("localhost:19121"));
+            assert!(Pages::Auto.admit(peer, &headers).is_ok());
+            headers.insert(name, HeaderValue::from_static(value));
+            assert!(Pages::Auto.admit(peer, &headers).is_err(), "{name}");
+        }
+    }
+
+    #[test]
     fn strangers_stay_out_and_so_do_names_that_were_rebound() {
         for (address, host, admits) in [
             ("127.0.0.1", "localhost:19121", true),
@@ -72,6 +106,8 @@ mod tests {
             ("127.0.0.1", "localhost.evil.example", false),
             ("127.0.0.1", "127.0.0.1.evil.example", false),
             ("127.0.0.1", "", false),
+            ("127.0.0.1", "localhost:80@evil.example", false),
+            ("127.0.0.1", "[::1]evil.example", false),
             ("10.0.0.9", "localhost:19121", false),
             ("10.0.0.9", "10.0.0.1:19121", false),
         ] {

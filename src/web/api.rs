@@ -255,14 +255,14 @@ fn groups(nodes: &Nodes) -> Value {
     json!({ "nodes": nodes.nodes.iter().filter_map(of_node).collect::<Vec<_>>() })
 }
 
-/// What the stream of events says of a node's new snapshot.
-pub(super) fn event(node: &NodeState, snapshot: &Snapshot) -> Vec<(&'static str, Value)> {
-    let mut events = Vec::new();
-    for id in &snapshot.changes.opened {
-        events.push(("opened", json!({ "redis": &*node.node, "id": id })));
-    }
-    for closed in &snapshot.changes.closed {
-        events.push(("closed", closed_object(&node.node, closed)));
-    }
-    events
+/// What the stream of events says of a node's new snapshot: at most so many who came, and so many who went.
+pub(super) fn event<'a>(
+    node: &'a NodeState,
+    snapshot: &'a Snapshot,
+    most: usize,
+) -> impl Iterator<Item = (&'static str, Value)> + use<'a> {
+    let opened =
+        snapshot.changes.opened.iter().take(most).map(|id| ("opened", json!({ "redis": &*node.node, "id": id })));
+    let closed = snapshot.changes.closed.iter().take(most).map(|closed| ("closed", closed_object(&node.node, closed)));
+    opened.chain(closed)
 }

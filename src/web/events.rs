@@ -26,8 +26,8 @@ const MOST_STREAMS: usize = 200;
 /// How often something is said though there is nothing new, so that a reader that is gone is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The most events of one change; a page that missed some reads its window anew anyway.
-const MOST_AT_ONCE: usize = 500;
+/// The most who came, and who went, of one change; a page that missed some reads its window anew anyway.
+const MOST_AT_ONCE: usize = 100;
 
 /// The streams there may be.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Stream {
                 continue;
             }
             *told_of = Some(Arc::clone(snapshot));
-            for (name, value) in api::event(node, snapshot).into_iter().take(MOST_AT_ONCE) {
+            for (name, value) in api::event(node, snapshot, MOST_AT_ONCE) {
                 text += &told(name, &value);
             }
         }

@@ -13,7 +13,7 @@ use crate::client_list::Field;
 use crate::latest::{NodeState, Nodes, Phase};
 use crate::snapshot::{Crowd, Groups, Seen, Snapshot, State, connected_at, last_interaction, output_buffer_bytes};
 use crate::view::list::ago;
-use crate::view::query::Query;
+use crate::view::query::{LARGEST_WINDOW, Query};
 use crate::view::rows::Row;
 
 /// How many of each sort the overview shows.
@@ -224,6 +224,8 @@ struct Clients<'a> {
     matched: usize,
     total: usize,
     query: String,
+    /// How many of them a list of their own holds.
+    in_a_list: usize,
     heads: Vec<Head>,
     rows: Vec<ClientView>,
     previous: String,
@@ -294,7 +296,8 @@ fn clients(app: &App, nodes: &Nodes, now: Instant, query: &str, frame: Frame<'_>
         banners: nodes.nodes.iter().flat_map(|node| named_banners(nodes, node, now)).collect(),
         matched: window.matched,
         total: window.total,
-        query: query.with(&[]),
+        query: query.with(&[("limit", &LARGEST_WINDOW.to_string()), ("offset", "")]),
+        in_a_list: window.matched.min(LARGEST_WINDOW),
         heads: COLUMNS.iter().map(|&(text, field)| head(&query, text, field)).collect(),
         rows: window.rows.iter().map(client_view).collect(),
         previous: if query.offset > 0 { at(query.offset.saturating_sub(query.limit)) } else { String::new() },

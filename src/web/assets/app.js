@@ -8,6 +8,10 @@ const search = document.querySelector("[data-search]");
 // The shortest time between two refreshes, in milliseconds: a busy server changes more often than anyone can read.
 const REST = 1000;
 
+// How long to wait, in milliseconds, before a stream that was refused is asked for again.
+const RETRY = 5000;
+
+let events = null;
 let paused = false;
 let busy = false;
 let stale = false;
@@ -37,7 +41,7 @@ async function refresh() {
         if (region) region.scrollLeft = scrolled;
         if (held !== null) next.querySelector(`a[href="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
       }
-      say("live");
+      if (!paused && events?.readyState === EventSource.OPEN) say("live");
     } else {
       say(`not up to date (${answer.status})`);
     }
@@ -50,11 +54,21 @@ async function refresh() {
   }, REST);
 }
 
-if (pause && document.querySelector("[data-window]")) {
-  const events = new EventSource("/api/v1/events");
+// Hidden pages hold no stream: a browser opens only a few connections to one server.
+function connect() {
+  if (events && events.readyState !== EventSource.CLOSED) return;
+  events = new EventSource("/api/v1/events");
   events.addEventListener("open", () => say(paused ? "paused" : "live"));
   events.addEventListener("status", refresh);
-  events.addEventListener("error", () => say("not up to date: the exporter does not answer"));
+  events.addEventListener("error", () => {
+    say("not up to date: the exporter does not answer");
+    // After an answer that is no stream the browser does not try again.
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => document.hidden || connect(), RETRY);
+  });
+}
+
+if (pause && document.querySelector("[data-window]")) {
+  connect();
   pause.hidden = false;
   pause.addEventListener("click", () => {
     paused = !paused;
@@ -63,7 +77,14 @@ if (pause && document.querySelector("[data-window]")) {
     say(paused ? "paused" : "live");
     if (!paused) refresh();
   });
-  document.addEventListener("visibilitychange", () => stale && refresh());
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      events?.close();
+    } else {
+      connect();
+      refresh();
+    }
+  });
 }
 
 document.addEventListener("keydown", (event) => {
