@@ -68,7 +68,9 @@ fn basic(user: &str, password: &str) -> String {
 }
 
 fn get_as(exporter: &Exporter, path: &str, user: &str, password: &str) -> Answer {
-    request(&exporter.address, "GET", path, &[&basic(user, password)]).expect("an answer")
+    // A change of the file ends connections, one that has just begun too; whoever asks again is answered.
+    let ask = || request(&exporter.address, "GET", path, &[&basic(user, password)]);
+    ask().or_else(|_| ask()).expect("an answer")
 }
 
 fn logged(exporter: &Exporter, what: &str) {
