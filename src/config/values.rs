@@ -1,0 +1,59 @@
+//! Durations, numbers, shares and lists as they are typed.
+
+use std::time::Duration;
+
+use crate::duration::duration;
+
+/// The longest duration that makes sense anywhere.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The longest time between two samples.
+const LONGEST_FREQUENCY: Duration = Duration::from_secs(24 * 3600);
+
+/// The shortest time between two samples.
+const SHORTEST_FREQUENCY: Duration = Duration::from_millis(100);
+
+/// The elements of a list that was typed: a comma too many is no element.
+pub(super) fn elements(list: &[String]) -> impl Iterator<Item = &str> {
+    list.iter().map(|element| element.trim()).filter(|element| !element.is_empty())
+}
+
+pub(super) fn positive(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it must be longer than 0".into()),
+        long if long > LONGEST => Err(format!("{text} is longer than a year")),
+        duration => Ok(duration),
+    }
+}
+
+/// The server tells whole seconds only; and two thresholds within one second would be one series twice.
+pub(super) fn whole_seconds(duration: Duration) -> Result<Duration, String> {
+    match duration.subsec_nanos() {
+        0 => Ok(duration),
+        _ => Err(format!("{} is not a whole number of seconds", humantime::format_duration(duration))),
+    }
+}
+
+pub(super) fn frequency(text: &str) -> Result<Duration, String> {
+    match positive(text)? {
+        short if short < SHORTEST_FREQUENCY => {
+            Err(format!("{text} would ask the server all the time; write 1s or more"))
+        }
+        long if long > LONGEST_FREQUENCY => Err(format!("{text} is longer than a day; write 1d or less")),
+        frequency => Ok(frequency),
+    }
+}
+
+pub(super) fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("{text} is not a number from {least} to {most}")),
+    }
+}
+
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    match text.trim().trim_end_matches('%').trim_end().parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err(format!("{text} is not a share above 0 and up to 100%; write 1%")),
+    }
+}
