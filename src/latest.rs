@@ -7,6 +7,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::history::History;
 use crate::sample::{Failure, Reason};
 use crate::snapshot::Snapshot;
 use crate::status::Refusal;
@@ -22,6 +23,8 @@ pub struct NodeState {
     pub tally: Tally,
     /// What was announced and heard so far.
     pub channel: Arc<ChannelTally>,
+    /// Its last hour.
+    pub history: Arc<History>,
 }
 
 /// What was announced and heard on a node's channel. Counted by others than who publishes the node's state.
@@ -130,7 +133,16 @@ impl Tally {
 impl NodeState {
     /// A node of which nothing is known yet.
     pub fn starting(node: Arc<str>) -> Self {
-        Self { node, phase: Phase::Starting, tally: Tally::default(), channel: Arc::default() }
+        Self { node, phase: Phase::Starting, tally: Tally::default(), channel: Arc::default(), history: Arc::default() }
+    }
+
+    /// Adds what is known now to the last hour.
+    pub fn remember(&mut self) {
+        self.history = Arc::new(match &self.phase {
+            Phase::Starting => return,
+            Phase::Fresh { snapshot, .. } => self.history.with(snapshot),
+            Phase::Failing { since, .. } => self.history.with_gap(*since),
+        });
     }
 
     /// The snapshot whose numbers are true now: the last attempt gave it, and not too long ago.

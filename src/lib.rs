@@ -27,6 +27,7 @@ pub mod status;
 
 // What it looks like.
 pub mod duration;
+pub mod history;
 pub mod latest;
 pub mod view;
 

@@ -11,7 +11,7 @@ const LONGEST_LABEL: usize = 128;
 const LONGEST_APP: usize = 64;
 
 /// The group of everything beyond the limit.
-pub(super) const OTHER: &str = "(other)";
+pub const OTHER: &str = "(other)";
 
 /// The group of what says nothing of itself.
 pub const NONE: &str = "(none)";

@@ -1,6 +1,7 @@
 //! What a snapshot looks like from outside: one file an output, all pure.
 
 pub mod catalogue;
+pub mod history;
 pub mod list;
 pub mod metrics;
 pub mod query;

@@ -129,6 +129,7 @@ impl Watcher {
 
     /// Shows the state to all outputs.
     fn publish(&mut self) {
+        self.state.remember();
         self.latest.publish(self.place, self.state.clone());
         if let (Phase::Fresh { snapshot, .. }, Some(announcements)) = (&self.state.phase, &self.announcements) {
             // An announcer that is so busy misses one; the next tells all there is to tell.

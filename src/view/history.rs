@@ -1,0 +1,116 @@
+//! The last hour of a node as columns, one value a point, as charts want them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::history::{History, Point, Rates, Told};
+use crate::snapshot::{Ages, OTHER, State};
+
+/// The most applications with a column of their own: those with the most connections at any one time. The others are
+/// added up.
+pub const MOST_APPS: usize = 8;
+
+/// The hour of a node, and how its clients' last interactions are distributed now.
+pub fn columns(node: &str, history: &History, ages: Option<&Ages>) -> Value {
+    let points: Vec<&Point> = history.points().collect();
+    let told = |value: fn(&Told) -> Option<u64>| column(&points, |point| value(point.told.as_ref()?));
+    let state = |state: State| column(&points, |point| Some(point.told.as_ref()?.states?[state as usize]));
+    let rates: Vec<Option<Rates>> =
+        (0..points.len()).map(|at| Rates::between(points[at.checked_sub(1)?], points[at])).collect();
+    let rate = |of: fn(Rates) -> f64| rates.iter().map(|rate| rate.map(of).map(rounded)).collect::<Vec<_>>();
+    json!({
+        "redis": node,
+        "at": points.iter().map(|point| point.at.as_second()).collect::<Vec<_>>(),
+        "connections": told(|told| told.connections),
+        "online": told(|told| told.online),
+        "active": state(State::Active),
+        "waiting": state(State::Waiting),
+        "idle": state(State::Idle),
+        "opened_per_second": rate(|rates| rates.opened),
+        "closed_per_second": rate(|rates| rates.closed),
+        "apps": apps(&points),
+        "last_interaction": ages.map(distribution),
+    })
+}
+
+fn column(points: &[&Point], value: impl Fn(&Point) -> Option<u64>) -> Vec<Option<u64>> {
+    points.iter().map(|point| value(point)).collect()
+}
+
+/// The largest applications, each with its column, the largest first; the others together last.
+fn apps(points: &[&Point]) -> Value {
+    let mut peaks: HashMap<&Arc<str>, u64> = HashMap::new();
+    for (app, connections) in points.iter().filter_map(|point| point.told.as_ref()).flat_map(|told| &*told.apps) {
+        let peak = peaks.entry(app).or_default();
+        *peak = (*peak).max(*connections);
+    }
+    let mut largest: Vec<(&Arc<str>, u64)> = peaks.into_iter().filter(|(app, _)| &***app != OTHER).collect();
+    largest.sort_unstable_by(|(app, peak), (other, other_peak)| other_peak.cmp(peak).then_with(|| app.cmp(other)));
+    largest.truncate(MOST_APPS);
+    let shown: HashMap<&Arc<str>, usize> = largest.iter().enumerate().map(|(place, (app, _))| (*app, place)).collect();
+    let mut columns = vec![vec![Value::Null; points.len()]; largest.len() + 1];
+    for (at, told) in points.iter().enumerate().filter_map(|(at, point)| Some((at, point.told.as_ref()?))) {
+        columns.iter_mut().for_each(|column| column[at] = 0.into());
+        let mut others = 0;
+        for (app, connections) in &*told.apps {
+            match shown.get(app) {
+                Some(&place) => columns[place][at] = (*connections).into(),
+                None => others += connections,
+            }
+        }
+        columns[largest.len()][at] = others.into();
+    }
+    let others =
+        columns.pop().filter(|column| column.iter().any(|count| count.as_u64().is_some_and(|count| count > 0)));
+    let named = largest.iter().map(|(app, _)| app.to_string()).zip(columns);
+    let all = named.chain(others.map(|column| (OTHER.to_owned(), column)));
+    all.map(|(app, connections)| json!({ "app": app, "connections": connections })).collect()
+}
+
+/// How many last interactions are in each bucket, with its upper bound in seconds; the last bucket has none.
+fn distribution(ages: &Ages) -> Value {
+    let (mut bounds, mut counts, mut before) = (Vec::new(), Vec::new(), 0);
+    for (bound, up_to) in ages.cumulative() {
+        bounds.push(bound);
+        counts.push(up_to - before);
+        before = up_to;
+    }
+    counts.push(ages.count() - before);
+    Map::from_iter([("bounds_seconds".to_owned(), bounds.into()), ("counts".to_owned(), counts.into())]).into()
+}
+
+/// To thousandths: more is noise.
+fn rounded(rate: f64) -> f64 {
+    (rate * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::fixture::snapshot;
+
+    #[test]
+    fn columns_are_of_one_length_and_add_up() {
+        let names: String =
+            (0..12).map(|n| format!("id={n} addr=10.0.0.1:{n} name=app{n}x idle=5 cmd=get flags=N\n")).collect();
+        let snapshot = snapshot(&names);
+        let history = History::default().with(&snapshot);
+        let gap = snapshot.sample.at.checked_add(jiff::SignedDuration::from_secs(60)).expect("a time");
+        let history = history.with_gap(gap);
+        let columns = columns("node:1", &history, snapshot.crowd.as_ref().map(|crowd| &crowd.last_interaction));
+        for name in
+            ["at", "connections", "online", "active", "waiting", "idle", "opened_per_second", "closed_per_second"]
+        {
+            assert_eq!(columns[name].as_array().map(Vec::len), Some(2), "{name}");
+        }
+        assert_eq!((&columns["online"][0], &columns["online"][1]), (&json!(12), &Value::Null));
+        let apps = columns["apps"].as_array().expect("a list");
+        assert_eq!(apps.len(), MOST_APPS + 1);
+        let sum: u64 = apps.iter().filter_map(|app| app["connections"][0].as_u64()).sum();
+        assert_eq!((sum, &apps[MOST_APPS]["app"]), (12, &json!("(other)")));
+        assert!(apps.iter().all(|app| app["connections"][1].is_null()), "a gap is no zero");
+        assert_eq!(columns["last_interaction"]["counts"][2], json!(12), "of two to five seconds");
+    }
+}
