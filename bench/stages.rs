@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use redis_client_exporter::client_list::{Listing, Unreadable, parse};
-use redis_client_exporter::latest::{NodeState, Nodes, Phase, Tally};
+use redis_client_exporter::latest::{NodeState, Nodes, Phase};
 use redis_client_exporter::sample::{Cost, Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{Limits, Snapshot, derive};
@@ -83,7 +83,8 @@ fn sample_of(reply: Vec<u8>) -> Arc<Sample> {
 
 fn view(snapshot: Snapshot) -> Nodes {
     let phase = Phase::Fresh { snapshot: Arc::new(snapshot), stale_at: Instant::now() + Duration::from_secs(3600) };
-    let state = NodeState { node: "10.0.0.1:6379".into(), phase, tally: Tally::default(), channel: Arc::default() };
+    let mut state = NodeState::starting("10.0.0.1:6379".into());
+    state.phase = phase;
     Nodes { generation: 1, nodes: vec![Arc::new(state)] }
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use redis_client_exporter::client_list::{Listing, Unreadable};
-use redis_client_exporter::latest::{NodeState, Nodes, Phase, Tally};
+use redis_client_exporter::latest::{NodeState, Nodes, Phase};
 use redis_client_exporter::sample::{Cost, Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{CloseReason, Limits, MOST_CLOSED, Snapshot, Totals, derive};
@@ -353,6 +353,6 @@ fn thousands_of_names_make_a_bounded_scrape_that_adds_up() {
 fn view(snapshot: &Snapshot) -> Nodes {
     let phase =
         Phase::Fresh { snapshot: Arc::new(snapshot.clone()), stale_at: Instant::now() + Duration::from_secs(60) };
-    let state = NodeState { node: "node:1".into(), phase, tally: Tally::default(), channel: Arc::default() };
+    let state = NodeState { phase, ..NodeState::starting("node:1".into()) };
     Nodes { generation: 1, nodes: vec![Arc::new(state)] }
 }

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use redis_client_exporter::client_list::{Field, Listing, Unreadable, parse};
-use redis_client_exporter::latest::{NodeState, Nodes, Phase, Tally};
+use redis_client_exporter::latest::{NodeState, Nodes, Phase};
 use redis_client_exporter::sample::{Cost, Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{Counter, Counters, Crowd, Groups, Kind, Limits, Snapshot, State, derive};
@@ -190,6 +190,6 @@ fn check_groups(groups: &Groups, online: u64) -> Result<(), TestCaseError> {
 
 fn view(snapshot: Snapshot) -> Nodes {
     let phase = Phase::Fresh { snapshot: Arc::new(snapshot), stale_at: Instant::now() + Duration::from_secs(60) };
-    let state = NodeState { node: "node:1".into(), phase, tally: Tally::default(), channel: Arc::default() };
+    let state = NodeState { phase, ..NodeState::starting("node:1".into()) };
     Nodes { generation: 1, nodes: vec![Arc::new(state)] }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use redis_client_exporter::client_list::{Listing, Unreadable};
-use redis_client_exporter::latest::{NodeState, Nodes, Phase, Tally};
+use redis_client_exporter::latest::{NodeState, Nodes, Phase};
 use redis_client_exporter::sample::{Cost, Failure, Page, Pages, Reason, Sample, Source};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{CloseReason, Grouping, Limits, Snapshot, derive};
@@ -273,13 +273,11 @@ fn a_scrape_is_bounded_whatever_clients_call_themselves() {
         let view = Nodes {
             generation: 1,
             nodes: vec![Arc::new(NodeState {
-                node: "node:1".into(),
                 phase: Phase::Fresh {
                     snapshot: Arc::new(snapshot),
                     stale_at: Instant::now() + Duration::from_secs(60),
                 },
-                tally: Tally::default(),
-                channel: Arc::default(),
+                ..NodeState::starting("node:1".into())
             })],
         };
         let scrape = Scrape::parse(&metrics::text(&view, Instant::now()));

@@ -6,9 +6,14 @@ use comfy_table::{CellAlignment, Table, presets};
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
 
+use super::grouped::Group;
 use super::rows::{Column, Row, Value};
+use super::words::ago;
 use crate::client_list::Field;
 use crate::snapshot::{NONE, connected_at, label_value, last_interaction, spelled_out};
+
+/// The type of what is written as CSV.
+pub const CSV: &str = "text/csv; charset=utf-8";
 
 /// The longest cell of the table, in characters. JSON and CSV have the value as it was kept.
 const WIDEST_CELL: usize = 48;
@@ -61,11 +66,14 @@ fn cell_text(row: &Row<'_>, cell: Cell) -> String {
 
 /// Rows as JSON: an array of objects with every field of the server, `-` written `_`, and what we add to them.
 pub fn json(rows: &[Row<'_>]) -> Json {
-    rows.iter().map(object).collect()
+    rows.iter().map(|row| object(row, &[])).collect()
 }
 
-/// One row as a JSON object.
-pub fn object(row: &Row<'_>) -> Json {
+/// One row as a JSON object: these columns of it; if none are named, all the server told, and what we add to it.
+pub fn object(row: &Row<'_>, columns: &[Column]) -> Json {
+    if !columns.is_empty() {
+        return columns.iter().map(|&column| (column.name(), value(row.value(column)))).collect::<Map<_, _>>().into();
+    }
     let time = |time: Option<Timestamp>| time.map_or(Json::Null, |time| time.to_string().into());
     let mut object = Map::new();
     object.insert("redis".into(), row.node.into());
@@ -74,11 +82,11 @@ pub fn object(row: &Row<'_>) -> Json {
     object.insert("state".into(), row.state.map(|state| state.label()).into());
     object.insert("connected_at".into(), time(connected_at(row.client, row.at)));
     object.insert("last_interaction".into(), time(last_interaction(row.client, row.at)));
-    for (key, value) in row.client.fields() {
+    for (key, text) in row.client.fields() {
         let known = Field::from_key(key);
         let value = match known.filter(|field| !field.is_text()).and_then(|field| row.client.number(field)) {
             Some(number) => number.into(),
-            None => spelled_out(value).into(),
+            None => spelled_out(text).into(),
         };
         // The first occurrence wins, here as everywhere.
         object.entry(spelled_out(key).replace('-', "_")).or_insert(value);
@@ -86,30 +94,60 @@ pub fn object(row: &Row<'_>) -> Json {
     object.into()
 }
 
-/// Rows as CSV: one column a known field, and what we add. Text that a spreadsheet would take for a formula is quoted
-/// with an apostrophe.
-pub fn csv(rows: &[Row<'_>]) -> String {
+fn value(value: Value) -> Json {
+    match value {
+        Value::None => Json::Null,
+        Value::Number(number) => number.into(),
+        Value::Text(text) => text.into(),
+    }
+}
+
+/// Rows as CSV: these columns; if none are named, one a known field, and what we add. Text that a spreadsheet would take
+/// for a formula is quoted with an apostrophe.
+pub fn csv(rows: &[Row<'_>], columns: &[Column]) -> String {
+    if !columns.is_empty() {
+        let heads = columns.iter().map(|column| column.name()).collect();
+        let record = |row: &Row<'_>| columns.iter().map(|&column| cell(row.value(column))).collect();
+        return records_as_csv(heads, rows.iter().map(record));
+    }
     let fields = Field::ALL.iter().filter(|&&field| rows.iter().any(|row| row.client.text(field).is_some()));
     let fields: Vec<Field> = fields.copied().collect();
     let ours = ["redis", "app", "kind", "state", "connected_at", "last_interaction"].map(str::to_owned);
     let heads = ours.into_iter().chain(fields.iter().map(|field| field.key().replace('-', "_")));
     let records = rows.iter().map(|row| {
         let time = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.to_string());
-        let ours = [
-            harmless(row.node.to_owned()),
-            harmless(text(row.value(Column::App))),
-            row.kind.label().to_owned(),
-            text(row.value(Column::State)),
-            time(connected_at(row.client, row.at)),
-            time(last_interaction(row.client, row.at)),
-        ];
-        let values = fields.iter().map(|&field| match row.value(Column::Field(field)) {
-            Value::Text(text) => harmless(text),
-            value => text(value),
-        });
-        ours.into_iter().chain(values).collect()
+        let ours = [Column::Redis, Column::App, Column::Kind, Column::State].map(|column| cell(row.value(column)));
+        let times = [connected_at(row.client, row.at), last_interaction(row.client, row.at)].map(time);
+        let values = fields.iter().map(|&field| cell(row.value(Column::Field(field))));
+        ours.into_iter().chain(times).chain(values).collect()
     });
     records_as_csv(heads.collect(), records)
+}
+
+/// Groups as CSV.
+pub fn groups_csv(groups: &[Group]) -> String {
+    const HEADS: [&str; 7] =
+        ["group", "connections", "active", "waiting", "idle", "oldest_interaction_seconds", "buffers_bytes"];
+    objects_csv(&HEADS, groups.iter().map(Group::object))
+}
+
+/// Flat objects as CSV, with these of their values.
+pub fn objects_csv(heads: &[&str], objects: impl Iterator<Item = Json>) -> String {
+    let cell = |value: &Json| match value {
+        Json::Null => String::new(),
+        Json::String(text) => harmless(text.clone()),
+        other => other.to_string(),
+    };
+    let records = objects.map(|object| heads.iter().map(|head| cell(&object[*head])).collect());
+    records_as_csv(heads.iter().map(|&head| head.to_owned()).collect(), records)
+}
+
+/// What goes into a cell of a CSV.
+fn cell(value: Value) -> String {
+    match value {
+        Value::Text(text) => harmless(text),
+        value => text(value),
+    }
 }
 
 fn records_as_csv(heads: Vec<String>, records: impl Iterator<Item = Vec<String>>) -> String {
@@ -192,32 +230,9 @@ pub(super) fn shortened(text: String) -> String {
     kept + "…"
 }
 
-/// A duration in at most two units: `3s`, `12m 5s`, `2d 4h`.
-pub fn ago(seconds: u64) -> String {
-    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
-    let Some(first) = units.iter().position(|&(size, _)| seconds >= size) else { return "0s".into() };
-    let (size, unit) = units[first];
-    let mut text = format!("{}{unit}", seconds / size);
-    if let Some(&(next, unit)) = units.get(first + 1)
-        && seconds % size / next > 0
-    {
-        text.push_str(&format!(" {}{unit}", seconds % size / next));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_short() {
-        let cases =
-            [(0, "0s"), (3, "3s"), (60, "1m"), (725, "12m 5s"), (3600, "1h"), (187_200, "2d 4h"), (86_401, "1d")];
-        for (seconds, text) in cases {
-            assert_eq!(ago(seconds), text);
-        }
-    }
 
     #[test]
     fn formulas_are_text() {

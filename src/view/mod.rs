@@ -1,6 +1,7 @@
 //! What a snapshot looks like from outside: one file an output, all pure.
 
 pub mod catalogue;
+pub mod grouped;
 pub mod history;
 pub mod list;
 pub mod metrics;
@@ -9,6 +10,7 @@ pub mod rows;
 pub mod select;
 pub mod status;
 pub mod watch;
+pub mod words;
 
 /// What the tests of views, and of what shows them, stand on.
 #[cfg(test)]

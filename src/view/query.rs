@@ -2,8 +2,9 @@
 
 use url::form_urlencoded;
 
-use super::rows::{Row, rows};
-use super::select::{Filter, Sort};
+use super::grouped::{Group, groups};
+use super::rows::{Column, Row, rows};
+use super::select::{Filter, Sort, unknown};
 use crate::client_list::Field;
 use crate::latest::Nodes;
 use crate::snapshot::Limits;
@@ -16,6 +17,9 @@ const WINDOW: usize = 200;
 
 /// The most conditions.
 const MOST_FILTERS: usize = 16;
+
+/// The most columns.
+const MOST_COLUMNS: usize = 64;
 
 /// The longest query string, in bytes.
 const LONGEST: usize = 4096;
@@ -31,6 +35,10 @@ pub struct Query {
     sort: Sort,
     /// The order as it was given: a field, with `-` in front for the largest first.
     pub sort_text: String,
+    /// What clients are grouped by, instead of listed.
+    pub group: Option<Column>,
+    /// The columns that are wanted, in this order; none: the usual ones.
+    pub columns: Vec<Column>,
     /// How many that match come before the window.
     pub offset: usize,
     /// How many the window has at most.
@@ -45,6 +53,18 @@ pub struct Window<'a> {
     pub matched: usize,
     /// Those of the window.
     pub rows: Vec<Row<'a>>,
+}
+
+/// The groups that are shown.
+pub struct GroupWindow {
+    /// All clients of the nodes asked for.
+    pub total: usize,
+    /// Those that match.
+    pub matched: usize,
+    /// How many groups these are in.
+    pub groups: usize,
+    /// The groups of the window.
+    pub shown: Vec<Group>,
 }
 
 impl Query {
@@ -63,6 +83,8 @@ impl Query {
             filters: Vec::new(),
             sort: Sort::parse("-idle")?,
             sort_text: "-idle".to_owned(),
+            group: None,
+            columns: Vec::new(),
             offset: 0,
             limit: WINDOW,
         };
@@ -91,28 +113,78 @@ impl Query {
             "filter" if self.filters.len() < MOST_FILTERS => self.filters.push(Filter::parse(value)?),
             "filter" => return Err(format!("there are more than {MOST_FILTERS} conditions")),
             "sort" => (self.sort, self.sort_text) = (Sort::parse(value)?, value.to_owned()),
+            "group" => self.group = Some(column(value)?),
+            "cols" => {
+                for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+                    self.add_column(column(name)?)?;
+                }
+            }
             "offset" => self.offset = number(name, value, usize::MAX)?,
             "limit" => self.limit = number(name, value, LARGEST_WINDOW)?,
             _ => {
                 return Err(format!(
-                    "there is no parameter {name}; there are redis, q, app, user, addr, lib, kind, state, network, min_idle, max_idle, min_age, filter, sort, offset, limit"
+                    "there is no parameter {name}; there are redis, q, app, user, addr, lib, kind, state, network, min_idle, max_idle, min_age, filter, sort, group, cols, offset, limit"
                 ));
             }
         }
         Ok(())
     }
 
+    fn add_column(&mut self, column: Column) -> Result<(), String> {
+        if self.columns.len() >= MOST_COLUMNS {
+            return Err(format!("there are more than {MOST_COLUMNS} columns"));
+        }
+        if !self.columns.contains(&column) {
+            self.columns.push(column);
+        }
+        Ok(())
+    }
+
+    /// The client of this id, of the nodes asked for: several, if several nodes have one.
+    pub fn client<'a>(&self, id: u64, nodes: &'a Nodes, limits: &Limits) -> Vec<Row<'a>> {
+        let mut found = self.all(nodes, limits);
+        found.retain(|row| row.client.id() == Some(id));
+        found
+    }
+
     /// The clients that are asked for, of the newest snapshots there are.
     pub fn window<'a>(&self, nodes: &'a Nodes, limits: &Limits) -> Window<'a> {
-        let wanted = nodes.nodes.iter().filter(|node| self.redis.as_ref().is_none_or(|redis| *redis == *node.node));
-        let mut found: Vec<_> =
-            wanted.filter_map(|node| Some(rows(&node.node, node.last_snapshot()?, limits))).flatten().collect();
-        let total = found.len();
-        found.retain(|row| self.filters.iter().all(|filter| filter.matches(row)) && self.finds(row));
+        let (total, mut found) = self.matching(nodes, limits);
         self.sort.apply(&mut found);
         let matched = found.len();
         let rows = found.into_iter().skip(self.offset).take(self.limit).collect();
         Window { total, matched, rows }
+    }
+
+    /// The same clients in groups.
+    pub fn group_window(&self, by: Column, nodes: &Nodes, limits: &Limits) -> GroupWindow {
+        let (total, found) = self.matching(nodes, limits);
+        let all = groups(&found, by);
+        let (matched, groups) = (found.len(), all.len());
+        GroupWindow { total, matched, groups, shown: all.into_iter().skip(self.offset).take(self.limit).collect() }
+    }
+
+    /// How many there are, and those of them that match.
+    fn matching<'a>(&self, nodes: &'a Nodes, limits: &Limits) -> (usize, Vec<Row<'a>>) {
+        let mut found = self.all(nodes, limits);
+        let total = found.len();
+        found.retain(|row| self.filters.iter().all(|filter| filter.matches(row)) && self.finds(row));
+        (total, found)
+    }
+
+    fn all<'a>(&self, nodes: &'a Nodes, limits: &Limits) -> Vec<Row<'a>> {
+        let wanted = nodes.nodes.iter().filter(|node| self.wants(&node.node));
+        wanted.filter_map(|node| Some(rows(&node.node, node.last_snapshot()?, limits))).flatten().collect()
+    }
+
+    /// Whether a node is asked for.
+    pub fn wants(&self, node: &str) -> bool {
+        self.redis.as_ref().is_none_or(|redis| redis == node)
+    }
+
+    /// The first value that was given for a parameter; empty if none was.
+    pub fn given(&self, name: &str) -> &str {
+        self.given.iter().find(|(given, _)| given == name).map_or("", |(_, value)| value)
     }
 
     /// Whether the search's words are somewhere in what a client says of itself.
@@ -137,6 +209,10 @@ impl Query {
         }
         pairs.finish()
     }
+}
+
+fn column(name: &str) -> Result<Column, String> {
+    Column::from_name(name).ok_or_else(|| unknown(name))
 }
 
 fn number(name: &str, value: &str, most: usize) -> Result<usize, String> {
@@ -193,11 +269,36 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_told() {
-        for text in
-            ["nonsense=1", "sort=nonsense", "limit=1001", "limit=-1", "offset=x", "min_idle=soon", &"q=x".repeat(2000)]
-        {
+        for text in [
+            "nonsense=1",
+            "sort=nonsense",
+            "limit=1001",
+            "limit=-1",
+            "offset=x",
+            "min_idle=soon",
+            "cols=x",
+            &"q=x".repeat(2000),
+        ] {
             assert!(Query::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn groups_are_of_those_that_match() {
+        let nodes = nodes();
+        let query = Query::parse("group=user&min_idle=6&limit=1").expect("a query");
+        let window = query.group_window(query.group.expect("a column"), &nodes, &Limits::default());
+        assert_eq!((window.total, window.matched, window.groups, window.shown.len()), (3, 2, 2, 1));
+        assert!(Query::parse("group=nonsense").is_err());
+    }
+
+    #[test]
+    fn columns_are_chosen_one_by_one_or_as_a_list() {
+        let names =
+            |text: &str| Query::parse(text).map(|query| query.columns.iter().map(|c| c.name()).collect::<Vec<_>>());
+        assert_eq!(names("cols=id,addr&cols=lib&cols=id"), Ok(vec!["id".into(), "addr".into(), "lib_name".into()]));
+        assert_eq!(names("cols="), Ok(vec![]));
+        assert!(names("cols=id,nonsense").is_err());
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::client_list::{Client, Field};
+use crate::client_list::{Address, Client, Field};
 use crate::sample::Place;
-use crate::snapshot::{Kind, Limits, Snapshot, State, network_label, spelled_out};
+use crate::snapshot::{Kind, Limits, Snapshot, State, network_label, output_buffer_bytes, spelled_out};
 
 /// One client of one node.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub struct Row<'a> {
 }
 
 /// A value of a row.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
     /// The row does not have it.
     None,
@@ -51,10 +51,15 @@ pub enum Column {
     App,
     /// The network it comes from.
     Network,
+    /// The address it comes from, without the port.
+    Host,
+    /// Bytes that wait to be sent to it.
+    Buffers,
 }
 
 impl Column {
-    /// The column of that name: a field with `-` or `_`, `redis`, `kind`, `state`, `app`, `network`, and a few names that people expect.
+    /// The column of that name: a field with `-` or `_`, `redis`, `kind`, `state`, `app`, `network`, `host`, `buffers`, and a few
+    /// names that people expect.
     pub fn from_name(name: &str) -> Option<Self> {
         let field = match name {
             "redis" => return Some(Column::Redis),
@@ -62,6 +67,8 @@ impl Column {
             "state" => return Some(Column::State),
             "app" | "client_app" => return Some(Column::App),
             "network" => return Some(Column::Network),
+            "host" => return Some(Column::Host),
+            "buffers" => return Some(Column::Buffers),
             "address" => Field::Addr,
             "library" | "lib" => Field::LibName,
             "database" => Field::Db,
@@ -69,6 +76,36 @@ impl Column {
             name => Field::from_key(name.replace('_', "-").as_bytes())?,
         };
         Some(Column::Field(field))
+    }
+
+    /// Its name, as the API writes it.
+    pub fn name(self) -> String {
+        match self {
+            Column::Redis => "redis".to_owned(),
+            Column::Kind => "kind".to_owned(),
+            Column::State => "state".to_owned(),
+            Column::App => "app".to_owned(),
+            Column::Network => "network".to_owned(),
+            Column::Host => "host".to_owned(),
+            Column::Buffers => "buffers".to_owned(),
+            Column::Field(field) => field.key().replace('-', "_"),
+        }
+    }
+
+    /// What it tells, in a sentence.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Column::Redis => "The server it is connected to.",
+            Column::Kind => {
+                "What the connection is: application, replica, primary, monitor, sentinel, other, exporter."
+            }
+            Column::State => "What it does: active, waiting (blocked or subscribed) or idle.",
+            Column::App => "The application it belongs to.",
+            Column::Network => "The network it comes from.",
+            Column::Host => "The address it comes from, without the port.",
+            Column::Buffers => "Bytes that wait to be sent to it (obl and omem).",
+            Column::Field(field) => field.meaning(),
+        }
     }
 }
 
@@ -97,9 +134,19 @@ impl Row<'_> {
             Column::State => self.state.map_or(Value::None, |state| Value::Text(state.label().to_owned())),
             Column::App => self.app.as_ref().map_or(Value::None, |app| Value::Text(app.clone())),
             Column::Network => self.network.clone().map_or(Value::None, Value::Text),
+            Column::Host => self.host().map_or(Value::None, Value::Text),
+            Column::Buffers => i64::try_from(output_buffer_bytes(self.client)).map_or(Value::None, Value::Number),
             Column::Field(field) if field.is_text() => self.text(field).map_or(Value::None, Value::Text),
             Column::Field(field) => self.client.number(field).map_or(Value::None, Value::Number),
         }
+    }
+
+    fn host(&self) -> Option<String> {
+        Some(match self.client.address()? {
+            Address::Inet(address) => address.ip().to_canonical().to_string(),
+            Address::Unix(path) => spelled_out(path),
+            Address::Unknown(text) => spelled_out(text),
+        })
     }
 
     /// A field's text, harmless wherever it is shown.

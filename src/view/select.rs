@@ -131,9 +131,9 @@ impl PartialOrd for Directed {
     }
 }
 
-fn unknown(name: &str) -> String {
+pub(super) fn unknown(name: &str) -> String {
     format!(
-        "there is no field {name}; fields are those of CLIENT LIST, and redis, app, network, kind, state, address, library"
+        "there is no field {name}; fields are those of CLIENT LIST, and redis, app, network, host, kind, state, buffers, address, library"
     )
 }
 

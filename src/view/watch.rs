@@ -5,7 +5,8 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::list::{ago, finished, plain_table, shortened};
+use super::list::{finished, plain_table, shortened};
+use super::words::ago;
 use crate::snapshot::spelled_out;
 use crate::status::{Kind, Message};
 

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -11,13 +11,13 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::App;
 use super::api;
 use super::response::{self, Body};
-use crate::latest::{Latest, Nodes};
+use crate::latest::{Latest, NodeState, Nodes};
 use crate::snapshot::Snapshot;
 
 /// The most streams at once. A reader that does not read is dropped by the write time-out of its connection.
@@ -72,14 +72,14 @@ impl Stream {
         if !std::mem::replace(&mut self.begun, true) {
             let nodes = self.latest.read();
             self.told = nodes.nodes.iter().map(|node| node.last_snapshot().cloned()).collect();
-            return Some(told("status", &api::status(&nodes)));
+            return Some(told("status", &api::status(&nodes, Instant::now())));
         }
         match tokio::time::timeout(HEARTBEAT, self.changes.changed()).await {
             Err(_) => Some(": still here\n\n".to_owned()),
             Ok(Err(_)) => None,
             Ok(Ok(())) => {
                 let nodes = self.latest.read();
-                Some(self.events(&nodes) + &told("status", &api::status(&nodes)))
+                Some(self.events(&nodes) + &told("status", &api::status(&nodes, Instant::now())))
             }
         }
     }
@@ -92,12 +92,20 @@ impl Stream {
                 continue;
             }
             *told_of = Some(Arc::clone(snapshot));
-            for (name, value) in api::event(node, snapshot, MOST_AT_ONCE) {
+            for (name, value) in changes(node, snapshot) {
                 text += &told(name, &value);
             }
         }
         text
     }
+}
+
+/// Who came and who went with a node's new snapshot.
+fn changes<'a>(node: &'a NodeState, snapshot: &'a Snapshot) -> impl Iterator<Item = (&'static str, Value)> + use<'a> {
+    let (opened, closed) = (&snapshot.changes.opened, &snapshot.changes.closed);
+    let opened = opened.iter().take(MOST_AT_ONCE).map(|id| ("opened", json!({ "redis": &*node.node, "id": id })));
+    let closed = closed.iter().take(MOST_AT_ONCE).map(|closed| ("closed", api::closed_object(&node.node, closed)));
+    opened.chain(closed)
 }
 
 /// One event. JSON has no line end in it, so it is one line of data.

@@ -4,12 +4,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
 
 use super::App;
-use super::gzip::{Part, accepts_gzip, gzip, plain};
-use super::response::{self, Body};
+use super::gzip::{self, Part};
+use super::response::Body;
 use crate::latest::Nodes;
 use crate::view::metrics;
 
@@ -31,14 +31,7 @@ impl Exposition {
     pub(super) fn answer(&self, app: &App, headers: &HeaderMap) -> Response<Body> {
         let nodes = self.nodes(&app.latest.read(), Instant::now());
         let own = Part::new(app.own.text());
-        let wants_gzip = accepts_gzip(headers);
-        let body = if wants_gzip { gzip(&nodes, &own) } else { plain(&nodes, &own) };
-        let mut response = response::answer(StatusCode::OK, prometheus::TEXT_FORMAT, body);
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-        if wants_gzip {
-            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        response
+        gzip::answer(StatusCode::OK, prometheus::TEXT_FORMAT, &[&nodes, &own], headers)
     }
 
     fn nodes(&self, view: &Nodes, now: Instant) -> Arc<Part> {

@@ -1,4 +1,4 @@
-//! A body of two parts, of which the first is compressed once and used many times.
+//! Bodies of parts, each of which is compressed once and used many times.
 //!
 //! One gzip stream can be joined from pieces: a deflate stream that was flushed to a byte's edge may be followed by
 //! another, and the checksums combine (RFC 1951 §3.2.3, RFC 1952).
@@ -9,7 +9,10 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use flate2::write::DeflateEncoder;
 use flate2::{Compression, Crc};
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use super::response::{self, Body};
 
 /// A piece of a body, and the same compressed once somebody wants it so.
 #[derive(Debug)]
@@ -32,8 +35,13 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 const END: [u8; 2] = [3, 0];
 
 impl Part {
-    pub(super) fn new(text: String) -> Self {
+    pub(super) fn new(text: impl Into<Bytes>) -> Self {
         Self { text: text.into(), compressed: OnceLock::new() }
+    }
+
+    /// How long it is, in bytes, uncompressed.
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
     }
 
     fn compressed(&self) -> &Compressed {
@@ -47,17 +55,36 @@ impl Part {
     }
 }
 
-/// Both parts, one behind the other.
-pub(super) fn plain(first: &Part, second: &Part) -> Bytes {
-    [&*first.text, &*second.text].concat().into()
+/// Answers with parts, one behind the other, compressed if the peer takes that.
+pub(super) fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    parts: &[&Part],
+    headers: &HeaderMap,
+) -> Response<Body> {
+    let wants_gzip = accepts_gzip(headers);
+    let body = if wants_gzip { gzip(parts) } else { plain(parts) };
+    let mut response = response::answer(status, content_type, body);
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if wants_gzip {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
 }
 
-/// Both parts as one gzip stream.
-pub(super) fn gzip(first: &Part, second: &Part) -> Bytes {
-    let parts = [first.compressed(), second.compressed()];
+/// The parts, one behind the other.
+fn plain(parts: &[&Part]) -> Bytes {
+    match parts {
+        [part] => part.text.clone(),
+        parts => parts.iter().map(|part| &*part.text).collect::<Vec<_>>().concat().into(),
+    }
+}
+
+/// The parts as one gzip stream.
+fn gzip(parts: &[&Part]) -> Bytes {
     let mut crc = Crc::new();
     let mut body = HEADER.to_vec();
-    for part in parts {
+    for part in parts.iter().map(|part| part.compressed()) {
         crc.combine(&part.crc);
         body.extend_from_slice(&part.blocks);
     }
@@ -68,7 +95,7 @@ pub(super) fn gzip(first: &Part, second: &Part) -> Bytes {
 }
 
 /// Whether the peer takes gzip: it is named, or `*` is, and not with a weight of 0.
-pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+fn accepts_gzip(headers: &HeaderMap) -> bool {
     let offers = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let mut any = false;
     for offer in offers.flat_map(|offers| offers.split(',')) {
@@ -89,7 +116,6 @@ mod tests {
     use std::io::Read;
 
     use flate2::read::GzDecoder;
-    use hyper::header::HeaderValue;
 
     use super::*;
 
@@ -101,9 +127,9 @@ mod tests {
             let (first, second) = (Part::new(first), Part::new(second));
             for _ in 0..2 {
                 let mut text = Vec::new();
-                let stream = gzip(&first, &second);
+                let stream = gzip(&[&first, &second]);
                 GzDecoder::new(&*stream).read_to_end(&mut text).expect("a gzip stream");
-                assert!(text == plain(&first, &second));
+                assert!(text == plain(&[&first, &second]));
             }
         }
     }

@@ -11,9 +11,11 @@ mod gzip;
 mod health;
 mod own;
 mod pages;
+mod renderings;
 mod response;
 mod route;
 mod settings;
+mod trails;
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +33,8 @@ use access::Access;
 use events::Streams;
 use exposition::Exposition;
 use own::Own;
+use renderings::Renderings;
+use trails::Trails;
 
 pub use admission::Pages;
 pub use settings::{ConfigFile, Settings};
@@ -70,6 +74,8 @@ struct App {
     pages: Pages,
     streams: Streams,
     exposition: Exposition,
+    renderings: Renderings,
+    trails: Trails,
     own: Own,
     /// Another one at each start of the program, so that no browser takes an old page for a new one.
     started: u64,
@@ -113,6 +119,8 @@ impl Bound {
             pages: served.pages,
             streams: Streams::default(),
             exposition: Exposition::default(),
+            renderings: Renderings::default(),
+            trails: Trails::default(),
             own: Own::new(served.validity),
             started: rand::random(),
             settings: served.settings,

@@ -11,9 +11,11 @@ use tracing::debug;
 use super::access::{Credentials, Peer};
 use super::api::Call;
 use super::pages::Page;
+use super::renderings::Written;
 use super::response::{self, Body};
 use super::settings::Settings;
 use super::{App, api, assets, events, health, pages};
+use crate::latest::Nodes;
 
 /// A route, also the label of the request counter: a path from outside never becomes one.
 #[derive(Clone, Copy)]
@@ -122,17 +124,25 @@ fn answer<B>(app: &App, route: Route<'_>, request: &Request<B>, peer: &Peer) -> 
     }
     let query = request.uri().query().unwrap_or_default();
     match route {
-        Route::Page(page) => pages::answer(app, page, query, request.headers()),
-        Route::Api(call) => api::answer(app, call, query),
+        Route::Page(page) => rendered(app, request, |nodes, now| pages::write(app, nodes, now, page, query)),
+        Route::Api(call) => rendered(app, request, |nodes, now| api::write(app, nodes, now, call, query)),
         // To HEAD there is nothing to say but what it would be.
         Route::Events if request.method() == Method::HEAD => response::answer(StatusCode::OK, "text/event-stream", ""),
         Route::Events => events::answer(app),
         Route::Metrics => app.exposition.answer(app, request.headers()),
         Route::Healthy => health::healthy(),
         Route::Ready => health::ready(&app.latest.read()),
-        Route::Asset(asset) => asset.answer(),
+        Route::Asset(asset) => asset.answer(request.headers()),
         Route::Unknown => response::error(StatusCode::NOT_FOUND, "there is no such page; see / for what there is"),
     }
+}
+
+/// Answers with what is written of the newest state of the nodes, for all who ask the same.
+fn rendered<B>(app: &App, request: &Request<B>, write: impl FnOnce(&Nodes, Instant) -> Written) -> Response<Body> {
+    let (nodes, now) = (app.latest.read(), Instant::now());
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let state = (app.started, &nodes, now);
+    app.renderings.answer(state, target, request.headers(), || write(&nodes, now))
 }
 
 #[cfg(test)]
@@ -158,6 +168,8 @@ mod tests {
             streams: Default::default(),
             started: 0,
             exposition: Exposition::default(),
+            renderings: Default::default(),
+            trails: Default::default(),
             own: Own::new(Default::default()),
             settings: watch::channel(Arc::default()).1,
             access: Access::new(),

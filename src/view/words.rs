@@ -1,0 +1,70 @@
+//! Numbers as people read them.
+
+/// A duration in at most two units: `3s`, `12m 5s`, `2d 4h`.
+pub fn ago(seconds: u64) -> String {
+    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
+    let Some(first) = units.iter().position(|&(size, _)| seconds >= size) else { return "0s".into() };
+    let (size, unit) = units[first];
+    let mut text = format!("{}{unit}", seconds / size);
+    if let Some(&(next, unit)) = units.get(first + 1)
+        && seconds % size / next > 0
+    {
+        text.push_str(&format!(" {}{unit}", seconds % size / next));
+    }
+    text
+}
+
+/// A count with its thousands set apart: `48,120`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of bytes in the largest unit that leaves it above 1: `0 B`, `19.9 KiB`, `1.5 GiB`.
+pub fn bytes(number: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let power = (number.max(1).ilog2() / 10) as usize;
+    match power {
+        0 => format!("{number} B"),
+        power => format!("{:.1} {}", number as f64 / (1_u64 << (10 * power)) as f64, units[power]),
+    }
+}
+
+/// A rate in as many digits as tell something: `0`, `0.03`, `4.2`, `317`.
+pub fn rate(per_second: f64) -> String {
+    match per_second {
+        zero if zero < 0.005 => "0".to_owned(),
+        small if small < 1.0 => format!("{small:.2}"),
+        some if some < 100.0 => format!("{some:.1}"),
+        many => count(many.round() as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        let cases =
+            [(0, "0s"), (3, "3s"), (60, "1m"), (725, "12m 5s"), (3600, "1h"), (187_200, "2d 4h"), (86_401, "1d")];
+        for (seconds, text) in cases {
+            assert_eq!(ago(seconds), text);
+        }
+    }
+
+    #[test]
+    fn numbers_are_easy_to_read() {
+        assert_eq!([0, 999, 1000, 48_120, 1_000_000].map(count), ["0", "999", "1,000", "48,120", "1,000,000"]);
+        let sizes = [0, 1023, 1024, 20_400, 1 << 30, u64::MAX].map(bytes);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "19.9 KiB", "1.0 GiB", "16.0 EiB"]);
+        assert_eq!([0.0, 0.004, 0.031, 4.25, 317.4, 12_000.0].map(rate), ["0", "0", "0.03", "4.2", "317", "12,000"]);
+    }
+}

@@ -1,0 +1,63 @@
+//! `/api/v1/status`: how each node is.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::latest::{NodeState, Nodes, Phase};
+use crate::snapshot::{CloseReason, Kind, Snapshot, State};
+use crate::view::query::Query;
+
+/// How each node is.
+pub(in crate::web) fn status(nodes: &Nodes, now: Instant) -> Value {
+    json!({ "nodes": nodes.nodes.iter().map(|node| of(node, now)).collect::<Vec<_>>() })
+}
+
+pub(super) fn nodes(nodes: &Nodes, query: &Query, now: Instant) -> Value {
+    let wanted = nodes.nodes.iter().filter(|node| query.wants(&node.node));
+    json!({ "nodes": wanted.map(|node| of(node, now)).collect::<Vec<_>>() })
+}
+
+fn of(node: &NodeState, now: Instant) -> Value {
+    let snapshot = node.last_snapshot();
+    let crowd = snapshot.and_then(|snapshot| snapshot.crowd.as_ref());
+    let info = snapshot.and_then(|snapshot| snapshot.info());
+    let kinds = crowd.map(|crowd| counts(Kind::ALL.map(|kind| (kind.label(), crowd.of_kind(kind)))));
+    let states = crowd.map(|crowd| counts(State::ALL.map(|state| (state.label(), crowd.in_state(state)))));
+    json!({
+        "redis": &*node.node,
+        "fresh": node.fresh_snapshot(now).is_some(),
+        "at": snapshot.map(|snapshot| snapshot.sample.at.to_string()),
+        "failure": failure(node),
+        "version": info.and_then(|info| info.version.clone()),
+        "role": info.and_then(|info| info.role.clone()),
+        "maxclients": info.and_then(|info| info.maxclients),
+        "connections": crowd.map(|crowd| crowd.connections()),
+        "online": crowd.map(|crowd| crowd.online()),
+        "silent": crowd.map(|crowd| crowd.silent),
+        "kinds": kinds,
+        "states": states,
+        "closed": snapshot.map(|snapshot| closed(snapshot)),
+        "unseen": snapshot.map(|snapshot| snapshot.churn.unseen()),
+        "complete": snapshot.map(|snapshot| snapshot.is_complete()),
+        "within_budget": snapshot.and_then(|snapshot| snapshot.sample.cost.within_budget),
+    })
+}
+
+fn closed(snapshot: &Snapshot) -> BTreeMap<&'static str, u64> {
+    counts(CloseReason::ALL.map(|reason| (reason.label(), snapshot.churn.closed(reason))))
+}
+
+fn counts<const N: usize>(counts: [(&'static str, u64); N]) -> BTreeMap<&'static str, u64> {
+    counts.into_iter().collect()
+}
+
+fn failure(node: &NodeState) -> Value {
+    match &node.phase {
+        Phase::Failing { failure, since, .. } => json!({
+            "reason": failure.reason.label(), "message": failure.message, "since": since.to_string()
+        }),
+        Phase::Starting | Phase::Fresh { .. } => Value::Null,
+    }
+}

@@ -1,0 +1,63 @@
+//! `/apps`: which applications are there, which went, and which should be there.
+
+use std::sync::Arc;
+
+use askama::Template;
+
+use super::overview::app_link;
+use super::{Frame, wanted};
+use crate::latest::{NodeState, Nodes};
+use crate::snapshot::Seen;
+use crate::view::query::Query;
+use crate::view::words::{ago, bytes, count};
+
+#[derive(Template)]
+#[template(path = "apps.html")]
+pub(super) struct Apps<'a> {
+    frame: Frame<'a>,
+    nodes: Vec<(String, Vec<AppView>)>,
+}
+
+struct AppView {
+    name: String,
+    link: String,
+    state: &'static str,
+    connections: String,
+    expected: String,
+    blocked: String,
+    oldest: String,
+    memory: String,
+    output: String,
+    opened: String,
+    closed: String,
+    last_seen: String,
+}
+
+pub(super) fn page<'a>(nodes: &Nodes, query: &Query, frame: Frame<'a>) -> Apps<'a> {
+    let of_node = |node: &Arc<NodeState>| {
+        let seen = node.last_snapshot().into_iter().flat_map(|snapshot| snapshot.presence.all());
+        (node.node.to_string(), seen.map(|seen| view(&node.node, seen)).collect())
+    };
+    Apps { frame, nodes: wanted(nodes, query).map(of_node).collect() }
+}
+
+fn view(node: &str, seen: &Seen) -> AppView {
+    AppView {
+        name: seen.app.to_string(),
+        link: app_link(node, &seen.app),
+        state: match (seen.is_online(), seen.expected) {
+            (true, Some(least)) if seen.now.connections < least => "missing",
+            (true, _) => "online",
+            (false, _) => "offline",
+        },
+        connections: count(seen.now.connections),
+        expected: seen.expected.map_or_else(String::new, count),
+        blocked: count(seen.now.blocked),
+        oldest: seen.now.oldest_interaction_seconds.map_or_else(String::new, |seconds| format!("{} ago", ago(seconds))),
+        memory: seen.now.memory_bytes.map_or_else(String::new, bytes),
+        output: bytes(seen.now.output_buffer_bytes),
+        opened: count(seen.totals.opened),
+        closed: count(seen.totals.closed),
+        last_seen: seen.last_seen.map_or_else(|| "never".to_owned(), |time| format!("{time:.0}")),
+    }
+}

@@ -1,0 +1,63 @@
+//! `/closed`: who went lately, and why, where it can be proved.
+
+use askama::Template;
+
+use super::{Frame, Paging, client_link, moment};
+use crate::latest::Nodes;
+use crate::snapshot::Closed;
+use crate::view::query::Query;
+use crate::view::words::{ago, count};
+use crate::web::api::all_closed;
+
+#[derive(Template)]
+#[template(path = "closed.html")]
+pub(super) struct ClosedPage<'a> {
+    frame: Frame<'a>,
+    several: bool,
+    total: String,
+    rows: Vec<ClosedView>,
+    paging: Paging,
+}
+
+struct ClosedView {
+    node: String,
+    id: u64,
+    link: String,
+    address: String,
+    app: String,
+    name: String,
+    user: String,
+    gone_at: String,
+    lived: String,
+    command: String,
+    reason: &'static str,
+}
+
+pub(super) fn page<'a>(nodes: &Nodes, query: &Query, frame: Frame<'a>) -> ClosedPage<'a> {
+    let all = all_closed(nodes, query);
+    let rows: Vec<_> =
+        all.iter().skip(query.offset).take(query.limit).map(|(node, closed)| view(node, closed)).collect();
+    ClosedPage {
+        frame,
+        several: nodes.nodes.len() > 1,
+        total: count(all.len() as u64),
+        paging: Paging::new("/closed", query, rows.len(), all.len()),
+        rows,
+    }
+}
+
+fn view(node: &str, closed: &Closed) -> ClosedView {
+    ClosedView {
+        node: node.to_owned(),
+        id: closed.id,
+        link: client_link(node, closed.id),
+        address: closed.address.to_string(),
+        app: closed.app.as_ref().map_or_else(|| format!("({})", closed.kind.label()), |app| app.to_string()),
+        name: closed.name.to_string(),
+        user: closed.user.to_string(),
+        gone_at: moment(Some(closed.gone_at)),
+        lived: closed.lifetime_seconds().map_or_else(String::new, ago),
+        command: closed.command.to_string(),
+        reason: closed.reason.label(),
+    }
+}

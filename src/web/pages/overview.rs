@@ -1,0 +1,337 @@
+//! `/`: how each server is, who holds its connections, and what changed lately.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use askama::Template;
+use jiff::Timestamp;
+
+use super::{Frame, banners, clients_link, moment, wanted};
+use crate::history::{History, Point, Rates};
+use crate::latest::{NodeState, Nodes};
+use crate::snapshot::{CloseReason, Crowd, Groups, Snapshot, State, spelled_out};
+use crate::view::query::Query;
+use crate::view::words::{count, rate};
+
+/// How many of each sort are shown.
+const TOP: usize = 10;
+
+/// The most nodes that are shown in full; of more, each is a line of a table that leads to it.
+const MOST_IN_FULL: usize = 4;
+
+/// Over what time it is told how many came and went in a second.
+const LATELY: Duration = Duration::from_secs(60);
+
+/// Over what time changes are told.
+const RECENTLY: Duration = Duration::from_secs(300);
+
+/// Every how many points of the last hour numbers are told in a table: five minutes.
+const EVERY: usize = 30;
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+pub(super) struct Overview<'a> {
+    frame: Frame<'a>,
+    lines: Vec<Line>,
+    nodes: Vec<NodeView>,
+}
+
+/// A node as a line of a table.
+struct Line {
+    name: String,
+    link: String,
+    server: String,
+    connections: String,
+    used: String,
+    online: String,
+    idle: String,
+    at: String,
+    trouble: String,
+}
+
+/// A node in full.
+struct NodeView {
+    name: String,
+    server: String,
+    sampled: Option<Sampled>,
+    banners: Vec<String>,
+    used: Option<Used>,
+    tiles: Vec<Tile>,
+    numbers: Vec<[String; 6]>,
+    recent: Option<Recent>,
+    groups: Vec<(&'static str, Vec<GroupView>)>,
+}
+
+/// When the last sample was taken, and what it cost.
+struct Sampled {
+    at: String,
+    epoch: i64,
+    cost: String,
+}
+
+/// How much of the limit is used.
+struct Used {
+    connections: u64,
+    maxclients: u64,
+    text: String,
+}
+
+struct Tile {
+    name: &'static str,
+    value: String,
+    link: String,
+    is_bad: bool,
+}
+
+struct GroupView {
+    name: String,
+    connections: String,
+    link: String,
+}
+
+/// What changed since a few minutes ago.
+struct Recent {
+    since: String,
+    came: String,
+    went: String,
+    why: Vec<(String, &'static str)>,
+    apps: Vec<Change>,
+}
+
+struct Change {
+    app: String,
+    link: String,
+    before: String,
+    now: String,
+    change: String,
+}
+
+pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> Overview<'a> {
+    let several = nodes.nodes.len() > 1;
+    let lines = nodes.nodes.iter().filter(|_| several).map(|node| line(node, now)).collect();
+    let in_full = if wanted(nodes, query).count() > MOST_IN_FULL { 0 } else { MOST_IN_FULL };
+    Overview { frame, lines, nodes: wanted(nodes, query).take(in_full).map(|node| view(node, now)).collect() }
+}
+
+fn line(node: &NodeState, now: Instant) -> Line {
+    let snapshot = node.last_snapshot();
+    let crowd = snapshot.and_then(|snapshot| snapshot.crowd.as_ref());
+    let told = |number: fn(&Crowd) -> u64| crowd.map_or_else(|| "?".to_owned(), |crowd| count(number(crowd)));
+    let used = crowd.zip(snapshot.and_then(|snapshot| snapshot.info()?.maxclients)).filter(|(_, most)| *most > 0);
+    let redis: String = url::form_urlencoded::byte_serialize(node.node.as_bytes()).collect();
+    Line {
+        name: node.node.to_string(),
+        link: format!("/?redis={redis}"),
+        server: snapshot.map_or_else(String::new, |snapshot| server(snapshot)),
+        connections: told(Crowd::connections),
+        used: used.map_or_else(String::new, |(crowd, most)| share(crowd.connections(), most)),
+        online: told(Crowd::online),
+        idle: told(|crowd| crowd.in_state(State::Idle)),
+        at: moment(snapshot.map(|snapshot| snapshot.sample.at)),
+        trouble: banners(node, now).into_iter().next().unwrap_or_default(),
+    }
+}
+
+fn share(part: u64, whole: u64) -> String {
+    format!("{:.0} %", part as f64 / whole as f64 * 100.0)
+}
+
+fn view(node: &NodeState, now: Instant) -> NodeView {
+    let snapshot = node.last_snapshot().map(|snapshot| &**snapshot);
+    NodeView {
+        name: node.node.to_string(),
+        server: snapshot.map_or_else(String::new, server),
+        sampled: snapshot.map(sampled),
+        banners: banners(node, now),
+        used: snapshot.and_then(used),
+        tiles: snapshot.map(|snapshot| tiles(&node.node, snapshot, &node.history)).unwrap_or_default(),
+        numbers: numbers(&node.history),
+        recent: snapshot.and_then(|snapshot| recent(&node.node, snapshot, &node.history)),
+        groups: snapshot.map(|snapshot| top_groups(&node.node, snapshot)).unwrap_or_default(),
+    }
+}
+
+fn server(snapshot: &Snapshot) -> String {
+    let Some(info) = snapshot.info() else { return String::new() };
+    let word = |word: Option<&String>| word.map_or_else(|| "?".to_owned(), |word| spelled_out(word.as_bytes()));
+    format!("{} {}, {}", info.product.name(), word(info.version.as_ref()), word(info.role.as_ref()))
+}
+
+fn sampled(snapshot: &Snapshot) -> Sampled {
+    let cost = &snapshot.sample.cost;
+    let ms = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1000.0);
+    let mut told = Vec::new();
+    if cost.pages > 0 {
+        told.push(format!("{} {}", cost.pages, if cost.pages == 1 { "listing" } else { "pages" }));
+    }
+    told.extend(cost.server_time.map(|time| format!("{} of the server’s time", ms(time))));
+    told.extend(cost.longest_command.map(|time| format!("longest command {}", ms(time))));
+    Sampled { at: moment(Some(snapshot.sample.at)), epoch: snapshot.sample.at.as_second(), cost: told.join(", ") }
+}
+
+fn used(snapshot: &Snapshot) -> Option<Used> {
+    let connections = snapshot.crowd.as_ref()?.connections();
+    let maxclients = snapshot.info()?.maxclients.filter(|most| *most > 0)?;
+    let text = format!("{} of {} ({})", count(connections), count(maxclients), share(connections, maxclients));
+    Some(Used { connections, maxclients, text })
+}
+
+fn tiles(node: &str, snapshot: &Snapshot, history: &History) -> Vec<Tile> {
+    let Some(crowd) = &snapshot.crowd else { return Vec::new() };
+    let rejected = snapshot.counters.connections_rejected.map(|counter| counter.total());
+    let rates = history.rates(LATELY);
+    let a_second = |of: fn(Rates) -> f64| rates.map_or_else(|| "–".to_owned(), |rates| rate(of(rates)));
+    let in_state = |name, state: State| {
+        let link = clients_link(&[("redis", node), ("state", state.label())]);
+        Tile { name, value: count(crowd.in_state(state)), link, is_bad: false }
+    };
+    let plain = |name, value: String| Tile { name, value, link: String::new(), is_bad: false };
+    let online = clients_link(&[("redis", node), ("kind", "application")]);
+    vec![
+        Tile { link: clients_link(&[("redis", node)]), ..plain("Connections", count(crowd.connections())) },
+        Tile { link: online, ..plain("Online", count(crowd.online())) },
+        in_state("Active", State::Active),
+        in_state("Waiting", State::Waiting),
+        in_state("Idle", State::Idle),
+        plain("Opened a second", a_second(|rates| rates.opened)),
+        plain("Closed a second", a_second(|rates| rates.closed)),
+        Tile {
+            is_bad: rejected.is_some_and(|rejected| rejected > 0),
+            ..plain("Rejected", rejected.map_or_else(|| "–".to_owned(), count))
+        },
+        plain("Never spoke", count(crowd.silent)),
+        plain("Came and went unseen", count(snapshot.churn.unseen())),
+    ]
+}
+
+/// The last hour in numbers, the newest first: time, connections, online, idle, opened and closed a second.
+fn numbers(history: &History) -> Vec<[String; 6]> {
+    let points: Vec<&Point> = history.points().rev().step_by(EVERY).collect();
+    let known = |number: Option<u64>| number.map_or_else(|| "–".to_owned(), count);
+    let row = |(place, point): (usize, &&Point)| {
+        let told = point.told.as_ref();
+        let before = points.get(place + 1).copied().or_else(|| history.points().next());
+        let rates = before.and_then(|before| Rates::between(before, point));
+        let a_second = |of: fn(Rates) -> f64| rates.map_or_else(|| "–".to_owned(), |rates| rate(of(rates)));
+        [
+            moment(Some(point.at)),
+            known(told.and_then(|told| told.connections)),
+            known(told.and_then(|told| told.online)),
+            known(told.and_then(|told| Some(told.states?[State::Idle as usize]))),
+            a_second(|rates| rates.opened),
+            a_second(|rates| rates.closed),
+        ]
+    };
+    points.iter().enumerate().map(row).collect()
+}
+
+fn recent(node: &str, snapshot: &Snapshot, history: &History) -> Option<Recent> {
+    let last = history.points().next_back()?;
+    let before = history.before(RECENTLY).or_else(|| history.points().next())?;
+    let (then, now) = (before.told.as_ref()?, last.told.as_ref()?);
+    if before.at == last.at {
+        return None;
+    }
+    let rates = Rates::between(before, last);
+    let seconds = last.at.duration_since(before.at).as_secs_f64();
+    let whole = |of: fn(Rates) -> f64| {
+        rates.map_or_else(|| "?".to_owned(), |rates| count((of(rates) * seconds).round() as u64))
+    };
+    Some(Recent {
+        since: moment(Some(before.at)),
+        came: whole(|rates| rates.opened),
+        went: whole(|rates| rates.closed),
+        why: why(snapshot, before.at),
+        apps: changes(node, &then.apps, &now.apps),
+    })
+}
+
+/// Why clients went since then, where it is known: how many for which reason.
+fn why(snapshot: &Snapshot, since: Timestamp) -> Vec<(String, &'static str)> {
+    let mut counts = [0_u64; CloseReason::ALL.len()];
+    snapshot.churn.ring.iter().take_while(|closed| closed.gone_at > since).for_each(|closed| {
+        counts[closed.reason as usize] += 1;
+    });
+    let known = CloseReason::ALL.into_iter().zip(counts);
+    let known = known.filter(|(reason, number)| *reason != CloseReason::Unknown && *number > 0);
+    known.map(|(reason, number)| (count(number), reason.label())).collect()
+}
+
+type Apps = [(Arc<str>, u64)];
+
+/// The applications whose connections changed most.
+fn changes(node: &str, then: &Apps, now: &Apps) -> Vec<Change> {
+    let mut counts: HashMap<&Arc<str>, (u64, u64)> = HashMap::new();
+    then.iter().for_each(|(app, connections)| counts.entry(app).or_default().0 = *connections);
+    now.iter().for_each(|(app, connections)| counts.entry(app).or_default().1 = *connections);
+    let mut changed: Vec<_> = counts.into_iter().filter(|(_, (before, now))| before != now).collect();
+    changed.sort_by(|(app, (before, now)), (other, (other_before, other_now))| {
+        let by_size = other_now.abs_diff(*other_before).cmp(&now.abs_diff(*before));
+        by_size.then_with(|| app.cmp(other))
+    });
+    let change = |(app, (before, now)): (&Arc<str>, (u64, u64))| Change {
+        app: app.to_string(),
+        link: app_link(node, app),
+        before: count(before),
+        now: count(now),
+        change: match (before, now) {
+            (0, _) => "new".to_owned(),
+            (_, 0) => "gone".to_owned(),
+            (before, now) if now > before => format!("+{}", count(now - before)),
+            (before, now) => format!("−{}", count(before - now)),
+        },
+    };
+    changed.into_iter().take(TOP).map(change).collect()
+}
+
+/// The clients of an application; a group of ours that has no clients of its own leads nowhere.
+pub(super) fn app_link(node: &str, app: &str) -> String {
+    if app == crate::snapshot::OTHER { String::new() } else { clients_link(&[("redis", node), ("app", app)]) }
+}
+
+fn top_groups(node: &str, snapshot: &Snapshot) -> Vec<(&'static str, Vec<GroupView>)> {
+    let apps = snapshot.presence.shown.iter().filter(|seen| seen.is_online()).take(TOP);
+    let apps = apps.map(|seen| GroupView {
+        name: seen.app.to_string(),
+        connections: count(seen.now.connections),
+        link: app_link(node, &seen.app),
+    });
+    let of = |groups: fn(&Crowd) -> &Option<Groups>, parameter: &str| -> Vec<GroupView> {
+        let groups = snapshot.crowd.as_ref().and_then(|crowd| groups(crowd).as_ref());
+        let all = groups.into_iter().flat_map(Groups::iter).take(TOP);
+        let view = |(name, connections): (&str, u64)| {
+            // A group of ours is no value that a client has.
+            let is_ours = name.starts_with(['(', '\\']);
+            let link = if is_ours { String::new() } else { clients_link(&[("redis", node), (parameter, name)]) };
+            GroupView { name: name.to_owned(), connections: count(connections), link }
+        };
+        all.map(view).collect()
+    };
+    vec![
+        ("Application", apps.collect()),
+        ("User", of(|crowd| &crowd.users, "user")),
+        ("Library", of(|crowd| &crowd.libraries, "lib")),
+        ("Network", of(|crowd| &crowd.networks, "network")),
+    ]
+    .into_iter()
+    .filter(|(_, groups): &(_, Vec<GroupView>)| !groups.is_empty())
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_changes_come_first() {
+        let apps = |apps: &[(&str, u64)]| -> Vec<(Arc<str>, u64)> {
+            apps.iter().map(|&(app, connections)| (app.into(), connections)).collect()
+        };
+        let then = apps(&[("web", 10), ("job", 5), ("same", 3), ("old", 1)]);
+        let now = apps(&[("web", 1200), ("job", 2), ("same", 3), ("new", 2)]);
+        let told: Vec<_> = changes("n", &then, &now).into_iter().map(|change| (change.app, change.change)).collect();
+        let expected = [("web", "+1,190"), ("job", "−3"), ("new", "new"), ("old", "gone")];
+        assert_eq!(told, expected.map(|(app, change)| (app.to_owned(), change.to_owned())));
+    }
+}
