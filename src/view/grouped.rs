@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value as Json, json};
 
-use super::rows::{Column, Row, Value};
+use super::rows::{Column, Record, Row, Value};
 use crate::snapshot::State;
 
 /// Rows that have the same value in a column.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
 
 use super::grouped::Group;
-use super::rows::{Column, Row, Value};
+use super::rows::{Column, Record, Row, Value};
 use super::words::ago;
 use crate::client_list::Field;
 use crate::snapshot::{NONE, connected_at, label_value, last_interaction, spelled_out};

@@ -3,7 +3,7 @@
 use url::form_urlencoded;
 
 use super::grouped::{Group, groups};
-use super::rows::{Column, Row, rows};
+use super::rows::{Column, Record, Row, Value, rows};
 use super::select::{Filter, Sort, unknown};
 use crate::client_list::Field;
 use crate::latest::Nodes;
@@ -168,7 +168,7 @@ impl Query {
     fn matching<'a>(&self, nodes: &'a Nodes, limits: &Limits) -> (usize, Vec<Row<'a>>) {
         let mut found = self.all(nodes, limits);
         let total = found.len();
-        found.retain(|row| self.filters.iter().all(|filter| filter.matches(row)) && self.finds(row));
+        found.retain(|row| self.matches(row));
         (total, found)
     }
 
@@ -187,13 +187,21 @@ impl Query {
         self.given.iter().find(|(given, _)| given == name).map_or("", |(_, value)| value)
     }
 
+    /// Whether a client, or one that went, is as is asked for.
+    pub fn matches(&self, record: &impl Record) -> bool {
+        self.filters.iter().all(|filter| filter.matches(record)) && self.finds(record)
+    }
+
     /// Whether the search's words are somewhere in what a client says of itself.
-    fn finds(&self, row: &Row<'_>) -> bool {
+    fn finds(&self, record: &impl Record) -> bool {
         let Some(search) = &self.search else { return true };
         let fields = [Field::Id, Field::Addr, Field::Name, Field::User, Field::LibName, Field::Cmd];
-        let in_fields = fields.into_iter().filter_map(|field| row.text(field));
-        let mut texts = in_fields.chain(row.app.as_deref().map(str::to_owned));
-        texts.any(|text| text.to_lowercase().contains(search))
+        let mut columns = fields.into_iter().map(Column::Field).chain([Column::App]);
+        columns.any(|column| match record.value(column) {
+            Value::None => false,
+            Value::Number(number) => number.to_string().contains(search),
+            Value::Text(text) => text.to_lowercase().contains(search),
+        })
     }
 
     /// The query string with some parameters replaced; an empty value leaves one out.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::client_list::{Address, Client, Field};
 use crate::sample::Place;
-use crate::snapshot::{Kind, Limits, Snapshot, State, network_label, output_buffer_bytes, spelled_out};
+use crate::snapshot::{Closed, Kind, Limits, Snapshot, State, network_label, output_buffer_bytes, spelled_out};
 
 /// One client of one node.
 #[derive(Clone)]
@@ -109,6 +109,42 @@ impl Column {
     }
 }
 
+/// A client that went, of this node.
+impl Record for (&str, &Closed) {
+    fn value(&self, column: Column) -> Value {
+        let (node, closed) = *self;
+        let text = |text: &str| Value::Text(text.to_owned());
+        let number =
+            |number: Option<u64>| number.and_then(|number| number.try_into().ok()).map_or(Value::None, Value::Number);
+        match column {
+            Column::Redis => text(node),
+            Column::Kind => text(closed.kind.label()),
+            Column::App => closed.app.as_deref().map_or(Value::None, text),
+            Column::Host => Value::Text(host(Address::parse(closed.address.as_bytes()))),
+            Column::Field(Field::Id) => number(Some(closed.id)),
+            Column::Field(Field::Addr) => text(&closed.address),
+            Column::Field(Field::Name) => text(&closed.name),
+            Column::Field(Field::User) => text(&closed.user),
+            Column::Field(Field::LibName) => text(&closed.library),
+            Column::Field(Field::Cmd) => text(&closed.command),
+            Column::Field(Field::Age) => number(closed.lifetime_seconds()),
+            Column::Field(Field::TotCmds) => number(closed.commands),
+            Column::Field(Field::TotNetIn) => number(closed.received_bytes),
+            Column::Field(Field::TotNetOut) => number(closed.sent_bytes),
+            // What it did at the end is not remembered.
+            Column::State | Column::Network | Column::Buffers | Column::Field(_) => Value::None,
+        }
+    }
+}
+
+fn host(address: Address<'_>) -> String {
+    match address {
+        Address::Inet(address) => address.ip().to_canonical().to_string(),
+        Address::Unix(path) => spelled_out(path),
+        Address::Unknown(text) => spelled_out(text),
+    }
+}
+
 /// The clients of a node's snapshot as rows, in the server's order.
 pub fn rows<'a>(node: &'a str, snapshot: &'a Snapshot, limits: &Limits) -> Vec<Row<'a>> {
     let Some(pages) = snapshot.pages() else { return Vec::new() };
@@ -125,9 +161,14 @@ pub fn rows<'a>(node: &'a str, snapshot: &'a Snapshot, limits: &Limits) -> Vec<R
     pages.places().map(row).collect()
 }
 
-impl Row<'_> {
+/// What has values by column: conditions are put to it.
+pub trait Record {
     /// A value by its column.
-    pub fn value(&self, column: Column) -> Value {
+    fn value(&self, column: Column) -> Value;
+}
+
+impl Record for Row<'_> {
+    fn value(&self, column: Column) -> Value {
         match column {
             Column::Redis => Value::Text(self.node.to_owned()),
             Column::Kind => Value::Text(self.kind.label().to_owned()),
@@ -140,13 +181,11 @@ impl Row<'_> {
             Column::Field(field) => self.client.number(field).map_or(Value::None, Value::Number),
         }
     }
+}
 
+impl Row<'_> {
     fn host(&self) -> Option<String> {
-        Some(match self.client.address()? {
-            Address::Inet(address) => address.ip().to_canonical().to_string(),
-            Address::Unix(path) => spelled_out(path),
-            Address::Unknown(text) => spelled_out(text),
-        })
+        self.client.address().map(host)
     }
 
     /// A field's text, harmless wherever it is shown.

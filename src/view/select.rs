@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::rows::{Column, Row, Value};
+use super::rows::{Column, Record, Row, Value};
 use crate::duration::duration;
 
 /// A condition on a row: a column, how it is compared, and with what.
@@ -58,9 +58,9 @@ impl Filter {
         Ok(Self { column, comparison, value: value.to_owned(), number })
     }
 
-    /// Whether it is true of a row. A row that lacks the value matches nothing but "unequal".
-    pub fn matches(&self, row: &Row<'_>) -> bool {
-        let value = row.value(self.column);
+    /// Whether it is true of a client. One that lacks the value matches nothing but "unequal".
+    pub fn matches(&self, record: &impl Record) -> bool {
+        let value = record.value(self.column);
         let ordering = match (&value, self.number) {
             (Value::Number(number), Some(other)) => Some(number.cmp(&other)),
             _ => None,

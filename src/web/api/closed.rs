@@ -14,24 +14,26 @@ use crate::view::query::Query;
 use crate::web::renderings::Written;
 
 pub(super) fn list(nodes: &Nodes, format: Format, query: &Query) -> Written {
-    let all = all(nodes, query);
-    let window = || all.iter().skip(query.offset).take(query.limit).map(|(node, closed)| object(node, closed));
+    let (all, matched) = all(nodes, query);
+    let window = || matched.iter().skip(query.offset).take(query.limit).map(|(node, closed)| object(node, closed));
     match format {
-        Format::Json => as_json(&envelope(nodes, query, all.len(), all.len(), &window().collect::<Vec<_>>())),
+        Format::Json => as_json(&envelope(nodes, query, all, matched.len(), &window().collect::<Vec<_>>())),
         Format::Csv => Ok((list::CSV, list::objects_csv(&COLUMNS, window()))),
         Format::Ndjson => lines(window()),
     }
 }
 
-/// All that are remembered after they went, of the nodes that are asked for, the last first.
-pub(in crate::web) fn all<'a>(nodes: &'a Nodes, query: &Query) -> Vec<(&'a str, &'a Closed)> {
+/// How many are remembered after they went, of the nodes that are asked for, and those that match, the last first.
+pub(in crate::web) fn all<'a>(nodes: &'a Nodes, query: &Query) -> (usize, Vec<(&'a str, &'a Closed)>) {
     let mut all = Vec::new();
     for node in nodes.nodes.iter().filter(|node| query.wants(&node.node)) {
         let ring = node.last_snapshot().into_iter().flat_map(|snapshot| snapshot.churn.ring.iter());
         all.extend(ring.map(|closed| (&*node.node, &**closed)));
     }
+    let total = all.len();
+    all.retain(|closed| query.matches(closed));
     all.sort_by_key(|(_, closed)| Reverse(closed.gone_at));
-    all
+    (total, all)
 }
 
 /// What a departure is told by, in the order of the columns of a CSV.

@@ -52,7 +52,7 @@ pub(super) fn write(app: &App, nodes: &Nodes, id: &str, query: &Query, frame: Fr
     let limits = app.limits.borrow().clone();
     match &query.client(id, nodes, &limits)[..] {
         [row] => html(&page(app, id, row, frame)),
-        [] => match all_closed(nodes, query).into_iter().find(|(_, closed)| closed.id == id) {
+        [] => match all_closed(nodes, query).1.into_iter().find(|(_, closed)| closed.id == id) {
             Some((node, closed)) => html(&departed(id, node, closed, frame)),
             None => Err((StatusCode::NOT_FOUND, "no client has this id, and none that went lately had it".to_owned())),
         },

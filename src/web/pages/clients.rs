@@ -10,7 +10,7 @@ use crate::latest::Nodes;
 use crate::snapshot::{Limits, State, connected_at, last_interaction};
 use crate::view::grouped::Group;
 use crate::view::query::{LARGEST_WINDOW, Query};
-use crate::view::rows::{Column, Row, Value};
+use crate::view::rows::{Column, Record, Row, Value};
 use crate::view::words::{ago, bytes, count};
 
 #[derive(Template)]

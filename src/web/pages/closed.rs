@@ -5,7 +5,7 @@ use askama::Template;
 use super::{Frame, Paging, client_link, moment};
 use crate::latest::Nodes;
 use crate::snapshot::Closed;
-use crate::view::query::Query;
+use crate::view::query::{LARGEST_WINDOW, Query};
 use crate::view::words::{ago, count};
 use crate::web::api::all_closed;
 
@@ -14,7 +14,10 @@ use crate::web::api::all_closed;
 pub(super) struct ClosedPage<'a> {
     frame: Frame<'a>,
     several: bool,
+    matched: String,
     total: String,
+    search: String,
+    list: String,
     rows: Vec<ClosedView>,
     paging: Paging,
 }
@@ -34,14 +37,17 @@ struct ClosedView {
 }
 
 pub(super) fn page<'a>(nodes: &Nodes, query: &Query, frame: Frame<'a>) -> ClosedPage<'a> {
-    let all = all_closed(nodes, query);
+    let (all, matched) = all_closed(nodes, query);
     let rows: Vec<_> =
-        all.iter().skip(query.offset).take(query.limit).map(|(node, closed)| view(node, closed)).collect();
+        matched.iter().skip(query.offset).take(query.limit).map(|(node, closed)| view(node, closed)).collect();
     ClosedPage {
         frame,
         several: nodes.nodes.len() > 1,
-        total: count(all.len() as u64),
-        paging: Paging::new("/closed", query, rows.len(), all.len()),
+        matched: count(matched.len() as u64),
+        search: query.given("q").to_owned(),
+        list: query.with(&[("limit", &LARGEST_WINDOW.to_string()), ("offset", "")]),
+        total: count(all as u64),
+        paging: Paging::new("/closed", query, rows.len(), matched.len()),
         rows,
     }
 }
