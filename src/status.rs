@@ -82,17 +82,6 @@ pub struct Header {
     pub maxclients: Option<u64>,
 }
 
-/// Where a part stands in its status, and what is left out of the whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// From 1.
-    pub part: u32,
-    /// How many there are.
-    pub parts: u32,
-    /// Clients that are in none of them.
-    pub truncated: u64,
-}
-
 /// A message as it is heard.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Message {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::client_list::{Client, Field};
 use crate::sample::{Pages, Place};
 use crate::snapshot::{Kind as ClientKind, Snapshot, State, last_interaction, spelled_out};
-use crate::status::{AppCount, FIELDS, Header, Kind, Part, SCHEMA};
+use crate::status::{AppCount, FIELDS, Header, Kind, SCHEMA};
 
 /// The most bytes of one message.
 pub const LARGEST_PART: usize = 64 * 1024;
@@ -65,15 +65,12 @@ impl Announcement<'_> {
             }
         }
         let truncated = clients.len() as u64 - told;
-        let count = parts.len() as u32;
-        let numbered = parts.into_iter().zip(1..);
-        let part = |(clients, part): (Vec<String>, u32)| {
-            let Part { truncated, part, parts } = Part { truncated, part, parts: count };
+        let (begin, count) = (open(&begin), parts.len());
+        let written = |(part, clients): (usize, &Vec<String>)| {
             let clients = clients.join(",");
-            let begin = open(&begin);
-            format!("{begin},\"truncated\":{truncated},\"part\":{part},\"parts\":{parts},\"clients\":[{clients}]}}")
+            format!("{begin},\"truncated\":{truncated},\"part\":{part},\"parts\":{count},\"clients\":[{clients}]}}")
         };
-        numbered.map(part).collect()
+        (1..).zip(&parts).map(written).collect()
     }
 
     /// Who came and went since the snapshot before; `None` if nobody did.
