@@ -21,14 +21,14 @@ const LARGEST_PATTERN: usize = 1 << 20;
 /// One rule: what is given of name, user and network must all be true of a client.
 #[derive(Clone, Debug)]
 pub(super) struct FileRule {
-    pub(super) app: App,
+    pub(super) gives: Gives,
     user: Option<Regex>,
     networks: Vec<IpNet>,
 }
 
 /// The application that a rule gives.
 #[derive(Clone, Debug)]
-pub(super) enum App {
+pub(super) enum Gives {
     /// Whatever the name.
     Always(Arc<str>),
     /// To a name that matches; `$1` or `${name}` stand for what a group of the pattern matched.
@@ -117,23 +117,23 @@ impl FileRule {
         if text.name.is_none() && user.is_none() && networks.is_empty() {
             return Err(format!("{} has none of name, user, network; it would take every client", text.app));
         }
-        let app = match &text.name {
+        let gives = match &text.name {
             Some(name) => {
                 let pattern = whole(name)?;
                 check_references(&text.app, &pattern)?;
-                App::ByName { pattern, app: text.app.clone() }
+                Gives::ByName { pattern, app: text.app.clone() }
             }
             None if text.app.contains('$') => {
                 return Err(format!("{} refers to a group of `name`, and there is no name", text.app));
             }
-            None => App::Always(app_label(text.app.as_bytes()).into()),
+            None => Gives::Always(app_label(text.app.as_bytes()).into()),
         };
-        Ok(Self { app, user, networks })
+        Ok(Self { gives, user, networks })
     }
 
     /// The application that the rule gives to a name; `None` if it does not ask for names, or not for this one.
     pub(super) fn app_by_name(&self, name: &[u8]) -> Option<Arc<str>> {
-        let App::ByName { pattern, app } = &self.app else { return None };
+        let Gives::ByName { pattern, app } = &self.gives else { return None };
         let mut expanded = Vec::new();
         pattern.captures(name)?.expand(app.as_bytes(), &mut expanded);
         (!expanded.is_empty()).then(|| app_label(&expanded).into())

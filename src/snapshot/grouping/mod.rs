@@ -15,7 +15,7 @@ use regex::bytes::Regex;
 
 use super::label::{UNNAMED, app_label};
 use crate::client_list::{Address, Client, Field};
-use file::{App, FileRule};
+use file::{FileRule, Gives};
 
 pub use rules::{RULES, Rule};
 
@@ -158,9 +158,9 @@ impl Grouping {
         let user = client.text(Field::User).unwrap_or_default();
         let address = ip_address(client);
         self.rules.iter().enumerate().find_map(|(place, rule)| {
-            let app = match &rule.app {
-                App::Always(app) => app,
-                App::ByName { .. } => &named.rules.iter().find(|(known, _)| *known == place)?.1,
+            let app = match &rule.gives {
+                Gives::Always(app) => app,
+                Gives::ByName { .. } => &named.rules.iter().find(|(known, _)| *known == place)?.1,
             };
             rule.matches(user, address).then_some((place, app))
         })
