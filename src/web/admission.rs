@@ -1,8 +1,9 @@
 //! Who may see pages and the API: they show addresses and users.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hyper::header::{self, HeaderMap};
+use hyper::http::uri::Authority;
 use hyper::{Response, StatusCode};
 
 use super::access::Peer;
@@ -51,23 +52,32 @@ fn is_handed_on(headers: &HeaderMap) -> bool {
 
 /// Whether the request names this machine as only somebody on it would.
 fn asks_for_a_local_name(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    let port = host.strip_prefix('[').map_or(host, |rest| rest.split_once(']').map_or("?", |(_, port)| port));
-    let is_plain = !host.contains('@')
-        && port
-            .rsplit(':')
-            .next()
-            .is_none_or(|port| !host.starts_with('[') || port.bytes().all(|digit| digit.is_ascii_digit()));
-    is_plain
-        && (name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
+    let host = headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    host.is_some_and(|host| has_only_a_port(&host) && is_local(host.host()))
+}
+
+/// Whether nothing but a port stands beside the name. An authority may hold more: `localhost:80@evil.example`, `[::1]evil.example`.
+fn has_only_a_port(host: &Authority) -> bool {
+    let rest = host.as_str().strip_prefix(host.host());
+    rest.is_some_and(|rest| {
+        rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.bytes().all(|digit| digit.is_ascii_digit()))
+    })
+}
+
+fn is_local(name: &str) -> bool {
+    match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback()),
+        None => {
+            name.eq_ignore_ascii_case("localhost")
+                || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use hyper::header::HeaderValue;
 
     use super::*;
@@ -101,13 +111,31 @@ mod tests {
             ("127.0.0.1", "localhost:19121", true),
             ("127.0.0.1", "LOCALHOST", true),
             ("::1", "[::1]:19121", true),
+            ("::1", "[::1]", true),
+            ("::1", "[0:0:0:0:0:0:0:1]:19121", true),
             ("::ffff:127.0.0.1", "127.0.0.1:19121", true),
+            ("127.0.0.1", "127.1.2.3", true),
+            ("127.0.0.1", "localhost:", true),
             ("127.0.0.1", "evil.example:19121", false),
             ("127.0.0.1", "localhost.evil.example", false),
             ("127.0.0.1", "127.0.0.1.evil.example", false),
             ("127.0.0.1", "", false),
             ("127.0.0.1", "localhost:80@evil.example", false),
+            ("127.0.0.1", "localhost@localhost", false),
             ("127.0.0.1", "[::1]evil.example", false),
+            ("127.0.0.1", "[::1]evil.example:80", false),
+            ("127.0.0.1", "[::1", false),
+            ("127.0.0.1", "::1", false),
+            ("127.0.0.1", "[::2]:19121", false),
+            ("127.0.0.1", "[localhost]", false),
+            ("127.0.0.1", "[127.0.0.1]", false),
+            ("127.0.0.1", "localhost.", false),
+            ("127.0.0.1", "localhost:port", false),
+            ("127.0.0.1", "localhost:80:80", false),
+            ("127.0.0.1", "localhost/", false),
+            ("127.0.0.1", "local host", false),
+            ("127.0.0.1", ":19121", false),
+            ("127.0.0.1", "@", false),
             ("10.0.0.9", "localhost:19121", false),
             ("10.0.0.9", "10.0.0.1:19121", false),
         ] {
