@@ -142,14 +142,9 @@ pub struct AnnounceWords {
     /// Whether to announce each sample on the channel. auto: if no other exporter does
     #[arg(long = "announce", env = "ANNOUNCE", value_name = "WHEN", default_value = "auto")]
     pub announce: AnnounceMode,
-    /// The channel
-    #[arg(
-        long = "announce.channel",
-        env = "ANNOUNCE_CHANNEL",
-        value_name = "CHANNEL",
-        default_value = "__redis__:cli"
-    )]
-    pub channel: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub channel: ChannelWords,
     /// Most bytes of one status, in parts of at most 64 KiB. PUBLISH replicates: more fills the replication backlog
     #[arg(long = "announce.max-bytes", env = "ANNOUNCE_MAX_BYTES", value_name = "BYTES", default_value = "64KiB")]
     pub max_bytes: String,
@@ -163,6 +158,19 @@ pub struct AnnounceWords {
     /// listen, which needs no permission but to subscribe
     #[arg(long = "sample", env = "SAMPLE", value_name = "WHEN", default_value = "always")]
     pub sample: SampleMode,
+}
+
+/// Where statuses are announced and heard.
+#[derive(Args, Clone, Debug)]
+pub struct ChannelWords {
+    /// The channel
+    #[arg(
+        long = "announce.channel",
+        env = "ANNOUNCE_CHANNEL",
+        value_name = "CHANNEL",
+        default_value = "__redis__:cli"
+    )]
+    pub channel: String,
 }
 
 /// When to announce.
@@ -383,14 +391,9 @@ pub struct WatchWords {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub redis: RedisWords,
-    /// The channel
-    #[arg(
-        long = "announce.channel",
-        env = "ANNOUNCE_CHANNEL",
-        value_name = "CHANNEL",
-        default_value = "__redis__:cli"
-    )]
-    pub channel: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub channel: ChannelWords,
     /// File of keys, one a line: print only statuses signed with one of them
     #[arg(long = "announce.key-file", env = "ANNOUNCE_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
@@ -415,18 +418,14 @@ pub enum WatchFormat {
 
 /// The words of `check`.
 #[derive(Args, Clone, Debug)]
+// Under no heading of its own, "the channel" would not say which.
+#[command(mut_arg("channel", |channel| channel.help("The status channel")))]
 #[expect(missing_docs, reason = "the types say it")]
 pub struct CheckWords {
     #[command(flatten)]
     pub redis: RedisWords,
-    #[arg(
-        long = "announce.channel",
-        env = "ANNOUNCE_CHANNEL",
-        value_name = "CHANNEL",
-        default_value = "__redis__:cli"
-    )]
-    #[arg(help = "The status channel")]
-    pub channel: String,
+    #[command(flatten)]
+    pub channel: ChannelWords,
     #[command(flatten)]
     pub sample: SampleWords,
     #[command(flatten)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Faults;
 use super::values::frequency;
 use crate::announce;
-use crate::cli::{AnnounceMode, SampleMode, ServeWords};
+use crate::cli::{AnnounceMode, ChannelWords, SampleMode, ServeWords};
 use crate::status::Key;
 
 /// The shortest key, in bytes, and the most of them.
@@ -29,7 +29,7 @@ pub(super) fn announcing(words: &ServeWords, faults: &mut Faults) -> announce::S
             AnnounceMode::Always => announce::Mode::Always,
             AnnounceMode::Never => announce::Mode::Never,
         },
-        channel: faults.take("--announce.channel", channel(&announce.channel), "".into()),
+        channel: channel(&announce.channel, faults),
         max_bytes: faults.take("--announce.max-bytes", bytes(&announce.max_bytes), 0),
         keys: keys.into(),
         // Told once, by the budget.
@@ -37,12 +37,13 @@ pub(super) fn announcing(words: &ServeWords, faults: &mut Faults) -> announce::S
     }
 }
 
-pub(super) fn channel(text: &str) -> Result<Arc<str>, String> {
-    match text {
+pub(super) fn channel(words: &ChannelWords, faults: &mut Faults) -> Arc<str> {
+    let channel = match words.channel.as_str() {
         "" => Err("it is empty; write __redis__:cli".into()),
         long if long.len() > 512 => Err("it is longer than 512 bytes".into()),
         text => Ok(text.into()),
-    }
+    };
+    faults.take("--announce.channel", channel, "".into())
 }
 
 /// The keys of a file, one a line, the first to sign with.

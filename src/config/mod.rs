@@ -126,7 +126,7 @@ impl CheckConfig {
             targets: targets(&words.redis, &mut faults),
             budget: budget(&words.sample, &mut faults),
             grouping: grouping(&words.group, &mut faults).0,
-            channel: faults.take("--announce.channel", channel(&words.channel), "".into()),
+            channel: channel(&words.channel, &mut faults),
         };
         faults.none_or(config)
     }
@@ -152,7 +152,7 @@ impl WatchConfig {
         let mut faults = Faults::default();
         let config = Self {
             targets: targets(&words.redis, &mut faults),
-            channel: faults.take("--announce.channel", channel(&words.channel), "".into()),
+            channel: channel(&words.channel, &mut faults),
             keys: keys(words.key_file.as_deref(), &mut faults),
         };
         faults.none_or(config)
