@@ -252,6 +252,17 @@ impl Key {
     }
 }
 
+/// Whether a message was signed with one of these keys; without any nobody can tell.
+///
+/// # Errors
+/// If there are keys, and it was signed with none of them.
+pub fn is_signed(message: &[u8], keys: &[Key]) -> Result<bool, Refusal> {
+    match keys.iter().any(|key| key.has_signed(message)) {
+        false if !keys.is_empty() => Err(Refusal::Signature),
+        signed => Ok(signed),
+    }
+}
+
 fn bytes_of_hex(hex: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
     hex.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()

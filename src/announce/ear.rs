@@ -47,6 +47,13 @@ pub enum Heard {
     },
 }
 
+/// A message whose signature was looked at, which costs too much to be done twice.
+#[derive(Clone, Copy, Debug)]
+pub struct Credible<'a> {
+    bytes: &'a [u8],
+    signed: bool,
+}
+
 /// Listens to the announcers of a channel.
 #[derive(Debug, Default)]
 pub struct Ear {
@@ -80,20 +87,20 @@ impl Ear {
         self
     }
 
-    /// Whether a message is worth reading: with keys, only a signed one is.
-    pub fn may_be_believed(&self, bytes: &[u8]) -> bool {
-        self.keys.is_empty() || self.keys.iter().any(|key| key.has_signed(bytes))
+    /// Whether a message is worth hearing: with keys, only a signed one is.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn credible<'a>(&self, bytes: &'a [u8]) -> Result<Credible<'a>, Refusal> {
+        Ok(Credible { bytes, signed: status::is_signed(bytes, &self.keys)? })
     }
 
     /// Hears a message; nothing comes of our own, nor of one of a kind that is not known.
     ///
     /// # Errors
     /// Why it is not believed.
-    pub fn hear(&mut self, bytes: &[u8], now: Timestamp) -> Result<Option<Heard>, Refusal> {
-        let signed = self.keys.iter().any(|key| key.has_signed(bytes));
-        if !signed && !self.keys.is_empty() {
-            return Err(Refusal::Signature);
-        }
+    pub fn hear(&mut self, message: Credible<'_>, now: Timestamp) -> Result<Option<Heard>, Refusal> {
+        let Credible { bytes, signed } = message;
         let Some(message) = status::read(bytes)? else { return Ok(None) };
         // Our own words are no reason to believe that another speaks, or samples.
         if self.own.as_ref() == Some(&message.header.announcer) {
@@ -317,8 +324,13 @@ mod tests {
         )
     }
 
+    fn hear(ear: &mut Ear, text: &str, now: Timestamp) -> Result<Option<Heard>, Refusal> {
+        let message = ear.credible(text.as_bytes())?;
+        ear.hear(message, now)
+    }
+
     fn heard(ear: &mut Ear, text: &str) -> Result<Option<usize>, Refusal> {
-        Ok(match ear.hear(text.as_bytes(), now())? {
+        Ok(match hear(ear, text, now())? {
             Some(Heard::Status { sample, .. }) => sample.clients.as_ref().ok().map(|pages| pages.len()),
             Some(Heard::Life { .. }) | None => None,
         })
@@ -330,7 +342,7 @@ mod tests {
         for (seq, path) in [(1, "/tmp/a b/s=1.sock:0"), (2, "[/tmp/a b/s=1.sock:0]:0")] {
             let client = format!(r#"{{"id":5,"addr":"{path}","idle":3}}"#);
             let text = status(seq, &format!(r#""info":{{"maxclients":7}},"clients":[{client}]"#));
-            let Ok(Some(Heard::Status { sample, signed: false, .. })) = ear.hear(text.as_bytes(), now()) else {
+            let Ok(Some(Heard::Status { sample, signed: false, .. })) = hear(&mut ear, &text, now()) else {
                 panic!("a status");
             };
             assert_eq!(sample.info.as_ref().map(|info| info.maxclients), Ok(Some(7)));
@@ -441,7 +453,7 @@ mod tests {
         assert_eq!(heard(&mut ear, &status(u64::MAX, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
         assert_eq!(heard(&mut ear, &status(2, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
         let later = now() + Duration::from_secs(31);
-        assert!(ear.hear(status(3, r#""clients":[{"id":1}]"#).as_bytes(), later).is_ok());
+        assert!(hear(&mut ear, &status(3, r#""clients":[{"id":1}]"#), later).is_ok());
     }
 
     #[test]

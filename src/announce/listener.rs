@@ -108,21 +108,19 @@ impl Listener {
     }
 
     fn understood(&mut self, word: &Word) -> Result<Option<Heard>, Refusal> {
-        // What is not signed costs nothing, and must not use up what those may say who are believed.
-        if let Word::Message(bytes) = word
-            && !self.ear.may_be_believed(bytes)
-        {
-            return Err(Refusal::Signature);
-        }
+        // What is not signed must not use up what those may say who are believed.
+        let message = match word {
+            Word::Message(bytes) => Ok(self.ear.credible(bytes)?),
+            Word::Oversize(_) => Err(Refusal::Oversize),
+        };
         if self.second.0.elapsed() >= Duration::from_secs(1) {
             self.second = (Instant::now(), 0);
         }
         self.second.1 += 1;
-        match word {
-            _ if self.second.1 > MOST_A_SECOND => Err(Refusal::Flood),
-            Word::Oversize(_) => Err(Refusal::Oversize),
-            Word::Message(bytes) => self.ear.hear(bytes, clock::now()),
+        if self.second.1 > MOST_A_SECOND {
+            return Err(Refusal::Flood);
         }
+        self.ear.hear(message?, clock::now())
     }
 
     fn refuse(&mut self, refusal: Refusal) {

@@ -106,13 +106,11 @@ async fn hear(
 
 /// Prints a message; whether it was one to print.
 fn print(message: &[u8], keys: &[Key], words: &WatchWords) -> io::Result<bool> {
-    let signed = keys.is_empty() || keys.iter().any(|key| key.has_signed(message));
-    let read = if signed { status::read(message).map_err(status::Refusal::label) } else { Err("signature") };
-    let read = match read {
+    let read = match status::is_signed(message, keys).and_then(|_| status::read(message)) {
         Ok(Some(read)) => read,
         Ok(None) => return Ok(false),
-        Err(reason) => {
-            eprintln!("warning: a message was not believed ({reason})");
+        Err(refusal) => {
+            eprintln!("warning: a message was not believed ({})", refusal.label());
             return Ok(false);
         }
     };
