@@ -310,6 +310,14 @@ mod tests {
     }
 
     #[test]
+    fn conditions_are_bounded() {
+        let conditions = |count| vec!["filter=id%3E0"; count].join("&");
+        assert_eq!(ids(&conditions(MOST_FILTERS)).0, 3);
+        let fault = Query::parse(&conditions(MOST_FILTERS + 1)).expect_err("one too many");
+        assert!(fault.contains("more than 16"), "{fault}");
+    }
+
+    #[test]
     fn links_to_other_windows_keep_the_rest() {
         let query = Query::parse("app=a%26b&sort=id&offset=200").expect("a query");
         assert_eq!(query.with(&[("offset", "400")]), "app=a%26b&sort=id&offset=400");
