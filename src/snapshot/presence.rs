@@ -287,3 +287,45 @@ impl News<'_> {
         growth
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_list::{Listing, Unreadable};
+    use crate::sample::{Cost, Pages, Sample, Source};
+    use crate::server_info::ServerInfo;
+    use crate::snapshot::{Snapshot, derive};
+
+    /// One client, of an application that was never seen before.
+    fn sample(second: i64) -> Arc<Sample> {
+        let at = Timestamp::from_second(second).expect("a time");
+        let reply = format!("id={second} user=app{second} idle=0 flags=N\n");
+        Arc::new(Sample {
+            at,
+            info: Ok(ServerInfo::default()),
+            clients: Ok(Pages::one(at, Listing::new(reply.into_bytes()))),
+            unreadable: Unreadable::default(),
+            own_ids: Vec::new(),
+            cost: Cost::default(),
+            source: Source::Sampled,
+        })
+    }
+
+    #[test]
+    fn applications_without_end_are_not_all_remembered() {
+        let limits = Limits { groups: 1, ..Limits::default() };
+        let last = 2 * MOST_HIDDEN as i64;
+        let mut snapshot: Option<Snapshot> = None;
+        let mut most = 0;
+        for second in 1..=last {
+            let next = derive(snapshot.as_ref(), sample(second), &limits);
+            most = most.max(next.presence.hidden.len());
+            snapshot = Some(next);
+        }
+        let hidden = &snapshot.expect("it was derived").presence.hidden;
+        assert_eq!(most, MOST_HIDDEN);
+        // The last one is there, and the one before it went lately, so both are shown.
+        assert!(hidden.contains_key(&*format!("app{}", last - 2)), "who went last is forgotten last");
+        assert!(!hidden.contains_key("app1"));
+    }
+}
