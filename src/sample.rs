@@ -54,7 +54,7 @@ pub struct Heard {
 }
 
 impl Sample {
-    /// Whether all clients are in it, as far as its source knew them.
+    /// Whether clients that its source knew are left out of it.
     pub fn is_truncated(&self) -> bool {
         matches!(self.source, Source::Heard(Heard { truncated: 1.., .. }))
     }

@@ -82,7 +82,7 @@ pub struct Closed {
 }
 
 impl Closed {
-    /// As it was seen last, in the sample of these roster.
+    /// As it was seen last, in the sample of this roster.
     pub(super) fn new(entry: &Entry, roster: &Roster, gone_at: Timestamp, reason: CloseReason) -> Option<Self> {
         let (client, seen_at) = (roster.client(entry)?, roster.sample.clients.as_ref().ok()?.read_at(entry.place)?);
         let text = |field| client.text(field).map(label_value).unwrap_or_default().into_boxed_str();

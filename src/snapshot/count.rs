@@ -143,6 +143,8 @@ impl Counted {
         ranked.iter().map(|(_, _, _, entry)| (entry.place, name(entry))).collect()
     }
 }
+
+/// What a client has in a field; nothing where the server has a word for nothing.
 fn value_to_group_by<'a>(client: &'a Client<'_>, field: Field) -> Option<&'a [u8]> {
     match client.text(field) {
         // The server's word for "no command yet".

@@ -72,7 +72,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// What `INFO` per_client, where it was allowed.
+    /// What `INFO` told, where it was allowed.
     pub fn info(&self) -> Option<&ServerInfo> {
         self.sample.info.as_ref().ok()
     }

@@ -180,8 +180,8 @@ impl Roster {
 }
 
 impl Turnover {
-    fn open(&mut self, roster: impl Iterator<Item = Entry>) {
-        for entry in roster {
+    fn open(&mut self, entries: impl Iterator<Item = Entry>) {
+        for entry in entries {
             self.opened.push(entry);
             self.work.push((entry, entry.work));
         }

@@ -1,4 +1,5 @@
-//! What a snapshot looks like from outside: one file an output, all pure.
+//! What a snapshot looks like from outside: one file an output, and `rows`, `select` and `query`, which several of them stand on.
+//! All pure.
 
 pub mod catalogue;
 pub mod grouped;

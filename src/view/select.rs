@@ -26,7 +26,7 @@ enum Comparison {
     Above,
 }
 
-/// Longer signs first, so that `<=` is not read as `<`.
+/// How each comparison is written.
 const SIGNS: [(&str, Comparison); 7] = [
     ("!=", Comparison::Unequal),
     ("<=", Comparison::AtMost),
@@ -44,6 +44,7 @@ impl Filter {
     /// What is wrong with it, and how conditions are written.
     pub fn parse(text: &str) -> Result<Self, String> {
         let first = SIGNS.into_iter().filter_map(|(sign, comparison)| Some((text.find(sign)?, sign, comparison)));
+        // Of two at one place the longer one is meant: `<=` is not `<`.
         let Some((at, sign, comparison)) = first.min_by_key(|&(at, sign, _)| (at, usize::MAX - sign.len())) else {
             return Err(format!("{text} compares nothing; write 'idle>10m' or 'user=app'"));
         };
