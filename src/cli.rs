@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::status::CHANNEL;
+
 /// Tells who is connected to a Redis or Valkey server, since when, and when each client last spoke.
 ///
 /// Watches one or several servers, takes a sample of their clients every --client-announce-frequency, serves it as
@@ -164,12 +166,7 @@ pub struct AnnounceWords {
 #[derive(Args, Clone, Debug)]
 pub struct ChannelWords {
     /// The channel
-    #[arg(
-        long = "announce.channel",
-        env = "ANNOUNCE_CHANNEL",
-        value_name = "CHANNEL",
-        default_value = "__redis__:cli"
-    )]
+    #[arg(long = "announce.channel", env = "ANNOUNCE_CHANNEL", value_name = "CHANNEL", default_value = CHANNEL)]
     pub channel: String,
 }
 

@@ -10,8 +10,11 @@ use crate::client_list::Field;
 /// The name and version of the form. A reader refuses another major version; fields may be added to this one.
 pub const SCHEMA: &str = "redis-client-status/1";
 
-/// The channel that articles promise.
+/// The channel that articles promise, and where statuses are announced if nothing else is said.
 pub const CHANNEL: &str = "__redis__:cli";
+
+/// The most bytes of one message: what is larger is told in parts, and not read.
+pub const LARGEST_MESSAGE: usize = 64 * 1024;
 
 /// The fields of `CLIENT LIST` that a status tells: those that say who a client is and what it does and holds. Told with `_` for
 /// `-`; zero and empty ones are left out.

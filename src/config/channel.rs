@@ -7,7 +7,7 @@ use super::Faults;
 use super::values::frequency;
 use crate::announce;
 use crate::cli::{AnnounceMode, ChannelWords, SampleMode, ServeWords};
-use crate::status::Key;
+use crate::status::{CHANNEL, Key};
 
 /// The shortest key, in bytes, and the most of them.
 const SHORTEST_KEY: usize = 16;
@@ -39,7 +39,7 @@ pub(super) fn announcing(words: &ServeWords, faults: &mut Faults) -> announce::S
 
 pub(super) fn channel(words: &ChannelWords, faults: &mut Faults) -> Arc<str> {
     let channel = match words.channel.as_str() {
-        "" => Err("it is empty; write __redis__:cli".into()),
+        "" => Err(format!("it is empty; write {CHANNEL}")),
         long if long.len() > 512 => Err("it is longer than 512 bytes".into()),
         text => Ok(text.into()),
     };

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use command::{Command, Request};
-pub use subscription::{LARGEST_MESSAGE, Subscription, Word};
+pub use subscription::{Subscription, Word};
 pub use target::{Credentials, Endpoint, ParsedAddress, Password, Target, TlsFiles, parse_address};
 pub use tls::config as tls_config;
 

@@ -13,9 +13,7 @@ use tokio::time::timeout;
 
 use super::{Command, Stream, Target, auth_command, failure, open};
 use crate::sample::{Failure, Reason};
-
-/// The largest message that is read; of a larger one only the size is told.
-pub const LARGEST_MESSAGE: usize = 64 * 1024;
+use crate::status::LARGEST_MESSAGE;
 
 /// The longest line of the protocol: a number, or an error's text.
 const LONGEST_LINE: u64 = 4096;
@@ -161,6 +159,7 @@ impl Subscription {
     }
 
     async fn bulk(&mut self, size: u64) -> Result<Element, Failure> {
+        // Of what is larger only the size is told.
         if size > LARGEST_MESSAGE as u64 {
             let mut passed = (&mut self.stream).take(size + 2);
             let copied = tokio::io::copy(&mut passed, &mut tokio::io::sink()).await;

@@ -5,17 +5,20 @@ use serde_json::{Map, Value};
 
 use crate::client_list::{Client, Field};
 use crate::sample::{Pages, Place};
-use crate::snapshot::{Kind as ClientKind, Snapshot, State, last_interaction, spelled_out};
-use crate::status::{AppCount, FIELDS, Header, Kind, SCHEMA};
-
-/// The most bytes of one message.
-pub const LARGEST_PART: usize = 64 * 1024;
+use crate::snapshot::{Kind as ClientKind, Seen, Snapshot, State, last_interaction, spelled_out};
+use crate::status::{AppCount, FIELDS, Header, Kind, LARGEST_MESSAGE, SCHEMA};
 
 /// The most applications that a status counts.
 const MOST_APPS: usize = 20;
 
 /// The most who came or went that one message tells; a status follows anyway.
 const MOST_CHANGES: usize = 100;
+
+/// Bytes to leave free for what ends a message: the numbers of a part, and the names and brackets of its lists.
+const ENDING: usize = 100;
+
+/// The longest text of a client's field that is told, in bytes: a longer one says no more of a client, and would push others out.
+const LONGEST_TEXT: usize = 512;
 
 /// Who announces, and what the messages of this moment have in common.
 #[derive(Clone, Debug)]
@@ -43,8 +46,7 @@ impl Announcement<'_> {
         let rest = Rest { info: info(snapshot), fields: fields(pages), apps: apps(snapshot) };
         let clients = ranked(snapshot, pages);
         let begin = joined(&[json(&header), json(&rest)]);
-        // What is added to a part at the end: its numbers, and the brackets of its clients.
-        let room = LARGEST_PART.saturating_sub(begin.len() + 100 + self.reserve);
+        let room = LARGEST_MESSAGE.saturating_sub(begin.len() + ENDING + self.reserve);
         let mut parts: Vec<Vec<String>> = vec![Vec::new()];
         let (mut used, mut total, mut told) = (0, begin.len(), 0_u64);
         for text in clients.iter().filter_map(|&(place, kind)| client(snapshot, pages, place, kind)) {
@@ -76,12 +78,12 @@ impl Announcement<'_> {
     /// Who came and went since the snapshot before; `None` if nobody did.
     pub fn changes(&self, snapshot: &Snapshot) -> Option<String> {
         let (changes, pages) = (&snapshot.changes, snapshot.pages()?);
-        let kinds = |id: &u64| {
+        let told = |id: &u64| {
             let (place, found) = pages.places().find(|(_, client)| client.id() == Some(*id))?;
             let kind = snapshot.kind(found);
             (kind == ClientKind::Application).then(|| client(snapshot, pages, place, kind))?
         };
-        let opened = changes.opened.iter().take(MOST_CHANGES).filter_map(kinds);
+        let opened = changes.opened.iter().take(MOST_CHANGES).filter_map(told);
         let closed = changes.closed.iter().filter(|closed| closed.kind == ClientKind::Application).map(|closed| {
             json(&Gone {
                 id: closed.id,
@@ -93,7 +95,7 @@ impl Announcement<'_> {
             })
         });
         let begin = json(&self.header(snapshot, Kind::Changes)?);
-        let mut room = LARGEST_PART.saturating_sub(begin.len() + 100 + self.reserve);
+        let mut room = LARGEST_MESSAGE.saturating_sub(begin.len() + ENDING + self.reserve);
         let mut fits = |text: &String| {
             room = room.saturating_sub(text.len() + 1);
             room > 0
@@ -178,8 +180,7 @@ fn fields(pages: &Pages) -> Vec<String> {
 
 fn apps(snapshot: &Snapshot) -> Vec<AppCount> {
     let online = snapshot.presence.shown.iter().filter(|seen| seen.is_online());
-    let count =
-        |seen: &crate::snapshot::Seen| AppCount { app: seen.app.to_string(), connections: seen.now.connections };
+    let count = |seen: &Seen| AppCount { app: seen.app.to_string(), connections: seen.now.connections };
     online.take(MOST_APPS).map(count).collect()
 }
 
@@ -224,11 +225,7 @@ fn client(snapshot: &Snapshot, pages: &Pages, place: Place, kind: ClientKind) ->
 fn value(client: &Client<'_>, field: Field) -> Option<Value> {
     if field.is_text() {
         let text = client.text(field).filter(|text| !text.is_empty())?;
-        // What is longer than a label says no more of a client, and would push others out.
         return Some(spelled_out(&text[..text.len().min(LONGEST_TEXT)]).into());
     }
     client.number(field).filter(|number| *number != 0).map(Value::from)
 }
-
-/// The longest text of a client's field that is told, in bytes.
-const LONGEST_TEXT: usize = 512;
