@@ -19,6 +19,9 @@ impl PageCost {
 /// What is believed before anything was measured: a client costs about 1 µs on every server seen.
 const BELIEVED: PageCost = PageCost { fixed_micros: 10.0, id_micros: 1.0 };
 
+/// What an `INFO` of one section is believed to take before one was measured, in microseconds.
+const BELIEVED_INFO_MICROS: f64 = 30.0;
+
 /// How much of what was learned is kept at each further observation. Some five hundred pages are remembered: pages differ
 /// by tens of microseconds for no reason, and fewer of them would not tell what an id costs.
 const KEPT: f64 = 0.998;
@@ -37,7 +40,7 @@ const IN_A_ROW: u32 = 3;
 
 /// The cost of pages and of full listings, learned from each one that was measured.
 #[derive(Clone, Debug, Default)]
-pub struct Cost {
+pub struct Costs {
     pages: Line,
     /// Pages observed so far.
     observed: u32,
@@ -51,7 +54,7 @@ pub struct Cost {
     info_micros: Option<f64>,
 }
 
-impl Cost {
+impl Costs {
     /// Learns from a page of so many ids; a missing one counts for a part.
     pub fn observe_page(&mut self, ids: f64, micros: f64) {
         self.observed = self.observed.saturating_add(1);
@@ -136,7 +139,7 @@ impl Cost {
 
     /// Microseconds of one `INFO` of ours.
     pub fn info_micros(&self) -> f64 {
-        self.info_micros.unwrap_or(30.0)
+        self.info_micros.unwrap_or(BELIEVED_INFO_MICROS)
     }
 }
 
@@ -196,7 +199,7 @@ mod tests {
     use super::*;
 
     fn learned(fixed: f64, each: f64, sizes: &[usize]) -> PageCost {
-        let mut cost = Cost::default();
+        let mut cost = Costs::default();
         for (place, &ids) in sizes.iter().cycle().take(200).enumerate() {
             // Up to a tenth of noise, the same at each run.
             let noise = 1.0 + ((place * 7919) % 21) as f64 / 100.0 - 0.1;
@@ -224,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_crowd_that_changes_is_followed() {
-        let mut cost = Cost::default();
+        let mut cost = Costs::default();
         for ids in [16, 64, 256].into_iter().cycle().take(300) {
             cost.observe_page(ids as f64, ids as f64);
         }
@@ -236,7 +239,7 @@ mod tests {
 
     /// Plans by what was learned, learns by what was planned: this must come to rest at the right size.
     fn settled(fixed: f64, each: f64) -> usize {
-        let mut cost = Cost::default();
+        let mut cost = Costs::default();
         let mut planned = 16;
         for place in 0..400_usize {
             let size = cost.varied(planned);
@@ -259,7 +262,7 @@ mod tests {
     #[test]
     fn bad_probes_and_wrong_beliefs_are_got_over() {
         for bad in 0..8 {
-            let mut cost = Cost::default();
+            let mut cost = Costs::default();
             let mut planned = 16;
             let mut worst: f64 = 0.0;
             for place in 0..300_u32 {
@@ -278,7 +281,7 @@ mod tests {
 
     #[test]
     fn one_stall_of_the_machine_does_not_turn_the_line_over() {
-        let mut cost = Cost::default();
+        let mut cost = Costs::default();
         for ids in [16, 64, 256].into_iter().cycle().take(60) {
             cost.observe_page(ids as f64, ids as f64);
         }

@@ -22,8 +22,8 @@ use crate::sample::{Failure, Reason, Sample};
 use crate::server_info::ServerInfo;
 
 pub use budget::Budget;
-pub use cost::{Cost, PageCost};
-pub use plan::{Plan, Task, Way, plan};
+pub use cost::Costs;
+pub use plan::{Plan, Way};
 
 use meter::Meter;
 use roll::{Newcomers, Roll};
@@ -44,7 +44,7 @@ struct Knowledge {
     run_id: Option<String>,
     /// The ids of its clients; `None` where it does not tell ours.
     roll: Option<Roll>,
-    costs: Cost,
+    costs: Costs,
     meter: Meter,
     /// Why clients cannot be listed by ids.
     no_pages: Option<Failure>,
@@ -248,7 +248,7 @@ impl Sampler {
     }
 
     /// What has been learned of the server's costs.
-    pub fn costs(&self) -> &Cost {
+    pub fn costs(&self) -> &Costs {
         &self.known.costs
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::budget::Budget;
-use super::cost::Cost;
-use super::sweep::REST;
+use super::cost::Costs;
+use super::sweep::{CHANGES, OPENING, REST};
 
 /// The most ids of one page: what it asks for has to be read by the server too.
 const LARGEST_PAGE: usize = 4096;
@@ -13,10 +13,10 @@ const LARGEST_PAGE: usize = 4096;
 const AIM: f64 = 0.75;
 
 /// `INFO` of one section that a sweep sends beside those that measure each page.
-const INFO_OF_A_SWEEP: f64 = 7.0;
+const INFO_OF_A_SWEEP: f64 = (OPENING.len() + CHANGES.len()) as f64;
 
 /// `INFO` of one section that a quick look sends.
-const INFO_OF_A_LOOK: f64 = 2.0;
+const INFO_OF_A_LOOK: f64 = CHANGES.len() as f64;
 
 /// A way to list the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,21 +53,21 @@ pub struct Plan {
 
 /// What there is to plan for.
 #[derive(Clone, Copy, Debug)]
-pub struct Task {
+pub(super) struct Task {
     /// Clients to list.
-    pub clients: usize,
+    pub(super) clients: usize,
     /// What may be spent.
-    pub budget: Budget,
+    pub(super) budget: Budget,
     /// Whether the server lists by id at all.
-    pub has_pages: bool,
+    pub(super) has_pages: bool,
     /// The share of main-thread time that quick looks were seen to use.
-    pub looks: f64,
+    pub(super) looks: f64,
     /// The share that everything else of ours uses: announcing.
-    pub others: f64,
+    pub(super) others: f64,
 }
 
 /// The plan that harms least. Of plans that harm alike, the one that burdens the server least.
-pub fn plan(task: Task, cost: &Cost) -> Plan {
+pub(super) fn plan(task: Task, cost: &Costs) -> Plan {
     let full = weigh(Way::Full, task, cost);
     if !task.has_pages {
         return full;
@@ -87,7 +87,7 @@ fn better(one: Plan, other: Plan) -> Plan {
     if other.harm < one.harm * 0.999 || (other.harm <= one.harm * 1.001 && gentler) { other } else { one }
 }
 
-fn weigh(way: Way, task: Task, cost: &Cost) -> Plan {
+fn weigh(way: Way, task: Task, cost: &Costs) -> Plan {
     let Task { clients, budget, .. } = task;
     let clients = clients.max(1) as f64;
     let (stall, listing) = match way {
@@ -134,7 +134,7 @@ fn weigh(way: Way, task: Task, cost: &Cost) -> Plan {
 }
 
 /// The share of main-thread time that quick looks use.
-fn look_load(budget: Budget, cost: &Cost) -> f64 {
+fn look_load(budget: Budget, cost: &Costs) -> f64 {
     match budget.look {
         Some(look) => INFO_OF_A_LOOK * cost.info_micros() / 1e6 / look.as_secs_f64(),
         None => 0.0,
@@ -163,13 +163,13 @@ mod tests {
         Pauses,
     }
 
-    fn cost(kind: Kind, clients: usize) -> Cost {
+    fn cost(kind: Kind, clients: usize) -> Costs {
         let (fixed, each, full) = match kind {
             Kind::Plain => (2.0, 0.9, 0.9),
             Kind::Walks => (2.0 + 0.0065 * clients as f64, 1.0, 1.0),
             Kind::Pauses => (10.0, 15.0, 1.8),
         };
-        let mut cost = Cost::default();
+        let mut cost = Costs::default();
         for ids in [16, 64, 256].into_iter().cycle().take(60) {
             cost.observe_page(ids as f64, fixed + each * ids as f64);
         }

@@ -14,7 +14,7 @@ use crate::sample::{Cost, Failure, Page, Pages, Reason, Sample, Source};
 use crate::server_info::ServerInfo;
 
 /// What is asked before the first page: one section a call, since 6.2 refuses several.
-const OPENING: [Command; 5] = [
+pub(super) const OPENING: [Command; 5] = [
     Command::InfoServer,
     Command::InfoClients,
     Command::InfoStats,
@@ -45,10 +45,10 @@ const WALKABLE: u64 = 20_000;
 
 /// A sweep under way.
 pub(super) struct Sweep<'a> {
-    pub(super) link: &'a mut Link,
-    pub(super) target: &'a Target,
-    pub(super) known: &'a mut Knowledge,
-    pub(super) budget: Budget,
+    link: &'a mut Link,
+    target: &'a Target,
+    known: &'a mut Knowledge,
+    budget: Budget,
     clock: Clock,
     pages: Pages,
     unreadable: Unreadable,
