@@ -37,12 +37,12 @@ pub enum Source {
     #[default]
     Sampled,
     /// Another told it on the channel.
-    Heard(Heard),
+    Heard(HeardTotals),
 }
 
 /// What a status tells beside its clients, which may not be all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct HeardTotals {
     /// All connections.
     pub connections: u64,
     /// Connections of applications.
@@ -56,7 +56,7 @@ pub struct Heard {
 impl Sample {
     /// Whether clients that its source knew are left out of it.
     pub fn is_truncated(&self) -> bool {
-        matches!(self.source, Source::Heard(Heard { truncated: 1.., .. }))
+        matches!(self.source, Source::Heard(HeardTotals { truncated: 1.., .. }))
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::client_list::{Field, Listing};
-use crate::sample::{Cost, Heard as HeardTotals, Pages, Sample, Source};
+use crate::sample::{Cost, HeardTotals, Pages, Sample, Source};
 use crate::server_info::ServerInfo;
 use crate::status::{self, FIELDS, Header, Key, Kind, Message, Refusal};
 
