@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::closed::{CloseReason, Closed, ClosedRing};
-use super::counters::{Counters, Life};
+use super::closed::{CloseReason, Closed, ClosedRing, MOST_CLOSED};
+use super::counters::{Counter, Counters, Life};
 use super::kind::Kind;
 use super::roster::{Roster, Turnover};
 
@@ -67,7 +67,7 @@ impl Churn {
         let reason = next.count_closed(gone.len() as u64, unseen + own as u64, step);
         let at = step.roster.at();
         // Those beyond what the ring holds would be pushed out of it at once.
-        let pushed_out = gone.len().saturating_sub(super::closed::MOST_CLOSED);
+        let pushed_out = gone.len().saturating_sub(MOST_CLOSED);
         let closed: Vec<_> = gone[pushed_out..]
             .iter()
             .filter_map(|entry| Closed::new(entry, step.before?, at, reason).map(Arc::new))
@@ -164,10 +164,10 @@ impl Disconnections {
 }
 
 /// By how much one of the server's counters grew in this step.
-fn growth(step: &Step<'_>, of: fn(&Counters) -> Option<super::Counter>) -> u64 {
+fn growth(step: &Step<'_>, of: fn(&Counters) -> Option<Counter>) -> u64 {
     let Some(before) = step.before else { return 0 };
     let (before, now) = (&before.counters, &step.roster.counters);
-    let total = |counters| of(counters).map(super::Counter::total);
+    let total = |counters| of(counters).map(Counter::total);
     // What was counted before we first read it is nothing that happened in this step.
     total(before).zip(total(now)).map_or(0, |(before, now)| now.saturating_sub(before))
 }
@@ -194,35 +194,5 @@ mod tests {
         assert_eq!(proved(2, 0, 5, 1), (1, 0));
         assert_eq!(proved(2, 0, 5, 2), (0, 0));
         assert_eq!(proved(2, 3, 5, 1), (0, 0), "one of both kinds, and nobody knows of which");
-    }
-
-    #[test]
-    fn the_ring_holds_the_last_ones() {
-        let closed = |id: u64| {
-            Arc::new(Closed {
-                id,
-                app: None,
-                kind: Kind::Application,
-                address: "".into(),
-                name: "".into(),
-                user: "".into(),
-                library: "".into(),
-                command: "".into(),
-                connected_at: None,
-                last_interaction: None,
-                seen_at: jiff::Timestamp::UNIX_EPOCH,
-                gone_at: jiff::Timestamp::UNIX_EPOCH,
-                commands: None,
-                received_bytes: None,
-                sent_bytes: None,
-                reason: CloseReason::Unknown,
-            })
-        };
-        let most = super::super::MOST_CLOSED as u64;
-        let ring = ClosedRing::default().with(&(0..most - 1).map(closed).collect::<Vec<_>>());
-        let ring = ring.with(&(most..most + 5).map(closed).collect::<Vec<_>>());
-        assert_eq!(ring.iter().len() as u64, most);
-        assert_eq!(ring.iter().next().map(|closed| closed.id), Some(most + 4));
-        assert_eq!(ring.iter().last().map(|closed| closed.id), Some(4));
     }
 }

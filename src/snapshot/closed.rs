@@ -132,3 +132,38 @@ impl ClosedRing {
         Self(Arc::new(old.chain(more).cloned().collect()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_holds_the_last_ones() {
+        let closed = |id: u64| {
+            Arc::new(Closed {
+                id,
+                app: None,
+                kind: Kind::Application,
+                address: "".into(),
+                name: "".into(),
+                user: "".into(),
+                library: "".into(),
+                command: "".into(),
+                connected_at: None,
+                last_interaction: None,
+                seen_at: Timestamp::UNIX_EPOCH,
+                gone_at: Timestamp::UNIX_EPOCH,
+                commands: None,
+                received_bytes: None,
+                sent_bytes: None,
+                reason: CloseReason::Unknown,
+            })
+        };
+        let most = MOST_CLOSED as u64;
+        let ring = ClosedRing::default().with(&(0..most - 1).map(closed).collect::<Vec<_>>());
+        let ring = ring.with(&(most..most + 5).map(closed).collect::<Vec<_>>());
+        assert_eq!(ring.iter().len() as u64, most);
+        assert_eq!(ring.iter().next().map(|closed| closed.id), Some(most + 4));
+        assert_eq!(ring.iter().last().map(|closed| closed.id), Some(4));
+    }
+}

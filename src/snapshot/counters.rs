@@ -52,7 +52,7 @@ pub(super) enum Life {
 
 /// The server that was counted last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Counted {
+struct Server {
     run_id: String,
     at: Timestamp,
 }
@@ -60,7 +60,7 @@ struct Counted {
 /// Clocks of two servers differ, and uptime is told in whole seconds.
 const TOLERANCE_SECONDS: i64 = 2;
 
-impl Counted {
+impl Server {
     fn by(sample: &Sample) -> Option<Self> {
         let run_id = sample.info.as_ref().ok()?.run_id.clone()?;
         Some(Self { run_id, at: sample.at })
@@ -98,13 +98,13 @@ pub struct Counters {
     pub unreadable: Unreadable,
     /// Main-thread time that our commands took; `None` while the server has not told.
     pub server_time: Option<Duration>,
-    counted: Option<Counted>,
+    server: Option<Server>,
 }
 
 impl Counters {
     /// Whether a further sample is of the server that was counted last.
     pub(super) fn life(&self, sample: &Sample) -> Life {
-        Counted::life(self.counted.as_ref(), sample)
+        Server::life(self.server.as_ref(), sample)
     }
 
     /// The counters after a further sample.
@@ -128,7 +128,7 @@ impl Counters {
                 (Some(before), Some(more)) => Some(before + more),
                 (before, more) => before.or(more),
             },
-            counted: Counted::by(sample).or(before.counted),
+            server: Server::by(sample).or(before.server),
         }
     }
 }
@@ -183,13 +183,13 @@ mod tests {
             cost: crate::sample::Cost::default(),
             source: crate::sample::Source::Sampled,
         };
-        let before = Counted::by(&sample("a", "2026-01-01T00:00:00Z", Some(9000)));
-        let life = |run_id, uptime| Counted::life(before.as_ref(), &sample(run_id, "2026-01-01T00:00:10Z", uptime));
+        let before = Server::by(&sample("a", "2026-01-01T00:00:00Z", Some(9000)));
+        let life = |run_id, uptime| Server::life(before.as_ref(), &sample(run_id, "2026-01-01T00:00:10Z", uptime));
         assert_eq!(life("a", Some(9010)), Same);
         assert_eq!(life("b", Some(3)), Restarted);
         assert_eq!(life("b", Some(12)), Restarted);
         assert_eq!(life("b", Some(13)), Another);
         assert_eq!(life("b", None), Another);
-        assert_eq!(Counted::life(None, &sample("a", "2026-01-01T00:00:00Z", None)), Same);
+        assert_eq!(Server::life(None, &sample("a", "2026-01-01T00:00:00Z", None)), Same);
     }
 }
