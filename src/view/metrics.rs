@@ -141,9 +141,10 @@ impl NodeSeries<'_> {
         self.families.series_of(metric).mut_metric().push(series);
     }
 
-    fn add_known(&mut self, metric: Metric, value: Option<f64>) {
+    /// Adds a series unless its value is unknown.
+    fn add_known(&mut self, metric: Metric, labels: &[&str], value: Option<f64>) {
         if let Some(value) = value {
-            self.add(metric, &[], value);
+            self.add(metric, labels, value);
         }
     }
 
@@ -202,9 +203,9 @@ impl NodeSeries<'_> {
             (c::QUERY_BUFFER_DISCONNECTIONS, counters.query_buffer_disconnections),
         ];
         for (metric, counter) in of_server {
-            self.add_known(metric, counter.map(|counter| counter.total() as f64));
+            self.add_known(metric, &[], counter.map(|counter| counter.total() as f64));
         }
-        self.add_known(c::SAMPLE_SERVER_SECONDS, counters.server_time.map(|time| time.as_secs_f64()));
+        self.add_known(c::SAMPLE_SERVER_SECONDS, &[], counters.server_time.map(|time| time.as_secs_f64()));
         for fault in Fault::ALL {
             self.add(c::UNREADABLE_LINES, &[fault.label()], counters.unreadable.count(fault) as f64);
         }
@@ -217,9 +218,9 @@ impl NodeSeries<'_> {
             self.add(c::SAMPLE_DURATION, &[], sample.cost.duration.as_secs_f64());
             self.add(c::SAMPLE_PAGES, &[], f64::from(sample.cost.pages));
         }
-        self.add_known(c::SAMPLE_LONGEST_COMMAND, sample.cost.longest_command.map(|time| time.as_secs_f64()));
-        self.add_known(c::SAMPLE_WITHIN_BUDGET, sample.cost.within_budget.map(flag));
-        self.add_known(c::SAMPLE_DRIFT, sample.cost.drift.map(|drift| drift as f64));
+        self.add_known(c::SAMPLE_LONGEST_COMMAND, &[], sample.cost.longest_command.map(|time| time.as_secs_f64()));
+        self.add_known(c::SAMPLE_WITHIN_BUDGET, &[], sample.cost.within_budget.map(flag));
+        self.add_known(c::SAMPLE_DRIFT, &[], sample.cost.drift.map(|drift| drift as f64));
         self.add(c::SAMPLE_COMPLETE, &[], flag(snapshot.is_complete()));
         match sample.source {
             Source::Sampled => self.add(c::SAMPLE_SOURCE, &["sampled"], 1.0),
@@ -246,7 +247,7 @@ impl NodeSeries<'_> {
             (c::TRACKING, info.tracking_clients),
         ];
         for (metric, number) in numbers {
-            self.add_known(metric, number.map(|number| number as f64));
+            self.add_known(metric, &[], number.map(|number| number as f64));
         }
     }
 
@@ -256,8 +257,8 @@ impl NodeSeries<'_> {
         }
         self.add(c::ONLINE, &[], crowd.online() as f64);
         self.add(c::SILENT, &[], crowd.silent as f64);
-        self.add_known(c::OLDEST_INTERACTION_AGE, crowd.oldest_interaction_seconds.map(|age| age as f64));
-        self.add_known(c::NEWEST_INTERACTION_AGE, crowd.newest_interaction_seconds.map(|age| age as f64));
+        self.add_known(c::OLDEST_INTERACTION_AGE, &[], crowd.oldest_interaction_seconds.map(|age| age as f64));
+        self.add_known(c::NEWEST_INTERACTION_AGE, &[], crowd.newest_interaction_seconds.map(|age| age as f64));
         for state in State::ALL {
             self.add(c::STATE_CONNECTIONS, &[state.label()], crowd.in_state(state) as f64);
         }
@@ -318,12 +319,8 @@ impl NodeSeries<'_> {
         for seen in &presence.shown {
             let app = &*seen.app;
             self.add(c::APP_ONLINE, &[app], flag(seen.is_online()));
-            if let Some(last) = seen.last_seen {
-                self.add(c::APP_LAST_SEEN, &[app], last.as_duration().as_secs_f64());
-            }
-            if let Some(least) = seen.expected {
-                self.add(c::APP_EXPECTED, &[app], least as f64);
-            }
+            self.add_known(c::APP_LAST_SEEN, &[app], seen.last_seen.map(|last| last.as_duration().as_secs_f64()));
+            self.add_known(c::APP_EXPECTED, &[app], seen.expected.map(|least| least as f64));
         }
     }
 
@@ -340,9 +337,7 @@ impl NodeSeries<'_> {
             (c::APP_LARGEST_OUTPUT_BUFFER, Some(now.largest_output_buffer_bytes)),
         ];
         for (metric, number) in numbers {
-            if let Some(number) = number {
-                self.add(metric, &[app], number as f64);
-            }
+            self.add_known(metric, &[app], number.map(|number| number as f64));
         }
     }
 
@@ -368,9 +363,7 @@ impl NodeSeries<'_> {
                 (c::CLIENT_OUTPUT_BUFFER, Some(snapshot::output_buffer_bytes(client))),
             ];
             for (metric, number) in numbers {
-                if let Some(number) = number {
-                    self.add(metric, &[&id], number as f64);
-                }
+                self.add_known(metric, &[&id], number.map(|number| number as f64));
             }
         }
     }
