@@ -20,14 +20,13 @@ const MOST_PER_CLIENT: usize = 1000;
 pub(super) fn limits(words: &ServeWords, grouping: Grouping, faults: &mut Faults) -> Limits {
     let group_limit = number(&words.presence.group_limit, 1, MOST_GROUPS);
     let groups = faults.take("--group.limit", group_limit, MOST_GROUPS);
-    let prefix = network_prefix(&words.group.network_prefix);
     let expected = expected(&words.presence.expect, groups);
     Limits {
         idle_after: idle_after(&words.sample.idle_after, faults),
         idle_thresholds: idle_thresholds(&words.sample.idle_thresholds, faults),
         groups,
         grouping: Arc::new(grouping),
-        network_prefix: faults.take("--group.network-prefix", prefix, Default::default()),
+        network_prefix: network_prefix(&words.group, faults),
         expected: faults.take("--presence.expect", expected, Vec::new()),
         forget_after: faults.take("--presence.forget-after", positive(&words.presence.forget_after), Duration::ZERO),
         per_client: faults.take("--metrics.per-client", number(&words.presence.per_client, 0, MOST_PER_CLIENT), 0),
@@ -47,7 +46,11 @@ pub(super) fn grouping(words: &GroupWords, faults: &mut Faults) -> (Grouping, Op
     })
 }
 
-pub(super) fn network_prefix(text: &str) -> Result<NetworkPrefix, String> {
+pub(super) fn network_prefix(words: &GroupWords, faults: &mut Faults) -> NetworkPrefix {
+    faults.take("--group.network-prefix", prefixes(&words.network_prefix), Default::default())
+}
+
+fn prefixes(text: &str) -> Result<NetworkPrefix, String> {
     let bits = |part: &str, most: u8| match part.trim().trim_start_matches('/').parse::<u8>() {
         Ok(bits) if bits <= most => Ok(bits),
         Ok(bits) => Err(format!("/{bits} is longer than an address; at most /32,/128")),

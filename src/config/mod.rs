@@ -91,11 +91,7 @@ pub fn listing(redis: &RedisWords, group: &GroupWords, idle_after: &str) -> Resu
     let limits = Limits {
         idle_after: sampling::idle_after(idle_after, &mut faults),
         grouping: Arc::new(grouping(group, &mut faults).0),
-        network_prefix: faults.take(
-            "--group.network-prefix",
-            network_prefix(&group.network_prefix),
-            Default::default(),
-        ),
+        network_prefix: network_prefix(group, &mut faults),
         ..Limits::of_no_interest()
     };
     let config = (targets(redis, &mut faults), limits);
