@@ -11,7 +11,7 @@ use redis::RedisError;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 
-use super::{Command, Stream, Target, auth_command, failure, open};
+use super::{Command, Request, Stream, Target, auth_command, failure, open};
 use crate::sample::{Failure, Reason};
 use crate::status::LARGEST_MESSAGE;
 
@@ -69,10 +69,8 @@ impl Subscription {
             reply.map_err(|error| failure::unauthenticated(&subscription.node, &error))?;
         }
         // A name tells the server's other users who we are; being refused it does no harm.
-        let mut naming = redis::cmd("CLIENT");
-        naming.arg(&Command::ClientSetName.words()[1..]);
-        let _ = subscription.ask(&naming).await?;
-        let mut subscribe = redis::cmd("SUBSCRIBE");
+        let _ = subscription.ask(&Request::from(Command::ClientSetName).packed()).await?;
+        let mut subscribe = Request::from(Command::Subscribe).packed();
         subscribe.arg(channel);
         let reply = subscription.ask(&subscribe).await?;
         reply.map_err(|error| failure::refused(&subscription.node, Command::Subscribe, &error))?;
