@@ -103,15 +103,12 @@ impl Query {
         match name {
             "redis" => self.redis = Some(value.to_owned()),
             "q" => self.search = Some(value.to_lowercase()),
-            "app" | "user" | "addr" | "kind" | "state" | "network" => {
-                self.filters.push(Filter::parse(&format!("{name}={value}"))?);
-            }
-            "lib" => self.filters.push(Filter::parse(&format!("library={value}"))?),
-            "min_idle" => self.filters.push(Filter::parse(&format!("idle>={value}"))?),
-            "max_idle" => self.filters.push(Filter::parse(&format!("idle<={value}"))?),
-            "min_age" => self.filters.push(Filter::parse(&format!("age>={value}"))?),
-            "filter" if self.filters.len() < MOST_FILTERS => self.filters.push(Filter::parse(value)?),
-            "filter" => return Err(format!("there are more than {MOST_FILTERS} conditions")),
+            "app" | "user" | "addr" | "kind" | "state" | "network" => self.add_filter(&format!("{name}={value}"))?,
+            "lib" => self.add_filter(&format!("library={value}"))?,
+            "min_idle" => self.add_filter(&format!("idle>={value}"))?,
+            "max_idle" => self.add_filter(&format!("idle<={value}"))?,
+            "min_age" => self.add_filter(&format!("age>={value}"))?,
+            "filter" => self.add_filter(value)?,
             "sort" => (self.sort, self.sort_text) = (Sort::parse(value)?, value.to_owned()),
             "group" => self.group = Some(column(value)?),
             "cols" => {
@@ -127,6 +124,14 @@ impl Query {
                 ));
             }
         }
+        Ok(())
+    }
+
+    fn add_filter(&mut self, condition: &str) -> Result<(), String> {
+        if self.filters.len() >= MOST_FILTERS {
+            return Err(format!("there are more than {MOST_FILTERS} conditions"));
+        }
+        self.filters.push(Filter::parse(condition)?);
         Ok(())
     }
 
@@ -315,6 +320,7 @@ mod tests {
         assert_eq!(ids(&conditions(MOST_FILTERS)).0, 3);
         let fault = Query::parse(&conditions(MOST_FILTERS + 1)).expect_err("one too many");
         assert!(fault.contains("more than 16"), "{fault}");
+        assert!(Query::parse(&["app=x"; MOST_FILTERS + 1].join("&")).is_err());
     }
 
     #[test]

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -61,7 +60,6 @@ pub(super) fn answer(app: &App) -> Response<Body> {
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), stream))
     });
     let mut response = response::answer(StatusCode::OK, "text/event-stream", "");
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     *response.body_mut() = StreamBody::new(frames).boxed_unsync();
     response
 }

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-
 use tracing::debug;
 
 use super::access::{Credentials, Peer};

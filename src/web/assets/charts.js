@@ -8,6 +8,9 @@ const REST = 5000;
 
 const HEIGHT = 200;
 
+// The least time that is shown, in seconds.
+const LEAST = 600;
+
 // Told apart in light and dark, and by who does not see all colours (after Okabe and Ito); the last is for all others.
 const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7f00", "#7a52a8"];
 const OTHERS = "#8c8c8c";
@@ -32,6 +35,8 @@ function options(figure, more) {
     width: Math.max(240, figure.clientWidth),
     height: HEIGHT,
     cursor: { points: { size: 6 } },
+    bands: more.bands,
+    tzDate: (second) => uPlot.tzDate(new Date(second * 1000), "Etc/UTC"),
     legend: { live: true },
     axes: axes(more.axes ?? {}),
     series: more.series,
@@ -40,14 +45,16 @@ function options(figure, more) {
   };
 }
 
-const clock = (_, seconds) => seconds.map((second) => new Date(second * 1000).toTimeString().slice(0, 5));
-const moment = (_, second) => (second == null ? "–" : new Date(second * 1000).toTimeString().slice(0, 8));
+// In UTC, as the times in the tables and in logs.
+const time = (second) => new Date(second * 1000).toISOString().slice(11, 19);
+const clock = (_, seconds) => seconds.map((second) => time(second).slice(0, 5));
+const moment = (_, second) => (second == null ? "–" : time(second));
 const whole = (_, number) => (number == null ? "–" : String(number));
 
-// Always the whole hour, so that a short one is seen to be short.
+// What there is of the hour, and at least some minutes.
 function hour(at) {
   const last = at.length > 0 ? at[at.length - 1] : Math.floor(Date.now() / 1000);
-  return [last - 3600, last];
+  return [Math.min(at[0] ?? last, last - LEAST), last];
 }
 
 function timeScales(at) {
@@ -56,7 +63,7 @@ function timeScales(at) {
 
 function stacked(node) {
   const sums = node.at.map(() => 0);
-  // The largest lies at the bottom; each line is drawn on top of those before it, so areas are filled from the last.
+  // The largest lies at the bottom.
   return node.apps.map((app) =>
     app.connections.map((count, place) => (count === null ? null : (sums[place] += count))),
   );
@@ -74,10 +81,15 @@ function drawApps(figure, node) {
     points: { show: node.at.length < 2 },
     value: (_, __, ___, index) => whole(null, index == null ? null : node.apps[place].connections[index]),
   }));
-  const time = { label: "Time", value: moment };
-  const scales = timeScales(node.at);
+  // Each is filled down to the one that it stands on.
+  const bands = order.slice(1).map((_, place) => ({ series: [place + 1, place + 2] }));
   return new uPlot(
-    options(figure, { series: [time, ...series], scales, axes: { x: { values: clock } } }),
+    options(figure, {
+      series: [{ label: "Time", value: moment }, ...series],
+      scales: timeScales(node.at),
+      axes: { x: { values: clock } },
+      bands,
+    }),
     [node.at, ...order.map((place) => sums[place])],
     figure,
   );

@@ -70,8 +70,9 @@ fn banners(node: &NodeState, now: Instant) -> Vec<String> {
     let mut banners = Vec::new();
     match &node.phase {
         Phase::Starting => banners.push("Not sampled yet.".to_owned()),
-        Phase::Failing { failure, since, .. } => {
-            banners.push(format!("Not reachable since {since:.0}: {}. What is shown is from before.", failure.message));
+        Phase::Failing { failure, since, last_good } => {
+            let before = if last_good.is_some() { " What is shown is from before." } else { "" };
+            banners.push(format!("No sample since {since:.0}: {}.{before}", failure.message));
         }
         Phase::Fresh { snapshot, .. } if node.fresh_snapshot(now).is_none() => {
             banners.push(format!("No news since {:.0}.", snapshot.sample.at));

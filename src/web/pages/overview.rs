@@ -93,6 +93,7 @@ struct GroupView {
 /// What changed since a few minutes ago.
 struct Recent {
     since: String,
+    epoch: i64,
     came: String,
     went: String,
     why: Vec<(String, &'static str)>,
@@ -133,8 +134,11 @@ fn line(node: &NodeState, now: Instant) -> Line {
     }
 }
 
+/// A share in as many digits as tell something: `0.4 %`, `87 %`.
 fn share(part: u64, whole: u64) -> String {
-    format!("{:.0} %", part as f64 / whole as f64 * 100.0)
+    let percent = part as f64 / whole as f64 * 100.0;
+    let digits = usize::from(percent < 10.0);
+    format!("{percent:.digits$} %")
 }
 
 fn view(node: &NodeState, now: Instant) -> NodeView {
@@ -240,6 +244,7 @@ fn recent(node: &str, snapshot: &Snapshot, history: &History) -> Option<Recent> 
     };
     Some(Recent {
         since: moment(Some(before.at)),
+        epoch: before.at.as_second(),
         came: whole(|rates| rates.opened),
         went: whole(|rates| rates.closed),
         why: why(snapshot, before.at),
@@ -301,7 +306,8 @@ fn top_groups(node: &str, snapshot: &Snapshot) -> Vec<(&'static str, Vec<GroupVi
         let groups = snapshot.crowd.as_ref().and_then(|crowd| groups(crowd).as_ref());
         let all = groups.into_iter().flat_map(Groups::iter).take(TOP);
         let view = |(name, connections): (&str, u64)| {
-            // A group of ours is no value that a client has.
+            // A group of ours is no value that a client has; one that was escaped so as not to look like one is not what it has
+            // either.
             let is_ours = name.starts_with(['(', '\\']);
             let link = if is_ours { String::new() } else { clients_link(&[("redis", node), (parameter, name)]) };
             GroupView { name: name.to_owned(), connections: count(connections), link }
