@@ -9,6 +9,7 @@ mod dashboards;
 mod failures;
 mod grouping;
 mod hearing;
+mod lists;
 mod monitoring;
 mod pages;
 mod presence;

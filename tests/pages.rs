@@ -13,7 +13,7 @@ use crate::support::server::{Server, any_binary};
 use crate::support::{PATIENCE, eventually};
 
 /// A server with a crowd, and an exporter that has sampled it.
-fn watched(words: &[&str]) -> Option<(Server, Crowd, Exporter)> {
+pub(crate) fn watched(words: &[&str]) -> Option<(Server, Crowd, Exporter)> {
     let server = Server::start(&any_binary()?);
     let crowd = Crowd::join(&server);
     let exporter = Exporter::start(&[&server.address()], words, &[]);
@@ -21,7 +21,7 @@ fn watched(words: &[&str]) -> Option<(Server, Crowd, Exporter)> {
     Some((server, crowd, exporter))
 }
 
-fn json(answer: &Answer) -> Value {
+pub(crate) fn json(answer: &Answer) -> Value {
     serde_json::from_str(answer.text()).unwrap_or_else(|_| panic!("no JSON: {}", answer.text()))
 }
 

@@ -1,0 +1,137 @@
+//! What pages and the API tell beyond a list of clients: groups, columns, the last hour, who went, and what became of one.
+
+use serde_json::Value;
+
+use crate::pages::{json, watched};
+use crate::support::exporter::Exporter;
+use crate::support::http::{get, request};
+use crate::support::{PATIENCE, eventually};
+
+fn api(exporter: &Exporter, path: &str) -> Value {
+    json(&get(&exporter.address, &format!("/api/v1/{path}")))
+}
+
+fn items(answer: &Value) -> &[Value] {
+    answer["items"].as_array().expect("a list")
+}
+
+#[test]
+fn clients_are_counted_by_what_they_have_in_common() {
+    let Some((server, _crowd, exporter)) = watched(&[]) else { return };
+    let all = api(&exporter, "clients?limit=0")["total"].as_u64();
+    for by in ["app", "user", "state", "kind", "host", "cmd", "db"] {
+        let groups = api(&exporter, &format!("clients?group={by}"));
+        let sum: u64 = items(&groups).iter().filter_map(|group| group["connections"].as_u64()).sum();
+        assert_eq!((Some(sum), groups["matched"].as_u64()), (all, all), "{by}");
+    }
+    let rows = server.peer().ask(&["CLIENT", "LIST"]).lines().filter(|row| row.contains("name=web-")).count() as u64;
+    let web = api(&exporter, "clients?group=app&app=web");
+    assert_eq!((web["groups"].as_u64(), items(&web)[0]["connections"].as_u64()), (Some(1), Some(rows)));
+    let csv = get(&exporter.address, "/api/v1/clients.csv?group=name");
+    assert!(csv.text().contains("\n'=cmd|calc,1,"), "{}", csv.text());
+    // The page's groups lead to their clients.
+    let page = get(&exporter.address, "/clients?group=user");
+    let link = page.text().split('"').find(|text| text.contains("filter=user%3Dalice")).expect("a link to alice's");
+    let clients = get(&exporter.address, &link.replace("&#38;", "&").replace("&amp;", "&"));
+    assert!(clients.text().contains("<strong data-matched>1</strong>"), "{link}: {}", clients.text());
+}
+
+#[test]
+fn columns_are_those_that_were_chosen() {
+    let Some((_server, _crowd, exporter)) = watched(&[]) else { return };
+    let some = api(&exporter, "clients?cols=id,host,buffers&limit=1");
+    let keys: Vec<&String> = items(&some)[0].as_object().map(|object| object.keys().collect()).unwrap_or_default();
+    assert_eq!(keys, ["buffers", "host", "id"]);
+    let csv = get(&exporter.address, "/api/v1/clients.csv?cols=id,name&app=web&sort=id");
+    let lines: Vec<&str> = csv.text().lines().collect();
+    assert!(lines[0] == "id,name" && lines[1].ends_with(",web-1") && lines[2].ends_with(",web-2"), "{lines:?}");
+    let page = get(&exporter.address, "/clients?cols=id&cols=db&app=web");
+    let heads = page.text().split("<th scope").skip(1).count();
+    assert!(heads == 2 && page.text().contains(">Database<") && page.text().contains("<td class=\"number\">3</td>"));
+    assert_eq!(get(&exporter.address, "/clients?cols=nonsense").status, 400);
+}
+
+#[test]
+fn the_last_hour_is_told_in_columns() {
+    let Some((server, _crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
+    let _more: Vec<_> = (0..7).map(|_| server.peer()).collect();
+    exporter.fresh_scrape();
+    // Points are ten seconds apart.
+    let history = eventually("a second point", PATIENCE * 2, || {
+        let history = api(&exporter, "history");
+        (history["nodes"][0]["at"].as_array()?.len() > 1).then_some(history)
+    });
+    let node = &history["nodes"][0];
+    let length = node["at"].as_array().map(Vec::len);
+    for column in ["connections", "online", "active", "waiting", "idle", "opened_per_second", "closed_per_second"] {
+        assert_eq!(node[column].as_array().map(Vec::len), length, "{column}");
+    }
+    let last = |column: &Value| column.as_array().and_then(|column| column.last()).and_then(Value::as_u64);
+    let status = api(&exporter, "status");
+    assert_eq!(last(&node["online"]), status["nodes"][0]["online"].as_u64());
+    let apps = node["apps"].as_array().expect("a list");
+    let sum: u64 = apps.iter().filter_map(|app| last(&app["connections"])).sum();
+    assert_eq!(Some(sum), last(&node["online"]));
+    let ages = node["last_interaction"]["counts"].as_array().expect("a list");
+    let spoken = status["nodes"][0]["online"].as_u64().zip(status["nodes"][0]["silent"].as_u64());
+    let counted: u64 = ages.iter().filter_map(Value::as_u64).sum();
+    assert_eq!(Some(counted), spoken.map(|(online, silent)| online - silent));
+    assert!(get(&exporter.address, "/").text().contains("Changed lately"));
+}
+
+#[test]
+fn who_went_is_found_and_its_page_says_so() {
+    let Some((server, _crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
+    let mut leaver = server.peer();
+    let id = leaver.ask(&["CLIENT", "ID"])[1..].to_owned();
+    leaver.must(&["CLIENT", "SETNAME", "leaver-<b>"]);
+    eventually("it is there", PATIENCE, || {
+        get(&exporter.address, &format!("/clients/{id}")).text().contains("leaver").then_some(())
+    });
+    drop(leaver);
+    let page = eventually("it is gone", PATIENCE, || {
+        let page = get(&exporter.address, &format!("/clients/{id}"));
+        page.text().contains("It was gone by").then_some(page)
+    });
+    assert!(page.text().contains("Reason: unknown") && !page.text().contains("<b>"), "{}", page.text());
+    for (path, found) in
+        [("closed?q=leaver", 1), ("closed?q=nobody", 0), ("closed?app=leaver-%3Cb%3E", 1), ("closed?user=x", 0)]
+    {
+        let answer = api(&exporter, path);
+        assert_eq!(answer["matched"].as_u64(), Some(found), "{path}");
+        assert!(answer["total"].as_u64() >= Some(1));
+    }
+    let csv = get(&exporter.address, "/api/v1/closed.csv?q=leaver");
+    assert!(csv.text().lines().count() == 2 && csv.text().contains("leaver-<b>"), "{}", csv.text());
+    assert!(get(&exporter.address, "/closed?q=leaver").text().contains(&format!("/clients/{id}?redis=")));
+}
+
+#[test]
+fn what_becomes_of_a_client_is_remembered_while_somebody_looks() {
+    let Some((server, _crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
+    let mut peer = server.peer();
+    let id = peer.ask(&["CLIENT", "ID"])[1..].to_owned();
+    exporter.fresh_scrape();
+    let path = format!("/clients/{id}");
+    for (command, key) in [("GET", "a"), ("EXISTS", "a")] {
+        peer.ask(&[command, key]);
+        eventually("it is seen", PATIENCE, || {
+            let page = get(&exporter.address, &path);
+            page.text().contains(&format!("<td>{}</td>", command.to_lowercase())).then_some(())
+        });
+    }
+    let page = get(&exporter.address, &path);
+    let commands: Vec<_> = ["exists", "get"].map(|command| page.text().find(&format!("<td>{command}</td>"))).into();
+    assert!(commands[0].is_some() && commands[0] < commands[1], "the newest first: {}", page.text());
+}
+
+#[test]
+fn pages_are_small_on_the_wire() {
+    let Some((_server, _crowd, exporter)) = watched(&[]) else { return };
+    for path in ["/", "/clients", "/api/v1/clients", "/api/v1/history", "/assets/uplot/uPlot.esm.js"] {
+        let plain = get(&exporter.address, path);
+        let small = request(&exporter.address, "GET", path, &["accept-encoding: gzip"]).expect("an answer");
+        assert_eq!(small.header("content-encoding"), Some("gzip"), "{path}");
+        assert!(small.body.len() * 2 < plain.body.len(), "{path}: {} and {}", small.body.len(), plain.body.len());
+    }
+}
