@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use tokio::sync::mpsc;
 
 use super::{HURRY, Watcher, sleep_until};
@@ -112,6 +113,12 @@ impl Watcher {
         self.state.last_snapshot().is_none_or(|last| run(&last.sample) != run(sample) || sample.at > last.sample.at)
     }
 
+    /// Whether a heard sample is no older than one that we would take only next.
+    fn is_current(&self, sample: &Sample) -> bool {
+        let every = SignedDuration::try_from(self.budget.every).unwrap_or(SignedDuration::MAX);
+        self.state.last_snapshot().is_none_or(|last| last.sample.at.duration_since(sample.at) < every)
+    }
+
     /// Keeps a heard sample of this server good, for no longer than it may ever be; whether it did.
     fn stay_fresh(&mut self, run_id: &str, frequency: f64) -> bool {
         let good_for = self.good_for(frequency);
@@ -132,7 +139,7 @@ impl Watcher {
         self.publish();
     }
 
-    /// Waits so long, or until a status is heard that replaces our own sample; gives how long the next one may take.
+    /// Waits so long, or until a status is heard that our next sample may wait for; gives how long the next one may take.
     pub(super) async fn wait_or_hear(&mut self, pause: Duration) -> Option<Duration> {
         let until = Instant::now() + pause;
         loop {
@@ -149,9 +156,12 @@ impl Watcher {
             if let Ok(Heard::Status { header, sample, signed: true }) = heard
                 && ours.as_ref() == Some(&header.run_id)
                 && !sample.is_truncated()
-                && self.is_news(&sample)
+                && self.is_current(&sample)
             {
-                self.take_heard(&sample, header.frequency);
+                // Two who sample at the same moment would never rest if each waited for what is newer than its own.
+                if self.is_news(&sample) {
+                    self.take_heard(&sample, header.frequency);
+                }
                 return Duration::try_from_secs_f64(header.frequency * PATIENCE)
                     .ok()
                     .map(|told| told.min(self.good_for(header.frequency)));
