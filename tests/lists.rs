@@ -1,5 +1,7 @@
 //! What pages and the API tell beyond a list of clients: groups, columns, the last hour, who went, and what became of one.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::pages::{json, watched};
@@ -123,6 +125,30 @@ fn what_becomes_of_a_client_is_remembered_while_somebody_looks() {
     let page = get(&exporter.address, &path);
     let commands: Vec<_> = ["exists", "get"].map(|command| page.text().find(&format!("<td>{command}</td>"))).into();
     assert!(commands[0].is_some() && commands[0] < commands[1], "the newest first: {}", page.text());
+}
+
+/// More than one piece of it, and more than a window holds.
+#[test]
+fn a_list_has_everyone_who_is_there() {
+    let Some((server, _crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
+    let _many: Vec<_> = (0..1300).map(|_| server.peer()).collect();
+    exporter.scrape_until("all", |scrape| scrape.sum("redis_clients_online") > 1300.0);
+    let ids: BTreeSet<String> = server
+        .peer()
+        .ask(&["CLIENT", "LIST"])
+        .lines()
+        .filter_map(|row| row.strip_prefix("id=")?.split(' ').next().map(str::to_owned))
+        .collect();
+    let csv = get(&exporter.address, "/api/v1/clients.csv?cols=id");
+    let listed: BTreeSet<String> = csv.text().lines().skip(1).map(str::to_owned).collect();
+    assert_eq!(csv.text().lines().count() - 1, listed.len(), "nobody twice");
+    // The one that asked is gone again.
+    assert!(listed.len() + 1 == ids.len() && listed.is_subset(&ids), "{} of {}", listed.len(), ids.len());
+    let lines = get(&exporter.address, "/api/v1/clients.ndjson?limit=700&offset=100&sort=id");
+    let lines: Vec<Value> = lines.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 700);
+    assert!(lines.is_sorted_by_key(|line| line["id"].as_u64()));
+    assert_eq!(get(&exporter.address, "/api/v1/clients.csv?sort=nonsense").status, 400);
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn rendered(rows: &[Row<'_>], words: &ClientsWords, several_nodes: bool) -> Stri
         return match words.format {
             ListFormat::Table => list::table(rows, several_nodes),
             ListFormat::Json => format!("{:#}\n", list::json(rows)),
-            ListFormat::Csv => list::csv(rows, &[]),
+            ListFormat::Csv => list::csv(rows),
         };
     };
     let (name, column) = dimension(by);

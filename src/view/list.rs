@@ -15,6 +15,9 @@ use crate::snapshot::{NONE, connected_at, label_value, last_interaction, spelled
 /// The type of what is written as CSV.
 pub const CSV: &str = "text/csv; charset=utf-8";
 
+/// The type of what is written as JSON, one object a line.
+pub const NDJSON: &str = "application/x-ndjson";
+
 /// The longest cell of the table, in characters. JSON and CSV have the value as it was kept.
 const WIDEST_CELL: usize = 48;
 
@@ -102,26 +105,58 @@ fn value(value: Value) -> Json {
     }
 }
 
-/// Rows as CSV: these columns; if none are named, one a known field, and what we add. Text that a spreadsheet would take
-/// for a formula is quoted with an apostrophe.
-pub fn csv(rows: &[Row<'_>], columns: &[Column]) -> String {
-    if !columns.is_empty() {
-        let heads = columns.iter().map(|column| column.name()).collect();
-        let record = |row: &Row<'_>| columns.iter().map(|&column| cell(row.value(column))).collect();
-        return records_as_csv(heads, rows.iter().map(record));
+/// The columns of a CSV of clients. Text that a spreadsheet would take for a formula is quoted with an apostrophe.
+#[derive(Clone, Debug)]
+pub enum CsvColumns {
+    /// Those that were asked for.
+    Chosen(Vec<Column>),
+    /// What we add, and the fields that any of the clients has.
+    All(Vec<Field>),
+}
+
+/// What we add to what the server tells.
+const OURS: [Column; 4] = [Column::Redis, Column::App, Column::Kind, Column::State];
+
+impl CsvColumns {
+    /// The chosen columns; if none are chosen, all that these rows have.
+    pub fn of(rows: &[Row<'_>], chosen: &[Column]) -> Self {
+        if !chosen.is_empty() {
+            return Self::Chosen(chosen.to_vec());
+        }
+        let fields = Field::ALL.iter().filter(|&&field| rows.iter().any(|row| row.client.text(field).is_some()));
+        Self::All(fields.copied().collect())
     }
-    let fields = Field::ALL.iter().filter(|&&field| rows.iter().any(|row| row.client.text(field).is_some()));
-    let fields: Vec<Field> = fields.copied().collect();
-    let ours = ["redis", "app", "kind", "state", "connected_at", "last_interaction"].map(str::to_owned);
-    let heads = ours.into_iter().chain(fields.iter().map(|field| field.key().replace('-', "_")));
-    let records = rows.iter().map(|row| {
-        let time = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.to_string());
-        let ours = [Column::Redis, Column::App, Column::Kind, Column::State].map(|column| cell(row.value(column)));
-        let times = [connected_at(row.client, row.at), last_interaction(row.client, row.at)].map(time);
-        let values = fields.iter().map(|&field| cell(row.value(Column::Field(field))));
-        ours.into_iter().chain(times).chain(values).collect()
-    });
-    records_as_csv(heads.collect(), records)
+
+    /// The first line.
+    pub fn heads(&self) -> String {
+        records_as_csv(std::iter::once(match self {
+            Self::Chosen(columns) => columns.iter().map(|column| column.name()).collect(),
+            Self::All(fields) => {
+                let times = ["connected_at", "last_interaction"].map(str::to_owned);
+                let fields = fields.iter().map(|&field| Column::Field(field).name());
+                OURS.iter().map(|column| column.name()).chain(times).chain(fields).collect()
+            }
+        }))
+    }
+
+    /// A line a row.
+    pub fn lines(&self, rows: &[Row<'_>]) -> String {
+        records_as_csv(rows.iter().map(|row| match self {
+            Self::Chosen(columns) => columns.iter().map(|&column| cell(row.value(column))).collect(),
+            Self::All(fields) => {
+                let times = [connected_at(row.client, row.at), last_interaction(row.client, row.at)];
+                let times = times.map(|time| time.map_or_else(String::new, |time| time.to_string()));
+                let fields = fields.iter().map(|&field| cell(row.value(Column::Field(field))));
+                OURS.iter().map(|&column| cell(row.value(column))).chain(times).chain(fields).collect()
+            }
+        }))
+    }
+}
+
+/// Rows as CSV, with all their columns.
+pub fn csv(rows: &[Row<'_>]) -> String {
+    let columns = CsvColumns::of(rows, &[]);
+    columns.heads() + &columns.lines(rows)
 }
 
 /// Groups as CSV.
@@ -139,7 +174,8 @@ pub fn objects_csv(heads: &[&str], objects: impl Iterator<Item = Json>) -> Strin
         other => other.to_string(),
     };
     let records = objects.map(|object| heads.iter().map(|head| cell(&object[*head])).collect());
-    records_as_csv(heads.iter().map(|&head| head.to_owned()).collect(), records)
+    let heads = heads.iter().map(|&head| head.to_owned()).collect();
+    records_as_csv(std::iter::once(heads).chain(records))
 }
 
 /// What goes into a cell of a CSV.
@@ -150,10 +186,10 @@ fn cell(value: Value) -> String {
     }
 }
 
-fn records_as_csv(heads: Vec<String>, records: impl Iterator<Item = Vec<String>>) -> String {
+fn records_as_csv(records: impl Iterator<Item = Vec<String>>) -> String {
     let fits = "a vector takes everything, and all records are of one length";
     let mut writer = csv::Writer::from_writer(Vec::new());
-    for record in std::iter::once(heads).chain(records) {
+    for record in records {
         writer.write_record(record).expect(fits);
     }
     String::from_utf8(writer.into_inner().expect(fits)).expect("all cells are text")
@@ -197,7 +233,8 @@ pub fn counts_table(head: &str, counts: &[(String, u64)]) -> String {
 /// Counts as CSV.
 pub fn counts_csv(head: &str, counts: &[(String, u64)]) -> String {
     let records = counts.iter().map(|(name, count)| vec![harmless(name.clone()), count.to_string()]);
-    records_as_csv(vec![head.to_owned(), "connections".to_owned()], records)
+    let heads = vec![head.to_owned(), "connections".to_owned()];
+    records_as_csv(std::iter::once(heads).chain(records))
 }
 
 pub(super) fn plain_table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {

@@ -73,6 +73,18 @@ impl Query {
     /// # Errors
     /// A sentence on what is wrong with which parameter.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::with_limit(text, WINDOW, LARGEST_WINDOW)
+    }
+
+    /// Reads the query string of a list: without a limit, it is of all that match.
+    ///
+    /// # Errors
+    /// As [`Query::parse`].
+    pub fn of_a_list(text: &str) -> Result<Self, String> {
+        Self::with_limit(text, usize::MAX, usize::MAX)
+    }
+
+    fn with_limit(text: &str, limit: usize, most: usize) -> Result<Self, String> {
         if text.len() > LONGEST {
             return Err(format!("the query is longer than {LONGEST} bytes"));
         }
@@ -86,20 +98,20 @@ impl Query {
             group: None,
             columns: Vec::new(),
             offset: 0,
-            limit: WINDOW,
+            limit,
         };
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             // An input of a form that was left empty says nothing.
             if value.is_empty() {
                 continue;
             }
-            query.set(&name, &value)?;
+            query.set(&name, &value, most)?;
             query.given.push((name.into_owned(), value.into_owned()));
         }
         Ok(query)
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+    fn set(&mut self, name: &str, value: &str, most: usize) -> Result<(), String> {
         match name {
             "redis" => self.redis = Some(value.to_owned()),
             "q" => self.search = Some(value.to_lowercase()),
@@ -117,7 +129,7 @@ impl Query {
                 }
             }
             "offset" => self.offset = number(name, value, usize::MAX)?,
-            "limit" => self.limit = number(name, value, LARGEST_WINDOW)?,
+            "limit" => self.limit = number(name, value, most)?,
             _ => {
                 return Err(format!(
                     "there is no parameter {name}; there are redis, q, app, user, addr, lib, kind, state, network, min_idle, max_idle, min_age, filter, sort, group, cols, offset, limit"
@@ -294,6 +306,12 @@ mod tests {
         ] {
             assert!(Query::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_list_is_of_all_that_match() {
+        assert_eq!(Query::of_a_list("").map(|query| query.limit), Ok(usize::MAX));
+        assert_eq!(Query::of_a_list("limit=5000").map(|query| query.limit), Ok(5000));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::snapshot::{Closed, Kind, Limits, Snapshot, State, network_label, outp
 pub struct Row<'a> {
     /// The node it is connected to.
     pub node: &'a str,
+    /// Where in the node's snapshot it is.
+    pub place: Place,
     /// When it was read.
     pub at: Timestamp,
     /// The client.
@@ -109,6 +111,28 @@ impl Column {
     }
 }
 
+/// What has values by column: conditions are put to it.
+pub trait Record {
+    /// A value by its column.
+    fn value(&self, column: Column) -> Value;
+}
+
+impl Record for Row<'_> {
+    fn value(&self, column: Column) -> Value {
+        match column {
+            Column::Redis => Value::Text(self.node.to_owned()),
+            Column::Kind => Value::Text(self.kind.label().to_owned()),
+            Column::State => self.state.map_or(Value::None, |state| Value::Text(state.label().to_owned())),
+            Column::App => self.app.as_ref().map_or(Value::None, |app| Value::Text(app.clone())),
+            Column::Network => self.network.clone().map_or(Value::None, Value::Text),
+            Column::Host => self.host().map_or(Value::None, Value::Text),
+            Column::Buffers => i64::try_from(output_buffer_bytes(self.client)).map_or(Value::None, Value::Number),
+            Column::Field(field) if field.is_text() => self.text(field).map_or(Value::None, Value::Text),
+            Column::Field(field) => self.client.number(field).map_or(Value::None, Value::Number),
+        }
+    }
+}
+
 /// A client that went, of this node.
 impl Record for (&str, &Closed) {
     fn value(&self, column: Column) -> Value {
@@ -148,39 +172,21 @@ fn host(address: Address<'_>) -> String {
 /// The clients of a node's snapshot as rows, in the server's order.
 pub fn rows<'a>(node: &'a str, snapshot: &'a Snapshot, limits: &Limits) -> Vec<Row<'a>> {
     let Some(pages) = snapshot.pages() else { return Vec::new() };
-    let row = |(place, client): (Place, &'a Client<'a>)| {
-        let at = pages.read_at(place).unwrap_or(snapshot.sample.at);
-        let kind = snapshot.kind(client);
-        let is_application = kind == Kind::Application;
-        let state = is_application.then(|| State::of(client, limits.idle_after));
-        // Without an id it is not in the snapshot's roster.
-        let app = || snapshot.app(place).map_or_else(|| limits.grouping.app(client).to_string(), str::to_owned);
-        let app = is_application.then(app);
-        Row { node, at, client, kind, state, app, network: network_label(client, limits.network_prefix) }
-    };
-    pages.places().map(row).collect()
+    pages.places().filter_map(|(place, _)| row(node, snapshot, place, limits)).collect()
 }
 
-/// What has values by column: conditions are put to it.
-pub trait Record {
-    /// A value by its column.
-    fn value(&self, column: Column) -> Value;
-}
-
-impl Record for Row<'_> {
-    fn value(&self, column: Column) -> Value {
-        match column {
-            Column::Redis => Value::Text(self.node.to_owned()),
-            Column::Kind => Value::Text(self.kind.label().to_owned()),
-            Column::State => self.state.map_or(Value::None, |state| Value::Text(state.label().to_owned())),
-            Column::App => self.app.as_ref().map_or(Value::None, |app| Value::Text(app.clone())),
-            Column::Network => self.network.clone().map_or(Value::None, Value::Text),
-            Column::Host => self.host().map_or(Value::None, Value::Text),
-            Column::Buffers => i64::try_from(output_buffer_bytes(self.client)).map_or(Value::None, Value::Number),
-            Column::Field(field) if field.is_text() => self.text(field).map_or(Value::None, Value::Text),
-            Column::Field(field) => self.client.number(field).map_or(Value::None, Value::Number),
-        }
-    }
+/// The client at a place of a node's snapshot as a row.
+pub fn row<'a>(node: &'a str, snapshot: &'a Snapshot, place: Place, limits: &Limits) -> Option<Row<'a>> {
+    let pages = snapshot.pages()?;
+    let client = pages.client(place)?;
+    let at = pages.read_at(place).unwrap_or(snapshot.sample.at);
+    let kind = snapshot.kind(client);
+    let is_application = kind == Kind::Application;
+    let state = is_application.then(|| State::of(client, limits.idle_after));
+    // Without an id it is not in the snapshot's roster.
+    let app = || snapshot.app(place).map_or_else(|| limits.grouping.app(client).to_string(), str::to_owned);
+    let app = is_application.then(app);
+    Some(Row { node, place, at, client, kind, state, app, network: network_label(client, limits.network_prefix) })
 }
 
 impl Row<'_> {

@@ -6,6 +6,7 @@ mod admission;
 mod api;
 mod assets;
 mod events;
+mod export;
 mod exposition;
 mod gzip;
 mod health;
@@ -31,6 +32,7 @@ use crate::latest::Latest;
 use crate::snapshot::Limits;
 use access::Access;
 use events::Streams;
+use export::Exports;
 use exposition::Exposition;
 use own::Own;
 use renderings::Renderings;
@@ -73,6 +75,7 @@ struct App {
     telemetry_path: String,
     pages: Pages,
     streams: Streams,
+    exports: Exports,
     exposition: Exposition,
     renderings: Renderings,
     trails: Trails,
@@ -118,6 +121,7 @@ impl Bound {
             telemetry_path: served.telemetry_path,
             pages: served.pages,
             streams: Streams::default(),
+            exports: Exports::default(),
             exposition: Exposition::default(),
             renderings: Renderings::default(),
             trails: Trails::default(),

@@ -123,8 +123,8 @@ fn answer<B>(app: &App, route: Route<'_>, request: &Request<B>, peer: &Peer) -> 
     }
     let query = request.uri().query().unwrap_or_default();
     match route {
-        Route::Page(page) => rendered(app, request, |nodes, now| pages::write(app, nodes, now, page, query)),
-        Route::Api(call) => rendered(app, request, |nodes, now| api::write(app, nodes, now, call, query)),
+        Route::Page(page) => app.rendered(request, |nodes, now| pages::write(app, nodes, now, page, query)),
+        Route::Api(call) => api::answer(app, call, request),
         // To HEAD there is nothing to say but what it would be.
         Route::Events if request.method() == Method::HEAD => response::answer(StatusCode::OK, "text/event-stream", ""),
         Route::Events => events::answer(app),
@@ -136,12 +136,18 @@ fn answer<B>(app: &App, route: Route<'_>, request: &Request<B>, peer: &Peer) -> 
     }
 }
 
-/// Answers with what is written of the newest state of the nodes, for all who ask the same.
-fn rendered<B>(app: &App, request: &Request<B>, write: impl FnOnce(&Nodes, Instant) -> Written) -> Response<Body> {
-    let (nodes, now) = (app.latest.read(), Instant::now());
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let state = (app.started, &nodes, now);
-    app.renderings.answer(state, target, request.headers(), || write(&nodes, now))
+impl App {
+    /// Answers with what is written of the newest state of the nodes, for all who ask the same.
+    pub(super) fn rendered<B>(
+        &self,
+        request: &Request<B>,
+        write: impl FnOnce(&Nodes, Instant) -> Written,
+    ) -> Response<Body> {
+        let (nodes, now) = (self.latest.read(), Instant::now());
+        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        let state = (self.started, &nodes, now);
+        self.renderings.answer(state, target, request.headers(), || write(&nodes, now))
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +173,7 @@ mod tests {
             streams: Default::default(),
             started: 0,
             exposition: Exposition::default(),
+            exports: Default::default(),
             renderings: Default::default(),
             trails: Default::default(),
             own: Own::new(Default::default()),

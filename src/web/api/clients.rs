@@ -3,46 +3,43 @@
 use hyper::StatusCode;
 use serde_json::Value;
 
-use super::{Format, JSON, as_json, envelope};
+use super::{JSON, as_json, envelope};
 use crate::latest::Nodes;
+use crate::view::grouped::Group;
 use crate::view::list;
 use crate::view::query::Query;
 use crate::view::rows::Column;
 use crate::web::App;
+use crate::web::export::Lines;
 use crate::web::renderings::Written;
 
-pub(super) fn list(app: &App, nodes: &Nodes, format: Format, query: &Query) -> Written {
-    if let Some(by) = query.group {
-        return groups(app, nodes, format, query, by);
-    }
+pub(super) fn list(app: &App, nodes: &Nodes, query: &Query) -> Written {
     let limits = app.limits.borrow().clone();
-    let window = query.window(nodes, &limits);
-    let objects = || window.rows.iter().map(|row| list::object(row, &query.columns));
-    match format {
-        Format::Json => as_json(&envelope(nodes, query, window.total, window.matched, &objects().collect::<Vec<_>>())),
-        Format::Csv => Ok((list::CSV, list::csv(&window.rows, &query.columns))),
-        Format::Ndjson => lines(objects()),
-    }
+    let Some(by) = query.group else {
+        let window = query.window(nodes, &limits);
+        let items: Vec<Value> = window.rows.iter().map(|row| list::object(row, &query.columns)).collect();
+        return as_json(&envelope(nodes, query, window.total, window.matched, &items));
+    };
+    let window = query.group_window(by, nodes, &limits);
+    let items: Vec<Value> = window.shown.iter().map(Group::object).collect();
+    let mut all = envelope(nodes, query, window.total, window.matched, &items);
+    all["groups"] = window.groups.into();
+    as_json(&all)
 }
 
-fn groups(app: &App, nodes: &Nodes, format: Format, query: &Query, by: Column) -> Written {
+/// All groups, one a line.
+pub(super) fn groups(app: &App, nodes: &Nodes, lines: Lines, query: &Query, by: Column) -> Written {
     let limits = app.limits.borrow().clone();
-    let window = query.group_window(by, nodes, &limits);
-    let objects = || window.shown.iter().map(|group| group.object());
-    match format {
-        Format::Json => {
-            let mut all = envelope(nodes, query, window.total, window.matched, &objects().collect::<Vec<_>>());
-            all["groups"] = window.groups.into();
-            as_json(&all)
-        }
-        Format::Csv => Ok((list::CSV, list::groups_csv(&window.shown))),
-        Format::Ndjson => lines(objects()),
+    let groups = query.group_window(by, nodes, &limits).shown;
+    match lines {
+        Lines::Csv => Ok((list::CSV, list::groups_csv(&groups))),
+        Lines::Ndjson => Ok((list::NDJSON, as_lines(groups.iter().map(Group::object)))),
     }
 }
 
 /// Objects, one a line.
-pub(super) fn lines(objects: impl Iterator<Item = Value>) -> Written {
-    Ok(("application/x-ndjson", objects.map(|object| format!("{object}\n")).collect()))
+pub(super) fn as_lines(objects: impl Iterator<Item = Value>) -> String {
+    objects.map(|object| format!("{object}\n")).collect()
 }
 
 pub(super) fn one(app: &App, nodes: &Nodes, id: &str, query: &Query) -> Written {

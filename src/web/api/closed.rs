@@ -5,22 +5,31 @@ use std::cmp::Reverse;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::clients::lines;
-use super::{Format, as_json, envelope};
+use super::clients::as_lines;
+use super::{as_json, envelope};
 use crate::latest::Nodes;
 use crate::snapshot::Closed;
 use crate::view::list;
 use crate::view::query::Query;
+use crate::web::export::Lines;
 use crate::web::renderings::Written;
 
-pub(super) fn list(nodes: &Nodes, format: Format, query: &Query) -> Written {
+pub(super) fn list(nodes: &Nodes, query: &Query) -> Written {
     let (all, matched) = all(nodes, query);
-    let window = || matched.iter().skip(query.offset).take(query.limit).map(|(node, closed)| object(node, closed));
-    match format {
-        Format::Json => as_json(&envelope(nodes, query, all, matched.len(), &window().collect::<Vec<_>>())),
-        Format::Csv => Ok((list::CSV, list::objects_csv(&COLUMNS, window()))),
-        Format::Ndjson => lines(window()),
+    let items: Vec<Value> = window(&matched, query).collect();
+    as_json(&envelope(nodes, query, all, matched.len(), &items))
+}
+
+pub(super) fn lines(nodes: &Nodes, lines: Lines, query: &Query) -> Written {
+    let (_, matched) = all(nodes, query);
+    match lines {
+        Lines::Csv => Ok((list::CSV, list::objects_csv(&COLUMNS, window(&matched, query)))),
+        Lines::Ndjson => Ok((list::NDJSON, as_lines(window(&matched, query)))),
     }
+}
+
+fn window(matched: &[(&str, &Closed)], query: &Query) -> impl Iterator<Item = Value> {
+    matched.iter().skip(query.offset).take(query.limit).map(|(node, closed)| object(node, closed))
 }
 
 /// How many are remembered after they went, of the nodes that are asked for, and those that match, the last first.

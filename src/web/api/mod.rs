@@ -9,13 +9,16 @@ mod status;
 
 use std::time::Instant;
 
-use hyper::StatusCode;
+use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::App;
+use super::export::{self, Lines};
 use super::renderings::Written;
+use super::response::Body;
 use crate::latest::Nodes;
 use crate::view::query::Query;
+use crate::view::rows::Column;
 
 pub(super) use closed::{all as all_closed, object as closed_object};
 pub(super) use status::status;
@@ -30,12 +33,16 @@ const JSON: &str = "application/json";
 pub(super) enum Call<'a> {
     /// How the nodes are.
     Status,
-    /// A window of clients.
-    Clients(Format),
+    /// A window of clients, or of groups of them.
+    Clients,
+    /// All clients, or groups of them, one a line.
+    ClientLines(Lines),
     /// One client, by its id.
     Client(&'a str),
     /// The last that went.
-    Closed(Format),
+    Closed,
+    /// All that are remembered, one a line.
+    ClosedLines(Lines),
     /// The applications.
     Apps,
     /// Everything else that clients are counted by.
@@ -46,25 +53,17 @@ pub(super) enum Call<'a> {
     OpenApi,
 }
 
-/// The form of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    Json,
-    Csv,
-    Ndjson,
-}
-
 impl<'a> Call<'a> {
     /// The call of a path below `/api/v1/`.
     pub(super) fn of(path: &'a str) -> Option<Self> {
         Some(match path {
             "status" => Call::Status,
-            "clients" => Call::Clients(Format::Json),
-            "clients.csv" => Call::Clients(Format::Csv),
-            "clients.ndjson" => Call::Clients(Format::Ndjson),
-            "closed" => Call::Closed(Format::Json),
-            "closed.csv" => Call::Closed(Format::Csv),
-            "closed.ndjson" => Call::Closed(Format::Ndjson),
+            "clients" => Call::Clients,
+            "clients.csv" => Call::ClientLines(Lines::Csv),
+            "clients.ndjson" => Call::ClientLines(Lines::Ndjson),
+            "closed" => Call::Closed,
+            "closed.csv" => Call::ClosedLines(Lines::Csv),
+            "closed.ndjson" => Call::ClosedLines(Lines::Ndjson),
             "apps" => Call::Apps,
             "groups" => Call::Groups,
             "history" => Call::History,
@@ -74,14 +73,28 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Writes the answer to a call.
-pub(super) fn write(app: &App, nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) -> Written {
-    let query = Query::parse(query).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
+/// Answers a call: lists of clients as they are written, all else as it was written for all who ask the same.
+pub(super) fn answer<B>(app: &App, call: Call<'_>, request: &Request<B>) -> Response<Body> {
+    let query = request.uri().query().unwrap_or_default();
+    match call {
+        Call::ClientLines(lines) if Query::of_a_list(query).is_ok_and(|query| query.group.is_none()) => {
+            export::answer(app, lines, query)
+        }
+        call => app.rendered(request, |nodes, now| write(app, nodes, now, call, query)),
+    }
+}
+
+fn write(app: &App, nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) -> Written {
+    let is_a_list = matches!(call, Call::ClientLines(_) | Call::ClosedLines(_));
+    let query = if is_a_list { Query::of_a_list(query) } else { Query::parse(query) };
+    let query = query.map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
     match call {
         Call::Status => as_json(&status::nodes(nodes, &query, now)),
-        Call::Clients(format) => clients::list(app, nodes, format, &query),
+        Call::Clients => clients::list(app, nodes, &query),
+        Call::ClientLines(lines) => clients::groups(app, nodes, lines, &query, query.group.unwrap_or(Column::App)),
         Call::Client(id) => clients::one(app, nodes, id, &query),
-        Call::Closed(format) => closed::list(nodes, format, &query),
+        Call::Closed => closed::list(nodes, &query),
+        Call::ClosedLines(lines) => closed::lines(nodes, lines, &query),
         Call::Apps => as_json(&apps::nodes(nodes, &query)),
         Call::Groups => as_json(&groups::nodes(nodes, &query)),
         Call::History => as_json(&history::nodes(nodes, &query)),

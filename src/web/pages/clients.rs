@@ -21,9 +21,10 @@ pub(super) struct Clients<'a> {
     banners: Vec<String>,
     matched: String,
     total: String,
-    /// The query of a list of all that fits into one.
+    /// The query of a list of all that match, and of the largest window.
     list: String,
-    in_a_list: String,
+    window: String,
+    in_a_window: String,
     grouped_by: String,
     heads: Vec<Head>,
     rows: Vec<Vec<Cell>>,
@@ -126,15 +127,15 @@ const INPUTS: [&str; 9] = ["q", "app", "user", "addr", "min_idle", "filter", "st
 
 pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, limits: &Limits, frame: Frame<'a>) -> Clients<'a> {
     let columns = columns(query, nodes.nodes.len() > 1);
-    let list = query.with(&[("limit", &LARGEST_WINDOW.to_string()), ("offset", "")]);
     let clients = Clients {
         frame,
         form: form(query, &columns),
         banners: all_banners(nodes, query, now),
         matched: String::new(),
         total: String::new(),
-        list,
-        in_a_list: String::new(),
+        list: query.with(&[("limit", ""), ("offset", "")]),
+        window: query.with(&[("limit", &LARGEST_WINDOW.to_string()), ("offset", "")]),
+        in_a_window: String::new(),
         grouped_by: String::new(),
         heads: Vec::new(),
         rows: Vec::new(),
@@ -171,8 +172,8 @@ impl Clients<'_> {
     fn told(mut self, matched: usize, total: usize, listed: usize) -> Self {
         self.matched = count(matched as u64);
         self.total = count(total as u64);
-        self.in_a_list = if listed > LARGEST_WINDOW {
-            format!("the first {} as ", count(LARGEST_WINDOW as u64))
+        self.in_a_window = if listed > LARGEST_WINDOW {
+            format!(" (the first {})", count(LARGEST_WINDOW as u64))
         } else {
             String::new()
         };

@@ -18,6 +18,7 @@ pub(super) struct ClosedPage<'a> {
     total: String,
     search: String,
     list: String,
+    window: String,
     rows: Vec<ClosedView>,
     paging: Paging,
 }
@@ -45,7 +46,8 @@ pub(super) fn page<'a>(nodes: &Nodes, query: &Query, frame: Frame<'a>) -> Closed
         several: nodes.nodes.len() > 1,
         matched: count(matched.len() as u64),
         search: query.given("q").to_owned(),
-        list: query.with(&[("limit", &LARGEST_WINDOW.to_string()), ("offset", "")]),
+        list: query.with(&[("limit", ""), ("offset", "")]),
+        window: query.with(&[("limit", &LARGEST_WINDOW.to_string()), ("offset", "")]),
         total: count(all as u64),
         paging: Paging::new("/closed", query, rows.len(), matched.len()),
         rows,
