@@ -35,7 +35,7 @@ Durations are written 500us, 10s, 5m, 1h30m, 1d, or as plain seconds.
 
 Exit codes:
   0  ended as asked; check: everything works
-  1  something failed while running, such as a port in use
+  1  something failed while running, such as a port in use; healthy: the exporter does not answer
   2  the command line makes no sense
   3  check: the server can be sampled, but something is missing
   4  check, clients: a server cannot be sampled";
@@ -53,6 +53,10 @@ pub enum Command {
     ///
     /// Exit code 0: everything works. 3: the server can be sampled, but something is missing. 4: it cannot be sampled.
     Check(CheckWords),
+    /// Ask the exporter on this machine whether it is alive, for images without a shell
+    ///
+    /// Exit code 0: it answers; to be asked for TLS or a password is an answer. 1: it does not within 3 s.
+    Healthy(HealthyWords),
     /// Print every metric: name, type, unit, labels, help
     Catalogue(CatalogueWords),
 }
@@ -427,6 +431,20 @@ pub struct CheckWords {
     pub sample: SampleWords,
     #[command(flatten)]
     pub group: GroupWords,
+}
+
+/// The words of `healthy`.
+#[derive(Args, Clone, Debug)]
+pub struct HealthyWords {
+    /// Address that serve listens on, all of them if there are several; with :port this machine is asked
+    #[arg(
+        long = "web.listen-address",
+        env = "WEB_LISTEN_ADDRESS",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        default_value = ":19121"
+    )]
+    pub listen: Vec<String>,
 }
 
 /// The words of `catalogue`.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Output;
 
 use redis_client_exporter::catalogue::ALL;
@@ -231,6 +233,56 @@ fn check_tells_by_its_exit_code() {
     assert_eq!(output.status.code(), Some(4));
 }
 
+/// What `healthy` says of an address, and its exit code.
+fn healthy(address: &str) -> (String, Option<i32>) {
+    let output = run(&["healthy", "--web.listen-address", address]);
+    (text(&output.stdout) + &text(&output.stderr), output.status.code())
+}
+
+#[test]
+fn healthy_asks_the_exporter_beside_it() {
+    // A server that is down does not make the exporter unwell.
+    let exporter = Exporter::watching(&["127.0.0.1:1"]);
+    assert_eq!(healthy(&exporter.address), (format!("{} is healthy\n", exporter.address), Some(0)));
+    let port = exporter.address.rsplit(':').next().expect("a port");
+    for everywhere in [format!(":{port}"), format!("0.0.0.0:{port}"), format!("localhost:{port}")] {
+        assert_eq!(healthy(&everywhere).1, Some(0), "{everywhere}");
+    }
+    // The environment that serve was given is enough.
+    let output = program().arg("healthy").env("WEB_LISTEN_ADDRESS", &exporter.address).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    // Of several addresses every one has to answer.
+    let (told, code) = healthy(&format!("{},127.0.0.1:1", exporter.address));
+    assert_eq!((told.contains("nothing listens on 127.0.0.1:1"), code), (true, Some(1)), "{told}");
+}
+
+/// What listens there but is no exporter: one that says something else, one that leaves, and one that says nothing, as an
+/// exporter that was stopped.
+#[test]
+fn healthy_is_not_deceived_and_does_not_wait_for_ever() {
+    let (told, code) = healthy("127.0.0.1:1");
+    assert_eq!((told.contains("nothing listens on 127.0.0.1:1"), code), (true, Some(1)), "{told}");
+    for (said, expected) in
+        [("HTTP/1.1 404 Not Found\r\n\r\n", "status 404"), ("-ERR\r\n", "not speak HTTP"), ("", "not speak HTTP")]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("it is asked");
+            let read = stream.read(&mut [0; 512]).expect("a request");
+            stream.write_all(said.as_bytes()).expect("it is still there");
+            read
+        });
+        let (told, code) = healthy(&address);
+        assert_eq!((told.contains(expected), code), (true, Some(1)), "{told}");
+        assert!(answering.join().expect("it answers") > 0);
+    }
+    let exporter = Exporter::watching(&["127.0.0.1:1"]);
+    exporter.signal("STOP");
+    let (told, code) = healthy(&exporter.address);
+    assert_eq!((told.contains("does not answer within 3s"), code), (true, Some(1)), "{told}");
+}
+
 fn usage_fault(words: &[&str], expected: &str) {
     let output: Output = run(words);
     let told = text(&output.stderr);
@@ -251,6 +303,8 @@ fn what_makes_no_sense_is_refused_before_anything_starts() {
     }
     usage_fault(&["--client-announce-frequency=1e19"], "--client-announce-frequency");
     usage_fault(&["--redis.addr=redis://default:12345#x@127.0.0.1"], "%23");
+    usage_fault(&["healthy", "--web.listen-address=nonsense"], "--web.listen-address");
+    usage_fault(&["healthy", "--web.listen-address=,"], "no address");
     usage_fault(&["--redis.tls-ca-file=/nowhere", "--redis.addr=rediss://h"], "/nowhere");
 }
 

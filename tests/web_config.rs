@@ -343,6 +343,29 @@ fn peers_that_never_shake_hands_keep_nobody_out() {
     logged(&exporter, "no TLS handshake within 10s");
 }
 
+/// `healthy` needs neither a password nor a certificate to learn that the exporter answers.
+#[test]
+fn whether_it_is_healthy_can_be_asked_through_every_door() {
+    let mutual = format!("{PAIR}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n");
+    let limited = "rate_limit: {interval: 1h, burst: 1}";
+    let doors = [
+        (users(&[("ann", "one")]), "asks for a user and password"),
+        (PAIR.to_owned(), "asks for TLS"),
+        (format!("{mutual}{}", users(&[("ann", "one")])), "asks for TLS"),
+        (limited.to_owned(), "more requests than it may answer"),
+    ];
+    for (text, expected) in doors {
+        let config = Config::new(&text);
+        let exporter = config.exporter();
+        if text == limited {
+            assert_eq!(get(&exporter.address, "/-/healthy").status, 200);
+        }
+        let output = run(&["healthy", "--web.listen-address", &exporter.address]);
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(told.contains(expected) && output.status.success(), "{told}{output:?}");
+    }
+}
+
 #[test]
 fn requests_are_bounded_where_that_is_wanted() {
     let exporter = Config::new("rate_limit:\n  interval: 1h\n  burst: 2\n").exporter();

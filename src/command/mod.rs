@@ -3,6 +3,7 @@
 mod catalogue;
 mod check;
 mod clients;
+mod healthy;
 mod log;
 mod serve;
 mod watch;
@@ -46,6 +47,7 @@ pub fn run() -> ExitCode {
         Some(Command::Watch(words)) => watch::run(words),
         Some(Command::Clients(words)) => clients::run(words),
         Some(Command::Check(words)) => check::run(words),
+        Some(Command::Healthy(words)) => healthy::run(words),
         Some(Command::Catalogue(words)) => catalogue::run(words),
     };
     match result {

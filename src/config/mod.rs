@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::announce;
-use crate::cli::{CheckWords, GroupWords, RedisWords, SampleMode, ServeWords, WatchWords};
+use crate::cli::{CheckWords, GroupWords, HealthyWords, RedisWords, SampleMode, ServeWords, WatchWords};
 use crate::group_file::GroupFile;
 use crate::link::Target;
 use crate::sampler::Budget;
@@ -73,7 +73,7 @@ impl ServeConfig {
             announce: announcing(words, &mut faults),
             sample: words.announce.sample,
             announced_node: words.announce.node.clone(),
-            listen: listen(&words.web, &mut faults),
+            listen: listen(&words.web.listen, &mut faults),
             telemetry_path: telemetry_path(&words.web, &mut faults),
             pages: pages(&words.web),
             web_config: web_config(&words.web, &mut faults),
@@ -126,6 +126,19 @@ impl CheckConfig {
         };
         faults.none_or(config)
     }
+}
+
+/// Where the exporter listens that `healthy` asks.
+///
+/// # Errors
+/// All that makes no sense.
+pub fn listening(words: &HealthyWords) -> Result<Vec<SocketAddr>, Faults> {
+    let mut faults = Faults::default();
+    let addresses = listen(&words.listen, &mut faults);
+    if addresses.is_empty() {
+        faults.add("--web.listen-address: no address; write :19121");
+    }
+    faults.none_or(addresses)
 }
 
 /// What `watch` listens to.

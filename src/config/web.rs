@@ -7,8 +7,8 @@ use super::values::elements;
 use crate::cli::{PagesMode, WebWords};
 use crate::web::{ConfigFile, Pages};
 
-pub(super) fn listen(words: &WebWords, faults: &mut Faults) -> Vec<SocketAddr> {
-    elements(&words.listen)
+pub(super) fn listen(words: &[String], faults: &mut Faults) -> Vec<SocketAddr> {
+    elements(words)
         .filter_map(|text| faults.take("--web.listen-address", listen_address(text).map(Some), None))
         .collect()
 }
