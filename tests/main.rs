@@ -6,6 +6,7 @@ mod churn;
 mod commands;
 mod corpus;
 mod dashboards;
+mod deployment;
 mod failures;
 mod grouping;
 mod hearing;

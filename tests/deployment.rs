@@ -1,0 +1,459 @@
+//! What is in deploy/, checked by the tools of those who will take it: schemas of Kubernetes and of the prometheus-operator, Helm,
+//! systemd, promtool. The Dockerfile and its image are in `image`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::exporter::{program, run};
+use crate::support::project;
+use crate::support::prometheus::promtool;
+use crate::support::server::{Server, binaries, missing};
+
+const CHART: &str = "deploy/helm/redis-client-exporter";
+
+/// Something that `tests/deploy/install` gets; if it is missing, a test is skipped loudly, and fails in CI.
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    needed(&format!(".cache/deploy/{name}"))
+}
+
+fn needed(path: &str) -> Option<PathBuf> {
+    let found = project(path);
+    if !found.exists() {
+        missing(&found.display().to_string());
+    }
+    found.exists().then_some(found)
+}
+
+pub(crate) fn read(path: &str) -> String {
+    fs::read_to_string(project(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
+}
+
+/// Runs a tool in the project's folder with this input, and demands that it finds nothing wrong.
+pub(crate) fn content(command: &mut Command, input: &str) -> String {
+    let output = told(command, input);
+    assert!(output.status.success(), "{command:?}: {}", said(&output));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn told(command: &mut Command, input: &str) -> Output {
+    if command.get_current_dir().is_none() {
+        command.current_dir(project(""));
+    }
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("standard input is piped");
+    let input = input.to_owned();
+    let writing = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().expect("it ends");
+    // A tool that reads nothing is no fault.
+    let _ = writing.join().expect("writing does not panic");
+    output
+}
+
+pub(crate) fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}:\n{text}"))
+}
+
+/// The documents of a file, or of a chart's output.
+fn documents(text: &str) -> Vec<Value> {
+    let texts = text.split("\n---\n").map(|text| text.trim_start_matches("---\n"));
+    texts.map(yaml).filter(|document| !document.is_null()).collect()
+}
+
+/// All manifests of deploy/kubernetes.
+fn manifests() -> Vec<Value> {
+    let mut paths: Vec<_> = fs::read_dir(project("deploy/kubernetes"))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    paths.sort();
+    assert!(paths.len() >= 5, "{paths:?}");
+    paths.iter().flat_map(|path| documents(&fs::read_to_string(path).expect("a manifest"))).collect()
+}
+
+fn of_kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    documents.iter().filter(|document| document["kind"] == kind).collect()
+}
+
+/// The kinds that Kubernetes itself does not know.
+const OPERATOR_KINDS: [&str; 2] = ["PrometheusRule", "ServiceMonitor"];
+
+/// Checks documents against the schemas of Kubernetes and of the operator; `None` where these are missing.
+fn valid(documents: &[Value]) -> Option<Result<(), String>> {
+    let (validate, folder) = (tool("venv/bin/kubernetes-validate")?, tool("node")?);
+    let (operator, own): (Vec<_>, Vec<_>) =
+        documents.iter().partition(|document| OPERATOR_KINDS.iter().any(|kind| document["kind"] == *kind));
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
+    let text: String = own.iter().map(|document| format!("---\n{document}\n")).collect();
+    fs::write(file.path(), text).expect("it can be written");
+    let kubernetes = told(Command::new(validate).arg("--strict").arg(file.path()), "");
+    let lines: String = operator.iter().map(|document| format!("{document}\n")).collect();
+    let script = read("tests/deploy/operator.mjs");
+    let operator =
+        told(Command::new("node").args(["--input-type=module", "--eval", &script]).current_dir(folder), &lines);
+    let passed = said(&kubernetes).matches(" passed for ").count() + said(&operator).matches(" ok\n").count();
+    let faults = format!("{}{}", said(&kubernetes), said(&operator));
+    let all_passed = kubernetes.status.success() && operator.status.success() && passed == documents.len();
+    Some(if all_passed { Ok(()) } else { Err(faults) })
+}
+
+#[test]
+fn kubernetes_takes_the_manifests_and_would_refuse_a_slip() {
+    let documents = manifests();
+    let Some(result) = valid(&documents) else { return };
+    result.unwrap_or_else(|faults| panic!("{faults}"));
+    for (kind, place, slip) in [
+        ("Deployment", "/spec/template/spec/containers/0", json!({ "livenesProbe": {} })),
+        ("NetworkPolicy", "/spec", json!({ "ingres": [] })),
+        ("ServiceMonitor", "/spec/endpoints/0", json!({ "interval": "15" })),
+        ("PrometheusRule", "/spec/groups/0", json!({ "rules": [{ "alert": "NoExpression" }] })),
+    ] {
+        let mut document = of_kind(&documents, kind)[0].clone();
+        let object = document.pointer_mut(place).and_then(Value::as_object_mut).expect("an object");
+        object.extend(slip.as_object().expect("an object").clone());
+        assert!(valid(&[document]).is_some_and(|result| result.is_err()), "{kind}: {slip}");
+    }
+}
+
+/// What the restricted Pod Security Standard demands, and what else the images are made for.
+fn assert_restricted(pod: &Value) {
+    assert_eq!(pod["automountServiceAccountToken"], false, "{pod}");
+    let (all, containers) = (&pod["securityContext"], pod["containers"].as_array().expect("containers"));
+    assert_eq!((&all["runAsNonRoot"], &all["seccompProfile"]["type"]), (&json!(true), &json!("RuntimeDefault")));
+    for container in containers {
+        let own = &container["securityContext"];
+        assert_eq!(own["allowPrivilegeEscalation"], false, "{container}");
+        assert_eq!(own["readOnlyRootFilesystem"], true, "{container}");
+        assert_eq!(own["capabilities"], json!({ "drop": ["ALL"] }), "{container}");
+        assert!(own.get("runAsUser").or(all.get("runAsUser")).is_some_and(|user| *user != 0), "{container}");
+        assert!(container["resources"]["limits"]["memory"].is_string(), "{container}");
+        assert!(container["resources"]["requests"]["cpu"].is_string(), "{container}");
+    }
+    let exporter = containers.iter().find(|container| container["name"] == "exporter").expect("an exporter");
+    let image = format!("redis-client-exporter:{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!((&exporter["image"], &exporter["ports"][0]["containerPort"]), (&json!(image), &json!(19121)));
+    assert!(exporter["livenessProbe"].is_object(), "{exporter}");
+}
+
+#[test]
+fn pods_may_do_nothing_and_are_of_this_version() {
+    let documents = manifests();
+    let pods: Vec<_> = ["Deployment", "StatefulSet"].iter().flat_map(|kind| of_kind(&documents, kind)).collect();
+    assert_eq!(pods.len(), 2);
+    pods.iter().for_each(|pod| assert_restricted(&pod["spec"]["template"]["spec"]));
+}
+
+/// The manifest is made of rules.yml: `UPDATE_GOLDEN=1 cargo test deployment` writes it anew.
+#[test]
+fn the_prometheusrule_is_the_rules() {
+    let path = "deploy/kubernetes/prometheusrule.yaml";
+    let rules = read("deploy/prometheus/rules.yml");
+    let indented: String = rules.lines().map(|line| format!("  {line}").trim_end().to_owned() + "\n").collect();
+    let made = format!(
+        "# deploy/prometheus/rules.yml for the prometheus-operator; change them there. Give it the labels that your Prometheus selects\n\
+         # by (ruleSelector; kube-prometheus-stack: `release`).\n\
+         apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: redis-client-exporter\n  labels:\n    \
+         app.kubernetes.io/name: redis-client-exporter\nspec:\n{indented}"
+    );
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(project(path), &made).expect("a file");
+    }
+    assert_eq!(read(path), made, "write it anew: UPDATE_GOLDEN=1 cargo test --test integration deployment");
+    assert_eq!(yaml(&made)["spec"], yaml(&rules));
+}
+
+/// Rules ask for this job, so whoever scrapes has to give it that name.
+#[test]
+fn what_scrapes_names_the_job_that_rules_ask_for() {
+    assert!(read("deploy/prometheus/rules.yml").contains(r#"job="redis-clients""#));
+    let documents = manifests();
+    let monitor = of_kind(&documents, "ServiceMonitor")[0];
+    assert_eq!(
+        monitor["spec"]["endpoints"][0]["relabelings"],
+        json!([{ "targetLabel": "job", "replacement": "redis-clients" }])
+    );
+    let services = of_kind(&documents, "Service");
+    let scraped = |service: &&&Value| {
+        service["metadata"]["labels"] == monitor["spec"]["selector"]["matchLabels"]
+            && service["spec"]["ports"][0]["name"] == monitor["spec"]["endpoints"][0]["port"]
+    };
+    assert_eq!(services.iter().filter(scraped).count(), 2, "that of the Deployment, and that of the sidecars");
+    for path in ["deploy/compose/prometheus.yml", "deploy/prometheus/scrape.yml"] {
+        assert_eq!(yaml(&read(path))["scrape_configs"][0]["job_name"], "redis-clients", "{path}");
+    }
+}
+
+/// Runs Helm; `None` where it is missing.
+fn helm(words: &[&str]) -> Option<Output> {
+    let python = tool("venv/bin/python")?;
+    Some(told(Command::new(python).arg("tests/deploy/helm.py").args(words), ""))
+}
+
+/// A release with everything switched on.
+fn everything() -> Value {
+    json!({
+        "redis": {
+            "addresses": ["redis://a:6379", "rediss://b:6380"],
+            "user": "redis-client-exporter",
+            "passwordSecret": { "name": "password" },
+            "tlsSecret": { "name": "tls", "certificate": "tls.crt", "key": "tls.key" },
+        },
+        "settings": { "CLIENT_ANNOUNCE_FREQUENCY": "5s", "GROUP_LIMIT": 20, "PRESENCE_EXPECT": "billing=2" },
+        "web": { "configSecret": "web" },
+        "serviceMonitor": { "enabled": true, "labels": { "release": "stack" }, "endpoint": { "scheme": "https" } },
+        "prometheusRule": { "enabled": true },
+        "dashboards": { "enabled": true, "annotations": { "grafana_folder": "Redis clients" } },
+        "networkPolicy": { "enabled": true },
+        "podLabels": { "team": "data" },
+        "podAnnotations": { "note": "1" },
+        "tolerations": [{ "operator": "Exists" }],
+        "extraVolumes": [{ "name": "groups", "configMap": { "name": "groups" } }],
+        "extraVolumeMounts": [{ "name": "groups", "mountPath": "/groups" }],
+    })
+}
+
+fn release(values: &Value) -> Option<Vec<Value>> {
+    let values = values.to_string();
+    for act in ["lint", "template"] {
+        let output = helm(&[act, CHART, &values])?;
+        assert!(output.status.success(), "{act}: {}", said(&output));
+        if act == "template" {
+            return Some(documents(&String::from_utf8(output.stdout).expect("UTF-8")));
+        }
+    }
+    None
+}
+
+#[test]
+fn helm_finds_nothing_to_mend_and_kubernetes_takes_what_it_makes() {
+    let Some(least) = release(&json!({})) else { return };
+    assert_eq!(of_kind(&least, "Deployment").len() + of_kind(&least, "Service").len(), least.len());
+    let Some(most) = release(&everything()) else { return };
+    for documents in [&least, &most] {
+        if let Some(Err(faults)) = valid(documents) {
+            panic!("{faults}");
+        }
+        assert_restricted(&of_kind(documents, "Deployment")[0]["spec"]["template"]["spec"]);
+    }
+    let rules = of_kind(&most, "PrometheusRule")[0];
+    assert_eq!(rules["spec"], yaml(&read("deploy/prometheus/rules.yml")));
+    let boards = of_kind(&most, "ConfigMap");
+    assert_eq!(boards.len(), 2);
+    for board in boards {
+        assert_eq!(board["metadata"]["labels"]["grafana_dashboard"], "1");
+        for (file, text) in board["data"].as_object().expect("files") {
+            assert_eq!(
+                text.as_str().map(str::trim_end),
+                Some(read(&format!("dashboards/{file}")).trim_end()),
+                "{file}"
+            );
+        }
+    }
+    let monitor = of_kind(&most, "ServiceMonitor")[0];
+    assert_eq!(monitor["spec"]["endpoints"][0]["relabelings"][0]["replacement"], "redis-clients");
+    assert_eq!(monitor["spec"]["endpoints"][0]["scheme"], "https");
+    let container = &of_kind(&most, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["livenessProbe"]["exec"]["command"], json!(["/redis-client-exporter", "healthy"]));
+}
+
+#[test]
+fn the_chart_refuses_what_it_does_not_know_and_passwords_among_values() {
+    for values in [
+        json!({ "replica": 2 }),
+        json!({ "redis": { "addresses": ["redis://ann:hush@redis:6379"] } }),
+        json!({ "redis": { "addresses": [] } }),
+        json!({ "settings": { "REDIS_PASSWORD": "hush" } }),
+        json!({ "serviceMonitor": { "interval": "soon" } }),
+    ] {
+        let Some(output) = helm(&["template", CHART, &values.to_string()]) else { return };
+        assert!(!output.status.success(), "{values}: {}", said(&output));
+    }
+}
+
+/// The chart names files beside it by links; an archive of it holds what they name.
+#[test]
+fn an_archive_of_the_chart_is_whole() {
+    let folder = TempDir::new().expect("a folder");
+    let Some(output) = helm(&["package", CHART, &folder.path().display().to_string()]) else { return };
+    assert!(output.status.success(), "{}", said(&output));
+    let archive = String::from_utf8(output.stdout).expect("a path");
+    content(Command::new("tar").args(["xzf", archive.trim(), "-C"]).arg(folder.path()), "");
+    let inside = folder.path().join("redis-client-exporter/files");
+    for (copy, original) in [
+        ("rules.yml", "deploy/prometheus/rules.yml"),
+        ("dashboards/redis-clients-app.json", "dashboards/redis-clients-app.json"),
+        ("dashboards/redis-clients-overview.json", "dashboards/redis-clients-overview.json"),
+    ] {
+        assert_eq!(fs::read_to_string(inside.join(copy)).expect("a file"), read(original), "{copy}");
+    }
+    let chart = yaml(&read(&format!("{CHART}/Chart.yaml")));
+    assert_eq!(
+        (&chart["version"], &chart["appVersion"]),
+        (&json!(env!("CARGO_PKG_VERSION")), &json!(env!("CARGO_PKG_VERSION")))
+    );
+}
+
+/// Every setting that a manifest gives by a variable is one that the program has.
+#[test]
+fn variables_are_those_of_the_program() {
+    let help = String::from_utf8(run(&["--help"]).stdout).expect("UTF-8");
+    let known: BTreeSet<&str> = help.split("[env: ").skip(1).filter_map(|rest| rest.split([']', '=']).next()).collect();
+    let mut named = BTreeSet::new();
+    let releases = [json!({}), everything()].iter().filter_map(release).flatten().collect::<Vec<_>>();
+    for document in manifests().iter().chain(&releases) {
+        let containers = document["spec"]["template"]["spec"]["containers"].as_array();
+        let variables = containers.into_iter().flatten().filter_map(|container| container["env"].as_array()).flatten();
+        named.extend(variables.filter_map(|variable| variable["name"].as_str()).map(str::to_owned));
+    }
+    let compose = yaml(&read("deploy/compose/compose.yaml"));
+    named.extend(compose["services"]["exporter"]["environment"].as_object().expect("variables").keys().cloned());
+    let settings = read("deploy/systemd/redis-client-exporter.env");
+    named.extend(settings.lines().filter_map(|line| Some(line.trim_start_matches('#').split_once('=')?.0.to_owned())));
+    assert!(named.remove("POD_NAME") && named.len() >= 8, "{named:?}");
+    let unknown: Vec<_> = named.iter().filter(|name| !known.contains(name.as_str())).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+/// What mounts files beside compose.yaml, as (where they are, where they are seen).
+fn mounts(service: &Value) -> Vec<(PathBuf, String)> {
+    let volumes = service["volumes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let here = project("deploy/compose");
+    volumes
+        .filter(|volume| volume.starts_with('.'))
+        .filter_map(|volume| volume.split_once(':'))
+        .map(|(from, to)| (here.join(from), to.trim_end_matches(":ro").to_owned()))
+        .collect()
+}
+
+#[test]
+fn compose_is_valid_and_what_it_mounts_is_there() {
+    let Some(check) = tool("venv/bin/check-jsonschema") else { return };
+    let file = "deploy/compose/compose.yaml";
+    content(Command::new(check).args(["--builtin-schema", "vendor.compose-spec", file]), "");
+    let compose = yaml(&read(file));
+    let services = compose["services"].as_object().expect("services");
+    for (name, service) in services {
+        for port in service["ports"].as_array().into_iter().flatten() {
+            assert!(
+                port.as_str().is_some_and(|port| port.starts_with("127.0.0.1:")),
+                "{name}: {port} is for all to see"
+            );
+        }
+        for (from, _) in mounts(service) {
+            assert!(from.exists(), "{name}: {}", from.display());
+        }
+    }
+    let build = &services["exporter"]["build"];
+    let context = project("deploy/compose").join(build["context"].as_str().expect("a folder"));
+    assert!(context.join(build["dockerfile"].as_str().expect("a file")).exists(), "{build}");
+
+    // Prometheus and Grafana, as they see it.
+    let folder = TempDir::new().expect("a folder");
+    for (from, to) in mounts(&services["prometheus"]) {
+        fs::copy(from, folder.path().join(Path::new(&to).file_name().expect("a name"))).expect("a copy");
+    }
+    let config = folder.path().join("prometheus.yml").display().to_string();
+    if let Some(output) = promtool(&["check", "config", &config], "") {
+        assert!(output.status.success() && said(&output).contains("1 rule files found"), "{}", said(&output));
+    }
+    let grafana = &services["grafana"];
+    let boards = yaml(&read("deploy/compose/grafana/boards.yml"))["providers"][0]["options"]["path"].clone();
+    let (from, to) = mounts(grafana).into_iter().find(|(_, to)| boards == *to).expect("boards are mounted");
+    let home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"].as_str().expect("a board");
+    assert!(from.join(home.strip_prefix(&format!("{to}/")).expect("one of them")).exists(), "{home}");
+    let datasource = yaml(&read("deploy/compose/grafana/datasource.yml"))["datasources"][0].clone();
+    assert_eq!((&datasource["isDefault"], &datasource["url"]), (&json!(true), &json!("http://prometheus:9090")));
+}
+
+/// systemd's verdict on the unit, with these words: what it says, and whether it was content.
+fn systemd(words: &[&str], unit: &str) -> Option<(String, bool)> {
+    let analyze = needed(".cache/servers/systemd-analyze/systemd-analyze")?;
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("redis-client-exporter.service");
+    // systemd looks whether the program is there.
+    let unit = unit.replace("/usr/local/bin/redis-client-exporter", &program().get_program().to_string_lossy());
+    fs::write(&path, unit).expect("a file");
+    let units = analyze.with_file_name("root").join("lib/systemd/system");
+    let output = told(Command::new(analyze).args(words).arg(&path).env("SYSTEMD_UNIT_PATH", units), "");
+    Some((said(&output), output.status.success()))
+}
+
+#[test]
+fn systemd_takes_the_unit_and_finds_it_safe() {
+    let unit = read("deploy/systemd/redis-client-exporter.service");
+    let verify = ["verify", "--man=no"];
+    let Some(verdict) = systemd(&verify, &unit) else { return };
+    assert_eq!(verdict, (String::new(), true));
+    let (told, _) = systemd(&verify, &unit.replace("ProtectHome=", "ProtectHoem=")).expect("it was there");
+    assert!(told.contains("Unknown key"), "{told}");
+    // In tenths: 100 is a service that may do all, 11 and something what remains to one that needs the network and unix sockets.
+    let security = ["security", "--offline=true", "--no-pager", "--threshold=12"];
+    let (told, safe) = systemd(&security, &unit).expect("it was there");
+    assert!(safe, "{told}");
+    let (told, safe) = systemd(&security, &unit.replace("PrivateDevices=yes\n", "")).expect("it was there");
+    assert!(!safe, "{told}");
+}
+
+/// The files of users are what `check` prints for the server, and a server that was started with them is watched without anything
+/// missing.
+#[test]
+fn a_server_with_the_file_of_users_is_watched_without_anything_missing() {
+    let folder = TempDir::new().expect("a folder");
+    for binary in binaries() {
+        let file = if matches!(binary.name.as_str(), "redis-6.2" | "redis-7.0") {
+            "users-before-7.2.acl"
+        } else {
+            "users.acl"
+        };
+        let users = read(&format!("deploy/redis/{file}"));
+        let path = folder.path().join(&binary.name).display().to_string();
+        fs::write(&path, users.replace(">PASSWORD", ">a-good-one")).expect("a file");
+        let server = Server::start_with(&binary, &["--aclfile", &path]);
+        let words = ["check", "--redis.addr", &server.address(), "--redis.user=redis-client-exporter"];
+        let output = run(&[&words[..], &["--redis.password=a-good-one"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}: {}", binary.name, said(&output));
+        let line = users.trim_end().replacen("user ", "ACL SETUSER ", 1);
+        assert!(said(&output).lines().any(|told| told.trim() == line), "{}: {}", binary.name, said(&output));
+        let refused = run(&[&words[..], &["--redis.password=PASSWORD"]].concat());
+        assert_eq!(refused.status.code(), Some(4), "{}: {}", binary.name, said(&refused));
+        // Others are refused everything but what the server lets everybody do.
+        let mut peer = server.peer();
+        assert_eq!(peer.ask(&["AUTH", "redis-client-exporter", "a-good-one"]), "+OK");
+        for command in [&["GET", "key"][..], &["SET", "key", "1"], &["CONFIG", "GET", "*"], &["PUBLISH", "other", "1"]]
+        {
+            assert!(peer.ask(command).starts_with("-NOPERM"), "{}: {command:?}", binary.name);
+        }
+    }
+}
+
+#[test]
+fn workflows_are_valid_and_may_not_write_by_default() {
+    let Some(check) = tool("venv/bin/check-jsonschema") else { return };
+    for name in ["ci", "release"] {
+        let file = format!(".github/workflows/{name}.yml");
+        content(Command::new(&check).args(["--builtin-schema", "vendor.github-workflows", &file]), "");
+        let workflow = yaml(&read(&file));
+        assert_eq!(workflow["permissions"], json!({ "contents": "read" }), "{name}");
+        for job in workflow["jobs"].as_object().expect("jobs").values() {
+            for step in job["steps"].as_array().into_iter().flatten() {
+                let action = step["uses"].as_str().and_then(|action| action.split_once("@v"));
+                assert!(
+                    step["run"].is_string() || action.is_some_and(|(_, major)| major.parse::<u32>().is_ok()),
+                    "{step}"
+                );
+            }
+        }
+    }
+    assert!(read(".github/workflows/ci.yml").contains("- run: .ci/run\n"));
+}
