@@ -1,12 +1,14 @@
 # make demo    shows it at work on a throw-away Redis; Ctrl-C ends all of it
 # make test    installs what the tests need, and runs every test
 # make check   what CI runs: formatting, lints, docs, tests
+# make static  builds the program as one file that needs no C library; prints its path
 # make bench   parse, derive and encode at 1k, 10k and 100k clients; then what watching 19,000 clients costs a server, side
 #              by side with a full listing and redis_exporter (BENCH_SERVER: another server; see bench/contenders.rs)
-.PHONY: demo test check lint servers bench bench-stages bench-contenders
+.PHONY: demo test check lint servers static bench bench-stages bench-contenders
 
-# Real servers of six generations, and a Prometheus; then what subscribers in other languages stand on.
-SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus
+# Real servers of six generations, a Prometheus and a systemd-analyze; then what subscribers in other languages stand on, and what
+# checks the files in deploy/.
+SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus systemd-analyze
 
 demo:
 	@deploy/demo/run
@@ -18,11 +20,16 @@ test: servers
 servers:
 	@tests/servers/install .cache/servers $(SERVERS) || test -z "$$CI"
 	@tests/subscribers/install .cache/subscribers || test -z "$$CI"
+	@tests/deploy/install .cache/deploy || test -z "$$CI"
+
+static:
+	@deploy/static
 
 check: lint test
 
 lint:
-	bash -n deploy/demo/run deploy/subscribers/subscriber.sh tests/servers/install tests/subscribers/install .ci/run
+	bash -n deploy/demo/run deploy/subscribers/subscriber.sh tests/servers/install tests/subscribers/install tests/deploy/install \
+		deploy/static .ci/run
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items

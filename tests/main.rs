@@ -11,6 +11,7 @@ mod failures;
 mod grouping;
 mod hearing;
 mod lists;
+mod image;
 mod monitoring;
 mod pages;
 mod presence;

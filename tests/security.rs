@@ -14,7 +14,7 @@ fn up(scrape: &Scrape) -> bool {
     scrape.value("redis_clients_up", &[]) == Some(1.0)
 }
 
-fn tls_server(certificates: &Certificates, clients: &str) -> Option<Server> {
+pub(crate) fn tls_server(certificates: &Certificates, clients: &str) -> Option<Server> {
     let file = |name: &str| certificates.text(name);
     let (certificate, key, ca) = (file("server.crt"), file("server.key"), file("ca.crt"));
     let options = [
