@@ -222,6 +222,8 @@ catalogue! {
         "Bytes that wait to be sent to this client (obl and omem).";
     BUILD_INFO: Gauge, Info, "redis_client_exporter_build_info", ["version"],
         "Always 1. The version of this exporter.";
+    WEB_INFO: Gauge, Info, "redis_client_exporter_web_info", ["external_url"],
+        "Always 1. Where browsers find the pages of this exporter, for links: --web.external-url, else the host's name and the port.";
     HTTP_REQUESTS: Counter, Count, "redis_client_exporter_http_requests_total", ["handler", "code"],
         "HTTP requests answered, by route and status code.";
     HTTP_ACCEPT_ERRORS: Counter, Count, "redis_client_exporter_http_accept_errors_total", [],

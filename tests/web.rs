@@ -194,6 +194,22 @@ fn several_addresses_and_another_path() {
 }
 
 #[test]
+fn where_browsers_find_the_pages_is_told_for_links() {
+    let told = |exporter: &Exporter| {
+        let scrape = exporter.scrape();
+        scrape.all("redis_client_exporter_web_info", &[]).next().map(|series| series.labels["external_url"].clone())
+    };
+    let words = ["--web.external-url=https://clients.example.org/redis/"];
+    assert_eq!(
+        told(&Exporter::start(&["127.0.0.1:1"], &words, &[])).as_deref(),
+        Some("https://clients.example.org/redis")
+    );
+    // Nobody says it: the port that was given for port 0, and no name that leads from elsewhere to this machine alone.
+    let exporter = alone();
+    assert_eq!(told(&exporter), Some(exporter.address.replace("127.0.0.1", "http://localhost")));
+}
+
+#[test]
 fn a_port_in_use_is_told_at_once() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();

@@ -1,5 +1,6 @@
 //! `serve`: a watcher a node, the web server, and an orderly end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -61,12 +62,15 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
         let watcher = Watcher::new(target.clone(), config.budget, limits_now.clone(), Arc::clone(&latest), place);
         channel.spawn(target, watcher, sampling, &mut watchers);
     }
+    let encrypted = settings.borrow().summary().0;
+    let external_url = config.external_url.unwrap_or_else(|| own_url(&bound.addresses(), encrypted));
     let validity = web::Validity { groups: groups_valid, web_config: web_config_valid };
     let stop = CancellationToken::new();
     let served = Served {
         latest,
         limits: limits_now,
         telemetry_path: config.telemetry_path,
+        external_url,
         pages: config.pages,
         settings,
         validity,
@@ -139,9 +143,21 @@ impl Channel {
 
 /// A name that no other announcer has: the host's, and a random part.
 fn name() -> String {
+    format!("{}/{:08x}", host(), rand::random::<u32>())
+}
+
+fn host() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String = host.trim().chars().filter(char::is_ascii_graphic).take(64).collect();
-    format!("{host}/{:08x}", rand::random::<u32>())
+    host.trim().chars().filter(char::is_ascii_graphic).take(64).collect()
+}
+
+/// Where browsers most likely find the pages, when nobody says it.
+fn own_url(addresses: &[SocketAddr], encrypted: bool) -> String {
+    let scheme = if encrypted { "https" } else { "http" };
+    let host =
+        Some(host()).filter(|host| !host.is_empty() && addresses.iter().any(|address| !address.ip().is_loopback()));
+    let port = addresses.first().map_or(0, SocketAddr::port);
+    format!("{scheme}://{}:{port}", host.as_deref().unwrap_or("localhost"))
 }
 
 /// The signals that ask us to stop.

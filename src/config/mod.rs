@@ -28,7 +28,7 @@ use channel::{announcing, channel, keys};
 use groups::{grouping, limits, network_prefix};
 use sampling::budget;
 use servers::targets;
-use web::{listen, pages, telemetry_path, web_config};
+use web::{external_url, listen, pages, telemetry_path, web_config};
 
 /// What `serve` does.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub struct ServeConfig {
     pub listen: Vec<SocketAddr>,
     /// The path of the metrics.
     pub telemetry_path: String,
+    /// Where browsers find the pages, if that was said.
+    pub external_url: Option<String>,
     /// Who may see pages and the API.
     pub pages: Pages,
     /// TLS, users and headers, where there is a file of them.
@@ -75,6 +77,7 @@ impl ServeConfig {
             announced_node: words.announce.node.clone(),
             listen: listen(&words.web.listen, &mut faults),
             telemetry_path: telemetry_path(&words.web, &mut faults),
+            external_url: external_url(&words.web, &mut faults),
             pages: pages(&words.web),
             web_config: web_config(&words.web, &mut faults),
         };
@@ -220,6 +223,7 @@ mod tests {
             "--web.listen-address=nonsense",
             "--web.telemetry-path=metrics",
             "--web.config.file=/nowhere",
+            "--web.external-url=clients.example.org",
         ];
         let text = config(&words).expect_err("nothing of it makes sense").to_string();
         for flag in [
@@ -245,6 +249,7 @@ mod tests {
             "--web.listen-address",
             "--web.telemetry-path",
             "--web.config.file",
+            "--web.external-url",
         ] {
             assert!(text.contains(flag), "{flag} is missing in:\n{text}");
         }
@@ -261,6 +266,25 @@ mod tests {
             assert!(config(&[&format!("--presence.expect={name}")]).is_err(), "{name}");
         }
         assert!(config(&["--group.limit=1", "--presence.expect=a,b"]).is_err());
+    }
+
+    #[test]
+    fn links_may_be_appended_to_the_external_url() {
+        let told = |url: &str| config(&[&format!("--web.external-url={url}")]).map(|config| config.external_url);
+        for (url, meant) in [
+            ("https://clients.example.org", "https://clients.example.org"),
+            ("http://10.0.0.5:19121/", "http://10.0.0.5:19121"),
+            ("https://example.org/redis/", "https://example.org/redis"),
+        ] {
+            assert_eq!(told(url), Ok(Some(meant.to_owned())));
+        }
+        assert_eq!(told(""), Ok(None));
+        for url in
+            ["localhost:19121", "ftp://a", "http://", "http://a/?b", "http://a/#b", "http://me:hush@a", "javascript:1"]
+        {
+            let fault = told(url).expect_err("no page has this address").to_string();
+            assert!(fault.contains("--web.external-url") && !fault.contains("hush"), "{fault}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use url::Url;
+
 use super::Faults;
 use super::values::elements;
 use crate::cli::{PagesMode, WebWords};
@@ -52,4 +54,17 @@ pub(super) fn pages(words: &WebWords) -> Pages {
         PagesMode::On => Pages::On,
         PagesMode::Off => Pages::Off,
     }
+}
+
+/// Where browsers find the pages, without a slash at the end, so that a page's path can be appended. An empty one is none.
+pub(super) fn external_url(words: &WebWords, faults: &mut Faults) -> Option<String> {
+    let text = words.external_url.as_deref().filter(|text| !text.is_empty())?;
+    let url = Url::parse(text).ok().filter(|url| {
+        let is_secretless = url.username().is_empty() && url.password().is_none();
+        ["http", "https"].contains(&url.scheme()) && is_secretless && url.query().is_none() && url.fragment().is_none()
+    });
+    // Not repeated, because there may be a password in it.
+    let fault = "is no address to which a path can be appended; write https://HOST/ without user and query".to_owned();
+    let url = url.map_or(Err(fault), |url| Ok(Some(url.as_str().trim_end_matches('/').to_owned())));
+    faults.take("--web.external-url", url, None)
 }

@@ -50,6 +50,8 @@ pub struct Served {
     pub limits: watch::Receiver<Arc<Limits>>,
     /// The path of the metrics.
     pub telemetry_path: String,
+    /// Where browsers find the pages.
+    pub external_url: String,
     /// Who may see pages and the API.
     pub pages: Pages,
     /// TLS, users and headers.
@@ -125,7 +127,7 @@ impl Bound {
             exposition: Exposition::default(),
             renderings: Renderings::default(),
             trails: Trails::default(),
-            own: Own::new(served.validity),
+            own: Own::new(&served.external_url, served.validity),
             started: rand::random(),
             settings: served.settings,
             access: Access::new(),

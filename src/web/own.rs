@@ -22,16 +22,19 @@ pub(super) struct Own {
 }
 
 impl Own {
-    pub(super) fn new(validity: Validity) -> Self {
+    pub(super) fn new(external_url: &str, validity: Validity) -> Self {
         let known = "the catalogue's names are valid and there once";
         let registry = Registry::new();
         let requests = IntCounterVec::new(options(c::HTTP_REQUESTS), c::HTTP_REQUESTS.labels).expect(known);
         let accept_errors = IntCounter::with_opts(options(c::HTTP_ACCEPT_ERRORS)).expect(known);
         let build = IntGaugeVec::new(options(c::BUILD_INFO), c::BUILD_INFO.labels).expect(known);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let web = IntGaugeVec::new(options(c::WEB_INFO), c::WEB_INFO.labels).expect(known);
+        web.with_label_values(&[external_url]).set(1);
         registry.register(Box::new(requests.clone())).expect(known);
         registry.register(Box::new(accept_errors.clone())).expect(known);
         registry.register(Box::new(build)).expect(known);
+        registry.register(Box::new(web)).expect(known);
         registry.register(Box::new(ProcessCollector::for_self())).expect(known);
         let files = [(validity.groups, c::GROUP_FILE_VALID), (validity.web_config, c::WEB_CONFIG_VALID)];
         let files = files.into_iter().filter_map(|(valid, metric)| Some((valid?, metric)));

@@ -176,7 +176,7 @@ mod tests {
             exports: Default::default(),
             renderings: Default::default(),
             trails: Default::default(),
-            own: Own::new(Default::default()),
+            own: Own::new("http://localhost:19121", Default::default()),
             settings: watch::channel(Arc::default()).1,
             access: Access::new(),
         };
