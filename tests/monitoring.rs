@@ -33,7 +33,17 @@ fn promtool_finds_nothing_to_mend_in_the_rules() {
     let file = |name: &str| project(&format!("deploy/prometheus/{name}")).display().to_string();
     clean(&["check", "rules", &file("rules.yml")], "");
     clean(&["check", "config", &file("scrape.yml")], "");
-    clean(&["test", "rules", &file("rules_test.yml"), &file("rules_hours_test.yml")], "");
+    clean(
+        &[
+            "test",
+            "rules",
+            &file("rules_test.yml"),
+            &file("rules_nodes_test.yml"),
+            &file("rules_hours_test.yml"),
+            &file("rules_days_test.yml"),
+        ],
+        "",
+    );
 }
 
 /// Two exporters of one server, as operators run them: what is served twice must be counted once.

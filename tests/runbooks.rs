@@ -54,8 +54,9 @@ fn every_alert_has_a_page_and_every_page_an_alert() {
 #[test]
 fn every_alert_is_tested_to_fire() {
     let rules = read("deploy/prometheus/rules.yml");
-    let tests =
-        ["rules_test.yml", "rules_hours_test.yml"].map(|file| read(&format!("deploy/prometheus/{file}"))).concat();
+    let tests = ["rules_test.yml", "rules_nodes_test.yml", "rules_hours_test.yml", "rules_days_test.yml"]
+        .map(|file| read(&format!("deploy/prometheus/{file}")))
+        .concat();
     for Alert { name, .. } in alerts(&rules) {
         let checks: Vec<&str> =
             tests.split("- eval_time:").filter(|check| value(check, "alertname") == Some(name)).collect();
