@@ -6,9 +6,9 @@
 #              by side with a full listing and redis_exporter (BENCH_SERVER: another server; see bench/contenders.rs)
 .PHONY: demo test check lint servers static bench bench-stages bench-contenders
 
-# Real servers of six generations, a Prometheus and a systemd-analyze; then what subscribers in other languages stand on, and what
-# checks the files in deploy/.
-SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus systemd-analyze
+# Real servers of six generations, a Prometheus, an Alertmanager and a systemd-analyze; then what subscribers in other languages
+# stand on, what checks the files in deploy/, and the schema of dashboards.
+SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus alertmanager systemd-analyze
 
 demo:
 	@deploy/demo/run
@@ -21,6 +21,7 @@ servers:
 	@tests/servers/install .cache/servers $(SERVERS) || test -z "$$CI"
 	@tests/subscribers/install .cache/subscribers || test -z "$$CI"
 	@tests/deploy/install .cache/deploy || test -z "$$CI"
+	@tests/dashboards/install .cache/dashboards || test -z "$$CI"
 
 static:
 	@deploy/static
@@ -28,8 +29,8 @@ static:
 check: lint test
 
 lint:
-	bash -n deploy/demo/run deploy/subscribers/subscriber.sh tests/servers/install tests/subscribers/install tests/deploy/install \
-		deploy/static .ci/run
+	bash -n deploy/demo/run deploy/subscribers/subscriber.sh deploy/static tests/servers/install tests/subscribers/install \
+		tests/deploy/install tests/dashboards/install .ci/run
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items

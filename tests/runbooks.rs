@@ -6,15 +6,12 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::crowd::Crowd;
-use crate::support::exporter::run;
+use crate::support::exporter::{Exporter, run};
+use crate::support::http::get;
 use crate::support::project;
+use crate::support::promql::read as read_promql;
+use crate::support::rules::{Check, Rule, alerts, checks, recorded};
 use crate::support::server::{Server, any_binary};
-
-/// An alert of rules.yml: its name, and the lines that are its own.
-struct Alert<'a> {
-    name: &'a str,
-    text: &'a str,
-}
 
 /// What Prometheus is asked on the pages, as `(page, expression)`.
 pub(crate) fn expressions() -> Vec<(String, String)> {
@@ -23,45 +20,88 @@ pub(crate) fn expressions() -> Vec<(String, String)> {
 
 #[test]
 fn every_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on() {
-    let rules = read("deploy/prometheus/rules.yml");
-    for Alert { name, text } in alerts(&rules) {
-        let severity = value(text, "severity").unwrap_or_default();
+    for (name, alert) in alerts() {
+        let severity = alert.labels.get("severity").map_or("", String::as_str);
         assert!(["info", "warning", "critical"].contains(&severity), "{name}: {severity}");
         // What is the same for every node and application tells alerts apart in a list.
-        let summary = value(text, "summary").unwrap_or_default();
+        let summary = said(&alert, "summary");
         assert!(summary.ends_with('.') && !summary.contains("{{"), "{name}: {summary}");
-        assert!(text.contains("\n          description: >-\n            "), "{name}: description");
-        assert_eq!(value(text, "runbook_url"), Some(&*page_of(name)), "{name}");
+        assert!(said(&alert, "description").ends_with(['.', '?']), "{name}: description");
+        assert_eq!(said(&alert, "runbook_url"), page_of(&name), "{name}");
+        // Where nothing is known of any exporter there is no page.
+        let has_page = said(&alert, "page_url").starts_with("{{ with query (printf \"redis:redis_clients_page:info{");
+        assert!(has_page != (alert.labels.get("cause").is_some_and(|cause| cause == "absent")), "{name}: page_url");
+    }
+}
+
+#[test]
+fn alerts_speak_of_labels_that_they_have() {
+    let known = recorded();
+    for (name, alert) in alerts() {
+        let mut labels = known.labels(&read_promql(&alert.expr)).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        // A pair of exporters is one alert.
+        assert!(!labels.contains("instance"), "{name}: {labels:?}");
+        labels.extend(alert.labels.into_keys());
+        for said in alert.annotations.values() {
+            let named = said.split("$labels.").skip(1);
+            let named =
+                named.map(|rest| rest.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_').next());
+            let unknown: Vec<_> = named.flatten().filter(|label| !labels.contains(*label)).collect();
+            assert!(unknown.is_empty(), "{name}: {unknown:?}");
+        }
+    }
+}
+
+/// With the labels of an alert put in, each link is answered by the exporter's pages.
+#[test]
+fn links_of_alerts_are_answered() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let _crowd = Crowd::join(&server);
+    let exporter = Exporter::watching(&[&server.address()]);
+    exporter.fresh_scrape();
+    let node = server.address().replace(':', "%3A");
+    for (name, alert) in alerts() {
+        let Some((_, path)) = alert.annotations.get("page_url").and_then(|url| url.rsplit_once("{{ end }}")) else {
+            continue;
+        };
+        let filled = path.replace("{{ $labels.redis | urlquery }}", &node);
+        let filled = filled.replace("{{ $labels.client_app | urlquery }}", "web");
+        assert!(!filled.contains("{{"), "{name}: {filled}");
+        let page = get(&exporter.address, &filled);
+        assert_eq!(page.status, 200, "{name}: {filled}: {}", page.text());
     }
 }
 
 #[test]
 fn every_alert_has_a_page_and_every_page_an_alert() {
-    let rules = read("deploy/prometheus/rules.yml");
-    let needed: BTreeSet<String> = alerts(&rules).iter().map(|alert| page_of(alert.name)).collect();
+    let needed: BTreeSet<String> = alerts().iter().map(|(name, _)| page_of(name)).collect();
     let listed = read("docs/runbooks/README.md");
-    for alert in alerts(&rules) {
-        let (page, name) = (page_of(alert.name), alert.name);
+    for (name, _) in alerts() {
+        let page = page_of(&name);
         let text = read(&page);
         assert!(text.starts_with(&format!("# {name}\n")), "{page}: title");
         let sections: Vec<&str> = text.lines().filter(|line| line.starts_with("## ")).collect();
         assert_eq!(sections, ["## Look", "## Do", "## Harmless when"], "{page}");
-        assert!(listed.contains(&format!("[{name}]({})", file_of(name))), "README.md: {name}");
+        assert!(listed.contains(&format!("[{name}]({})", file_of(&name))), "README.md: {name}");
     }
     assert_eq!(pages(), needed);
 }
 
+/// Also where two have the same name, and differ in a label.
 #[test]
-fn every_alert_is_tested_to_fire() {
-    let rules = read("deploy/prometheus/rules.yml");
-    let tests = ["rules_test.yml", "rules_nodes_test.yml", "rules_hours_test.yml", "rules_days_test.yml"]
-        .map(|file| read(&format!("deploy/prometheus/{file}")))
-        .concat();
-    for Alert { name, .. } in alerts(&rules) {
-        let checks: Vec<&str> =
-            tests.split("- eval_time:").filter(|check| value(check, "alertname") == Some(name)).collect();
-        let quiet = checks.iter().filter(|check| check.contains("exp_alerts: []")).count();
-        assert!(quiet > 0 && quiet < checks.len(), "{name}: {quiet} of {}", checks.len());
+fn every_alert_is_tested_to_fire_and_to_be_quiet() {
+    let checks = checks();
+    for (name, alert) in alerts() {
+        let of_it = checks.iter().filter(|check| check.alertname == name);
+        let fires = |check: &Check| {
+            check
+                .exp_alerts
+                .iter()
+                .any(|expected| alert.labels.iter().all(|label| expected.exp_labels.iter().any(|other| other == label)))
+        };
+        let (firing, quiet): (Vec<&Check>, Vec<&Check>) = of_it.partition(|check| fires(check));
+        assert!(!firing.is_empty() && quiet.len() > 2, "{name} {:?}: {} {}", alert.labels, firing.len(), quiet.len());
     }
 }
 
@@ -85,16 +125,9 @@ fn read(path: &str) -> String {
     fs::read_to_string(project(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-fn alerts(rules: &str) -> Vec<Alert<'_>> {
-    let parts = rules.split("      - alert: ").skip(1);
-    let alerts: Vec<_> = parts.filter_map(|text| Some(Alert { name: text.lines().next()?, text })).collect();
-    assert!(!alerts.is_empty());
-    alerts
-}
-
-/// The value of a key that stands on a line of its own.
-fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.trim_start().strip_prefix(key)?.strip_prefix(": "))
+/// What an alert says under a name.
+fn said<'a>(alert: &'a Rule, name: &str) -> &'a str {
+    alert.annotations.get(name).map_or("", |text| text.trim())
 }
 
 /// `RedisClientsNodeDown` is explained in `redis-clients-node-down.md`.

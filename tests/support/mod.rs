@@ -7,9 +7,12 @@ pub(crate) mod http;
 pub(crate) mod https;
 pub(crate) mod peer;
 pub(crate) mod prometheus;
+pub(crate) mod promql;
+pub(crate) mod rules;
 pub(crate) mod scrape;
 pub(crate) mod server;
 pub(crate) mod subscriber;
+pub(crate) mod trouble;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

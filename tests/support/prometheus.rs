@@ -1,11 +1,11 @@
-//! A real Prometheus.
+//! A real Prometheus, and a real Alertmanager.
 
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::http::request;
@@ -20,7 +20,11 @@ pub(crate) struct Prometheus {
 }
 
 fn binary(name: &str) -> Option<PathBuf> {
-    let path = project(&format!(".cache/servers/prometheus/{name}"));
+    installed("prometheus", name)
+}
+
+fn installed(package: &str, name: &str) -> Option<PathBuf> {
+    let path = project(&format!(".cache/servers/{package}/{name}"));
     if !path.exists() {
         missing(&format!("{name} ({})", path.display()));
     }
@@ -43,20 +47,33 @@ pub(crate) fn promtool(words: &[&str], input: &str) -> Option<Output> {
 impl Prometheus {
     /// Scrapes the targets as job `redis-clients`. `None` where there is no Prometheus.
     pub(crate) fn scraping(targets: &[&str]) -> Option<Self> {
-        Self::scraping_with(targets, &serde_json::json!({}))
+        Self::scraping_with(targets, &json!({}))
     }
 
     /// As above, with more of what a scrape configuration may have.
     pub(crate) fn scraping_with(targets: &[&str], more: &Value) -> Option<Self> {
+        Self::start(targets, more, &json!({ "global": { "scrape_interval": "1s", "evaluation_interval": "1s" } }), "")
+    }
+
+    /// Four times a second, with these rules, and an Alertmanager to send alerts to.
+    pub(crate) fn alerting(targets: &[&str], rules: &str, alertmanager: &str) -> Option<Self> {
+        let more = json!({
+            "global": { "scrape_interval": "250ms", "evaluation_interval": "250ms" },
+            "rule_files": ["rules.yml"],
+            "alerting": { "alertmanagers": [{ "static_configs": [{ "targets": [alertmanager] }] }] },
+        });
+        Self::start(targets, &json!({}), &more, rules)
+    }
+
+    fn start(targets: &[&str], job_more: &Value, more: &Value, rules: &str) -> Option<Self> {
         let binary = binary("prometheus")?;
         let folder = TempDir::new().expect("a temporary folder");
-        let mut job = serde_json::json!({ "job_name": "redis-clients", "static_configs": [{ "targets": targets }] });
-        job.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        let config = serde_json::json!({
-            "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
-            "scrape_configs": [job],
-        });
+        let mut job = json!({ "job_name": "redis-clients", "static_configs": [{ "targets": targets }] });
+        job.as_object_mut().expect("an object").extend(job_more.as_object().expect("an object").clone());
+        let mut config = json!({ "scrape_configs": [job] });
+        config.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         fs::write(folder.path().join("prometheus.yml"), config.to_string()).expect("a file");
+        fs::write(folder.path().join("rules.yml"), rules).expect("a file");
         let address = format!("127.0.0.1:{}", free_port());
         let child = Command::new(binary)
             .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
@@ -67,10 +84,15 @@ impl Prometheus {
             .spawn()
             .expect("Prometheus starts");
         let prometheus = Self { child, address, _folder: folder };
-        eventually("Prometheus is ready", PATIENCE, || {
-            request(&prometheus.address, "GET", "/-/ready", &[]).ok().filter(|answer| answer.status == 200)
-        });
+        ready(&prometheus.address);
         Some(prometheus)
+    }
+
+    /// Every rule as Prometheus evaluates it.
+    pub(crate) fn rules(&self) -> Vec<Value> {
+        let answer = ask(&self.address, "/api/v1/rules");
+        let groups = answer["data"]["groups"].as_array().expect("groups").iter();
+        groups.flat_map(|group| group["rules"].as_array().expect("rules").clone()).collect()
     }
 
     /// The result of an instant query.
@@ -80,8 +102,7 @@ impl Prometheus {
     pub(crate) fn query(&self, expression: &str) -> Vec<Value> {
         let encoded: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
         let path = format!("/api/v1/query?query={encoded}");
-        let answer = request(&self.address, "GET", &path, &["accept-encoding: identity"]).expect("Prometheus answers");
-        let answer: Value = serde_json::from_str(answer.text()).expect("the answer is JSON");
+        let answer = ask(&self.address, &path);
         assert_eq!(answer["status"], "success", "{expression}: {answer}");
         answer["data"]["result"].as_array().expect("an instant query gives a list").clone()
     }
@@ -98,4 +119,61 @@ impl Drop for Prometheus {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// An Alertmanager that tells nobody.
+pub(crate) struct Alertmanager {
+    child: Child,
+    pub(crate) address: String,
+    _folder: TempDir,
+}
+
+impl Alertmanager {
+    /// `None` where there is none.
+    pub(crate) fn start() -> Option<Self> {
+        let program = installed("alertmanager", "alertmanager")?;
+        let folder = TempDir::new().expect("a temporary folder");
+        let config = json!({ "route": { "receiver": "nobody" }, "receivers": [{ "name": "nobody" }] });
+        fs::write(folder.path().join("alertmanager.yml"), config.to_string()).expect("a file");
+        let address = format!("127.0.0.1:{}", free_port());
+        let child = Command::new(program)
+            .arg(format!("--config.file={}", folder.path().join("alertmanager.yml").display()))
+            .arg(format!("--storage.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            // It stands alone.
+            .arg("--cluster.listen-address=")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("Alertmanager starts");
+        let alertmanager = Self { child, address, _folder: folder };
+        ready(&alertmanager.address);
+        Some(alertmanager)
+    }
+
+    /// The alerts it has of that name.
+    pub(crate) fn alerts(&self, name: &str) -> Vec<Value> {
+        let alerts = ask(&self.address, "/api/v2/alerts");
+        let alerts = alerts.as_array().expect("a list").iter();
+        alerts.filter(|alert| alert["labels"]["alertname"] == name).cloned().collect()
+    }
+}
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ready(address: &str) {
+    eventually("it is ready", PATIENCE, || {
+        request(address, "GET", "/-/ready", &[]).ok().filter(|answer| answer.status == 200)
+    });
+}
+
+/// What a path of an API answers.
+fn ask(address: &str, path: &str) -> Value {
+    let answer = request(address, "GET", path, &["accept-encoding: identity"]).expect("it answers");
+    serde_json::from_str(answer.text()).expect("the answer is JSON")
 }

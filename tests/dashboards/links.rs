@@ -1,0 +1,88 @@
+//! Where the boards lead: to each other, and to the pages of the exporter.
+
+use serde_json::Value;
+
+use super::{Board, boards, list, text, variable_names};
+use crate::support::crowd::Crowd;
+use crate::support::exporter::Exporter;
+use crate::support::http::get;
+use crate::support::server::{Server, any_binary};
+
+/// How a link to the exporter's pages begins.
+const PAGES: &str = "${external_url:raw}";
+
+#[test]
+fn links_lead_to_a_board_and_set_variables_that_it_has() {
+    let boards = boards();
+    let mut met = 0;
+    for url in links(&boards).into_iter().filter(|url| !url.starts_with(PAGES)) {
+        let (path, given) = url.split_once('?').unwrap_or((url, ""));
+        let aim = boards.iter().find(|board| path == format!("/d/{}", text(&board.json, "/uid")));
+        let aim = aim.unwrap_or_else(|| panic!("{url}: no such board"));
+        let variables = variable_names(&aim.json);
+        for part in given.split('&') {
+            // What a client chose as its name may hold every character that means something in an address.
+            let (name, is_safe) = match part.strip_prefix("var-").and_then(|part| part.split_once('=')) {
+                Some((name, value)) => (name, value.ends_with(":percentencode}")),
+                None if part == "${__url_time_range}" => continue,
+                None => {
+                    (part.trim_start_matches("${").trim_end_matches(":queryparam}"), part.ends_with(":queryparam}"))
+                }
+            };
+            assert!(is_safe && variables.contains(name), "{url}: {part}");
+        }
+        met += 1;
+    }
+    assert!(met > 0, "no links");
+}
+
+/// Each link, with something in the place of each variable, is answered by the exporter.
+#[test]
+fn links_to_the_exporters_pages_are_answered() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let _crowd = Crowd::join(&server);
+    let exporter = Exporter::watching(&[&server.address()]);
+    exporter.fresh_scrape();
+    let boards = boards();
+    let mut met = 0;
+    for path in links(&boards).into_iter().filter_map(|url| url.strip_prefix(PAGES)) {
+        let safe = path.matches("${").count() == path.matches(":percentencode}").count();
+        assert!(safe, "{path}");
+        let filled = path
+            .replace("${__data.fields.Application:percentencode}", "web")
+            .replace("${__data.fields.Node:percentencode}", &server.address().replace(':', "%3A"));
+        assert!(!filled.contains('$'), "{filled}");
+        let page = get(&exporter.address, &filled);
+        assert_eq!(page.status, 200, "{filled}: {}", page.text());
+        assert!(filled.contains("min_idle") || page.text().contains("web"), "{filled}: nothing of the application");
+        met += 1;
+    }
+    assert!(met > 3, "no links to pages");
+}
+
+#[test]
+fn boards_lead_to_each_other() {
+    for board in boards() {
+        let mut links = list(&board.json, "/links").iter();
+        let to_all = links.any(|link| link["type"] == "dashboards" && link["tags"][0] == "redis-clients");
+        assert!(to_all && list(&board.json, "/tags").contains(&"redis-clients".into()), "{}", board.name());
+    }
+}
+
+/// Every address that a board leads to.
+fn links(boards: &[Board]) -> Vec<&str> {
+    let urls = boards.iter().flat_map(|board| values_of(&board.json, "url"));
+    urls.filter(|url| !url.is_empty()).collect()
+}
+
+/// Every text of that key, however deep.
+fn values_of<'a>(value: &'a Value, key: &str) -> Vec<&'a str> {
+    let own = value.get(key).and_then(Value::as_str);
+    let inner: Vec<&Value> = match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Object(fields) => fields.values().collect(),
+        _ => Vec::new(),
+    };
+    own.into_iter().chain(inner.into_iter().flat_map(|inner| values_of(inner, key))).collect()
+}

@@ -1,0 +1,260 @@
+//! What the boards ask: every expression is PromQL, names what there is, and means what its panel says.
+
+use std::collections::BTreeSet;
+
+use redis_client_exporter::catalogue::{ALL, Metric, MetricKind};
+
+use super::{
+    Query, VARIABLES, annotations, boards, expressions, list, panels, queries, query_variables, substituted, text,
+};
+use crate::runbooks;
+use crate::support::promql::{Labels, Selector, metric, read, selectors};
+use crate::support::rules;
+
+/// Labels that Prometheus adds to every series.
+const TARGET_LABELS: [&str; 2] = ["job", "instance"];
+
+/// Metrics that each exporter has of its own work: a pair of exporters does not serve them twice.
+const OWN_WORK: &[&str] = &[
+    "redis_clients_sample_duration_seconds",
+    "redis_clients_sample_errors_total",
+    "redis_clients_sample_longest_command_seconds",
+    "redis_clients_sample_server_seconds_total",
+    "redis_clients_samples_total",
+];
+
+/// Families of the catalogue that no board shows, and why.
+const NOT_SHOWN: &[(&str, &str)] = &[
+    ("redis_clients_sample_pages", "a detail of the plan; duration and longest command tell what it does to the node"),
+    ("redis_clients_sample_source", "tells the operator of several exporters, and no panel"),
+    ("redis_clients_announcements_total", "the exporter's own work on the channel"),
+    ("redis_clients_announcements_heard_total", "the exporter's own work on the channel"),
+    ("redis_clients_announcements_refused_total", "the exporter's own work on the channel"),
+    ("redis_clients_client_info", "an operator asks for single clients, no board does"),
+    ("redis_clients_client_last_interaction_age_seconds", "an operator asks for single clients, no board does"),
+    ("redis_clients_client_connection_age_seconds", "an operator asks for single clients, no board does"),
+    ("redis_clients_client_memory_bytes", "an operator asks for single clients, no board does"),
+    ("redis_clients_client_output_buffer_bytes", "an operator asks for single clients, no board does"),
+];
+
+/// Families that only some servers report, which the panel has to say.
+const SOME_SERVERS_ONLY: &[&str] = &[
+    "redis_clients_app_commands_total",
+    "redis_clients_app_memory_bytes",
+    "redis_clients_app_network_receive_bytes_total",
+    "redis_clients_app_network_transmit_bytes_total",
+    "redis_clients_evicted_total",
+    "redis_clients_library_connections",
+    "redis_clients_output_buffer_limit_disconnections_total",
+    "redis_clients_query_buffer_limit_disconnections_total",
+    "redis_clients_sample_longest_command_seconds",
+    "redis_clients_sample_server_seconds_total",
+    "redis_clients_sample_within_budget",
+    "redis_clients_tracking",
+    "redis_clients_user_connections",
+];
+
+/// Boards stand alone: what they ask needs no rules. Runbooks go with rules.
+#[test]
+fn every_expression_asks_for_series_and_labels_that_there_are() {
+    let (recorded, alone) = (rules::recorded(), Default::default());
+    let rules = rules::rules().into_iter().map(|rule| ("rules.yml".to_owned(), rule.expr));
+    let of_boards = expressions().into_iter().chain(annotations()).map(|asked| (asked, &alone));
+    let of_rules = rules.chain(runbooks::expressions()).map(|asked| (asked, &recorded));
+    let mut met = 0;
+    for ((place, expr), known) in of_boards.chain(of_rules) {
+        known.labels(&read(&expr)).unwrap_or_else(|fault| panic!("{place}: {expr}: {fault}"));
+        met += 1;
+    }
+    assert!(met > 150, "{met}");
+}
+
+#[test]
+fn variables_take_the_values_of_labels_that_there_are() {
+    for board in boards() {
+        for variable in query_variables(&board.json) {
+            let query = substituted(text(variable, "/query/query"));
+            let inside = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
+            let (selector, label) = inside.and_then(|inside| inside.rsplit_once(", ")).expect("values of a label");
+            assert!(labels(selector).contains(label), "{query}");
+        }
+    }
+}
+
+#[test]
+fn legends_columns_and_annotations_name_labels_that_the_answer_has() {
+    for query in queries() {
+        let unknown: Vec<_> =
+            named(&query.legend).filter(|label| !labels(&substituted(&query.expr)).contains(*label)).collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?} of {}", query.title, query.expr);
+    }
+    for board in boards() {
+        for panel in panels(&board.json) {
+            let targets = list(panel, "/targets").iter();
+            let there: Labels = targets.flat_map(|target| labels(&substituted(text(target, "/expr")))).collect();
+            for change in list(panel, "/transformations") {
+                let given = ["excludeByName", "includeByName", "indexByName", "renameByName"];
+                let columns =
+                    given.iter().filter_map(|way| change["options"][way].as_object()).flat_map(|way| way.keys());
+                let unknown: Vec<_> = columns
+                    .filter(|name| !name.starts_with("Value #") && *name != "Time" && !there.contains(*name))
+                    .collect();
+                assert!(unknown.is_empty(), "{}: {unknown:?}", panel["title"]);
+            }
+        }
+        for item in list(&board.json, "/annotations/list") {
+            let there = labels(&substituted(text(item, "/target/expr")));
+            let said = [text(item, "/titleFormat"), text(item, "/textFormat")].concat();
+            assert!(named(&said).all(|label| there.contains(label)), "{item}");
+        }
+    }
+}
+
+#[test]
+fn every_selector_follows_the_variables() {
+    for query in queries() {
+        for (metric, selector) in asked(&query) {
+            let has_label = |name| metric.labels.contains(&name) || TARGET_LABELS.contains(&name);
+            for (name, _) in VARIABLES.iter().filter(|(name, _)| query.variables.contains(*name) && has_label(name)) {
+                let needed = ((*name).to_owned(), "=~".to_owned(), substituted(&format!("${name}")));
+                assert!(selector.matchers.contains(&needed), "{}: {}", query.title, query.expr);
+            }
+        }
+    }
+}
+
+#[test]
+fn counters_are_only_seen_as_rates() {
+    for query in queries() {
+        for (_, selector) in asked_of(&query, MetricKind::Counter) {
+            let is_rate = selector.within.last().is_some_and(|name| ["rate", "increase"].contains(&name.as_str()));
+            assert!(is_rate, "{}: {}", query.title, query.expr);
+            // All of the shown time gives one number: as a line it would count most of it again at each point.
+            let range = if query.instant { "[$__range]" } else { "[$__rate_interval]" };
+            assert!(query.expr.contains(range), "{}: {}", query.title, query.expr);
+            let range = substituted(range.trim_matches(['[', ']']));
+            assert_eq!(selector.range, promql_parser::util::parse_duration(&range).ok(), "{}", query.title);
+        }
+    }
+}
+
+#[test]
+fn gauges_are_never_seen_as_rates() {
+    for query in queries() {
+        for kind in [MetricKind::Gauge, MetricKind::Histogram] {
+            let ranges = asked_of(&query, kind).into_iter().find(|(_, selector)| selector.range.is_some());
+            assert!(ranges.is_none(), "{}: {ranges:?} is no counter", query.title);
+        }
+    }
+}
+
+#[test]
+fn histograms_are_heatmaps_or_quantiles() {
+    for query in queries() {
+        for (metric, selector) in asked_of(&query, MetricKind::Histogram) {
+            let fit = query.heatmap || selector.within.contains(&"histogram_quantile".to_owned());
+            assert!(fit && query.expr.contains("sum by (le)"), "{}: {}", query.title, metric.name);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_divided_by_what_may_be_zero() {
+    for query in queries() {
+        for (place, _) in query.expr.match_indices(" / ") {
+            let divisor = parenthesised(&query.expr[place + 3..]);
+            assert!(divisor.is_some_and(|divisor| divisor.ends_with(" > 0")), "{}: {}", query.title, query.expr);
+        }
+    }
+}
+
+#[test]
+fn topk_is_asked_for_one_moment_only() {
+    for query in queries() {
+        assert!(query.instant || !query.expr.contains("topk("), "{}: other members at each point", query.title);
+    }
+}
+
+#[test]
+fn a_pair_of_exporters_counts_once() {
+    for query in queries() {
+        let rest = without_pairs(&query.expr);
+        let left = ALL.iter().find(|metric| rest.contains(metric.name) && !OWN_WORK.contains(&metric.name));
+        assert_eq!(left.map(|metric| metric.name), None, "{}: {rest}", query.title);
+    }
+}
+
+#[test]
+fn panels_say_what_only_some_servers_report() {
+    for query in queries() {
+        let some = asked(&query).iter().any(|(metric, _)| SOME_SERVERS_ONLY.contains(&metric.name));
+        assert!(!some || query.description.contains("nly "), "{}: {}", query.title, query.description);
+    }
+}
+
+#[test]
+fn every_metric_of_a_node_is_shown_or_left_out_for_a_reason() {
+    let queries = queries();
+    let shown: BTreeSet<&str> = queries.iter().flat_map(asked).map(|(metric, _)| metric.name).collect();
+    for metric in ALL.iter().filter(|metric| metric.name.starts_with("redis_clients_")) {
+        let left_out = NOT_SHOWN.iter().any(|&(name, _)| name == metric.name);
+        assert_ne!(shown.contains(metric.name), left_out, "{}", metric.name);
+    }
+}
+
+#[test]
+fn lists_name_only_what_there_is() {
+    let names = [OWN_WORK, SOME_SERVERS_ONLY].concat();
+    assert!(names.iter().chain(NOT_SHOWN.iter().map(|(name, _)| name)).all(|name| metric(name).is_some()));
+}
+
+#[test]
+fn no_variable_is_left_in_an_expression() {
+    for (title, expr) in expressions().into_iter().chain(annotations()) {
+        assert!(!expr.contains('$'), "{title}: {expr}");
+    }
+}
+
+/// The labels of what an expression of a board gives.
+fn labels(expr: &str) -> Labels {
+    let known = crate::support::promql::Known::default();
+    known.labels(&read(expr)).unwrap_or_else(|fault| panic!("{expr}: {fault}"))
+}
+
+/// The labels that a text puts in: `{{label}}`.
+fn named(text: &str) -> impl Iterator<Item = &str> {
+    text.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0.trim()))
+}
+
+/// Each series that a panel asks for, with its family.
+fn asked(query: &Query) -> Vec<(&'static Metric, Selector)> {
+    let selectors = selectors(&read(&substituted(&query.expr)));
+    selectors.into_iter().filter_map(|selector| Some((metric(&selector.series)?, selector))).collect()
+}
+
+fn asked_of(query: &Query, kind: MetricKind) -> Vec<(&'static Metric, Selector)> {
+    asked(query).into_iter().filter(|(metric, _)| metric.kind == kind).collect()
+}
+
+/// An expression without the parts in which the exporters of a pair are made one.
+fn without_pairs(expr: &str) -> String {
+    let mut parts = expr.split(" without (instance, pod) ");
+    let mut rest = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let made_one = rest.ends_with("max") || rest.ends_with("min");
+        let end = parenthesised(part).filter(|_| made_one).map_or(0, |inside| inside.len() + 2);
+        rest += &part[end..];
+    }
+    rest
+}
+
+/// What is in the parentheses with which an expression begins.
+fn parenthesised(expr: &str) -> Option<&str> {
+    let inside = expr.strip_prefix('(')?;
+    let mut depth = 1;
+    let end = inside.find(|letter| {
+        depth += i32::from(letter == '(') - i32::from(letter == ')');
+        depth == 0
+    })?;
+    Some(&inside[..end])
+}
