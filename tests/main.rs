@@ -1,6 +1,7 @@
 //! The tests that stand outside: the library as a user of it sees it, and the program against real servers, a real
 //! Prometheus and a hostile world.
 
+mod alerting;
 mod channel;
 mod churn;
 mod commands;
