@@ -2,9 +2,10 @@
 # make test    installs what the tests need, and runs every test
 # make check   what CI runs: formatting, lints, docs, tests
 # make static  builds the program as one file that needs no C library; prints its path
+# make screenshots   draws the pictures of docs/screenshots; takes a quarter of an hour
 # make bench   parse, derive and encode at 1k, 10k and 100k clients; then what watching 19,000 clients costs a server, side
 #              by side with a full listing and redis_exporter (BENCH_SERVER: another server; see bench/contenders.rs)
-.PHONY: demo test check lint servers static bench bench-stages bench-contenders
+.PHONY: demo test check lint servers static screenshots screenshots-dashboards bench bench-stages bench-contenders
 
 # Real servers of six generations, a Prometheus, an Alertmanager and a systemd-analyze; then what subscribers in other languages
 # stand on, what checks the files in deploy/, and the schema of dashboards.
@@ -30,10 +31,16 @@ check: lint test
 
 lint:
 	bash -n deploy/demo/run deploy/subscribers/subscriber.sh deploy/static tests/servers/install tests/subscribers/install \
-		tests/deploy/install tests/dashboards/install .ci/run
+		tests/deploy/install tests/dashboards/install tests/dashboards/pictures/run .ci/run
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+# Pictures for docs/screenshots: to be looked at, so not a part of CI.
+screenshots: screenshots-dashboards
+
+screenshots-dashboards:
+	tests/dashboards/pictures/run docs/screenshots
 
 bench: bench-stages bench-contenders
 

@@ -110,6 +110,27 @@ fn legends_columns_and_annotations_name_labels_that_the_answer_has() {
     }
 }
 
+/// What is in an answer and has no name of its own would stand in the table as a column nobody asked for.
+#[test]
+fn tables_have_no_column_that_was_forgotten() {
+    let mut met = 0;
+    for board in boards() {
+        for panel in panels(&board.json).into_iter().filter(|panel| text(panel, "/type") == "table") {
+            let targets = list(panel, "/targets").iter();
+            let there: Labels = targets.flat_map(|target| labels(&substituted(text(target, "/expr")))).collect();
+            let organized = list(panel, "/transformations").iter().find(|change| change["id"] == "organize");
+            let options = &organized.unwrap_or_else(|| panic!("{}", panel["title"]))["options"];
+            let forgotten: Vec<_> = there
+                .iter()
+                .filter(|label| options["renameByName"][label].is_null() && options["excludeByName"][label].is_null())
+                .collect();
+            assert!(forgotten.is_empty(), "{}: {forgotten:?}", panel["title"]);
+            met += 1;
+        }
+    }
+    assert!(met > 2);
+}
+
 #[test]
 fn every_selector_follows_the_variables() {
     for query in queries() {
