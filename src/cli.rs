@@ -259,8 +259,7 @@ pub struct WebWords {
     /// YAML file with TLS, users and headers, as the Prometheus exporter-toolkit takes it. Read again when it, or a file it names, changes
     #[arg(long = "web.config.file", env = "WEB_CONFIG_FILE", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
-    /// Where browsers find the pages, for links in boards and alerts: https://clients.example.org/redis. Without it the host's
-    /// name and the port
+    /// Where browsers find the pages, for links in boards and alerts. Without it the host's name and the port
     #[arg(long = "web.external-url", env = "WEB_EXTERNAL_URL", value_name = "URL")]
     pub external_url: Option<String>,
     /// Who may see pages and the API, which show addresses and users. auto: peers on this machine that ask for a local
