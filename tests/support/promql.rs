@@ -152,9 +152,11 @@ impl Known {
 
     fn aggregated(&self, aggregate: &AggregateExpr) -> Result<Labels, String> {
         let inner = self.labels(&aggregate.expr)?;
+        // topk and bottomk choose series, and leave them as they are.
+        let chooses = aggregate.op.to_string().ends_with('k');
         match &aggregate.modifier {
-            // topk and bottomk choose series, and leave them as they are.
-            None if aggregate.op.to_string().ends_with('k') => Ok(inner),
+            None if chooses => Ok(inner),
+            Some(LabelModifier::Include(names)) if chooses => among(names, &inner).map(|_| inner),
             None => Ok(Labels::new()),
             Some(LabelModifier::Include(names)) => among(names, &inner),
             Some(LabelModifier::Exclude(names)) => {
@@ -230,6 +232,7 @@ fn labels_are_those_that_prometheus_makes() {
         ("redis_clients_up", "instance job redis"),
         ("sum(redis_clients_up)", ""),
         ("topk(3, redis_clients_up)", "instance job redis"),
+        ("topk by (job) (3, redis_clients_up)", "instance job redis"),
         ("max without (instance, pod) (redis_clients_app_idle_connections)", "client_app job min_idle redis"),
         ("rate(redis_clients_closed_total[5m]) * 2 > 1", "instance job reason redis"),
         ("histogram_quantile(0.5, sum by (le, job) (redis_clients_connection_age_seconds_bucket))", "job"),
