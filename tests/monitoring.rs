@@ -105,3 +105,27 @@ fn every_panel_has_data_from_a_real_prometheus() {
         prometheus.query(&expression);
     }
 }
+
+#[test]
+fn annotations_tell_of_a_restart_when_there_is_one() {
+    let Some(binary) = any_binary() else { return };
+    let mut server = Server::start(&binary);
+    let _clients = hoard(&server, "billing", 3);
+    let exporter = Exporter::watching(&[&server.address()]);
+    let Some(prometheus) = Prometheus::scraping(&[&exporter.address]) else { return };
+    let asked = |name: &str| {
+        let found = annotations().into_iter().find(|(other, _)| other == name);
+        found.map(|(_, expression)| expression).expect("an annotation of that name")
+    };
+    let (of_redis, of_exporter) = (asked("Redis restarts"), asked("Exporter restarts"));
+    // What is drawn stands where the exporter started, by the clock, in milliseconds.
+    let started = eventually("the exporter's start", PATIENCE, || prometheus.value(&of_exporter));
+    let now = prometheus.value("vector(time() * 1000)").expect("a time");
+    assert!((0.0..120_000.0).contains(&(now - started)), "{started} {now}");
+    // An increase needs the counter as it was before.
+    let known = r#"count_over_time(redis_clients_closed_total{reason="restart"}[1m]) > 1"#;
+    eventually("the counter, twice", PATIENCE, || prometheus.value(known));
+    assert_eq!(prometheus.query(&of_redis), Vec::<Value>::new(), "nothing has restarted");
+    server.restart();
+    eventually("the restart", PATIENCE, || prometheus.value(&of_redis));
+}
