@@ -7,9 +7,12 @@
 #              by side with a full listing and redis_exporter (BENCH_SERVER: another server; see bench/contenders.rs)
 .PHONY: demo test check lint servers static screenshots screenshots-dashboards bench bench-stages bench-contenders
 
-# Real servers of six generations, a Prometheus, an Alertmanager and a systemd-analyze; then what subscribers in other languages
-# stand on, what checks the files in deploy/, and the schema of dashboards.
+# Real servers of six generations, a Prometheus, an Alertmanager and a systemd-analyze; then kits, each with an installer of its own:
+# what subscribers in other languages stand on, what checks the files in deploy/, the schema of dashboards, what drives a browser (as root
+# also the browser), and what tries the API.
 SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus alertmanager systemd-analyze
+SCRIPTS = deploy/demo/run deploy/subscribers/subscriber.sh deploy/static tests/*/install tests/dashboards/pictures/run .ci/run
+KITS = subscribers deploy dashboards browser api
 
 demo:
 	@deploy/demo/run
@@ -20,9 +23,7 @@ test: servers
 # At home a server that cannot be had makes its tests skip, loudly; in CI it is a failure.
 servers:
 	@tests/servers/install .cache/servers $(SERVERS) || test -z "$$CI"
-	@tests/subscribers/install .cache/subscribers || test -z "$$CI"
-	@tests/deploy/install .cache/deploy || test -z "$$CI"
-	@tests/dashboards/install .cache/dashboards || test -z "$$CI"
+	@for kit in $(KITS); do "tests/$$kit/install" ".cache/$$kit" || test -z "$$CI" || exit 1; done
 
 static:
 	@deploy/static
@@ -30,8 +31,7 @@ static:
 check: lint test
 
 lint:
-	bash -n deploy/demo/run deploy/subscribers/subscriber.sh deploy/static tests/servers/install tests/subscribers/install \
-		tests/deploy/install tests/dashboards/install tests/dashboards/pictures/run .ci/run
+	@for script in $(SCRIPTS); do bash -n "$$script" || exit 1; done
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
