@@ -1,0 +1,57 @@
+//! The pages in a real Chromium: each script of `tests/browser` runs against a real server with a crowd, and a real exporter.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::crowd::Crowd;
+use crate::support::exporter::Exporter;
+use crate::support::project;
+use crate::support::server::{Binary, Server, any_binary, missing};
+
+/// A script that takes longer hangs, in seconds.
+const LONGEST: &str = "100";
+
+/// Whether there is all that a script needs; if not, a test is skipped loudly, and fails in CI.
+fn can_browse() -> bool {
+    let packages = project(".cache/browser/node_modules/playwright-core");
+    let found = [("chromium", on_path("chromium")), ("playwright-core", packages.exists().then_some(packages))];
+    let lacking: Vec<_> = found.into_iter().filter(|(_, path)| path.is_none()).map(|(name, _)| name).collect();
+    lacking.iter().for_each(|name| missing(name));
+    lacking.is_empty()
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.exists())
+}
+
+/// Runs a script against a server with a crowd, and an exporter with these words.
+fn browse(script: &str, binary: Option<Binary>, words: &[&str]) {
+    let (true, Some(binary)) = (can_browse(), binary) else { return };
+    let server = Server::start(&binary);
+    let _crowd = Crowd::join(&server);
+    let exporter = Exporter::start(&[&server.address()], words, &[]);
+    exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_online") > 5.0);
+    let output = Command::new("timeout")
+        .args(["-k", "5", LONGEST, "node", "--test-reporter=tap"])
+        .arg(project(&format!("tests/browser/{script}.test.mjs")))
+        .env("EXPORTER_URL", format!("http://{}", exporter.address))
+        .env("REDIS_ADDRESS", server.address())
+        .output()
+        .expect("node starts");
+    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{script}: {}\n{told}", output.status);
+    let passed = told.lines().find_map(|line| line.strip_prefix("# pass ")?.parse::<u32>().ok());
+    assert!(passed.is_some_and(|passed| passed > 0), "{script} has no test\n{told}");
+    println!("{told}");
+}
+
+#[test]
+fn what_pages_say_of_clients_is_true() {
+    browse("truth", any_binary(), &[]);
+}
+
+#[test]
+fn who_comes_and_goes_is_seen_without_loading_the_page_anew() {
+    browse("live", any_binary(), &["--client-announce-frequency=10s"]);
+}

@@ -1,0 +1,112 @@
+// The browser that the tests look through: one Chromium for a script, and a watch on all that its pages do.
+
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { after, test } from "node:test";
+
+const packages = createRequire(new URL("../../.cache/browser/", import.meta.url));
+
+/** axe-core, as text that a page can run. */
+export const axe = () => packages("axe-core").source;
+
+/** Where the exporter is. */
+export const exporter = process.env.EXPORTER_URL ?? "http://127.0.0.1:19121";
+
+// A browser in a test has nobody to call: no updates, no lists of bad sites, no other host at all.
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+/** Starts the Chromium that is on PATH. */
+export function launch() {
+  const programs = (process.env.PATH ?? "").split(":").map((folder) => path.join(folder, "chromium"));
+  const executablePath = programs.find((program) => existsSync(program));
+  assert(executablePath, "there is no chromium on PATH");
+  return packages("playwright-core").chromium.launch({ executablePath, args: FLAGS });
+}
+
+let browser;
+
+/** A test in a fresh browser window. It fails, too, if any of its pages complains. */
+export function look(name, options, body) {
+  test(name, async () => {
+    browser ??= launch();
+    const context = await (await browser).newContext({ baseURL: exporter, ...options });
+    const reader = new Reader(context);
+    try {
+      await reader.watch();
+      await body(reader);
+    } finally {
+      await context.close();
+    }
+    assert.deepEqual(reader.complaints, [], "what pages complained of");
+  });
+}
+
+after(async () => (await browser)?.close());
+
+/** Somebody who opens pages, and hears all that they complain of. */
+class Reader {
+  complaints = [];
+  #context;
+  #refused = new Set();
+
+  constructor(context) {
+    this.#context = context;
+    context.setDefaultTimeout(20_000);
+  }
+
+  async watch() {
+    const note = (what) => this.complaints.push(what);
+    this.#context.on("weberror", (error) => note(`an error: ${error.error()}`));
+    this.#context.on("dialog", (dialog) => {
+      note(`a dialog: ${dialog.message()}`);
+      return dialog.dismiss();
+    });
+    this.#context.on("console", (message) => {
+      const loud = ["error", "warning"].includes(message.type());
+      if (loud && !this.#refused.has(message.location().url)) note(`${message.location().url}: ${message.text()}`);
+    });
+    await this.#context.exposeFunction("violated", (what) => note(`against the policy: ${what}`));
+    await this.#context.addInitScript(() => {
+      document.addEventListener("securitypolicyviolation", (event) => {
+        window.violated(`${event.effectiveDirective} ${event.blockedURI} ${event.sample}`);
+      });
+    });
+  }
+
+  /** Opens a page that must be answered with this status. */
+  async open(where, status = 200) {
+    const page = await this.#context.newPage();
+    // The browser says itself that a page was refused, and that what was told instead names no icon.
+    if (status >= 400) [where, "/favicon.ico"].forEach((path) => this.#refused.add(new URL(path, exporter).href));
+    const answer = await page.goto(where, { waitUntil: "load" });
+    assert.equal(answer.status(), status, where);
+    return page;
+  }
+}
+
+/** Tries until there is something, for at most so many milliseconds. */
+export async function eventually(what, patience, attempt) {
+  const end = Date.now() + patience;
+  for (;;) {
+    const found = await attempt();
+    if (found) return found;
+    assert(Date.now() < end, `not within ${patience} ms: ${what}`);
+    await pause(20);
+  }
+}
+
+/** Waits, where time itself is what is tested. */
+export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+/** Long enough for anything that happens at all, on a busy machine too. */
+export const PATIENCE = 20_000;

@@ -1,0 +1,102 @@
+// A client of the server under test, down to its bytes: it connects, says something, and leaves.
+
+import net from "node:net";
+import { once } from "node:events";
+
+const [host, port] = (process.env.REDIS_ADDRESS ?? "127.0.0.1:6379").split(":");
+
+export class Client {
+  #socket;
+  #read = Buffer.alloc(0);
+  #waiting = [];
+
+  constructor(socket) {
+    this.#socket = socket;
+    socket.on("data", (bytes) => this.#hear(bytes));
+    // How a client leaves, or is made to, is what tests are about.
+    socket.on("error", () => {});
+    socket.on("close", () => this.#waiting.splice(0).forEach(({ fail }) => fail(new Error("the server hung up"))));
+  }
+
+  /** Connects, and takes a name if one is given. */
+  static async connect(name) {
+    const socket = net.connect({ host, port: Number(port) });
+    await once(socket, "connect");
+    const client = new Client(socket);
+    if (name !== undefined) await client.ask("CLIENT", "SETNAME", name);
+    return client;
+  }
+
+  /** Sends a command; gives its answer, or throws what the server refuses it with. */
+  ask(...words) {
+    const parts = words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`);
+    this.#socket.write(`*${words.length}\r\n${parts.join("")}`);
+    return new Promise((give, fail) => this.#waiting.push({ give, fail }));
+  }
+
+  /** Its id on the server, as text. */
+  async id() {
+    return String(await this.ask("CLIENT", "ID"));
+  }
+
+  leave() {
+    this.#socket.destroy();
+  }
+
+  #hear(bytes) {
+    this.#read = Buffer.concat([this.#read, bytes]);
+    for (let found = answer(this.#read, 0); found; found = answer(this.#read, 0)) {
+      this.#read = this.#read.subarray(found.end);
+      const waiting = this.#waiting.shift();
+      if (found.value instanceof Error) waiting?.fail(found.value);
+      else waiting?.give(found.value);
+    }
+  }
+}
+
+/** The answer that begins there, and where it ends; nothing while some of it is missing. */
+function answer(bytes, at) {
+  const end = bytes.indexOf("\r\n", at);
+  if (end < 0) return undefined;
+  const line = bytes.toString("utf8", at + 1, end);
+  switch (String.fromCharCode(bytes[at])) {
+    case "+":
+      return { value: line, end: end + 2 };
+    case "-":
+      return { value: new Error(line), end: end + 2 };
+    case ":":
+      return { value: Number(line), end: end + 2 };
+    case "$":
+      return bulk(bytes, end + 2, Number(line));
+    case "*":
+      return array(bytes, end + 2, Number(line));
+    default:
+      throw new Error(`no answer begins with ${bytes[at]}`);
+  }
+}
+
+function bulk(bytes, at, length) {
+  if (length < 0) return { value: null, end: at };
+  if (bytes.length < at + length + 2) return undefined;
+  return { value: bytes.toString("utf8", at, at + length), end: at + length + 2 };
+}
+
+function array(bytes, at, length) {
+  const value = [];
+  for (let part = 0; part < length; part += 1) {
+    const found = answer(bytes, at);
+    if (!found) return undefined;
+    value.push(found.value);
+    at = found.end;
+  }
+  return { value, end: at };
+}
+
+/** What `CLIENT LIST` tells, a map of fields for each client. Values may hold `=`, and a socket's path spaces. */
+export async function clientList(client) {
+  const lines = (await client.ask("CLIENT", "LIST")).split("\n").filter((line) => line !== "");
+  return lines.map((line) => {
+    const fields = line.matchAll(/(?:^| )([a-z-]+)=(.*?)(?= [a-z-]+=|$)/g);
+    return Object.fromEntries([...fields].map(([, key, value]) => [key, value]));
+  });
+}

@@ -1,0 +1,22 @@
+// Reads tables as somebody who sees them does: a cell is found by the head of its column.
+
+/** The rows of the page's first table, each a map of column heads to what the cell says; times are under `HEAD at`. */
+export function rows(page) {
+  return page.evaluate(() => {
+    const table = document.querySelector("main table");
+    const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
+    return [...table.querySelectorAll("tbody tr")].map((row) => {
+      const cells = [...row.children].flatMap((cell, column) => {
+        const time = cell.querySelector("time")?.dateTime;
+        const text = [heads[column], cell.textContent.trim()];
+        return time ? [text, [`${heads[column]} at`, time]] : [text];
+      });
+      return Object.fromEntries(cells);
+    });
+  });
+}
+
+/** What one column says, from the first row to the last. */
+export async function column(page, head) {
+  return (await rows(page)).map((row) => row[head]);
+}
