@@ -55,3 +55,13 @@ fn what_pages_say_of_clients_is_true() {
 fn who_comes_and_goes_is_seen_without_loading_the_page_anew() {
     browse("live", any_binary(), &["--client-announce-frequency=10s"]);
 }
+
+#[test]
+fn the_table_sorts_filters_pages_and_holds_still() {
+    browse("table", any_binary(), &[]);
+}
+
+#[test]
+fn pages_work_without_a_script() {
+    browse("plain", any_binary(), &[]);
+}
