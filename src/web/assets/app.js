@@ -6,8 +6,9 @@ const live = document.querySelector("[data-live]");
 const search = document.querySelector("[data-search]");
 const form = document.querySelector("[data-live-form]");
 
-// The shortest time between two refreshes, in milliseconds: a busy server changes more often than anyone can read.
-const REST = 1000;
+// The shortest time between two refreshes, in milliseconds: a busy server changes more often than anyone can read. With the second
+// that may pass until the exporter looks, who comes is here within two.
+const REST = 500;
 
 // How long to wait, in milliseconds, before a stream that was refused is asked for again.
 const RETRY = 5000;
@@ -122,7 +123,8 @@ function toggle() {
 
 if (pause && document.querySelector("[data-window]")) {
   ready();
-  connect();
+  // A tab may be opened behind another one.
+  if (!document.hidden) connect();
   setInterval(tick, 1000);
   pause.hidden = false;
   pause.addEventListener("click", toggle);
