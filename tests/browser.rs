@@ -6,10 +6,13 @@ use std::process::Command;
 use crate::support::crowd::Crowd;
 use crate::support::exporter::Exporter;
 use crate::support::project;
-use crate::support::server::{Binary, Server, any_binary, missing};
+use crate::support::server::{Binary, Server, any_binary, binary, missing};
 
 /// A script that takes longer hangs, in seconds.
 const LONGEST: &str = "100";
+
+/// A machine that is busy with browsers makes the server look slow, and the exporter rest for it; here pages are tried, not that.
+const UNHURT: &str = "--sample.max-load=50%";
 
 /// Whether there is all that a script needs; if not, a test is skipped loudly, and fails in CI.
 fn can_browse() -> bool {
@@ -26,11 +29,11 @@ fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 /// Runs a script against a server with a crowd, and an exporter with these words.
-fn browse(script: &str, binary: Option<Binary>, words: &[&str]) {
-    let (true, Some(binary)) = (can_browse(), binary) else { return };
+fn browse(script: &str, server: Option<Binary>, words: &[&str]) {
+    let (true, Some(binary)) = (can_browse(), server) else { return };
     let server = Server::start(&binary);
     let _crowd = Crowd::join(&server);
-    let exporter = Exporter::start(&[&server.address()], words, &[]);
+    let exporter = Exporter::start(&[&server.address()], &[&[UNHURT], words].concat(), &[]);
     exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_online") > 5.0);
     let output = Command::new("timeout")
         .args(["-k", "5", LONGEST, "node", "--test-reporter=tap"])
@@ -64,4 +67,20 @@ fn the_table_sorts_filters_pages_and_holds_still() {
 #[test]
 fn pages_work_without_a_script() {
     browse("plain", any_binary(), &[]);
+}
+
+#[test]
+fn what_clients_and_links_say_never_runs() {
+    // A server that knows the names of libraries, which are hostile too.
+    browse("hostile", binary("redis-8.2").or_else(any_binary), &[]);
+}
+
+#[test]
+fn pages_keep_nobody_out() {
+    browse("accessible", any_binary(), &["--presence.expect=ghost=2"]);
+}
+
+#[test]
+fn a_page_without_its_stream_says_so_and_catches_up() {
+    browse("stream", any_binary(), &[]);
 }

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { after, test } from "node:test";
+import { leaveAll } from "./redis.mjs";
 
 const packages = createRequire(new URL("../../.cache/browser/", import.meta.url));
 
@@ -45,6 +46,7 @@ export function look(name, options, body) {
       await reader.watch();
       await body(reader);
     } finally {
+      leaveAll();
       await context.close();
     }
     assert.deepEqual(reader.complaints, [], "what pages complained of");
@@ -58,6 +60,7 @@ class Reader {
   complaints = [];
   #context;
   #refused = new Set();
+  #lost;
 
   constructor(context) {
     this.#context = context;
@@ -72,8 +75,9 @@ class Reader {
       return dialog.dismiss();
     });
     this.#context.on("console", (message) => {
-      const loud = ["error", "warning"].includes(message.type());
-      if (loud && !this.#refused.has(message.location().url)) note(`${message.location().url}: ${message.text()}`);
+      const [loud, { url }] = [["error", "warning"].includes(message.type()), message.location()];
+      const expected = this.#refused.has(url) || (this.#lost && url.startsWith(this.#lost));
+      if (loud && !expected) note(`${url}: ${message.text()}`);
     });
     await this.#context.exposeFunction("violated", (what) => note(`against the policy: ${what}`));
     await this.#context.addInitScript(() => {
@@ -83,14 +87,28 @@ class Reader {
     });
   }
 
-  /** Opens a page that must be answered with this status. */
-  async open(where, status = 200) {
+  /** From now on the browser may say that it does not reach this server. */
+  expectsLost(server) {
+    this.#lost = server;
+  }
+
+  /** Opens a page that must be answered with this status; `before` runs in it before anything of its own does. */
+  async open(where, status = 200, before = undefined) {
     const page = await this.#context.newPage();
+    if (before) await page.addInitScript(before);
     // The browser says itself that a page was refused, and that what was told instead names no icon.
     if (status >= 400) [where, "/favicon.ico"].forEach((path) => this.#refused.add(new URL(path, exporter).href));
     const answer = await page.goto(where, { waitUntil: "load" });
     assert.equal(answer.status(), status, where);
     return page;
+  }
+
+  /** Opens a page, looks at it, and closes it: a browser loads nothing more beside six live pages. */
+  async glance(where, body, status = 200) {
+    const page = await this.open(where, status);
+    const seen = await body(page);
+    await page.close();
+    return seen;
   }
 }
 

@@ -5,6 +5,11 @@ import { once } from "node:events";
 
 const [host, port] = (process.env.REDIS_ADDRESS ?? "127.0.0.1:6379").split(":");
 
+const connected = new Set();
+
+/** Lets all that are connected leave, as at the end of a test. */
+export const leaveAll = () => connected.forEach((client) => client.leave());
+
 export class Client {
   #socket;
   #read = Buffer.alloc(0);
@@ -23,6 +28,7 @@ export class Client {
     const socket = net.connect({ host, port: Number(port) });
     await once(socket, "connect");
     const client = new Client(socket);
+    connected.add(client);
     if (name !== undefined) await client.ask("CLIENT", "SETNAME", name);
     return client;
   }
@@ -40,6 +46,7 @@ export class Client {
   }
 
   leave() {
+    connected.delete(this);
     this.#socket.destroy();
   }
 

@@ -1,0 +1,34 @@
+// Nobody is kept out: axe-core finds nothing serious on any page, light and dark, wide and narrow, and nothing is wider than a
+// narrow screen.
+
+import assert from "node:assert/strict";
+import { axe, look } from "./browser.mjs";
+import { Client } from "./redis.mjs";
+
+const PAGES = ["/", "/clients", "/clients?q=nobody-is-called-that", "/clients?q=watched&sort=name&limit=1", "/apps", "/closed", "one client"];
+
+/** What is wrong enough to keep somebody out. */
+async function faults(page) {
+  const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  assert(found.passes.length > 5, "it looked at something");
+  const serious = found.violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  const lesser = found.violations.filter((violation) => !serious.includes(violation)).map(({ id }) => id);
+  if (lesser.length > 0) console.log(`# of less weight on ${page.url()}: ${lesser.join()}`);
+  return serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ").slice(0, 300)}`);
+}
+
+for (const place of PAGES) {
+  look(`${place}, light and dark, wide and narrow`, {}, async (reader) => {
+    const client = await Client.connect("watched-1");
+    await Client.connect("watched-2");
+    const page = await reader.open(place === "one client" ? `/clients/${await client.id()}` : place);
+    await page.evaluate(axe());
+    for (const [colorScheme, width] of [["light", 1280], ["dark", 1280], ["dark", 380], ["light", 380]]) {
+      await page.emulateMedia({ colorScheme });
+      await page.setViewportSize({ width, height: 800 });
+      assert.deepEqual(await faults(page), [], `${colorScheme}, ${width} wide`);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      assert(wide <= width, `${wide} wide where there is room for ${width}`);
+    }
+  });
+}

@@ -1,0 +1,68 @@
+// What keeps a page up to date may be missing: a page that nobody sees does without, one that lost it says so, and catches up.
+
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import net from "node:net";
+import { eventually, exporter, look, PATIENCE } from "./browser.mjs";
+import { Client } from "./redis.mjs";
+import { column } from "./table.mjs";
+
+const live = (page) => page.getByRole("status").filter({ hasText: /^live$/ }).waitFor();
+
+/** A way to the exporter that can be blocked. */
+class Road {
+  #sockets = new Set();
+  #server = net.createServer((socket) => {
+    const onward = net.connect(Number(new URL(exporter).port), new URL(exporter).hostname);
+    for (const [one, other] of [[socket, onward], [onward, socket]]) {
+      this.#sockets.add(one.on("error", () => other.destroy()).on("close", () => other.destroy()));
+      one.pipe(other);
+    }
+  });
+
+  async open(port = 0) {
+    this.#server.listen(port, "127.0.0.1");
+    await once(this.#server, "listening");
+    return (this.port = this.#server.address().port);
+  }
+
+  async block() {
+    this.#sockets.forEach((socket) => socket.destroy());
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+}
+
+look("a page that lost the exporter says so, and catches up when it is there again", {}, async (reader) => {
+  const road = new Road();
+  const at = `http://127.0.0.1:${await road.open()}`;
+  const page = await reader.open(`${at}/clients?q=meanwhile`);
+  await live(page);
+  reader.expectsLost(at);
+  await road.block();
+  await page.getByRole("status").filter({ hasText: "not up to date" }).waitFor();
+  await Client.connect("meanwhile");
+  await road.open(road.port);
+  await live(page);
+  await eventually("it caught up", PATIENCE, async () => (await column(page, "Name")).includes("meanwhile"));
+  await page.close();
+  await road.block();
+});
+
+look("many pages behind others keep none from loading, and each is live when it is looked at", {}, async (reader) => {
+  const hide = () => {
+    window.hidden = true;
+    Object.defineProperty(document, "hidden", { get: () => window.hidden });
+  };
+  const pages = [];
+  // One more than the connections that a browser opens to one server.
+  for (let number = 0; number < 7; number += 1) pages.push(await reader.open("/clients", 200, hide));
+  for (const page of [pages[0], pages[6]]) {
+    assert.equal(await page.getByRole("status").textContent(), "");
+    await page.evaluate(() => {
+      window.hidden = false;
+      document.dispatchEvent(new Event("visibilitychange"));
+    });
+    await live(page);
+  }
+});
