@@ -68,7 +68,7 @@ look("hostile names are text on every page", {}, async (reader) => {
       });
     }
     await reader.glance(`/clients/${await clients[at].id()}`, async (page) => {
-      assert.equal((await rows(page)).find((row) => row.Field === "name").Value, name);
+      assert.equal((await rows(page, "Field")).find((row) => row.Field === "name").Value, name);
       await isClean(page, "one client");
     });
   }

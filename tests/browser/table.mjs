@@ -1,10 +1,11 @@
 // Reads tables as somebody who sees them does: a cell is found by the head of its column.
 
-/** The rows of the page's first table, each a map of column heads to what the cell says; times are under `HEAD at`. */
-export function rows(page) {
-  return page.evaluate(() => {
-    const table = document.querySelector("main table");
-    const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
+/** The rows of the table that has this column, each a map of heads to what the cell says; times are under `HEAD at`. */
+export function rows(page, known = "Client ID") {
+  return page.evaluate((known) => {
+    const headsOf = (table) => [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
+    const table = [...document.querySelectorAll("main table")].find((table) => headsOf(table).includes(known));
+    const heads = headsOf(table);
     return [...table.querySelectorAll("tbody tr")].map((row) => {
       const cells = [...row.children].flatMap((cell, column) => {
         const time = cell.querySelector("time")?.dateTime;
@@ -13,7 +14,7 @@ export function rows(page) {
       });
       return Object.fromEntries(cells);
     });
-  });
+  }, known);
 }
 
 /** What one column says, from the first row to the last. */

@@ -90,7 +90,7 @@ look("filters leave what matches, and say how many that is", {}, async (reader) 
   await members[0].ask("SELECT", "5");
   const page = await reader.open("/clients?limit=1000");
   const all = (await rows(page)).length;
-  await page.getByLabel("Application").fill("sifted");
+  await page.getByRole("textbox", { name: "Application" }).fill("sifted");
   await page.getByRole("button", { name: "Show" }).click();
   await page.waitForURL(/app=sifted/);
   assert.deepEqual((await column(page, "Name")).sort(), ["sifted-1", "sifted-2", "sifted-3", "sifted-4"]);
@@ -100,7 +100,7 @@ look("filters leave what matches, and say how many that is", {}, async (reader) 
   await page.waitForURL(/q=SIFTED-3/);
   assert.deepEqual(await column(page, "Name"), ["sifted-3"]);
   await page.getByRole("link", { name: "Reset" }).click();
-  await page.getByLabel("State").selectOption("waiting");
+  await page.getByRole("combobox", { name: /^State/ }).selectOption("waiting");
   await page.getByRole("button", { name: "Show" }).click();
   await page.waitForURL(/state=waiting/);
   const states = await column(page, "State");
@@ -155,4 +155,29 @@ look("a paused page holds still, and a resumed one catches up", {}, async (reade
   assert.equal(await button.getAttribute("aria-pressed"), "false");
   one.leave();
   await eventually("it goes on", PATIENCE, async () => (await rows(page)).length === 0);
+});
+
+look("who types sees what matches at once, and an address to send", {}, async (reader) => {
+  await crew("typing", 3);
+  const page = await reader.open("/clients?sort=name");
+  await page.getByRole("searchbox").pressSequentially("typing-2");
+  await eventually("only that is left", PATIENCE, async () => (await column(page, "Name")).join() === "typing-2");
+  const other = await reader.open(page.url().slice(exporter.length));
+  assert.deepEqual(await column(other, "Name"), ["typing-2"]);
+});
+
+look("columns are chosen and clients grouped, and both are in the link", {}, async (reader) => {
+  await crew("chosen", 2);
+  const page = await reader.open("/clients?app=chosen&sort=name");
+  await page.getByText("Columns", { exact: true }).click();
+  await page.getByRole("checkbox", { name: "Address", exact: true }).uncheck();
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.waitForURL(/cols=/);
+  const heads = Object.keys((await rows(page))[0]);
+  assert(!heads.includes("Address") && heads.includes("Last interaction"), heads.join());
+  await page.goto("/clients?q=chosen");
+  await page.getByRole("combobox", { name: /^Group by/ }).selectOption("app");
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.waitForURL(/group=app/);
+  assert.match(await page.locator("main table").first().innerText(), /chosen\s+2/);
 });

@@ -75,7 +75,7 @@ look("one client's own page has every field that the server tells", {}, async (r
   const list = await reader.open(`/clients?q=alone`);
   await list.getByRole("link", { name: id, exact: true }).click();
   await list.waitForURL(/\/clients\/\d+/);
-  const shown = new Map((await rows(list)).map((row) => [row.Field, row.Value]));
+  const shown = new Map((await rows(list, "Field")).map((row) => [row.Field, row.Value]));
   const told = (await clientList(control)).find((found) => found.id === id);
   assert.deepEqual([...shown.keys()].sort(), Object.keys(told).sort());
   for (const field of ["id", "addr", "laddr", "name", "user", "db", "cmd"]) assert.equal(shown.get(field), told[field]);
