@@ -7,7 +7,7 @@ use super::rows::{Column, Record, Row, Value, rows};
 use super::select::{Filter, Sort, unknown};
 use crate::client_list::Field;
 use crate::latest::Nodes;
-use crate::snapshot::Limits;
+use crate::snapshot::{Kind, Limits, State};
 
 /// The most clients of one window.
 pub const LARGEST_WINDOW: usize = 1000;
@@ -115,6 +115,12 @@ impl Query {
         match name {
             "redis" => self.redis = Some(value.to_owned()),
             "q" => self.search = Some(value.to_lowercase()),
+            "kind" if !Kind::ALL.iter().any(|kind| kind.label() == value) => {
+                return Err(none_such(name, value, &Kind::ALL.map(Kind::label)));
+            }
+            "state" if !State::ALL.iter().any(|state| state.label() == value) => {
+                return Err(none_such(name, value, &State::ALL.map(State::label)));
+            }
             "app" | "user" | "addr" | "kind" | "state" | "network" => self.add_filter(&format!("{name}={value}"))?,
             "lib" => self.add_filter(&format!("library={value}"))?,
             "min_idle" => self.add_filter(&format!("idle>={value}"))?,
@@ -240,6 +246,10 @@ fn column(name: &str) -> Result<Column, String> {
     Column::from_name(name).ok_or_else(|| unknown(name))
 }
 
+fn none_such(name: &str, value: &str, known: &[&str]) -> String {
+    format!("there is no {name} {value}; there are {}", known.join(", "))
+}
+
 fn number(name: &str, value: &str, most: usize) -> Result<usize, String> {
     let number = value.parse().ok().filter(|number| *number <= most);
     number.ok_or_else(|| match most {
@@ -302,6 +312,8 @@ mod tests {
             "offset=x",
             "min_idle=soon",
             "cols=x",
+            "state=idel",
+            "kind=x",
             &"q=x".repeat(2000),
         ] {
             assert!(Query::parse(text).is_err(), "{text}");
