@@ -2,6 +2,7 @@
 //! Prometheus and a hostile world.
 
 mod alerting;
+mod api;
 mod browser;
 mod channel;
 mod churn;
