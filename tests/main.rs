@@ -24,6 +24,7 @@ mod sampling;
 mod security;
 mod sequences;
 mod servers;
+mod streams;
 mod subscribers;
 mod support;
 mod web;
