@@ -2,7 +2,8 @@
 // narrow screen.
 
 import assert from "node:assert/strict";
-import { PATIENCE, axe, eventually, look } from "./browser.mjs";
+import { PATIENCE, eventually, look } from "./browser.mjs";
+import { axe } from "./chromium.mjs";
 import { Client } from "./redis.mjs";
 
 const PAGES = ["/", "/clients", "/clients?q=nobody-is-called-that", "/clients?q=watched&sort=name&limit=1", "/apps", "/closed", "one client"];

@@ -1,38 +1,14 @@
 // The browser that the tests look through: one Chromium for a script, and a watch on all that its pages do.
 
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
-import path from "node:path";
 import { after, test } from "node:test";
+import { launch, pause } from "./chromium.mjs";
 import { leaveAll } from "./redis.mjs";
 
-const packages = createRequire(new URL("../../.cache/browser/", import.meta.url));
-
-/** axe-core, as text that a page can run. */
-export const axe = () => packages("axe-core").source;
+export { pause };
 
 /** Where the exporter is. */
 export const exporter = process.env.EXPORTER_URL ?? "http://127.0.0.1:19121";
-
-// A browser in a test has nobody to call: no updates, no lists of bad sites, no other host at all.
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-
-/** Starts the Chromium that is on PATH. */
-export function launch() {
-  const programs = (process.env.PATH ?? "").split(":").map((folder) => path.join(folder, "chromium"));
-  const executablePath = programs.find((program) => existsSync(program));
-  assert(executablePath, "there is no chromium on PATH");
-  return packages("playwright-core").chromium.launch({ executablePath, args: FLAGS });
-}
 
 let browser;
 
@@ -122,9 +98,6 @@ export async function eventually(what, patience, attempt) {
     await pause(20);
   }
 }
-
-/** Waits, where time itself is what is tested. */
-export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 /** Long enough for anything that happens at all, on a busy machine too. */
 export const PATIENCE = 20_000;

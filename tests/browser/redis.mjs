@@ -3,8 +3,6 @@
 import net from "node:net";
 import { once } from "node:events";
 
-const [host, port] = (process.env.REDIS_ADDRESS ?? "127.0.0.1:6379").split(":");
-
 const connected = new Set();
 
 /** Lets all that are connected leave, as at the end of a test. */
@@ -25,6 +23,7 @@ export class Client {
 
   /** Connects, and takes a name if one is given. */
   static async connect(name) {
+    const [host, port] = (process.env.REDIS_ADDRESS ?? "127.0.0.1:6379").split(":");
     const socket = net.connect({ host, port: Number(port) });
     await once(socket, "connect");
     const client = new Client(socket);

@@ -1,0 +1,98 @@
+// A server with a crowd and an exporter, as release builds, for what is measured or shown in a browser. All of it ends with us.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+
+const project = path.resolve(import.meta.dirname, "..");
+const release = (name) => path.join(project, "target/release", name);
+
+/** The server: named, or Debian's of `make servers`. */
+const SERVER = process.env.BENCH_SERVER ?? path.join(project, ".cache/servers/redis-7.0/redis-server");
+
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+async function freePort() {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  return port;
+}
+
+/** Tries until there is something, for a minute. */
+async function eventually(what, attempt) {
+  for (const end = Date.now() + 60_000; Date.now() < end; await pause(50)) {
+    const found = await attempt();
+    if (found) return found;
+  }
+  throw new Error(`not within a minute: ${what}`);
+}
+
+export class Watched {
+  #folder = mkdtempSync(path.join(tmpdir(), "watched-"));
+  #processes = [];
+  #exporter;
+
+  /** Starts a server, and so many clients of it. */
+  static async start(clients) {
+    const watched = new Watched();
+    process.once("exit", () => watched.end());
+    watched.redis = await freePort();
+    const options = ["--port", watched.redis, "--bind", "127.0.0.1", "--save", "", "--dir", watched.#folder, "--tcp-backlog", "4096"];
+    watched.#run(SERVER, [...options, "--maxclients", clients + 500]);
+    await eventually("the server listens", () => listens(watched.redis));
+    const crowd = watched.#run(release("examples/crowd"), [`redis://127.0.0.1:${watched.redis}`, clients], "pipe");
+    await once(createInterface(crowd.stdout), "line");
+    watched.clients = clients;
+    return watched;
+  }
+
+  /** Watches it, in the place of who did before; once this returns there is a whole sample. */
+  async exporter(frequency, ...words) {
+    this.#exporter?.kill();
+    this.port = await freePort();
+    this.url = `http://127.0.0.1:${this.port}`;
+    const options = ["--redis.addr", `127.0.0.1:${this.redis}`, "--web.listen-address", `127.0.0.1:${this.port}`];
+    this.#exporter = this.#run(release("redis-client-exporter"), [...options, "--client-announce-frequency", frequency, ...words]);
+    const status = async () => (await (await fetch(`${this.url}/api/v1/status`)).json()).nodes[0];
+    const seen = await eventually("the exporter has seen them all", async () => {
+      const node = await status().catch(() => undefined);
+      return node?.connections >= this.clients && node;
+    });
+    this.version = `redis ${seen.version}`;
+  }
+
+  /** Ticks of a processor that the exporter took (proc(5): utime and stime of /proc/PID/stat). */
+  ticks() {
+    const fields = readFileSync(`/proc/${this.#exporter.pid}/stat`, "utf8").split(") ")[1].split(" ");
+    return Number(fields[11]) + Number(fields[12]);
+  }
+
+  /** The exporter's resident memory, in bytes. */
+  rss() {
+    return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${this.#exporter.pid}/status`, "utf8"))[1]) * 1024;
+  }
+
+  end() {
+    this.#processes.splice(0).forEach((process) => process.kill("SIGKILL"));
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  #run(program, words, stdout = "ignore") {
+    const child = spawn(program, words.map(String), { stdio: ["ignore", stdout, "ignore"] });
+    this.#processes.push(child);
+    return child;
+  }
+}
+
+function listens(port) {
+  return new Promise((told) => {
+    const socket = net.connect({ host: "127.0.0.1", port });
+    socket.once("connect", () => (socket.destroy(), told(true))).once("error", () => told(false));
+  });
+}
