@@ -22,6 +22,7 @@ export function look(name, options, body) {
       await reader.watch();
       await body(reader);
     } finally {
+      for (const end of reader.endings) await end();
       leaveAll();
       await context.close();
     }
@@ -34,6 +35,8 @@ after(async () => (await browser)?.close());
 /** Somebody who opens pages, and hears all that they complain of. */
 class Reader {
   complaints = [];
+  /** What is to be done at the end, however it ends. */
+  endings = [];
   #context;
   #refused = new Set();
   #lost;

@@ -32,16 +32,16 @@ async function goes(page, client) {
   return Date.now() - began;
 }
 
-/** Comings and goings of others, so that there is news at every look; gives what ends them. */
-function bustle() {
+/** Comings and goings of others until the end, so that there is news at every look. */
+function bustle(reader) {
   let other = Promise.resolve();
   const timer = setInterval(() => {
     other = other.then((last) => (last?.leave(), Client.connect("other")));
   }, 650);
-  return async () => {
+  reader.endings.push(async () => {
     clearInterval(timer);
-    (await other)?.leave();
-  };
+    await other;
+  });
 }
 
 /** Whether the document is still the one that was loaded. */
@@ -66,10 +66,10 @@ function mostlyWithin(times, bound, what) {
   console.log(`# ${what}: ${times.join(", ")} ms`);
 }
 
-for (const [crowd, stir] of [["quiet", () => () => {}], ["busy", bustle]]) {
+for (const [crowd, stir] of [["quiet", () => {}], ["busy", bustle]]) {
   look(`who comes to a ${crowd} server is there within 2 s, and who goes is gone within one frequency`, {}, async (reader) => {
     const page = await livePage(reader);
-    const still = stir();
+    stir(reader);
     const [clients, times] = [[], []];
     for (let round = 0; round < ROUNDS; round += 1) {
       times.push(await comes(page, clients));
@@ -79,7 +79,6 @@ for (const [crowd, stir] of [["quiet", () => () => {}], ["busy", bustle]]) {
     mostlyWithin(times, COMES_WITHIN, `${crowd}: came`);
     const gone = await Promise.all(clients.map((client) => goes(page, client)));
     mostlyWithin(gone, GOES_WITHIN + MARGIN, `${crowd}: went`);
-    await still();
     assert(await isSame(page), "the page was never loaded anew");
   });
 }

@@ -28,6 +28,7 @@ class Road {
 
   async block() {
     this.#sockets.forEach((socket) => socket.destroy());
+    if (!this.#server.listening) return;
     this.#server.close();
     await once(this.#server, "close");
   }
@@ -36,6 +37,7 @@ class Road {
 look("a page that lost the exporter says so, and catches up when it is there again", {}, async (reader) => {
   const road = new Road();
   const at = `http://127.0.0.1:${await road.open()}`;
+  reader.endings.push(() => road.block());
   const page = await reader.open(`${at}/clients?q=meanwhile`);
   await live(page);
   reader.expectsLost(at);
@@ -45,8 +47,6 @@ look("a page that lost the exporter says so, and catches up when it is there aga
   await road.open(road.port);
   await live(page);
   await eventually("it caught up", PATIENCE, async () => (await column(page, "Name")).includes("meanwhile"));
-  await page.close();
-  await road.block();
 });
 
 look("many pages behind others keep none from loading, and each is live when it is looked at", {}, async (reader) => {
