@@ -2,11 +2,12 @@
 # make test    installs what the tests need, and runs every test
 # make check   what CI runs: formatting, lints, docs, tests
 # make static  builds the program as one file that needs no C library; prints its path
-# make screenshots   draws the pictures of docs/screenshots; takes a quarter of an hour
 # make bench   parse, derive and encode at 1k, 10k and 100k clients; then what watching 19,000 clients costs a server, side
 #              by side with a full listing and redis_exporter (BENCH_SERVER: another server; see bench/contenders.rs)
-# make bench-page    what the pages cost with 19,000 clients, in a browser (see bench/page.mjs); some 15 minutes
-.PHONY: demo test check lint servers static bench bench-stages bench-contenders bench-page screenshots screenshots-dashboards screenshots-pages release-crowd
+# make bench-page   what the pages cost with 19,000 clients, in a browser (see bench/page.mjs); some 15 minutes
+# make screenshots  draws the pictures of docs/screenshots from real runs; some 20 minutes
+.PHONY: demo test check lint servers static bench bench-stages bench-contenders bench-page screenshots screenshots-dashboards \
+	screenshots-pages release-crowd
 
 # Real servers of six generations, a Prometheus, an Alertmanager and a systemd-analyze; then kits, each with an installer of its own:
 # what subscribers in other languages stand on, what checks the files in deploy/, the schema of dashboards, what drives a browser (as root
@@ -35,16 +36,20 @@ check: lint test
 
 lint:
 	@for script in $(SCRIPTS); do bash -n "$$script" || exit 1; done
-	@! command -v node > /dev/null || for script in $(MODULES); do node --check "$$script" || exit 1; done
+	@! command -v node > /dev/null || for script in $(MODULES); do node --input-type=module --check < "$$script" || exit 1; done
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
 # Pictures for docs/screenshots: to be looked at, so not a part of CI.
-screenshots: screenshots-dashboards
+screenshots: screenshots-dashboards screenshots-pages
 
 screenshots-dashboards:
 	tests/dashboards/pictures/run docs/screenshots
+
+screenshots-pages: release-crowd
+	tests/browser/install .cache/browser
+	BENCH_SERVER="$(BENCH_SERVER)" node tests/browser/screenshots.mjs docs/screenshots
 
 bench: bench-stages bench-contenders
 
@@ -60,12 +65,6 @@ bench-contenders:
 bench-page: release-crowd
 	tests/browser/install .cache/browser
 	BENCH_SERVER="$(BENCH_SERVER)" node bench/page.mjs
-
-screenshots: screenshots-pages
-
-screenshots-pages: release-crowd
-	tests/browser/install .cache/browser
-	BENCH_SERVER="$(BENCH_SERVER)" node tests/browser/screenshots.mjs docs/screenshots
 
 release-crowd:
 	cargo build --locked --release --bin redis-client-exporter --example crowd
