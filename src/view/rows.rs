@@ -1,10 +1,14 @@
 //! Clients as rows: one client of one node, each of its values by name.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use crate::client_list::{Address, Client, Field};
 use crate::sample::Place;
-use crate::snapshot::{Closed, Kind, Limits, Snapshot, State, network_label, output_buffer_bytes, spelled_out};
+use crate::snapshot::{
+    Closed, Kind, Limits, NetworkPrefix, Snapshot, State, network_label, output_buffer_bytes, spelled_out,
+};
 
 /// One client of one node.
 #[derive(Clone)]
@@ -22,9 +26,9 @@ pub struct Row<'a> {
     /// What it does; internal connections have no state.
     pub state: Option<State>,
     /// The application it belongs to; internal connections have none.
-    pub app: Option<String>,
-    /// The network it comes from, where its address is known.
-    pub network: Option<String>,
+    pub app: Option<Cow<'a, str>>,
+    /// How networks are told apart.
+    network_prefix: NetworkPrefix,
 }
 
 /// A value of a row.
@@ -123,8 +127,8 @@ impl Record for Row<'_> {
             Column::Redis => Value::Text(self.node.to_owned()),
             Column::Kind => Value::Text(self.kind.label().to_owned()),
             Column::State => self.state.map_or(Value::None, |state| Value::Text(state.label().to_owned())),
-            Column::App => self.app.as_ref().map_or(Value::None, |app| Value::Text(app.clone())),
-            Column::Network => self.network.clone().map_or(Value::None, Value::Text),
+            Column::App => self.app.as_deref().map_or(Value::None, |app| Value::Text(app.to_owned())),
+            Column::Network => network_label(self.client, self.network_prefix).map_or(Value::None, Value::Text),
             Column::Host => self.host().map_or(Value::None, Value::Text),
             Column::Buffers => i64::try_from(output_buffer_bytes(self.client)).map_or(Value::None, Value::Number),
             Column::Field(field) if field.is_text() => self.text(field).map_or(Value::None, Value::Text),
@@ -184,9 +188,9 @@ pub fn row<'a>(node: &'a str, snapshot: &'a Snapshot, place: Place, limits: &Lim
     let is_application = kind == Kind::Application;
     let state = is_application.then(|| State::of(client, limits.idle_after));
     // Without an id it is not in the snapshot's roster.
-    let app = || snapshot.app(place).map_or_else(|| limits.grouping.app(client).to_string(), str::to_owned);
-    let app = is_application.then(app);
-    Some(Row { node, place, at, client, kind, state, app, network: network_label(client, limits.network_prefix) })
+    let by_rules = || Cow::Owned(limits.grouping.app(client).to_string());
+    let app = is_application.then(|| snapshot.app(place).map_or_else(by_rules, Cow::Borrowed));
+    Some(Row { node, place, at, client, kind, state, app, network_prefix: limits.network_prefix })
 }
 
 impl Row<'_> {

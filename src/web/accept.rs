@@ -101,6 +101,9 @@ async fn serve(
 ) {
     // Answers are one write each. Not being able to say so is no harm.
     let _ = stream.set_nodelay(true);
+    // What is not read waits in the kernel, megabytes of it before we are kept from writing more: that counts as a stall, too.
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALL_TIMEOUT));
     let mut settings = app.settings.clone();
     let tls = settings.borrow_and_update().tls.clone();
     // A connection does not outlive the settings it began under: who was let in by them has to come again.

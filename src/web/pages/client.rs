@@ -84,7 +84,7 @@ fn page<'a>(app: &App, id: u64, row: &Row<'_>, frame: Frame<'a>) -> ClientPage<'
             ("Connected", seconds(client.age_seconds()), moment(connected)),
             ("Last interaction", last, moment(last_interaction(client, row.at))),
         ],
-        app: row.app.as_ref().map(|app| (app.clone(), app_link(row.node, app))),
+        app: row.app.as_deref().map(|app| (app.to_owned(), app_link(row.node, app))),
         has_work: trail.iter().any(|point| point.commands.is_some()),
         trail: steps(&trail),
         fields: fields.collect(),
