@@ -40,7 +40,7 @@ fn every_page_is_there_and_true_without_a_script() {
         assert!(clients.text().contains(&format!("<td>{address}</td>")), "{address}");
     }
     let apps = get(&exporter.address, "/apps");
-    assert!(apps.text().contains("ghost") && apps.text().contains("offline"), "{}", apps.text());
+    assert!(apps.text().contains("ghost") && apps.text().contains("missing"), "{}", apps.text());
     assert_eq!(get(&exporter.address, "/closed").status, 200);
     let first = json(&get(&exporter.address, "/api/v1/clients?app=web&limit=1"));
     let id = &first["items"][0]["id"];
@@ -181,6 +181,19 @@ fn streams_are_bounded_and_end_with_the_program() {
     });
     exporter.signal("TERM");
     assert!(exporter.wait().success());
+}
+
+#[test]
+fn browsers_are_told_of_errors_in_a_page() {
+    let Some((_server, _crowd, exporter)) = watched(&["--presence.expect=ghost=2"]) else { return };
+    for path in ["/clients?sort=%3Cscript%3E", "/clients/999999999", "/nothing"] {
+        let page = request(&exporter.address, "GET", path, &["accept: text/html,*/*"]).expect("an answer");
+        assert!(page.status >= 400 && page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")));
+        assert!(page.text().contains("<h1>") && !page.text().contains("<script>"), "{}", page.text());
+        assert!(json(&get(&exporter.address, path))["error"].is_string(), "{path}");
+    }
+    let overview = get(&exporter.address, "/");
+    assert!(overview.text().contains("ghost has 0 of the 2 connections"), "{}", overview.text());
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Pages {
                 "pages and the API show addresses and users: they are served to this machine under a local name (http://localhost:…), and to others with a password (--web.config.file) or with --web.pages on"
             }
         };
-        Err(Box::new(response::error(StatusCode::FORBIDDEN, refusal)))
+        Err(Box::new(response::refusal(headers, StatusCode::FORBIDDEN, refusal)))
     }
 }
 

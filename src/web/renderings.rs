@@ -59,7 +59,7 @@ impl Renderings {
             Ok((content_type, part)) => {
                 (tagged(gzip::answer(StatusCode::OK, content_type, &[part], headers), &tag), part.len())
             }
-            Err((status, sentence)) => (response::error(*status, sentence), sentence.len()),
+            Err((status, sentence)) => (response::refusal(headers, *status, sentence), sentence.len()),
         };
         if is_new {
             self.add(&tag, bytes);

@@ -2,10 +2,11 @@
 
 use std::convert::Infallible;
 
+use askama::Template;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
 /// The body of an answer: there as a whole when it begins, but for streams of events.
@@ -37,6 +38,23 @@ pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl 
 /// A sentence.
 pub(super) fn sentence(status: StatusCode, sentence: &str) -> Response<Body> {
     answer(status, "text/plain; charset=utf-8", format!("{sentence}\n"))
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    status: &'a str,
+    sentence: &'a str,
+}
+
+/// An error for whoever asks: as a page for a browser, else as JSON.
+pub(super) fn refusal(headers: &HeaderMap, status: StatusCode, sentence: &str) -> Response<Body> {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let page = ErrorPage { status: status.canonical_reason().unwrap_or("Error"), sentence };
+    match accept.contains("text/html").then(|| page.render()) {
+        Some(Ok(html)) => answer(status, "text/html; charset=utf-8", html),
+        Some(Err(_)) | None => error(status, sentence),
+    }
 }
 
 /// An error: its status and a sentence, as JSON.

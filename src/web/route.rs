@@ -132,7 +132,10 @@ fn answer<B>(app: &App, route: Route<'_>, request: &Request<B>, peer: &Peer) -> 
         Route::Healthy => health::healthy(),
         Route::Ready => health::ready(&app.latest.read()),
         Route::Asset(asset) => asset.answer(request.headers()),
-        Route::Unknown => response::error(StatusCode::NOT_FOUND, "there is no such page; see / for what there is"),
+        Route::Unknown => {
+            let sentence = "there is no such page; see / for what there is";
+            response::refusal(request.headers(), StatusCode::NOT_FOUND, sentence)
+        }
     }
 }
 

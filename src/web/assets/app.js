@@ -81,10 +81,15 @@ function ready() {
   tick();
 }
 
+function span(seconds) {
+  if (seconds < 120) return `${seconds}s`;
+  return seconds < 7200 ? `${Math.floor(seconds / 60)}m` : `${Math.floor(seconds / 3600)}h`;
+}
+
 function tick() {
   for (const time of document.querySelectorAll("[data-since]")) {
     const seconds = Math.max(0, Math.round(Date.now() / 1000 - Number(time.dataset.since)));
-    const text = seconds < 120 ? `${seconds}s ago` : `${Math.floor(seconds / 60)}m ago`;
+    const text = `${span(seconds)} ago`;
     if (time.textContent !== text) time.textContent = text;
   }
 }

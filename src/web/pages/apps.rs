@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 
 use super::overview::app_link;
-use super::{Frame, wanted};
+use super::{Frame, moment, wanted};
 use crate::latest::{NodeState, Nodes};
 use crate::snapshot::Seen;
 use crate::view::query::Query;
@@ -36,7 +36,10 @@ struct AppView {
 pub(super) fn page<'a>(nodes: &Nodes, query: &Query, frame: Frame<'a>) -> Apps<'a> {
     let of_node = |node: &Arc<NodeState>| {
         let seen = node.last_snapshot().into_iter().flat_map(|snapshot| snapshot.presence.all());
-        (node.node.to_string(), seen.map(|seen| view(&node.node, seen)).collect())
+        let mut apps: Vec<AppView> = seen.map(|seen| view(&node.node, seen)).collect();
+        // Who is not there is what one looks for.
+        apps.sort_by_key(|app| ["missing", "offline"].iter().position(|state| *state == app.state).unwrap_or(2));
+        (node.node.to_string(), apps)
     };
     Apps { frame, nodes: wanted(nodes, query).map(of_node).collect() }
 }
@@ -46,7 +49,7 @@ fn view(node: &str, seen: &Seen) -> AppView {
         name: seen.app.to_string(),
         link: app_link(node, &seen.app),
         state: match (seen.is_online(), seen.expected) {
-            (true, Some(least)) if seen.now.connections < least => "missing",
+            (_, Some(least)) if seen.now.connections < least => "missing",
             (true, _) => "online",
             (false, _) => "offline",
         },
@@ -58,6 +61,10 @@ fn view(node: &str, seen: &Seen) -> AppView {
         output: bytes(seen.now.output_buffer_bytes),
         opened: count(seen.totals.opened),
         closed: count(seen.totals.closed),
-        last_seen: seen.last_seen.map_or_else(|| "never".to_owned(), |time| format!("{time:.0}")),
+        last_seen: match seen.last_seen {
+            _ if seen.is_online() => "now".to_owned(),
+            Some(time) => moment(Some(time)),
+            None => "never".to_owned(),
+        },
     }
 }

@@ -71,8 +71,8 @@ struct Cell {
     is_number: bool,
 }
 
-/// The columns that are shown where none are chosen.
-const USUAL: [&str; 11] = ["id", "addr", "app", "name", "user", "age", "idle", "state", "buffers", "cmd", "lib_name"];
+/// The columns that are shown where none are chosen: what is asked first, first, for narrow screens.
+const USUAL: [&str; 11] = ["id", "addr", "idle", "app", "name", "user", "age", "state", "buffers", "cmd", "lib_name"];
 
 /// The columns that can be chosen, with their heads.
 const CHOICES: [(&str, &str); 29] = [
@@ -247,7 +247,7 @@ fn head(query: &Query, column: Column) -> Head {
             (true, true) => "descending",
             (true, false) => "ascending",
         },
-        is_number: is_number(column),
+        is_number: lines_up_right(column),
     }
 }
 
@@ -258,8 +258,13 @@ fn is_number(column: Column) -> bool {
     }
 }
 
+/// Whether a column lines up to the right. Ids are names.
+fn lines_up_right(column: Column) -> bool {
+    is_number(column) && column != Column::Field(Field::Id)
+}
+
 fn cell(row: &Row<'_>, column: Column) -> Cell {
-    let plain = |text| Cell { text, is_number: is_number(column), ..Cell::default() };
+    let plain = |text| Cell { text, is_number: lines_up_right(column), ..Cell::default() };
     let time = |seconds: Option<u64>, at| Cell {
         title: moment(at),
         is_time: true,

@@ -1,5 +1,6 @@
 //! `/`: how each server is, who holds its connections, and what changed lately.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,6 +60,7 @@ struct NodeView {
     used: Option<Used>,
     tiles: Vec<Tile>,
     numbers: Vec<[String; 6]>,
+    gone: Vec<(String, String, i64)>,
     recent: Option<Recent>,
     groups: Vec<(&'static str, Vec<GroupView>)>,
 }
@@ -147,13 +149,31 @@ fn view(node: &NodeState, now: Instant) -> NodeView {
         name: node.node.to_string(),
         server: snapshot.map_or_else(String::new, server),
         sampled: snapshot.map(sampled),
-        banners: banners(node, now),
+        banners: banners(node, now).into_iter().chain(snapshot.into_iter().flat_map(missing)).collect(),
         used: snapshot.and_then(used),
         tiles: snapshot.map(|snapshot| tiles(&node.node, snapshot, &node.history)).unwrap_or_default(),
         numbers: numbers(&node.history),
+        gone: snapshot.map(gone).unwrap_or_default(),
         recent: snapshot.and_then(|snapshot| recent(&node.node, snapshot, &node.history)),
         groups: snapshot.map(|snapshot| top_groups(&node.node, snapshot)).unwrap_or_default(),
     }
+}
+
+/// The applications of which fewer connections are there than are expected.
+fn missing(snapshot: &Snapshot) -> impl Iterator<Item = String> {
+    let lacking = snapshot.presence.shown.iter().filter_map(|seen| {
+        let least = seen.expected.filter(|least| seen.now.connections < *least)?;
+        Some(format!("{} has {} of the {} connections that are expected.", seen.app, seen.now.connections, least))
+    });
+    lacking.take(TOP)
+}
+
+/// The applications that have no connection any more, the last that went first, each with when it was last seen.
+fn gone(snapshot: &Snapshot) -> Vec<(String, String, i64)> {
+    let offline = snapshot.presence.shown.iter().filter(|seen| !seen.is_online());
+    let mut gone: Vec<_> = offline.filter_map(|seen| Some((seen.last_seen?, seen))).collect();
+    gone.sort_by_key(|(at, _)| Reverse(*at));
+    gone.into_iter().take(TOP).map(|(at, seen)| (seen.app.to_string(), moment(Some(at)), at.as_second())).collect()
 }
 
 fn server(snapshot: &Snapshot) -> String {
