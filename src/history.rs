@@ -99,16 +99,24 @@ impl History {
         Self(points)
     }
 
-    /// The newest point that is at least so much older than the last one.
+    /// The points of the hour before `now`, the oldest first.
+    pub fn hour(&self, now: Timestamp) -> impl DoubleEndedIterator<Item = &Point> {
+        let hour = STEP_SECONDS * MOST_POINTS as i64;
+        self.0.iter().filter(move |point| now.duration_since(point.at).as_secs() < hour)
+    }
+
+    /// The newest point with something known that is at least so much older than the last one; else the oldest.
     pub fn before(&self, ago: Duration) -> Option<&Point> {
         let last = self.0.back()?.at;
-        self.0.iter().rev().find(|point| last.duration_since(point.at).unsigned_abs() >= ago)
+        let told = || self.0.iter().filter(|point| point.told.is_some());
+        let old = told().rev().find(|point| last.duration_since(point.at).unsigned_abs() >= ago);
+        old.or_else(|| told().next())
     }
 
     /// How fast connections came and went since so long before the last point, or since the first one if that is later;
     /// `None` where the server does not tell, or could not be sampled at one end.
     pub fn rates(&self, over: Duration) -> Option<Rates> {
-        Rates::between(self.before(over).or_else(|| self.0.front())?, self.0.back()?)
+        Rates::between(self.before(over)?, self.0.back()?)
     }
 }
 
@@ -125,11 +133,14 @@ impl Told {
             Source::Sampled => None,
         };
         let totals = crowd.map(|crowd| (crowd.connections(), crowd.online())).or(heard);
+        // Who may not list clients may still know how many there are.
+        let totals = totals.map(|(connections, online)| (connections, Some(online)));
+        let totals = totals.or_else(|| Some((snapshot.info()?.connected_clients?, None)));
         let total = |counter: Option<crate::snapshot::Counter>| counter.map(crate::snapshot::Counter::total);
         let apps = snapshot.presence.all().filter(|seen| seen.is_online());
         Self {
             connections: totals.map(|(connections, _)| connections),
-            online: totals.map(|(_, online)| online),
+            online: totals.and_then(|(_, online)| online),
             states: crowd.map(|crowd| State::ALL.map(|state| crowd.in_state(state))),
             received: total(snapshot.counters.connections_received),
             rejected: total(snapshot.counters.connections_rejected),
@@ -194,6 +205,9 @@ mod tests {
         assert_eq!((rates.opened, rates.closed), (40.0 / 70.0, 47.0 / 70.0));
         let since_the_first = history.rates(Duration::from_secs(900)).expect("both ends are known");
         assert_eq!((since_the_first.opened, since_the_first.closed), (1.0, 1.05));
+        let after_a_gap = history.with_gap(at(120)).and(point(300, 5, 200)).rates(Duration::from_secs(60));
+        assert_eq!(after_a_gap.map(|rates| rates.opened), Some(0.0), "what is known before the gap is compared with");
+        assert_eq!(history.hour(at(3601)).count(), 2);
         assert_eq!(history.with_gap(at(120)).rates(Duration::from_secs(60)), None);
         assert_eq!(History::default().and(point(0, 1, 1)).rates(Duration::from_secs(60)), None, "one point is no time");
         // A server that was replaced counts less: nothing is known.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::pages::{json, watched};
 use crate::support::exporter::Exporter;
 use crate::support::http::{get, request};
+use crate::support::server::{Server, any_binary};
 use crate::support::{PATIENCE, eventually};
 
 fn api(exporter: &Exporter, path: &str) -> Value {
@@ -160,4 +161,120 @@ fn pages_are_small_on_the_wire() {
         assert_eq!(small.header("content-encoding"), Some("gzip"), "{path}");
         assert!(small.body.len() * 2 < plain.body.len(), "{path}: {} and {}", small.body.len(), plain.body.len());
     }
+}
+
+/// Links of a page, with what stands in the row behind each.
+fn links<'a>(page: &'a str, begin: &'a str) -> impl Iterator<Item = (String, &'a str)> {
+    page.split("<tr>").filter_map(move |row| {
+        let link = row.split('"').find(|text| text.starts_with(begin))?;
+        let number = row.split("class=\"number\">").nth(1)?.split('<').next()?;
+        Some((link.replace("&#38;", "&"), number))
+    })
+}
+
+#[test]
+fn a_count_leads_to_as_many_clients() {
+    let Some((server, _crowd, exporter)) = watched(&[]) else { return };
+    let mut odd = server.peer();
+    odd.must(&["ACL", "SETUSER", "\u{a0}nb", "on", "nopass", "+@all"]);
+    odd.must(&["AUTH", "\u{a0}nb", "any"]).must(&["CLIENT", "SETNAME", "nb&a=\"b\"%3D"]);
+    let mut long = server.peer();
+    long.must(&["CLIENT", "SETNAME", &"x".repeat(300)]);
+    exporter.fresh_scrape();
+    let pages = ["app", "name", "user", "host", "network", "cmd", "db", "state", "kind", "lib_name"];
+    let pages = pages.map(|by| format!("/clients?group={by}")).into_iter().chain(["/".to_owned()]);
+    for path in pages {
+        let page = get(&exporter.address, &path);
+        let mut seen = 0;
+        for (link, number) in links(page.text(), "/clients?") {
+            let clients = get(&exporter.address, &link);
+            assert!(clients.text().contains(&format!("data-matched>{number}<")), "{path}: {number} by {link}");
+            seen += 1;
+        }
+        assert!(seen > 0, "{path}");
+    }
+}
+
+#[test]
+fn who_went_before_a_restart_is_not_taken_for_who_came_after() {
+    let Some((mut server, crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
+    let mut before = server.peer();
+    before.must(&["CLIENT", "SETNAME", "before"]);
+    exporter.scrape_until("it is there", |scrape| {
+        scrape.value("redis_clients_app_connections", &[("client_app", "before")]) == Some(1.0)
+    });
+    let id = before.ask(&["CLIENT", "ID"])[1..].parse::<u64>().expect("an id");
+    drop((before, crowd));
+    server.restart();
+    let mut after: Vec<_> = (0..id + 5).map(|_| server.peer()).collect();
+    for peer in &mut after {
+        peer.must(&["CLIENT", "SETNAME", "after"]);
+    }
+    let link = eventually("it is among those who went", PATIENCE, || {
+        let page = get(&exporter.address, "/closed?q=before");
+        let link = page.text().split('"').find(|text| text.starts_with(&format!("/clients/{id}?")))?;
+        Some(link.replace("&#38;", "&"))
+    });
+    eventually("another has its id", PATIENCE, || {
+        get(&exporter.address, &format!("/clients/{id}")).text().contains(">after<").then_some(())
+    });
+    let page = get(&exporter.address, &link);
+    assert!(page.text().contains("It was gone by") && page.text().contains(">before<"), "{link}: {}", page.text());
+}
+
+#[test]
+fn pages_say_when_what_they_show_is_from_before() {
+    let Some((mut server, crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
+    let id = items(&api(&exporter, "clients?app=web&limit=1"))[0]["id"].clone();
+    drop(crowd);
+    server.kill();
+    for path in ["/", "/clients", "/apps", "/closed", &format!("/clients/{id}")] {
+        eventually(path, PATIENCE, || {
+            get(&exporter.address, path).text().contains("What is shown is from before").then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_form_keeps_what_it_was_asked_with() {
+    let Some((server, _crowd, exporter)) = watched(&[]) else { return };
+    let page =
+        get(&exporter.address, "/clients?group=library&app=web&app=web&cols=id&cols=fd&kind=application&utm_source=x");
+    for part in [
+        r#"<option value="lib_name" selected>"#,
+        r#"<input type="hidden" name="app" value="web">"#,
+        r#"<input type="hidden" name="kind" value="application">"#,
+        r#"name="cols" value="fd" checked>"#,
+    ] {
+        assert!(page.text().contains(part), "{part} in {}", page.text());
+    }
+    assert!(!page.text().contains("utm_source"));
+    let usual = get(&exporter.address, "/clients")
+        .text()
+        .split('"')
+        .find(|text| text.starts_with("id,addr,"))
+        .map(str::to_owned);
+    let page = get(&exporter.address, &format!("/clients?q=web&cols={}", usual.expect("the usual columns")));
+    assert!(page.text().contains(r#"href="/api/v1/clients.csv?q=web" download"#), "{}", page.text());
+    for path in ["/?redis=nope", "/clients?redis=nope", "/api/v1/status?redis=nope", "/api/v1/clients.csv?redis=nope"] {
+        let answer = get(&exporter.address, path);
+        assert!(answer.status == 404 && answer.text().contains(&server.address()), "{path}: {}", answer.text());
+    }
+    let far = get(&exporter.address, "/clients?offset=99999999&limit=5");
+    let back = far.text().split('"').find(|text| text.contains("offset=") && text.contains("limit=5"));
+    let back = get(&exporter.address, &back.expect("a way back").replace("&#38;", "&"));
+    assert!(back.text().contains("data-rows") && !back.text().contains("No client is as you ask"), "{}", back.text());
+}
+
+#[test]
+fn who_may_not_list_clients_still_sees_how_many_there_are() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    server.peer().must(&["ACL", "SETUSER", "watcher", "on", ">secret", "+info"]);
+    let words = ["--redis.user=watcher", "--redis.password=secret"];
+    let exporter = Exporter::start(&[&server.address()], &words, &[]);
+    exporter.fresh_scrape();
+    let overview = get(&exporter.address, "/");
+    assert!(overview.text().contains("<dt>Connections</dt><dd>1</dd>"), "{}", overview.text());
+    assert!(get(&exporter.address, "/clients").text().contains("The clients are not known"));
 }

@@ -274,13 +274,12 @@ fn write_row(reply: &mut String, client: &Map<String, Value>, fields: &[Field]) 
     Ok(())
 }
 
-/// Whether text stays within its field: no white space, which would begin the next one. The path of a unix socket may hold
+/// Whether text stays within its field: no space, which would begin the next one. Other white space is a part of a row's value. The path of a unix socket may hold
 /// spaces, but nothing behind one that looks like a field.
 fn is_harmless(field: Field, text: &str) -> bool {
     // Valkey 9.1 writes `[/path:0]:0`.
     let is_path = field == Field::Addr && (text.starts_with('/') || text.starts_with("[/"));
-    let is_plain =
-        |character: char| !character.is_control() && !(character.is_whitespace() && !(is_path && character == ' '));
+    let is_plain = |character: char| !character.is_control() && (character != ' ' || is_path);
     let looks_like_a_field = |word: &str| {
         let key = word.split_once('=').map(|(key, _)| key);
         key.is_some_and(|key| {

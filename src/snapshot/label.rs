@@ -31,6 +31,12 @@ pub fn label_value(bytes: &[u8]) -> String {
     label_within(bytes, LONGEST_LABEL)
 }
 
+/// Whether a label may have been cut, so that no client has it as its value.
+pub fn is_cut(label: &str) -> bool {
+    let mark = label.len().checked_sub(9).and_then(|at| label.get(at..));
+    written_len(label) + 12 > LONGEST_LABEL && mark.is_some_and(|mark| mark.starts_with('~'))
+}
+
 /// Makes the name of an application in the same way, at most 64 bytes long.
 pub(crate) fn app_label(bytes: &[u8]) -> String {
     label_within(bytes, LONGEST_APP)

@@ -10,7 +10,7 @@ use crate::snapshot::State;
 /// Rows that have the same value in a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// What they have; [`Value::None`] for those that lack it.
+    /// What they have; [`Value::None`] for those that lack it, or have it empty.
     pub value: Value,
     /// How many they are.
     pub connections: u64,
@@ -26,7 +26,8 @@ pub struct Group {
 pub fn groups(rows: &[Row<'_>], column: Column) -> Vec<Group> {
     let mut groups: HashMap<Value, Group> = HashMap::new();
     for row in rows {
-        let value = row.value(column);
+        // What is empty says as little as what is not there.
+        let value = Some(row.value(column)).filter(|value| *value != Value::Text(String::new())).unwrap_or(Value::None);
         groups.entry(value).or_insert_with_key(|value| Group::none_yet(value.clone())).add(row);
     }
     let mut groups: Vec<_> = groups.into_values().collect();

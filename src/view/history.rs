@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::history::{History, Point, Rates, Told};
@@ -12,9 +13,9 @@ use crate::snapshot::{Ages, OTHER, State};
 /// added up.
 pub const MOST_APPS: usize = 8;
 
-/// The hour of a node, and how its clients' last interactions are distributed now.
-pub fn columns(node: &str, history: &History, ages: Option<&Ages>) -> Value {
-    let points: Vec<&Point> = history.points().collect();
+/// The hour of a node before `now`, and how its clients' last interactions are distributed now.
+pub fn columns(node: &str, history: &History, ages: Option<&Ages>, now: Timestamp) -> Value {
+    let points: Vec<&Point> = history.hour(now).collect();
     let told = |value: fn(&Told) -> Option<u64>| column(&points, |point| value(point.told.as_ref()?));
     let state = |state: State| column(&points, |point| Some(point.told.as_ref()?.states?[state as usize]));
     let rates: Vec<Option<Rates>> =
@@ -99,7 +100,8 @@ mod tests {
         let history = History::default().with(&snapshot);
         let gap = snapshot.sample.at.checked_add(jiff::SignedDuration::from_secs(60)).expect("a time");
         let history = history.with_gap(gap);
-        let columns = columns("node:1", &history, snapshot.crowd.as_ref().map(|crowd| &crowd.last_interaction));
+        let ages = snapshot.crowd.as_ref().map(|crowd| &crowd.last_interaction);
+        let columns = columns("node:1", &history, ages, gap);
         for name in
             ["at", "connections", "online", "active", "waiting", "idle", "opened_per_second", "closed_per_second"]
         {

@@ -1,12 +1,14 @@
 //! Which clients a page or a call of the API asks for, as its query string says: filters, order, window. Pure.
 
+use std::sync::Arc;
+
 use url::form_urlencoded;
 
 use super::grouped::{Group, groups};
-use super::rows::{Column, Record, Row, Value, rows};
+use super::rows::{Column, Record, Row, Value, row, rows};
 use super::select::{Filter, Sort, unknown};
 use crate::client_list::Field;
-use crate::latest::Nodes;
+use crate::latest::{NodeState, Nodes};
 use crate::snapshot::{Kind, Limits, State};
 
 /// The most clients of one window.
@@ -24,6 +26,12 @@ const MOST_COLUMNS: usize = 64;
 /// The longest query string, in bytes.
 const LONGEST: usize = 4096;
 
+/// What can be asked with.
+const PARAMETERS: [&str; 19] = [
+    "redis", "q", "app", "user", "addr", "lib", "kind", "state", "network", "min_idle", "max_idle", "min_age",
+    "filter", "sort", "group", "cols", "gone", "offset", "limit",
+];
+
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -39,6 +47,8 @@ pub struct Query {
     pub group: Option<Column>,
     /// The columns that are wanted, in this order; none: the usual ones.
     pub columns: Vec<Column>,
+    /// The second of the Unix epoch in which the client that is asked for was found gone.
+    pub gone: Option<u64>,
     /// How many that match come before the window.
     pub offset: usize,
     /// How many the window has at most.
@@ -73,7 +83,15 @@ impl Query {
     /// # Errors
     /// A sentence on what is wrong with which parameter.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Self::with_limit(text, WINDOW, LARGEST_WINDOW)
+        Self::read(text, WINDOW, LARGEST_WINDOW, false)
+    }
+
+    /// Reads the query string of a page: what others put into links, to see who follows them, is passed over.
+    ///
+    /// # Errors
+    /// As [`Query::parse`], but for parameters that there are not.
+    pub fn of_a_page(text: &str) -> Result<Self, String> {
+        Self::read(text, WINDOW, LARGEST_WINDOW, true)
     }
 
     /// Reads the query string of a list: without a limit, it is of all that match.
@@ -81,10 +99,10 @@ impl Query {
     /// # Errors
     /// As [`Query::parse`].
     pub fn of_a_list(text: &str) -> Result<Self, String> {
-        Self::with_limit(text, usize::MAX, usize::MAX)
+        Self::read(text, usize::MAX, usize::MAX, false)
     }
 
-    fn with_limit(text: &str, limit: usize, most: usize) -> Result<Self, String> {
+    fn read(text: &str, limit: usize, most: usize, lenient: bool) -> Result<Self, String> {
         if text.len() > LONGEST {
             return Err(format!("the query is longer than {LONGEST} bytes"));
         }
@@ -97,12 +115,13 @@ impl Query {
             sort_text: "-idle".to_owned(),
             group: None,
             columns: Vec::new(),
+            gone: None,
             offset: 0,
             limit,
         };
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             // An input of a form that was left empty says nothing.
-            if value.is_empty() {
+            if value.is_empty() || lenient && !PARAMETERS.contains(&&*name) {
                 continue;
             }
             query.set(&name, &value, most)?;
@@ -121,12 +140,12 @@ impl Query {
             "state" if !State::ALL.iter().any(|state| state.label() == value) => {
                 return Err(none_such(name, value, &State::ALL.map(State::label)));
             }
-            "app" | "user" | "addr" | "kind" | "state" | "network" => self.add_filter(&format!("{name}={value}"))?,
-            "lib" => self.add_filter(&format!("library={value}"))?,
-            "min_idle" => self.add_filter(&format!("idle>={value}"))?,
-            "max_idle" => self.add_filter(&format!("idle<={value}"))?,
-            "min_age" => self.add_filter(&format!("age>={value}"))?,
-            "filter" => self.add_filter(value)?,
+            "app" | "user" | "addr" | "kind" | "state" | "network" => self.add_filter(Filter::equal(name, value))?,
+            "lib" => self.add_filter(Filter::equal("library", value))?,
+            "min_idle" => self.add_filter(Filter::parse(&format!("idle>={value}")))?,
+            "max_idle" => self.add_filter(Filter::parse(&format!("idle<={value}")))?,
+            "min_age" => self.add_filter(Filter::parse(&format!("age>={value}")))?,
+            "filter" => self.add_filter(Filter::parse(value))?,
             "sort" => (self.sort, self.sort_text) = (Sort::parse(value)?, value.to_owned()),
             "group" => self.group = Some(column(value)?),
             "cols" => {
@@ -134,22 +153,21 @@ impl Query {
                     self.add_column(column(name)?)?;
                 }
             }
+            "gone" => self.gone = Some(number(name, value, usize::MAX)? as u64),
             "offset" => self.offset = number(name, value, usize::MAX)?,
             "limit" => self.limit = number(name, value, most)?,
             _ => {
-                return Err(format!(
-                    "there is no parameter {name}; there are redis, q, app, user, addr, lib, kind, state, network, min_idle, max_idle, min_age, filter, sort, group, cols, offset, limit"
-                ));
+                return Err(format!("there is no parameter {name}; there are {}", PARAMETERS.join(", ")));
             }
         }
         Ok(())
     }
 
-    fn add_filter(&mut self, condition: &str) -> Result<(), String> {
+    fn add_filter(&mut self, filter: Result<Filter, String>) -> Result<(), String> {
         if self.filters.len() >= MOST_FILTERS {
             return Err(format!("there are more than {MOST_FILTERS} conditions"));
         }
-        self.filters.push(Filter::parse(condition)?);
+        self.filters.push(filter?);
         Ok(())
     }
 
@@ -165,9 +183,12 @@ impl Query {
 
     /// The client of this id, of the nodes asked for: several, if several nodes have one.
     pub fn client<'a>(&self, id: u64, nodes: &'a Nodes, limits: &Limits) -> Vec<Row<'a>> {
-        let mut found = self.all(nodes, limits);
-        found.retain(|row| row.client.id() == Some(id));
-        found
+        let on_node = |node: &'a Arc<NodeState>| {
+            let snapshot = node.last_snapshot()?;
+            let (place, _) = snapshot.pages()?.places().find(|(_, client)| client.id() == Some(id))?;
+            row(&node.node, snapshot, place, limits)
+        };
+        nodes.nodes.iter().filter(|node| self.wants(&node.node)).filter_map(on_node).collect()
     }
 
     /// The clients that are asked for, of the newest snapshots there are.
@@ -200,6 +221,18 @@ impl Query {
         wanted.filter_map(|node| Some(rows(&node.node, node.last_snapshot()?, limits))).flatten().collect()
     }
 
+    /// That the node that is asked for is one that is watched.
+    ///
+    /// # Errors
+    /// That it is not, and which are.
+    pub fn check(&self, nodes: &Nodes) -> Result<(), String> {
+        if nodes.nodes.iter().any(|node| self.wants(&node.node)) {
+            return Ok(());
+        }
+        let names: Vec<&str> = nodes.nodes.iter().map(|node| &*node.node).take(20).collect();
+        Err(format!("redis: no such server is watched; there are {}", names.join(", ")))
+    }
+
     /// Whether a node is asked for.
     pub fn wants(&self, node: &str) -> bool {
         self.redis.as_ref().is_none_or(|redis| redis == node)
@@ -225,6 +258,15 @@ impl Query {
             Value::Number(number) => number.to_string().contains(search),
             Value::Text(text) => text.to_lowercase().contains(search),
         })
+    }
+
+    /// The parameters that were given beside these, and those of these that were given again, but for where the window begins.
+    pub fn others(&self, inputs: &[&str]) -> Vec<(String, String)> {
+        let is_first = |place: usize, name: &str| !self.given[..place].iter().any(|(given, _)| given == name);
+        let rest = self.given.iter().enumerate().filter(|(place, (name, _))| {
+            name != "offset" && !(inputs.contains(&name.as_str()) && is_first(*place, name))
+        });
+        rest.map(|(_, parameter)| parameter.clone()).collect()
     }
 
     /// The query string with some parameters replaced; an empty value leaves one out.
@@ -261,9 +303,8 @@ fn number(name: &str, value: &str, most: usize) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::latest::{NodeState, Phase};
+    use crate::latest::Phase;
     use crate::view::fixture::snapshot;
-    use std::sync::Arc;
     use std::time::Instant;
 
     const REPLY: &str = "id=1 addr=10.0.0.1:1 name=web-1 user=app idle=5 age=10 cmd=get flags=N\n\
@@ -318,6 +359,28 @@ mod tests {
         ] {
             assert!(Query::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn pages_pass_over_what_others_put_into_links() {
+        let query = Query::of_a_page("utm_source=x&q=web&fbclid=1").expect("a query");
+        assert_eq!(query.given, [("q".to_owned(), "web".to_owned())]);
+        assert!(Query::of_a_page("q=web&limit=x").is_err());
+    }
+
+    #[test]
+    fn white_space_of_a_value_is_kept() {
+        let query = Query::parse("user=%C2%A0nb").expect("a query");
+        assert_eq!(query.filters, [Filter::equal("user", "\u{a0}nb").expect("a condition")]);
+        assert_ne!(query.filters, [Filter::equal("user", "nb").expect("a condition")]);
+    }
+
+    #[test]
+    fn a_server_that_is_not_watched_is_told() {
+        let nodes = nodes();
+        assert!(Query::parse("redis=node:1").expect("a query").check(&nodes).is_ok());
+        let told = Query::parse("redis=node:2").expect("a query").check(&nodes).expect_err("it is not watched");
+        assert!(told.contains("there are node:1"), "{told}");
     }
 
     #[test]

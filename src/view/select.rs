@@ -48,7 +48,8 @@ impl Filter {
         let Some((at, sign, comparison)) = first.min_by_key(|&(at, sign, _)| (at, usize::MAX - sign.len())) else {
             return Err(format!("{text} compares nothing; write 'idle>10m' or 'user=app'"));
         };
-        let (name, value) = (text[..at].trim(), text[at + sign.len()..].trim());
+        // What people type around a sign; other white space may be a part of the value.
+        let (name, value) = (text[..at].trim_matches(' '), text[at + sign.len()..].trim_matches(' '));
         let column = Column::from_name(name).ok_or_else(|| unknown(name))?;
         let number = number(value);
         let ordered =
@@ -59,7 +60,16 @@ impl Filter {
         Ok(Self { column, comparison, value: value.to_owned(), number })
     }
 
-    /// Whether it is true of a client. One that lacks the value matches nothing but "unequal".
+    /// The condition that a column has exactly this value.
+    ///
+    /// # Errors
+    /// That there is no such column.
+    pub fn equal(name: &str, value: &str) -> Result<Self, String> {
+        let column = Column::from_name(name).ok_or_else(|| unknown(name))?;
+        Ok(Self { column, comparison: Comparison::Equal, value: value.to_owned(), number: number(value) })
+    }
+
+    /// Whether it is true of a client. One that lacks the value matches nothing but "unequal", and equal to nothing.
     pub fn matches(&self, record: &impl Record) -> bool {
         let value = record.value(self.column);
         let ordering = match (&value, self.number) {
@@ -79,7 +89,7 @@ impl Filter {
 
     fn equals(&self, value: &Value) -> bool {
         match value {
-            Value::None => false,
+            Value::None => self.value.is_empty(),
             Value::Number(number) => Some(*number) == self.number,
             Value::Text(text) => *text == self.value,
         }
@@ -172,6 +182,7 @@ mod tests {
             (&["addr~10.0."], "-id", &[2, 1]),
             (&["kind=application", "state=waiting"], "id", &[3]),
             (&["name="], "id", &[3]),
+            (&["idle="], "id", &[3]),
             (&["app=ops"], "id", &[3]),
             (&["network=10.0.0.0/24"], "id", &[1, 2]),
             (&[], "-idle", &[2, 1, 3]),

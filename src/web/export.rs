@@ -72,6 +72,9 @@ pub(super) fn answer(app: &App, lines: Lines, query: &str) -> Response<Body> {
         );
     };
     let (nodes, limits) = (app.latest.read(), Arc::clone(&app.limits.borrow()));
+    if let Err(sentence) = query.check(&nodes) {
+        return response::error(StatusCode::NOT_FOUND, &sentence);
+    }
     let (content_type, head, form, left) = begin(&nodes, &limits, lines, &query);
     let export = Export { nodes, limits, form, left: left.into_iter(), _permit: permit };
     let pieces = stream::unfold((head, export), |(head, mut export)| async move {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tracing::debug;
 
@@ -66,15 +67,17 @@ impl<'a> Route<'a> {
 /// Answers a request of somebody who may ask, and counts it.
 pub(super) async fn route<B: hyper::body::Body>(app: Arc<App>, request: Request<B>, peer: Peer) -> Response<Body> {
     let settings = Arc::clone(&app.settings.borrow());
-    let route = Route::of(request.uri().path(), &app.telemetry_path);
-    let credentials = Credentials::of(request.headers());
+    // Nothing here wants a body.
+    let (request, body) = request.into_parts();
+    let route = Route::of(request.uri.path(), &app.telemetry_path);
+    let credentials = Credentials::of(&request.headers);
     let mut response = match admitted(&app, &settings, credentials, peer).await {
-        Ok(peer) => answer(&app, route, &request, &peer),
+        Ok(peer) => answer(&app, route, &request, &peer).await,
         Err(refusal) => refusal,
     };
     settings.adorn(response.headers_mut());
-    // A body that is not read would be taken for the next request; nothing here wants one.
-    if !request.body().is_end_stream() {
+    // What is not read of one would be taken for the next request.
+    if !body.is_end_stream() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     app.own.count_request(route.label(), response.status());
@@ -109,47 +112,47 @@ async fn admitted(
 /// RFC 7617.
 const CHALLENGE: &str = "Basic realm=\"redis-client-exporter\", charset=\"UTF-8\"";
 
-fn answer<B>(app: &App, route: Route<'_>, request: &Request<B>, peer: &Peer) -> Response<Body> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+async fn answer(app: &App, route: Route<'_>, request: &Parts, peer: &Peer) -> Response<Body> {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
         let mut response =
             response::error(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered: nothing here changes anything");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     if let Route::Page(_) | Route::Api(_) | Route::Events = route
-        && let Err(refusal) = app.pages.admit(*peer, request.headers())
+        && let Err(refusal) = app.pages.admit(*peer, &request.headers)
     {
         return *refusal;
     }
-    let query = request.uri().query().unwrap_or_default();
+    let query = request.uri.query().unwrap_or_default();
     match route {
-        Route::Page(page) => app.rendered(request, |nodes, now| pages::write(app, nodes, now, page, query)),
-        Route::Api(call) => api::answer(app, call, request),
+        Route::Page(page) => app.rendered(request, |nodes, now| pages::write(app, nodes, now, page, query)).await,
+        Route::Api(call) => api::answer(app, call, request).await,
         // To HEAD there is nothing to say but what it would be.
-        Route::Events if request.method() == Method::HEAD => response::answer(StatusCode::OK, "text/event-stream", ""),
+        Route::Events if request.method == Method::HEAD => response::answer(StatusCode::OK, "text/event-stream", ""),
         Route::Events => events::answer(app),
-        Route::Metrics => app.exposition.answer(app, request.headers()),
+        Route::Metrics => app.exposition.answer(app, &request.headers),
         Route::Healthy => health::healthy(),
         Route::Ready => health::ready(&app.latest.read()),
-        Route::Asset(asset) => asset.answer(request.headers()),
+        Route::Asset(asset) => asset.answer(&request.headers),
         Route::Unknown => {
             let sentence = "there is no such page; see / for what there is";
-            response::refusal(request.headers(), StatusCode::NOT_FOUND, sentence)
+            response::refusal(&request.headers, StatusCode::NOT_FOUND, sentence)
         }
     }
 }
 
 impl App {
     /// Answers with what is written of the newest state of the nodes, for all who ask the same.
-    pub(super) fn rendered<B>(
+    pub(super) async fn rendered(
         &self,
-        request: &Request<B>,
+        request: &Parts,
         write: impl FnOnce(&Nodes, Instant) -> Written,
     ) -> Response<Body> {
         let (nodes, now) = (self.latest.read(), Instant::now());
-        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
         let state = (self.started, &nodes, now);
-        self.renderings.answer(state, target, request.headers(), || write(&nodes, now))
+        self.renderings.answer(state, target, &request.headers, || write(&nodes, now)).await
     }
 }
 

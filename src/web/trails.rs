@@ -60,11 +60,8 @@ impl Trails {
         at: Timestamp,
     ) -> Vec<Point> {
         let Some(id) = client.id() else { return Vec::new() };
-        // The time of connecting is told in whole seconds of age: it may seem to differ by one.
         let mut trails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = |known: &Who| known.0 == node && known.1 == id && close(known.2, connected_at);
-        let who = trails.keys().find(|known| is_same(known)).cloned();
-        let who = who.unwrap_or_else(|| (node.to_owned(), id, connected_at));
+        let who = known(&trails, node, id, connected_at).unwrap_or_else(|| (node.to_owned(), id, connected_at));
         if trails.len() >= MOST_CLIENTS && !trails.contains_key(&who) {
             let oldest = trails.iter().min_by_key(|(_, trail)| trail.looked_at).map(|(who, _)| who.clone());
             oldest.map(|oldest| trails.remove(&oldest));
@@ -79,6 +76,19 @@ impl Trails {
         }
         trail.points.iter().rev().cloned().collect()
     }
+
+    /// What is remembered of a client that went, the newest first.
+    pub(super) fn of(&self, node: &str, id: u64, connected_at: Option<Timestamp>) -> Vec<Point> {
+        let trails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let trail = known(&trails, node, id, connected_at).and_then(|who| trails.get(&who));
+        trail.into_iter().flat_map(|trail| trail.points.iter().rev().cloned()).collect()
+    }
+}
+
+/// The client among those that are known. The time of connecting is told in whole seconds of age: it may seem to differ.
+fn known(trails: &HashMap<Who, Trail>, node: &str, id: u64, connected_at: Option<Timestamp>) -> Option<Who> {
+    let is_same = |known: &&Who| known.0 == node && known.1 == id && close(known.2, connected_at);
+    trails.keys().find(is_same).cloned()
 }
 
 fn close(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
@@ -124,6 +134,8 @@ mod tests {
         assert_eq!(follow(&trails, 7, 101, 200), [200], "the same sample");
         assert_eq!(follow(&trails, 7, 100, 210), [210, 200]);
         assert_eq!(follow(&trails, 7, 205, 220), [220], "it has connected since");
+        let of = |connected| trails.of("node:1", 7, Timestamp::from_second(connected).ok()).len();
+        assert_eq!([of(100), of(205), of(300)], [2, 1, 0]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::history::STEP_SECONDS;
 use crate::latest::{NodeState, Nodes};
 use crate::view::history::columns;
@@ -14,5 +15,5 @@ pub(super) fn nodes(nodes: &Nodes, query: &Query) -> Value {
 
 fn of(node: &NodeState) -> Value {
     let crowd = node.last_snapshot().and_then(|snapshot| snapshot.crowd.as_ref());
-    columns(&node.node, &node.history, crowd.map(|crowd| &crowd.last_interaction))
+    columns(&node.node, &node.history, crowd.map(|crowd| &crowd.last_interaction), clock::now())
 }

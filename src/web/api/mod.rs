@@ -9,7 +9,8 @@ mod status;
 
 use std::time::Instant;
 
-use hyper::{Request, Response, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::App;
@@ -74,13 +75,13 @@ impl<'a> Call<'a> {
 }
 
 /// Answers a call: lists of clients as they are written, all else as it was written for all who ask the same.
-pub(super) fn answer<B>(app: &App, call: Call<'_>, request: &Request<B>) -> Response<Body> {
-    let query = request.uri().query().unwrap_or_default();
+pub(super) async fn answer(app: &App, call: Call<'_>, request: &Parts) -> Response<Body> {
+    let query = request.uri.query().unwrap_or_default();
     match call {
         Call::ClientLines(lines) if Query::of_a_list(query).is_ok_and(|query| query.group.is_none()) => {
-            export::answer(app, lines, query)
+            tokio::task::block_in_place(|| export::answer(app, lines, query))
         }
-        call => app.rendered(request, |nodes, now| write(app, nodes, now, call, query)),
+        call => app.rendered(request, |nodes, now| write(app, nodes, now, call, query)).await,
     }
 }
 
@@ -88,6 +89,7 @@ fn write(app: &App, nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) ->
     let is_a_list = matches!(call, Call::ClientLines(_) | Call::ClosedLines(_));
     let query = if is_a_list { Query::of_a_list(query) } else { Query::parse(query) };
     let query = query.map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
+    query.check(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
     match call {
         Call::Status => as_json(&status::nodes(nodes, &query, now)),
         Call::Clients => clients::list(app, nodes, &query),

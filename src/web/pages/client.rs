@@ -1,11 +1,13 @@
 //! `/clients/{id}`: one client, every field explained, and what became of it while somebody looked; or how it went.
 
+use std::time::Instant;
+
 use askama::Template;
 use hyper::StatusCode;
 use jiff::Timestamp;
 
 use super::overview::app_link;
-use super::{Frame, html, moment};
+use super::{Frame, all_banners, html, moment};
 use crate::client_list::Field;
 use crate::latest::Nodes;
 use crate::snapshot::{Closed, connected_at, last_interaction, spelled_out};
@@ -24,6 +26,7 @@ const POINTS: usize = 60;
 #[template(path = "client.html")]
 struct ClientPage<'a> {
     frame: Frame<'a>,
+    banners: Vec<String>,
     id: u64,
     node: String,
     summary: Vec<(&'static str, String, String)>,
@@ -46,21 +49,32 @@ struct Step {
     memory: String,
 }
 
-pub(super) fn write(app: &App, nodes: &Nodes, id: &str, query: &Query, frame: Frame<'_>) -> Written {
+pub(super) fn write(app: &App, (nodes, now): (&Nodes, Instant), id: &str, query: &Query, frame: Frame<'_>) -> Written {
     let bad = |sentence: &str| Err((StatusCode::BAD_REQUEST, sentence.to_owned()));
     let Ok(id) = id.parse() else { return bad("a client's id is a number") };
     let limits = app.limits.borrow().clone();
+    let banners = all_banners(nodes, query, now);
+    let closed = all_closed(nodes, query).1;
+    let mut went = closed.into_iter().filter(|(_, closed)| closed.id == id);
+    // After a restart ids are given again: who asks for one that went is not shown one that lives.
+    if let Some(gone) = query.gone {
+        let is_it = |(_, closed): &(&str, &Closed)| u64::try_from(closed.gone_at.as_second()) == Ok(gone);
+        return match went.find(is_it) {
+            Some((node, closed)) => html(&departed(app, node, closed, banners, frame)),
+            None => Err((StatusCode::NOT_FOUND, "the client that went is not remembered any more".to_owned())),
+        };
+    }
     match &query.client(id, nodes, &limits)[..] {
-        [row] => html(&page(app, id, row, frame)),
-        [] => match all_closed(nodes, query).1.into_iter().find(|(_, closed)| closed.id == id) {
-            Some((node, closed)) => html(&departed(id, node, closed, frame)),
+        [row] => html(&page(app, id, row, banners, frame)),
+        [] => match went.next() {
+            Some((node, closed)) => html(&departed(app, node, closed, banners, frame)),
             None => Err((StatusCode::NOT_FOUND, "no client has this id, and none that went lately had it".to_owned())),
         },
         _ => bad("several servers have a client of this id; add redis="),
     }
 }
 
-fn page<'a>(app: &App, id: u64, row: &Row<'_>, frame: Frame<'a>) -> ClientPage<'a> {
+fn page<'a>(app: &App, id: u64, row: &Row<'_>, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
     let (client, connected) = (row.client, connected_at(row.client, row.at));
     let seconds =
         |seconds: Option<u64>| seconds.map_or_else(|| "?".to_owned(), |seconds| format!("{} ago", ago(seconds)));
@@ -76,6 +90,7 @@ fn page<'a>(app: &App, id: u64, row: &Row<'_>, frame: Frame<'a>) -> ClientPage<'
     let trail = app.trails.follow(row.node, client, connected, row.at);
     ClientPage {
         frame,
+        banners,
         id,
         node: row.node.to_owned(),
         summary: vec![
@@ -92,12 +107,14 @@ fn page<'a>(app: &App, id: u64, row: &Row<'_>, frame: Frame<'a>) -> ClientPage<'
     }
 }
 
-fn departed<'a>(id: u64, node: &str, closed: &Closed, frame: Frame<'a>) -> ClientPage<'a> {
+fn departed<'a>(app: &App, node: &str, closed: &Closed, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
+    let trail = app.trails.of(node, closed.id, closed.connected_at);
     let lived = closed.lifetime_seconds().map_or_else(|| "?".to_owned(), ago);
     let field = |field: Field, value: &str| (field.key().to_owned(), value.to_owned(), field.meaning());
     ClientPage {
         frame,
-        id,
+        banners,
+        id: closed.id,
         node: node.to_owned(),
         summary: vec![
             ("Was", closed.kind.label().to_owned(), String::new()),
@@ -111,8 +128,8 @@ fn departed<'a>(id: u64, node: &str, closed: &Closed, frame: Frame<'a>) -> Clien
             ("Lived at least", lived, String::new()),
         ],
         app: closed.app.as_ref().map(|app| (app.to_string(), app_link(node, app))),
-        has_work: false,
-        trail: Vec::new(),
+        has_work: trail.iter().any(|point| point.commands.is_some()),
+        trail: steps(&trail),
         fields: vec![
             field(Field::Name, &closed.name),
             field(Field::User, &closed.user),

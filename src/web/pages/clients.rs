@@ -18,6 +18,8 @@ use crate::view::words::{ago, bytes, count};
 pub(super) struct Clients<'a> {
     frame: Frame<'a>,
     form: Form,
+    /// Whether any server lists its clients.
+    is_known: bool,
     banners: Vec<String>,
     matched: String,
     total: String,
@@ -37,8 +39,10 @@ struct Form {
     texts: [(&'static str, &'static str, String); 4],
     filters: Vec<String>,
     states: Vec<(&'static str, bool, &'static str)>,
-    groups: Vec<(&'static str, bool, &'static str)>,
+    groups: Vec<(String, bool, String)>,
     columns: Vec<Choice>,
+    /// The names of the columns that are shown where none are chosen.
+    usual: String,
     /// What is asked for beside that.
     others: Vec<(String, String)>,
 }
@@ -68,11 +72,16 @@ struct Cell {
     link: String,
     title: String,
     is_time: bool,
+    /// It is a word of ours, and nothing that a client says.
+    is_ours: bool,
     is_number: bool,
 }
 
 /// The columns that are shown where none are chosen: what is asked first, first, for narrow screens.
 const USUAL: [&str; 11] = ["id", "addr", "idle", "app", "name", "user", "age", "state", "buffers", "cmd", "lib_name"];
+
+/// How long text may be, in bytes, to fit into its column in any case.
+const LONG: usize = 40;
 
 /// The columns that can be chosen, with their heads.
 const CHOICES: [(&str, &str); 29] = [
@@ -126,10 +135,17 @@ const GROUPS: [(&str, &str); 11] = [
 const INPUTS: [&str; 9] = ["q", "app", "user", "addr", "min_idle", "filter", "state", "group", "cols"];
 
 pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, limits: &Limits, frame: Frame<'a>) -> Clients<'a> {
-    let columns = columns(query, nodes.nodes.len() > 1);
+    let several_nodes = nodes.nodes.len() > 1;
+    let columns = columns(query, several_nodes);
+    // A form without a script sends all boxes that are ticked: the usual columns are none that were chosen.
+    let is_usual = columns == usual(several_nodes);
+    let without = is_usual.then(|| Query::of_a_page(&query.with(&[("cols", "")])).ok()).flatten();
+    let query = without.as_ref().unwrap_or(query);
+    let is_known = nodes.nodes.iter().any(|node| node.last_snapshot().is_some_and(|last| last.pages().is_some()));
     let clients = Clients {
         frame,
-        form: form(query, &columns),
+        form: form(query, &columns, several_nodes),
+        is_known,
         banners: all_banners(nodes, query, now),
         matched: String::new(),
         total: String::new(),
@@ -182,9 +198,10 @@ impl Clients<'_> {
 }
 
 fn columns(query: &Query, several_nodes: bool) -> Vec<Column> {
-    if !query.columns.is_empty() {
-        return query.columns.clone();
-    }
+    if query.columns.is_empty() { usual(several_nodes) } else { query.columns.clone() }
+}
+
+fn usual(several_nodes: bool) -> Vec<Column> {
     let node = several_nodes.then_some(Column::Redis);
     node.into_iter().chain(USUAL.into_iter().filter_map(Column::from_name)).collect()
 }
@@ -194,7 +211,7 @@ fn title(column: Column) -> String {
     CHOICES.iter().find(|(choice, _)| *choice == name).map_or(name, |(_, head)| (*head).to_owned())
 }
 
-fn form(query: &Query, columns: &[Column]) -> Form {
+fn form(query: &Query, columns: &[Column], several_nodes: bool) -> Form {
     let chosen = |name: &'static str, choices: &[(&'static str, &'static str)]| {
         let given = query.given(name);
         choices.iter().map(|&(value, text)| (value, value == given, text)).collect()
@@ -208,7 +225,15 @@ fn form(query: &Query, columns: &[Column]) -> Form {
         meaning: Column::from_name(name).map_or("", Column::meaning),
         is_shown: shown.iter().any(|shown| shown == name),
     };
-    let others = query.given.iter().filter(|(name, _)| !INPUTS.contains(&name.as_str()) && name != "offset");
+    let beside = columns.iter().filter(|column| !CHOICES.iter().any(|(name, _)| *name == column.name()));
+    let beside = beside.map(|column| Choice {
+        name: column.name(),
+        head: column.name(),
+        meaning: column.meaning(),
+        is_shown: true,
+    });
+    // Conditions have an input each, columns a box each.
+    let others = query.others(&INPUTS).into_iter().filter(|(name, _)| !["filter", "cols"].contains(&name.as_str()));
     Form {
         search: query.given("q").to_owned(),
         texts: [
@@ -219,10 +244,22 @@ fn form(query: &Query, columns: &[Column]) -> Form {
         ],
         filters: filters.chain([String::new()]).collect(),
         states: chosen("state", &[("", "any"), ("active", "active"), ("waiting", "waiting"), ("idle", "idle")]),
-        groups: chosen("group", &GROUPS),
-        columns: CHOICES.iter().map(choice).collect(),
-        others: others.cloned().collect(),
+        groups: groups(query),
+        columns: CHOICES.iter().map(choice).chain(beside).collect(),
+        usual: usual(several_nodes).iter().map(|column| column.name()).collect::<Vec<_>>().join(","),
+        others: others.collect(),
     }
+}
+
+/// What can be grouped by, and what is.
+fn groups(query: &Query) -> Vec<(String, bool, String)> {
+    let by = query.group.map(Column::name).unwrap_or_default();
+    let mut groups: Vec<_> =
+        GROUPS.iter().map(|&(value, text)| (value.to_owned(), value == by, text.to_owned())).collect();
+    if !GROUPS.iter().any(|(value, _)| *value == by) {
+        groups.push((by.clone(), true, by));
+    }
+    groups
 }
 
 impl Head {
@@ -283,6 +320,8 @@ fn cell(row: &Row<'_>, column: Column) -> Cell {
             Cell { title: format!("{number} bytes"), ..plain(size) }
         }
         (_, Value::Number(number)) => plain(number.to_string()),
+        // What is long is cut where it is shown.
+        (_, Value::Text(text)) if text.len() > LONG => Cell { title: text.clone(), ..plain(text) },
         (_, Value::Text(text)) => plain(text),
         (_, Value::None) => plain(String::new()),
     }
@@ -315,16 +354,18 @@ fn group_cells(group: &Group, query: &Query, by: Column) -> Vec<Cell> {
     ]
 }
 
-/// The name of a group, and its clients; those that lack the value cannot be asked for.
+/// The name of a group, and where its clients are.
 fn group_name(group: &Group, query: &Query, by: Column) -> Cell {
     let value = match &group.value {
-        Value::None => return Cell { text: "(none)".to_owned(), ..Cell::default() },
+        Value::None => String::new(),
         Value::Number(number) => number.to_string(),
         Value::Text(text) => text.clone(),
     };
+    let is_ours = value.is_empty();
+    let text = if is_ours { "none".to_owned() } else { value.clone() };
     let condition = format!("{}={value}", by.name());
     let kept = query.with(&[("group", ""), ("offset", ""), ("limit", "")]);
     let separator = if kept.is_empty() { "" } else { "&" };
     let link = format!("{}{separator}{kept}", clients_link(&[("filter", &condition)]));
-    Cell { text: if value.is_empty() { "(empty)".to_owned() } else { value }, link, ..Cell::default() }
+    Cell { text, link, is_ours, ..Cell::default() }
 }

@@ -1,8 +1,10 @@
 //! `/closed`: who went lately, and why, where it can be proved.
 
+use std::time::Instant;
+
 use askama::Template;
 
-use super::{Frame, Paging, client_link, moment};
+use super::{Frame, Paging, all_banners, departure_link, moment};
 use crate::latest::Nodes;
 use crate::snapshot::Closed;
 use crate::view::query::{LARGEST_WINDOW, Query};
@@ -14,6 +16,8 @@ use crate::web::api::all_closed;
 pub(super) struct ClosedPage<'a> {
     frame: Frame<'a>,
     several: bool,
+    banners: Vec<String>,
+    others: Vec<(String, String)>,
     matched: String,
     total: String,
     search: String,
@@ -37,13 +41,15 @@ struct ClosedView {
     reason: &'static str,
 }
 
-pub(super) fn page<'a>(nodes: &Nodes, query: &Query, frame: Frame<'a>) -> ClosedPage<'a> {
+pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> ClosedPage<'a> {
     let (all, matched) = all_closed(nodes, query);
     let rows: Vec<_> =
         matched.iter().skip(query.offset).take(query.limit).map(|(node, closed)| view(node, closed)).collect();
     ClosedPage {
         frame,
         several: nodes.nodes.len() > 1,
+        banners: all_banners(nodes, query, now),
+        others: query.others(&["q"]),
         matched: count(matched.len() as u64),
         search: query.given("q").to_owned(),
         list: query.with(&[("limit", ""), ("offset", "")]),
@@ -58,7 +64,7 @@ fn view(node: &str, closed: &Closed) -> ClosedView {
     ClosedView {
         node: node.to_owned(),
         id: closed.id,
-        link: client_link(node, closed.id),
+        link: departure_link(node, closed),
         address: closed.address.to_string(),
         app: closed.app.as_ref().map_or_else(|| format!("({})", closed.kind.label()), |app| app.to_string()),
         name: closed.name.to_string(),

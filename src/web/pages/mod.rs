@@ -18,6 +18,7 @@ use url::form_urlencoded;
 use super::App;
 use super::renderings::Written;
 use crate::latest::{NodeState, Nodes, Phase};
+use crate::snapshot::Closed;
 use crate::view::query::Query;
 
 /// A page.
@@ -41,17 +42,18 @@ struct Frame<'a> {
 
 /// Writes a page.
 pub(super) fn write(app: &App, nodes: &Nodes, now: Instant, page: Page<'_>, query: &str) -> Written {
-    let query = Query::parse(query).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
+    let query = Query::of_a_page(query).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
+    query.check(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
     let frame = |here| Frame { here, version: env!("CARGO_PKG_VERSION"), telemetry_path: &app.telemetry_path };
     match page {
         Page::Overview => html(&overview::page(nodes, now, &query, frame("/"))),
-        Page::Apps => html(&apps::page(nodes, &query, frame("/apps"))),
-        Page::Closed => html(&closed::page(nodes, &query, frame("/closed"))),
+        Page::Apps => html(&apps::page(nodes, now, &query, frame("/apps"))),
+        Page::Closed => html(&closed::page(nodes, now, &query, frame("/closed"))),
         Page::Clients => {
             let limits = app.limits.borrow().clone();
             html(&clients::page(nodes, now, &query, &limits, frame("/clients")))
         }
-        Page::Client(id) => client::write(app, nodes, id, &query, frame("/clients")),
+        Page::Client(id) => client::write(app, (nodes, now), id, &query, frame("/clients")),
     }
 }
 
@@ -72,7 +74,8 @@ fn banners(node: &NodeState, now: Instant) -> Vec<String> {
         Phase::Starting => banners.push("Not sampled yet.".to_owned()),
         Phase::Failing { failure, since, last_good } => {
             let before = if last_good.is_some() { " What is shown is from before." } else { "" };
-            banners.push(format!("No sample since {since:.0}: {}.{before}", failure.message));
+            let stop = if failure.message.ends_with(['.', '?', '!']) { "" } else { "." };
+            banners.push(format!("No sample since {since:.0}: {}{stop}{before}", failure.message));
         }
         Phase::Fresh { snapshot, .. } if node.fresh_snapshot(now).is_none() => {
             banners.push(format!("No news since {:.0}.", snapshot.sample.at));
@@ -93,8 +96,11 @@ fn banners(node: &NodeState, now: Instant) -> Vec<String> {
 /// The same of all nodes that are asked for, each with its name if there are several.
 fn all_banners(nodes: &Nodes, query: &Query, now: Instant) -> Vec<String> {
     let named = |node: &Arc<NodeState>| {
-        let name = if nodes.nodes.len() > 1 { format!("{}: ", node.node) } else { String::new() };
-        banners(node, now).into_iter().map(move |banner| format!("{name}{banner}"))
+        let named = |banner: String| match nodes.nodes.len() > 1 && !banner.contains(&*node.node) {
+            true => format!("{}: {banner}", node.node),
+            false => banner,
+        };
+        banners(node, now).into_iter().map(named).collect::<Vec<_>>()
     };
     wanted(nodes, query).flat_map(named).collect()
 }
@@ -110,6 +116,11 @@ fn clients_link(parameters: &[(&str, &str)]) -> String {
 fn client_link(node: &str, id: u64) -> String {
     let redis: String = form_urlencoded::byte_serialize(node.as_bytes()).collect();
     format!("/clients/{id}?redis={redis}")
+}
+
+/// The page of a client that went. Ids are given again after a restart, so it says when.
+fn departure_link(node: &str, closed: &Closed) -> String {
+    format!("{}&gone={}", client_link(node, closed.id), closed.gone_at.as_second())
 }
 
 /// A moment, as `datetime` and titles have it.
@@ -130,7 +141,11 @@ impl Paging {
         let at = |offset: usize| format!("{path}?{}", query.with(&[("offset", &offset.to_string())]));
         let last = query.offset.saturating_add(shown).min(all);
         Self {
-            previous: if query.offset > 0 { at(query.offset.saturating_sub(query.limit)) } else { String::new() },
+            previous: match query.offset {
+                0 => String::new(),
+                // From far behind the end it leads to the last window.
+                offset => at(offset.min(all + query.limit.max(1) - 1).saturating_sub(query.limit.max(1))),
+            },
             next: if shown > 0 && last < all { at(last) } else { String::new() },
             range: if shown == 0 { "none".to_owned() } else { format!("{}–{last}", query.offset + 1) },
         }

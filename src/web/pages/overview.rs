@@ -9,9 +9,10 @@ use askama::Template;
 use jiff::Timestamp;
 
 use super::{Frame, banners, clients_link, moment, wanted};
+use crate::clock;
 use crate::history::{History, Point, Rates};
 use crate::latest::{NodeState, Nodes};
-use crate::snapshot::{CloseReason, Crowd, Groups, Snapshot, State, spelled_out};
+use crate::snapshot::{CloseReason, Crowd, Groups, Snapshot, State, is_cut, spelled_out};
 use crate::view::query::Query;
 use crate::view::words::{count, rate};
 
@@ -150,9 +151,9 @@ fn view(node: &NodeState, now: Instant) -> NodeView {
         server: snapshot.map_or_else(String::new, server),
         sampled: snapshot.map(sampled),
         banners: banners(node, now).into_iter().chain(snapshot.into_iter().flat_map(missing)).collect(),
-        used: snapshot.and_then(used),
+        used: snapshot.and_then(|snapshot| used(snapshot, &node.history)),
         tiles: snapshot.map(|snapshot| tiles(&node.node, snapshot, &node.history)).unwrap_or_default(),
-        numbers: numbers(&node.history),
+        numbers: numbers(&node.history, clock::now()),
         gone: snapshot.map(gone).unwrap_or_default(),
         recent: snapshot.and_then(|snapshot| recent(&node.node, snapshot, &node.history)),
         groups: snapshot.map(|snapshot| top_groups(&node.node, snapshot)).unwrap_or_default(),
@@ -194,50 +195,55 @@ fn sampled(snapshot: &Snapshot) -> Sampled {
     Sampled { at: moment(Some(snapshot.sample.at)), epoch: snapshot.sample.at.as_second(), cost: told.join(", ") }
 }
 
-fn used(snapshot: &Snapshot) -> Option<Used> {
-    let connections = snapshot.crowd.as_ref()?.connections();
+fn used(snapshot: &Snapshot, history: &History) -> Option<Used> {
+    let connections = history.points().next_back()?.told.as_ref()?.connections?;
     let maxclients = snapshot.info()?.maxclients.filter(|most| *most > 0)?;
     let text = format!("{} of {} ({})", count(connections), count(maxclients), share(connections, maxclients));
     Some(Used { connections, maxclients, text })
 }
 
 fn tiles(node: &str, snapshot: &Snapshot, history: &History) -> Vec<Tile> {
-    let Some(crowd) = &snapshot.crowd else { return Vec::new() };
-    let rejected = snapshot.counters.connections_rejected.map(|counter| counter.total());
+    let crowd = snapshot.crowd.as_ref();
     let rates = history.rates(LATELY);
-    let a_second = |of: fn(Rates) -> f64| rates.map_or_else(|| "–".to_owned(), |rates| rate(of(rates)));
-    let in_state = |name, state: State| {
-        let link = clients_link(&[("redis", node), ("state", state.label())]);
-        Tile { name, value: count(crowd.in_state(state)), link, is_bad: false }
-    };
+    let a_second = |of: fn(Rates) -> f64| rates.map_or_else(unknown, |rates| rate(of(rates)));
     let plain = |name, value: String| Tile { name, value, link: String::new(), is_bad: false };
-    let online = clients_link(&[("redis", node), ("kind", "application")]);
+    let number = |name, number: Option<u64>| plain(name, number.map_or_else(unknown, count));
+    let linked = |tile: Tile, parameters: &[(&str, &str)]| match crowd {
+        Some(_) => Tile { link: clients_link(&[&[("redis", node)], parameters].concat()), ..tile },
+        None => tile,
+    };
+    let in_state = |name, state: State| {
+        linked(number(name, crowd.map(|crowd| crowd.in_state(state))), &[("state", state.label())])
+    };
+    let told = history.points().next_back().and_then(|point| point.told.as_ref());
+    let rejected = snapshot.counters.connections_rejected.map(|counter| counter.total());
     vec![
-        Tile { link: clients_link(&[("redis", node)]), ..plain("Connections", count(crowd.connections())) },
-        Tile { link: online, ..plain("Online", count(crowd.online())) },
+        linked(number("Connections", told.and_then(|told| told.connections)), &[]),
+        linked(number("Online", told.and_then(|told| told.online)), &[("kind", "application")]),
         in_state("Active", State::Active),
         in_state("Waiting", State::Waiting),
         in_state("Idle", State::Idle),
         plain("Opened a second", a_second(|rates| rates.opened)),
         plain("Closed a second", a_second(|rates| rates.closed)),
-        Tile {
-            is_bad: rejected.is_some_and(|rejected| rejected > 0),
-            ..plain("Rejected", rejected.map_or_else(|| "–".to_owned(), count))
-        },
-        plain("Never spoke", count(crowd.silent)),
+        Tile { is_bad: rejected.is_some_and(|rejected| rejected > 0), ..number("Rejected", rejected) },
+        number("Never spoke", crowd.map(|crowd| crowd.silent)),
         plain("Came and went unseen", count(snapshot.churn.unseen())),
     ]
 }
 
+fn unknown() -> String {
+    "–".to_owned()
+}
+
 /// The last hour in numbers, the newest first: time, connections, online, idle, opened and closed a second.
-fn numbers(history: &History) -> Vec<[String; 6]> {
-    let points: Vec<&Point> = history.points().rev().step_by(EVERY).collect();
-    let known = |number: Option<u64>| number.map_or_else(|| "–".to_owned(), count);
+fn numbers(history: &History, now: Timestamp) -> Vec<[String; 6]> {
+    let points: Vec<&Point> = history.hour(now).rev().step_by(EVERY).collect();
+    let known = |number: Option<u64>| number.map_or_else(unknown, count);
     let row = |(place, point): (usize, &&Point)| {
         let told = point.told.as_ref();
-        let before = points.get(place + 1).copied().or_else(|| history.points().next());
+        let before = points.get(place + 1).copied().or_else(|| history.hour(now).next());
         let rates = before.and_then(|before| Rates::between(before, point));
-        let a_second = |of: fn(Rates) -> f64| rates.map_or_else(|| "–".to_owned(), |rates| rate(of(rates)));
+        let a_second = |of: fn(Rates) -> f64| rates.map_or_else(unknown, |rates| rate(of(rates)));
         [
             moment(Some(point.at)),
             known(told.and_then(|told| told.connections)),
@@ -252,7 +258,7 @@ fn numbers(history: &History) -> Vec<[String; 6]> {
 
 fn recent(node: &str, snapshot: &Snapshot, history: &History) -> Option<Recent> {
     let last = history.points().next_back()?;
-    let before = history.before(RECENTLY).or_else(|| history.points().next())?;
+    let before = history.before(RECENTLY)?;
     let (then, now) = (before.told.as_ref()?, last.told.as_ref()?);
     if before.at == last.at {
         return None;
@@ -329,7 +335,8 @@ fn top_groups(node: &str, snapshot: &Snapshot) -> Vec<(&'static str, Vec<GroupVi
             // A group of ours is no value that a client has; one that was escaped so as not to look like one is not what it has
             // either.
             let is_ours = name.starts_with(['(', '\\']);
-            let link = if is_ours { String::new() } else { clients_link(&[("redis", node), (parameter, name)]) };
+            let parameters = [("redis", node), ("kind", "application"), (parameter, name)];
+            let link = if is_ours || is_cut(name) { String::new() } else { clients_link(&parameters) };
             GroupView { name: name.to_owned(), connections: count(connections), link }
         };
         all.map(view).collect()
