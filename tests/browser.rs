@@ -84,3 +84,8 @@ fn pages_keep_nobody_out() {
 fn a_page_without_its_stream_says_so_and_catches_up() {
     browse("stream", any_binary(), &[]);
 }
+
+#[test]
+fn charts_hold_still_and_tell_the_hour() {
+    browse("charts", any_binary(), &[]);
+}

@@ -1,0 +1,109 @@
+// Charts hold still under a resting mouse, stack what is shown, and end now.
+
+import assert from "node:assert/strict";
+import { eventually, look, pause, PATIENCE } from "./browser.mjs";
+
+const STEP_SECONDS = 10;
+
+const chart = (page, kind) => page.locator(`[data-chart=${kind}]`);
+const drawn = (page) => chart(page, "apps").locator("canvas").waitFor();
+
+/** Counts what a page asks of the history. */
+function asked(page) {
+  const urls = [];
+  page.on("response", (response) => response.url().includes("/api/v1/history") && urls.push(new URL(response.url())));
+  return urls;
+}
+
+/** Answers with an hour of these applications, between these minutes ago. */
+async function told(page, apps, from, to) {
+  await page.route("**/api/v1/history*", async (route) => {
+    const answer = await route.fetch();
+    const { nodes, ...others } = await answer.json();
+    const now = Math.floor(Date.now() / 1000);
+    const at = [];
+    for (let second = now - from * 60; second <= now - to * 60; second += STEP_SECONDS) at.push(second);
+    const all = (value) => at.map(() => value);
+    const columns = Object.entries(apps).map(([app, count]) => ({ app, connections: all(count) }));
+    const node = { ...nodes[0], at, apps: columns, opened_per_second: all(1), closed_per_second: all(0) };
+    await route.fulfill({ response: answer, json: { ...others, nodes: [node] } });
+  });
+}
+
+/** The colour at a place of the chart, as shares of its width and, from below, of its height. */
+async function colour(page, x, y) {
+  return chart(page, "apps").evaluate((figure, [x, y]) => {
+    const [canvas, over] = [figure.querySelector("canvas"), figure.querySelector(".u-over").getBoundingClientRect()];
+    const all = canvas.getBoundingClientRect();
+    const scale = canvas.width / all.width;
+    const [left, top] = [over.left - all.left + over.width * x, over.top - all.top + over.height * (1 - y)];
+    // A copy that is there to be read: the chart's own canvas is to be drawn fast.
+    const pixel = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+    pixel.drawImage(canvas, -Math.round(left * scale), -Math.round(top * scale));
+    return [...pixel.getImageData(0, 0, 1, 1).data].join();
+  }, [x, y]);
+}
+
+const NOTHING = "0,0,0,0";
+
+look("what the reader points at stays while news comes", {}, async (reader) => {
+  const page = await reader.open("/");
+  const urls = asked(page);
+  await drawn(page);
+  const over = chart(page, "apps").locator(".u-over");
+  await over.hover();
+  const legend = async () => (await chart(page, "apps").locator(".u-legend .u-value").allTextContents()).join();
+  assert.match(await legend(), /^\d\d:\d\d:\d\d,\d/);
+  const canvas = await chart(page, "apps").locator("canvas").elementHandle();
+  const before = urls.length;
+  await eventually("news came", PATIENCE, () => urls.length > before + 1);
+  await pause(300);
+  assert(await canvas.evaluate((canvas) => canvas.isConnected), "it is the same chart");
+  assert.match(await legend(), /^\d\d:\d\d:\d\d,\d/);
+});
+
+look("what is switched off is not stood upon", {}, async (reader) => {
+  const page = await reader.open("/", 200);
+  await told(page, { large: 5, middle: 3, small: 2 }, 50, 0);
+  await page.reload();
+  await drawn(page);
+  const places = () => Promise.all([0.2, 0.4, 0.7, 0.85].map((height) => colour(page, 0.5, height)));
+  const [large, , middle, small] = await eventually("three are drawn", PATIENCE, async () => {
+    const seen = await places();
+    return new Set([seen[0], seen[2], seen[3]]).size === 3 && seen;
+  });
+  await chart(page, "apps").locator(".u-legend").getByText("large", { exact: true }).click();
+  // Three and two of five are left.
+  const left = [middle, middle, small, small];
+  await eventually("the others came down", PATIENCE, async () => (await places()).join(";") === left.join(";"));
+  await chart(page, "apps").locator(".u-legend").getByText("large", { exact: true }).click();
+  await eventually("it is back", PATIENCE, async () => (await places())[0] === large);
+});
+
+look("a server that is silent since long shows when it fell silent", {}, async (reader) => {
+  const page = await reader.open("/", 200);
+  await told(page, { one: 4 }, 100, 30);
+  await page.reload();
+  await drawn(page);
+  await eventually("what it told is drawn", PATIENCE, async () => (await colour(page, 0.25, 0.3)) !== NOTHING);
+  assert.equal(await colour(page, 0.72, 0.3), NOTHING);
+  const over = await chart(page, "apps").locator(".u-over").boundingBox();
+  await page.mouse.move(over.x + 1, over.y + 20);
+  const [time] = await chart(page, "apps").locator(".u-legend .u-value").allTextContents();
+  const ago = (Date.now() / 1000 - Date.parse(`${new Date().toISOString().slice(0, 11)}${time}Z`) / 1000 + 86_400) % 86_400;
+  assert(ago > 3400 && ago < 3660, `${time} is ${ago} s ago`);
+});
+
+look("a page asks for the hour of what it shows", {}, async (reader) => {
+  const page = await reader.open("/");
+  const urls = asked(page);
+  await page.reload();
+  await drawn(page);
+  const section = await page.locator("[data-charts]").getAttribute("data-charts");
+  assert.equal(urls[0].searchParams.get("redis"), section);
+  const empty = await reader.open("/?redis=nobody");
+  const none = asked(empty);
+  await empty.reload();
+  await pause(2000);
+  assert.deepEqual(none, []);
+});
