@@ -86,6 +86,11 @@ fn a_page_without_its_stream_says_so_and_catches_up() {
 }
 
 #[test]
+fn news_takes_nothing_from_who_reads() {
+    browse("reading", any_binary(), &[]);
+}
+
+#[test]
 fn charts_hold_still_and_tell_the_hour() {
     browse("charts", any_binary(), &[]);
 }

@@ -45,13 +45,14 @@ macro_rules! asset {
     };
 }
 
-static ASSETS: [Asset; 6] = [
+static ASSETS: [Asset; 7] = [
     asset!("app.css", CSS),
     asset!("app.js", JS),
     asset!("charts.js", JS),
     asset!("favicon.svg", "image/svg+xml"),
     asset!("uplot/uPlot.esm.js", JS),
     asset!("uplot/uPlot.min.css", CSS),
+    asset!("windows.js", JS),
 ];
 
 /// The file at a path.

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import http from "node:http";
 import net from "node:net";
 import { eventually, exporter, look, PATIENCE } from "./browser.mjs";
 import { Client } from "./redis.mjs";
@@ -47,6 +48,30 @@ look("a page that lost the exporter says so, and catches up when it is there aga
   await road.open(road.port);
   await live(page);
   await eventually("it caught up", PATIENCE, async () => (await column(page, "Name")).includes("meanwhile"));
+});
+
+/** Takes all the streams that there are. */
+async function takeAll() {
+  const requests = [];
+  for (;;) {
+    const request = http.get(`${exporter}/api/v1/events`, { agent: false }).on("error", () => {});
+    const [answer] = await once(request, "response");
+    answer.on("error", () => {}).resume();
+    if (answer.statusCode !== 200) return requests;
+    requests.push(request);
+  }
+}
+
+look("a page that gets no stream says so and looks by itself, until there is one", {}, async (reader) => {
+  reader.expectsLost(`${exporter}/api/v1/events`);
+  const taken = await takeAll();
+  reader.endings.push(() => taken.forEach((request) => request.destroy()));
+  const page = await reader.open("/clients?q=streamless");
+  await page.getByRole("status").filter({ hasText: "refuses a live stream: up to date every 10 s" }).waitFor();
+  await Client.connect("streamless");
+  await eventually("it looked", PATIENCE, async () => (await column(page, "Name")).includes("streamless"));
+  taken.forEach((request) => request.destroy());
+  await live(page);
 });
 
 look("many pages behind others keep none from loading, and each is live when it is looked at", {}, async (reader) => {

@@ -1,6 +1,8 @@
 // Keeps the page's windows up to date: when the server says that something changed, the page asks for itself again and puts the
 // new windows in the place of the old ones. Without this script the page is the same, and still.
 
+import { onRelease, renew } from "./windows.js";
+
 const pause = document.querySelector("[data-pause]");
 const live = document.querySelector("[data-live]");
 const search = document.querySelector("[data-search]");
@@ -10,17 +12,31 @@ const form = document.querySelector("[data-live-form]");
 // that may pass until the exporter looks, who comes is here within two.
 const REST = 500;
 
-// How long to wait, in milliseconds, before a stream that was refused is asked for again.
-const RETRY = 5000;
+// How long to wait, in milliseconds, before a stream that was refused is asked for again; so often the page is renewed without one.
+const POLL = 10_000;
 
 // How long after the last key a search is shown, in milliseconds.
 const TYPING = 300;
 
+// How long after a reload the page is not loaded anew again, in milliseconds: two exporters behind one name may disagree for good.
+const RELOAD = 60_000;
+
 let events = null;
+let poll = null;
+// Whether the exporter answers, but gives no stream.
+let refused = false;
 let paused = false;
 let missed = 0;
 let busy = false;
 let stale = false;
+// Whether the reader wants to see something else than before: a pause does not hold that back.
+let asked = false;
+// Whether a window waits until the reader has done with it.
+let waits = false;
+// Why the last refresh failed.
+let trouble = "";
+// An address that the server does not understand, and never will.
+let wrong = null;
 
 function say(text) {
   if (live && live.textContent !== text) live.textContent = text;
@@ -28,57 +44,90 @@ function say(text) {
 
 function state() {
   if (paused) return missed > 0 ? `paused · ${missed} changed` : "paused";
-  return events?.readyState === EventSource.OPEN ? "live" : "not up to date: the exporter does not answer";
+  if (trouble) return `not up to date: ${trouble}`;
+  if (refused) return "the exporter refuses a live stream: up to date every 10 s";
+  if (events?.readyState !== EventSource.OPEN) return "not up to date: the exporter does not answer";
+  return waits ? "live · waits while you select" : "live";
 }
 
-// What the reader has done to a window stays: where it was scrolled to, which link has the focus, what was unfolded.
-function replace(now, next) {
-  const held = now.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-  const scrolled = now.querySelector(".scroll")?.scrollLeft ?? 0;
-  for (const kept of now.querySelectorAll("details[data-keep][open]")) {
-    const same = next.querySelector(`details[data-keep="${CSS.escape(kept.dataset.keep)}"]`);
-    if (same) same.open = true;
+// What is wrong with what is asked for stands beside where it was asked.
+function complain(sentence) {
+  const before = document.querySelector("[data-complaint]");
+  if (before?.textContent === sentence) return;
+  before?.remove();
+  if (!sentence) return;
+  const complaint = document.createElement("p");
+  Object.assign(complaint, { className: "banner", textContent: sentence });
+  complaint.setAttribute("role", "alert");
+  complaint.dataset.complaint = "";
+  form.after(complaint);
+}
+
+// The same page may have other windows after the exporter was started with other servers.
+function reload() {
+  const [visit] = performance.getEntriesByType("navigation");
+  if (visit?.type === "reload" && performance.now() < RELOAD) trouble = "the servers changed; the page is loaded anew in a minute";
+  else location.reload();
+}
+
+function show(answer, page, where, isAsked) {
+  const sentence = page.querySelector("main p")?.textContent ?? "";
+  const isWrong = answer.status === 400;
+  wrong = isWrong ? where : null;
+  if (form) complain(isWrong ? sentence : "");
+  if (answer.ok) {
+    trouble = "";
+    ready(page);
+    const renewed = renew(page, isAsked);
+    waits = renewed === false;
+    if (renewed === null) reload();
+  } else {
+    trouble = isWrong && form ? "what is asked for is not understood" : sentence || `the exporter answers with ${answer.status}`;
   }
-  now.replaceWith(document.adoptNode(next));
-  const region = next.querySelector(".scroll");
-  if (region) region.scrollLeft = scrolled;
-  if (held !== null) next.querySelector(`a[href="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
 }
 
 // Each answer of the server is a whole page, of which the windows are taken.
 async function refresh() {
-  if (paused || busy || document.hidden) {
+  if (busy || document.hidden || (paused && !asked)) {
     stale = true;
     return;
   }
+  const [where, isAsked] = [location.href, asked];
+  if (where === wrong && !isAsked) return;
   busy = true;
   stale = false;
+  asked = false;
   try {
-    const asked = location.href;
-    const answer = await fetch(asked, { headers: { accept: "text/html" } });
-    if (answer.ok && asked === location.href) {
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const windows = document.querySelectorAll("[data-window]");
-      const news = page.querySelectorAll("[data-window]");
-      if (windows.length === news.length) windows.forEach((now, place) => replace(now, news[place]));
-      ready();
-      say(state());
-    } else if (!answer.ok) {
-      say(answer.status === 404 ? "it is gone" : `not up to date (${answer.status})`);
-    }
+    const answer = await fetch(where, { headers: { accept: "text/html" } });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // The reader may have paused meanwhile, or have asked for something else.
+    if (paused && !isAsked) stale = true;
+    else if (where === location.href) show(answer, page, where, isAsked);
   } catch {
-    say("not up to date: the exporter does not answer");
+    trouble = "the exporter does not answer";
   }
+  say(state());
   setTimeout(() => {
     busy = false;
     if (stale) refresh();
   }, REST);
 }
 
+function ask() {
+  asked = true;
+  refresh();
+}
+
+// Something changed, for all that is on the page.
+function renewAll() {
+  document.dispatchEvent(new CustomEvent("status"));
+  refresh();
+}
+
 // What needs a script is shown once there is one, and how old a sample is is told in words.
-function ready() {
-  for (const part of document.querySelectorAll("[data-script]")) part.hidden = false;
-  tick();
+function ready(page) {
+  for (const part of page.querySelectorAll("[data-script]")) part.hidden = false;
+  tick(page);
 }
 
 function span(seconds) {
@@ -86,8 +135,8 @@ function span(seconds) {
   return seconds < 7200 ? `${Math.floor(seconds / 60)}m` : `${Math.floor(seconds / 3600)}h`;
 }
 
-function tick() {
-  for (const time of document.querySelectorAll("[data-since]")) {
+function tick(page) {
+  for (const time of page.querySelectorAll("[data-since]")) {
     const seconds = Math.max(0, Math.round(Date.now() / 1000 - Number(time.dataset.since)));
     const text = `${span(seconds)} ago`;
     if (time.textContent !== text) time.textContent = text;
@@ -96,13 +145,15 @@ function tick() {
 
 // Hidden pages hold no stream: a browser opens only a few connections to one server.
 function connect() {
+  clearTimeout(poll);
   if (events && events.readyState !== EventSource.CLOSED) return;
   events = new EventSource("/api/v1/events");
-  events.addEventListener("open", () => say(state()));
-  events.addEventListener("status", () => {
-    document.dispatchEvent(new CustomEvent("status"));
-    refresh();
+  events.addEventListener("open", () => {
+    refused = false;
+    wrong = null;
+    say(state());
   });
+  events.addEventListener("status", renewAll);
   for (const name of ["opened", "closed"]) {
     events.addEventListener(name, () => {
       if (!paused) return;
@@ -111,10 +162,20 @@ function connect() {
     });
   }
   events.addEventListener("error", () => {
-    say(state());
     // After an answer that is no stream the browser does not try again.
-    if (events.readyState === EventSource.CLOSED) setTimeout(() => document.hidden || connect(), RETRY);
+    refused = events.readyState === EventSource.CLOSED;
+    if (refused) {
+      poll = setTimeout(doWithout, POLL);
+      refresh();
+    }
+    say(state());
   });
+}
+
+function doWithout() {
+  if (document.hidden) return;
+  connect();
+  renewAll();
 }
 
 function toggle() {
@@ -123,14 +184,15 @@ function toggle() {
   pause.setAttribute("aria-pressed", String(paused));
   pause.textContent = paused ? "Resume" : "Pause";
   say(state());
-  if (!paused) refresh();
+  if (!paused) renewAll();
 }
 
 if (pause && document.querySelector("[data-window]")) {
-  ready();
+  ready(document);
   // A tab may be opened behind another one.
   if (!document.hidden) connect();
-  setInterval(tick, 1000);
+  setInterval(() => tick(document), 1000);
+  onRelease(refresh);
   pause.hidden = false;
   pause.addEventListener("click", toggle);
   document.addEventListener("visibilitychange", () => {
@@ -138,21 +200,31 @@ if (pause && document.querySelector("[data-window]")) {
       events?.close();
     } else {
       connect();
-      refresh();
+      renewAll();
     }
   });
+}
+
+// An address says what was chosen and nothing else; the usual columns are not chosen, so that exports beside the table stay whole.
+function shorten(given) {
+  const words = [...given].filter(([name, value]) => name !== "cols" && value !== "");
+  const columns = given.getAll("cols");
+  const usual = form.querySelector("[data-usual]")?.dataset.usual.split(",") ?? [];
+  for (const name of [...given.keys()]) given.delete(name);
+  for (const [name, value] of words) given.append(name, value);
+  if (columns.length > 0 && [...columns].sort().join() !== usual.sort().join()) given.set("cols", columns.join());
 }
 
 // Who types sees what matches, and the address of it.
 if (form) {
   let timer = null;
+  form.addEventListener("formdata", (event) => shorten(event.formData));
   form.addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      const asked = new URLSearchParams();
-      for (const [name, value] of new FormData(form)) if (value !== "") asked.append(name, value);
-      history.replaceState(null, "", `${form.getAttribute("action")}?${asked}`);
-      refresh();
+      const words = String(new URLSearchParams(new FormData(form)));
+      history.replaceState(null, "", form.getAttribute("action") + (words && `?${words}`));
+      ask();
     }, TYPING);
   });
 }

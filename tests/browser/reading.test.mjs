@@ -1,0 +1,158 @@
+// News takes nothing from who reads: what is selected, pressed, focused or scrolled stays; a pause holds news, not what is asked for.
+
+import assert from "node:assert/strict";
+import { eventually, exporter, look, pause, PATIENCE } from "./browser.mjs";
+import { Client } from "./redis.mjs";
+import { column } from "./table.mjs";
+
+// Several refreshes long.
+const WHILE = 2500;
+
+const live = (page) => page.getByText("live", { exact: true }).waitFor();
+const names = (page) => column(page, "Name");
+
+/** Waits until the window is another one than now. */
+async function renewed(page) {
+  await page.evaluate(() => (window.before = [...document.querySelectorAll("[data-window]")].at(-1), true));
+  await eventually("the window was drawn anew", PATIENCE, () => page.evaluate(() => !window.before.isConnected));
+}
+
+look("a paused page shows what the reader asks for, and nothing new", {}, async (reader) => {
+  await Client.connect("asked-1");
+  const page = await reader.open("/clients?sort=name");
+  await eventually("he is seen", PATIENCE, async () => (await names(page)).includes("asked-1"));
+  await page.getByRole("button", { name: "Pause" }).click();
+  await page.getByRole("searchbox").pressSequentially("asked-");
+  await eventually("only that is left", PATIENCE, async () => (await names(page)).join() === "asked-1");
+  await Client.connect("asked-2");
+  await page.getByRole("status").filter({ hasText: /^paused · \d+ changed$/ }).waitFor();
+  await pause(WHILE);
+  assert.deepEqual(await names(page), ["asked-1"]);
+});
+
+look("an answer that was under way when the reader paused is not put in", {}, async (reader) => {
+  const page = await reader.open("/clients?q=late");
+  await live(page);
+  let [held, letGo] = [0, null];
+  const gate = new Promise((open) => (letGo = open));
+  await page.route("**/clients?q=late", async (route) => {
+    held += 1;
+    await gate;
+    await route.continue();
+  });
+  await eventually("an answer is under way", PATIENCE, () => held > 0);
+  await page.getByRole("button", { name: "Pause" }).click();
+  await page.evaluate(() => (window.before = document.querySelector("[data-window]"), true));
+  letGo();
+  await pause(WHILE);
+  assert(await page.evaluate(() => window.before.isConnected));
+});
+
+look("what is asked wrongly is told beside the form, once", {}, async (reader) => {
+  reader.expectsLost(`${exporter}/clients`);
+  const page = await reader.open("/clients");
+  await live(page);
+  let requests = 0;
+  await page.getByRole("textbox", { name: "Filter" }).fill("idle >");
+  const complaint = page.locator("main > [role=alert]");
+  await complaint.filter({ hasText: /filter|idle/ }).waitFor();
+  await page.getByRole("status").filter({ hasText: "not up to date" }).waitFor();
+  page.on("request", (request) => (requests += request.url().includes("/clients?") ? 1 : 0));
+  await pause(WHILE);
+  assert.equal(requests, 0, "nobody asks again for what is wrong");
+  await page.getByRole("textbox", { name: "Filter" }).fill("idle > 0");
+  await live(page);
+  assert.equal(await complaint.count(), 0);
+});
+
+look("what is selected stays until it is not any more", {}, async (reader) => {
+  const page = await reader.open("/clients?sort=-id");
+  await live(page);
+  const cell = page.getByRole("cell", { name: "redis-client-exporter" }).first();
+  await cell.selectText();
+  const selected = () => page.evaluate(() => String(getSelection()).trim());
+  assert.equal(await selected(), "redis-client-exporter");
+  await Client.connect("unselected");
+  await pause(WHILE);
+  assert.equal(await selected(), "redis-client-exporter");
+  assert(!(await names(page)).includes("unselected"));
+  await page.getByRole("status").filter({ hasText: "live · waits" }).waitFor();
+  await page.evaluate(() => getSelection().removeAllRanges());
+  await eventually("it caught up", PATIENCE, async () => (await names(page)).includes("unselected"));
+  await live(page);
+});
+
+look("a link that is pressed for long opens", {}, async (reader) => {
+  const page = await reader.open("/clients?sort=id");
+  await live(page);
+  await page.getByRole("cell").getByRole("link").first().hover();
+  await page.mouse.down();
+  await pause(WHILE);
+  await page.mouse.up();
+  await page.waitForURL(/\/clients\/\d+/);
+});
+
+for (const [where, selector] of [
+  ["/clients", ".scroll"],
+  ["/clients", "[data-copy^='/api/v1/clients?']"],
+  ["/", "[data-keep] summary"],
+  ["/", "[data-keep] .scroll"],
+]) {
+  look(`the focus stays on ${selector} of ${where}`, {}, async (reader) => {
+    const page = await reader.open(where);
+    await live(page);
+    await page.evaluate(() => document.querySelectorAll("[data-keep]").forEach((details) => (details.open = true)));
+    const element = page.locator(selector).first();
+    await element.focus();
+    await renewed(page);
+    await renewed(page);
+    assert(await element.evaluate((element) => element === document.activeElement));
+  });
+}
+
+look("each part that scrolls stays where it was scrolled to", { viewport: { width: 280, height: 800 } }, async (reader) => {
+  const client = await Client.connect("scrolled");
+  const page = await reader.open(`/clients/${await client.id()}`);
+  await live(page);
+  const scrolled = () => page.evaluate(() => [...document.querySelectorAll(".scroll")].map(({ scrollLeft }) => scrollLeft));
+  await page.evaluate(() => document.querySelectorAll(".scroll").forEach((part, place) => (part.scrollLeft = 20 + place)));
+  assert.deepEqual(await scrolled(), [20, 21]);
+  await renewed(page);
+  assert.deepEqual(await scrolled(), [20, 21]);
+});
+
+look("a page that has other windows than before is loaded anew, and once", {}, async (reader) => {
+  const page = await reader.open("/");
+  await live(page);
+  await page.evaluate(() => (window.mark = "first"));
+  await page.route(`${exporter}/`, async (route) => {
+    if (route.request().resourceType() !== "fetch") return route.continue();
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, body: (await answer.text()).replace("</main>", "<p data-window></p></main>") });
+  });
+  const mark = () => page.evaluate(() => window.mark ?? null).catch(() => "going");
+  await eventually("it was loaded anew", PATIENCE, async () => (await mark()) === null);
+  await page.getByRole("status").filter({ hasText: "not up to date: the servers changed" }).waitFor();
+  await page.evaluate(() => (window.mark = "second"));
+  await pause(WHILE);
+  assert.equal(await mark(), "second");
+});
+
+look("the address says which columns were chosen, in one word, and no usual ones", {}, async (reader) => {
+  const page = await reader.open("/clients");
+  await page.getByRole("searchbox").fill("x");
+  await page.waitForURL(/q=x/);
+  assert.equal(new URL(page.url()).search, "?q=x");
+  await page.getByText("Columns", { exact: true }).click();
+  await page.getByRole("checkbox", { name: "Database", exact: true }).check();
+  await page.waitForURL(/cols=/);
+  const columns = new URL(page.url()).searchParams.getAll("cols");
+  assert.equal(columns.length, 1);
+  assert(columns[0].split(",").includes("db"), columns[0]);
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.waitForLoadState();
+  assert.deepEqual(new URL(page.url()).searchParams.getAll("cols"), columns);
+  await page.getByText("Columns", { exact: true }).click();
+  await page.getByRole("checkbox", { name: "Database", exact: true }).uncheck();
+  await page.waitForURL((url) => url.search === "?q=x");
+});
