@@ -45,11 +45,12 @@ macro_rules! asset {
     };
 }
 
-static ASSETS: [Asset; 7] = [
+static ASSETS: [Asset; 8] = [
     asset!("app.css", CSS),
     asset!("app.js", JS),
     asset!("charts.js", JS),
     asset!("favicon.svg", "image/svg+xml"),
+    asset!("stream.js", JS),
     asset!("uplot/uPlot.esm.js", JS),
     asset!("uplot/uPlot.min.css", CSS),
     asset!("windows.js", JS),

@@ -91,3 +91,16 @@ look("many pages behind others keep none from loading, and each is live when it 
     await live(page);
   }
 });
+
+look("more pages than a browser has connections are live at once, and one that closes takes no other with it", {}, async (reader) => {
+  const pages = [];
+  for (let number = 0; number < 8; number += 1) pages.push(await reader.open("/clients?q=together&sort=name"));
+  const all = (name) => Promise.all(pages.map((page) => eventually(name, PATIENCE, async () => (await column(page, "Name")).includes(name))));
+  for (const page of pages) await live(page);
+  await Client.connect("together-1");
+  await all("together-1");
+  // The first has the stream.
+  await pages.shift().close();
+  await Client.connect("together-2");
+  await all("together-2");
+});

@@ -1,6 +1,7 @@
 // Keeps the page's windows up to date: when the server says that something changed, the page asks for itself again and puts the
 // new windows in the place of the old ones. Without this script the page is the same, and still.
 
+import { Stream } from "./stream.js";
 import { onRelease, renew } from "./windows.js";
 
 const pause = document.querySelector("[data-pause]");
@@ -12,19 +13,14 @@ const form = document.querySelector("[data-live-form]");
 // that may pass until the exporter looks, who comes is here within two.
 const REST = 500;
 
-// How long to wait, in milliseconds, before a stream that was refused is asked for again; so often the page is renewed without one.
-const POLL = 10_000;
-
 // How long after the last key a search is shown, in milliseconds.
 const TYPING = 300;
 
 // How long after a reload the page is not loaded anew again, in milliseconds: two exporters behind one name may disagree for good.
 const RELOAD = 60_000;
 
-let events = null;
-let poll = null;
-// Whether the exporter answers, but gives no stream.
-let refused = false;
+// What became of the stream: `open`, `lost` or `refused`.
+let connection = null;
 let paused = false;
 let missed = 0;
 let busy = false;
@@ -45,8 +41,8 @@ function say(text) {
 function state() {
   if (paused) return missed > 0 ? `paused · ${missed} changed` : "paused";
   if (trouble) return `not up to date: ${trouble}`;
-  if (refused) return "the exporter refuses a live stream: up to date every 10 s";
-  if (events?.readyState !== EventSource.OPEN) return "not up to date: the exporter does not answer";
+  if (connection === "refused") return "the exporter refuses a live stream: up to date every 10 s";
+  if (connection !== "open") return "not up to date: the exporter does not answer";
   return waits ? "live · waits while you select" : "live";
 }
 
@@ -143,39 +139,18 @@ function tick(page) {
   }
 }
 
-// Hidden pages hold no stream: a browser opens only a few connections to one server.
-function connect() {
-  clearTimeout(poll);
-  if (events && events.readyState !== EventSource.CLOSED) return;
-  events = new EventSource("/api/v1/events");
-  events.addEventListener("open", () => {
-    refused = false;
-    wrong = null;
-    say(state());
-  });
-  events.addEventListener("status", renewAll);
-  for (const name of ["opened", "closed"]) {
-    events.addEventListener(name, () => {
-      if (!paused) return;
-      missed += 1;
-      say(state());
-    });
+function hear(what) {
+  if (what === "status") return renewAll();
+  if (what === "opened" || what === "closed") {
+    if (!paused) return;
+    missed += 1;
+  } else {
+    connection = what;
+    if (what === "open") wrong = null;
+    // That comes again with each attempt: so often the page looks by itself.
+    if (what === "refused") renewAll();
   }
-  events.addEventListener("error", () => {
-    // After an answer that is no stream the browser does not try again.
-    refused = events.readyState === EventSource.CLOSED;
-    if (refused) {
-      poll = setTimeout(doWithout, POLL);
-      refresh();
-    }
-    say(state());
-  });
-}
-
-function doWithout() {
-  if (document.hidden) return;
-  connect();
-  renewAll();
+  say(state());
 }
 
 function toggle() {
@@ -189,17 +164,18 @@ function toggle() {
 
 if (pause && document.querySelector("[data-window]")) {
   ready(document);
-  // A tab may be opened behind another one.
-  if (!document.hidden) connect();
+  const stream = new Stream(hear);
+  // A tab may be opened behind another one. Hidden pages hold no stream.
+  if (!document.hidden) stream.begin();
   setInterval(() => tick(document), 1000);
   onRelease(refresh);
   pause.hidden = false;
   pause.addEventListener("click", toggle);
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
-      events?.close();
+      stream.end();
     } else {
-      connect();
+      stream.begin();
       renewAll();
     }
   });
