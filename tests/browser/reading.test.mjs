@@ -120,9 +120,11 @@ look("each part that scrolls stays where it was scrolled to", { viewport: { widt
   await live(page);
   const scrolled = () => page.evaluate(() => [...document.querySelectorAll(".scroll")].map(({ scrollLeft }) => scrollLeft));
   await page.evaluate(() => document.querySelectorAll(".scroll").forEach((part, place) => (part.scrollLeft = 20 + place)));
-  assert.deepEqual(await scrolled(), [20, 21]);
+  // One that fits has nowhere to go.
+  const before = await scrolled();
+  assert.equal(before[0], 20);
   await renewed(page);
-  assert.deepEqual(await scrolled(), [20, 21]);
+  assert.deepEqual(await scrolled(), before);
 });
 
 look("a page that has other windows than before is loaded anew, and once", {}, async (reader) => {
