@@ -183,7 +183,7 @@ impl Sampler {
             return Ok(Look { sample: None, hurry: true });
         };
         let text = sweep::ask_changes(&mut link).await?;
-        self.known.meter.estimate(self.known.costs.info_micros(), sweep::CHANGES.len() as u32);
+        self.known.meter.estimate(self.known.costs.info_micros(), plan::CHANGES.len() as u32);
         let info = ServerInfo::parse(&text);
         let mut look = Look { sample: None, hurry: false };
         match self.came(&info) {

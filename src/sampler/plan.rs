@@ -4,13 +4,28 @@ use std::time::Duration;
 
 use super::budget::Budget;
 use super::cost::Costs;
-use super::sweep::{CHANGES, OPENING, REST};
+use crate::link::Command;
 
 /// The most ids of one page: what it asks for has to be read by the server too.
 const LARGEST_PAGE: usize = 4096;
 
 /// The share of the longest stall that a page is planned for. What a page takes varies, and the promise is about all.
 const AIM: f64 = 0.75;
+
+/// What is asked before the first page: one section a call, since 6.2 refuses several.
+pub(super) const OPENING: [Command; 5] = [
+    Command::InfoServer,
+    Command::InfoClients,
+    Command::InfoStats,
+    Command::InfoReplication,
+    Command::InfoCommandStats,
+];
+
+/// What is asked after the last page, and at a quick look: whether anybody came or went.
+pub(super) const CHANGES: [Command; 2] = [Command::InfoClients, Command::InfoStats];
+
+/// The rest after a page, in multiples of the time it took: the server's other clients get three quarters of its time.
+pub(super) const REST: u32 = 3;
 
 /// `INFO` of one section that a sweep sends beside those that measure each page.
 const INFO_OF_A_SWEEP: f64 = (OPENING.len() + CHANGES.len()) as f64;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::plan::{Plan, Task, Way, plan};
+use super::plan::{CHANGES, OPENING, Plan, REST, Task, Way, plan};
 use super::roll::{Newcomers, Roll};
 use super::{Budget, Knowledge};
 use crate::client_list::{Client, Listing, Unreadable};
@@ -12,21 +12,6 @@ use crate::clock;
 use crate::link::{Command, Link, Reply, Request, Target};
 use crate::sample::{Cost, Failure, Page, Pages, Reason, Sample, Source};
 use crate::server_info::ServerInfo;
-
-/// What is asked before the first page: one section a call, since 6.2 refuses several.
-pub(super) const OPENING: [Command; 5] = [
-    Command::InfoServer,
-    Command::InfoClients,
-    Command::InfoStats,
-    Command::InfoReplication,
-    Command::InfoCommandStats,
-];
-
-/// What is asked after the last page, and at a quick look: whether anybody came or went.
-pub(super) const CHANGES: [Command; 2] = [Command::InfoClients, Command::InfoStats];
-
-/// The rest after a page, in multiples of the time it took: the server's other clients get three quarters of its time.
-pub(super) const REST: u32 = 3;
 
 /// A size that pages may always have.
 const FIRST_PAGE: usize = 16;
