@@ -209,9 +209,9 @@ fn everything() -> Value {
             "passwordSecret": { "name": "password" },
             "tlsSecret": { "name": "tls", "certificate": "tls.crt", "key": "tls.key" },
         },
-        "settings": { "CLIENT_ANNOUNCE_FREQUENCY": "5s", "GROUP_LIMIT": 20, "PRESENCE_EXPECT": "billing=2" },
-        "web": { "configSecret": "web" },
-        "serviceMonitor": { "enabled": true, "labels": { "release": "stack" }, "endpoint": { "scheme": "https" } },
+        "settings": { "CLIENT_ANNOUNCE_FREQUENCY": "5s", "GROUP_LIMIT": 20, "ANNOUNCE_MAX_BYTES": 1_048_576, "PRESENCE_EXPECT": "billing=2" },
+        "web": { "configSecret": "web", "externalUrl": "https://clients.example.org" },
+        "serviceMonitor": { "enabled": true, "labels": { "release": "stack" }, "endpoint": { "scheme": "https" }, "relabelings": [{ "action": "labeldrop", "regex": "service" }] },
         "prometheusRule": { "enabled": true },
         "dashboards": { "enabled": true, "annotations": { "grafana_folder": "Redis clients" } },
         "networkPolicy": { "enabled": true },
@@ -262,8 +262,12 @@ fn helm_finds_nothing_to_mend_and_kubernetes_takes_what_it_makes() {
     }
     let monitor = of_kind(&most, "ServiceMonitor")[0];
     assert_eq!(monitor["spec"]["endpoints"][0]["relabelings"][0]["replacement"], "redis-clients");
+    assert_eq!(monitor["spec"]["endpoints"][0]["relabelings"][1]["regex"], "service");
     assert_eq!(monitor["spec"]["endpoints"][0]["scheme"], "https");
     let container = &of_kind(&most, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
+    let variable = |name: &str| container["env"].as_array()?.iter().find(|variable| variable["name"] == name).cloned();
+    assert_eq!(variable("ANNOUNCE_MAX_BYTES").map(|it| it["value"].clone()), Some(json!("1048576")));
+    assert_eq!(variable("WEB_EXTERNAL_URL").map(|it| it["value"].clone()), Some(json!("https://clients.example.org")));
     assert_eq!(container["livenessProbe"]["exec"]["command"], json!(["/redis-client-exporter", "healthy"]));
 }
 
@@ -275,6 +279,9 @@ fn the_chart_refuses_what_it_does_not_know_and_passwords_among_values() {
         json!({ "redis": { "addresses": [] } }),
         json!({ "settings": { "REDIS_PASSWORD": "hush" } }),
         json!({ "serviceMonitor": { "interval": "soon" } }),
+        json!({ "serviceMonitor": { "enabled": true, "endpoint": { "relabelings": [] } } }),
+        json!({ "networkPolicy": { "enabled": true, "ingressFrom": [] } }),
+        json!({ "web": { "externalUrl": "clients.example.org" } }),
     ] {
         let Some(output) = helm(&["template", CHART, &values.to_string()]) else { return };
         let refused = !output.status.success() && said(&output).contains("helm: redis-client-exporter:");
