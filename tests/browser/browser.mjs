@@ -24,6 +24,8 @@ export function look(name, options, body) {
     } finally {
       for (const end of reader.endings) await end();
       leaveAll();
+      // An answer that a test still holds back has nobody any more who waits for it.
+      for (const page of context.pages()) await page.unrouteAll({ behavior: "ignoreErrors" });
       await context.close();
     }
     assert.deepEqual(reader.complaints, [], "what pages complained of");
