@@ -8,7 +8,7 @@ use crate::pages::{json, watched};
 use crate::support::exporter::Exporter;
 use crate::support::http::{get, request};
 use crate::support::server::{Server, any_binary};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, project};
 
 fn api(exporter: &Exporter, path: &str) -> Value {
     json(&get(&exporter.address, &format!("/api/v1/{path}")))
@@ -150,6 +150,22 @@ fn a_list_has_everyone_who_is_there() {
     assert_eq!(lines.len(), 700);
     assert!(lines.is_sorted_by_key(|line| line["id"].as_u64()));
     assert_eq!(get(&exporter.address, "/api/v1/clients.csv?sort=nonsense").status, 400);
+}
+
+/// What the documents tell one to type or to open is answered as it is written: curl encodes nothing.
+#[test]
+fn examples_of_the_documents_are_answered() {
+    let Some((_server, _crowd, exporter)) = watched(&[]) else { return };
+    for (file, begin, end) in
+        [("README.md", "curl -s 'localhost:19121", '\''), ("docs/diagnosing.md", "](http://localhost:19121", ')')]
+    {
+        let text = std::fs::read_to_string(project(file)).expect("a document");
+        let paths: Vec<&str> = text.split(begin).skip(1).filter_map(|rest| rest.split(end).next()).collect();
+        assert!(paths.len() > 1, "{file}: {paths:?}");
+        for path in paths {
+            assert_eq!(get(&exporter.address, path).status, 200, "{file}: {path}");
+        }
+    }
 }
 
 #[test]
