@@ -166,6 +166,11 @@ pub fn groups_csv(groups: &[Group]) -> String {
     objects_csv(&HEADS, groups.iter().map(Group::object))
 }
 
+/// Objects as NDJSON: one a line.
+pub fn lines(objects: impl Iterator<Item = Json>) -> String {
+    objects.map(|object| format!("{object}\n")).collect()
+}
+
 /// Flat objects as CSV, with these of their values.
 pub fn objects_csv(heads: &[&str], objects: impl Iterator<Item = Json>) -> String {
     let cell = |value: &Json| match value {

@@ -20,9 +20,6 @@ const WINDOW: usize = 200;
 /// The most conditions.
 const MOST_FILTERS: usize = 16;
 
-/// The most columns.
-const MOST_COLUMNS: usize = 64;
-
 /// The longest query string, in bytes.
 const LONGEST: usize = 4096;
 
@@ -150,7 +147,11 @@ impl Query {
             "group" => self.group = Some(column(value)?),
             "cols" => {
                 for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-                    self.add_column(column(name)?)?;
+                    // Each once: there are no more than columns there are.
+                    let column = column(name)?;
+                    if !self.columns.contains(&column) {
+                        self.columns.push(column);
+                    }
                 }
             }
             "gone" => self.gone = Some(number(name, value, usize::MAX)? as u64),
@@ -168,16 +169,6 @@ impl Query {
             return Err(format!("there are more than {MOST_FILTERS} conditions"));
         }
         self.filters.push(filter?);
-        Ok(())
-    }
-
-    fn add_column(&mut self, column: Column) -> Result<(), String> {
-        if self.columns.len() >= MOST_COLUMNS {
-            return Err(format!("there are more than {MOST_COLUMNS} columns"));
-        }
-        if !self.columns.contains(&column) {
-            self.columns.push(column);
-        }
         Ok(())
     }
 

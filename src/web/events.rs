@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::App;
 use super::api;
@@ -20,23 +20,13 @@ use crate::latest::{Latest, NodeState, Nodes};
 use crate::snapshot::Snapshot;
 
 /// The most streams at once. A reader that does not read is dropped by the write time-out of its connection.
-const MOST_STREAMS: usize = 200;
+pub(super) const MOST_STREAMS: usize = 200;
 
 /// How often something is said though there is nothing new, so that a reader that is gone is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The most who came, and who went, of one change; a page that missed some reads its window anew anyway.
 const MOST_AT_ONCE: usize = 100;
-
-/// The streams there may be.
-#[derive(Debug)]
-pub(super) struct Streams(Arc<Semaphore>);
-
-impl Default for Streams {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST_STREAMS)))
-    }
-}
 
 /// A stream under way.
 struct Stream {
@@ -50,7 +40,7 @@ struct Stream {
 
 /// Begins a stream: the state now, and then each change.
 pub(super) fn answer(app: &App) -> Response<Body> {
-    let Ok(permit) = Arc::clone(&app.streams.0).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&app.streams).try_acquire_owned() else {
         return response::error(StatusCode::SERVICE_UNAVAILABLE, "as many streams are open as may be; try again later");
     };
     let latest = Arc::clone(&app.latest);

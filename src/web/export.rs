@@ -1,8 +1,7 @@
 //! `/api/v1/clients.csv` and `.ndjson`: all clients that match, written piece by piece, so that no such list is ever whole in
-//! memory.
+//! memory; or the groups of them, which are few.
 
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,32 +9,23 @@ use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::{Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::App;
 use super::response::{self, Body};
 use crate::latest::Nodes;
 use crate::sample::Place;
 use crate::snapshot::Limits;
+use crate::view::grouped::Group;
 use crate::view::list::{self, CsvColumns};
 use crate::view::query::Query;
 use crate::view::rows::{Column, Row, row};
 
 /// The most lists that are written at once.
-const MOST_EXPORTS: usize = 4;
+pub(super) const MOST_EXPORTS: usize = 4;
 
 /// How many clients are written at once.
 const PIECE: usize = 500;
-
-/// The lists there may be.
-#[derive(Debug)]
-pub(super) struct Exports(Arc<Semaphore>);
-
-impl Default for Exports {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST_EXPORTS)))
-    }
-}
 
 /// The form of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +55,7 @@ pub(super) fn answer(app: &App, lines: Lines, query: &str) -> Response<Body> {
         Ok(query) => query,
         Err(sentence) => return response::error(StatusCode::BAD_REQUEST, &sentence),
     };
-    let Ok(permit) = Arc::clone(&app.exports.0).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&app.exports).try_acquire_owned() else {
         return response::error(
             StatusCode::SERVICE_UNAVAILABLE,
             "as many lists are written as may be; try again later",
@@ -74,6 +64,15 @@ pub(super) fn answer(app: &App, lines: Lines, query: &str) -> Response<Body> {
     let (nodes, limits) = (app.latest.read(), Arc::clone(&app.limits.borrow()));
     if let Err(sentence) = query.check(&nodes) {
         return response::error(StatusCode::NOT_FOUND, &sentence);
+    }
+    if let Some(by) = query.group {
+        let groups = query.group_window(by, &nodes, &limits).shown;
+        return match lines {
+            Lines::Csv => response::answer(StatusCode::OK, list::CSV, list::groups_csv(&groups)),
+            Lines::Ndjson => {
+                response::answer(StatusCode::OK, list::NDJSON, list::lines(groups.iter().map(Group::object)))
+            }
+        };
     }
     let (content_type, head, form, left) = begin(&nodes, &limits, lines, &query);
     let export = Export { nodes, limits, form, left: left.into_iter(), _permit: permit };
@@ -118,10 +117,7 @@ impl Export {
             .collect();
         match &self.form {
             Form::Csv(columns) => columns.lines(&rows),
-            Form::Ndjson(columns) => rows.iter().fold(String::new(), |mut text, row| {
-                writeln!(text, "{}", list::object(row, columns)).expect("writing to a string cannot fail");
-                text
-            }),
+            Form::Ndjson(columns) => list::lines(rows.iter().map(|row| list::object(row, columns))),
         }
     }
 }
@@ -130,9 +126,23 @@ impl Export {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use tokio::sync::Semaphore;
+
     use super::*;
     use crate::latest::{NodeState, Phase};
     use crate::view::fixture::snapshot;
+    use crate::web::fixture::app;
+
+    #[test]
+    fn so_many_lists_are_written_at_once_and_no_more() {
+        let app = app();
+        let ask = || answer(&app, Lines::Csv, "cols=id");
+        let under_way: Vec<_> = (0..MOST_EXPORTS).map(|_| ask()).collect();
+        assert!(under_way.iter().all(|list| list.status() == StatusCode::OK));
+        assert_eq!(ask().status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(under_way);
+        assert_eq!(ask().status(), StatusCode::OK);
+    }
 
     #[test]
     fn a_list_of_many_pieces_has_everyone_once_and_in_order() {
@@ -142,10 +152,10 @@ mod tests {
         state.phase =
             Phase::Fresh { snapshot: Arc::new(snapshot(&reply)), stale_at: Instant::now() + Duration::from_secs(9) };
         let nodes = Nodes { generation: 1, nodes: vec![Arc::new(state)] };
-        let (limits, exports) = (Arc::new(Limits::default()), Exports::default());
+        let limits = Arc::new(Limits::default());
         let query = Query::of_a_list("cols=id&sort=-idle&min_idle=10").expect("a query");
         let (_, head, form, left) = begin(&nodes, &limits, Lines::Csv, &query);
-        let permit = Arc::clone(&exports.0).try_acquire_owned().expect("there is room");
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("there is room");
         let mut export = Export { nodes, limits, form, left: left.into_iter(), _permit: permit };
         let (mut text, mut pieces) = (head, 0);
         loop {

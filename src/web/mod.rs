@@ -24,15 +24,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::latest::Latest;
 use crate::snapshot::Limits;
 use access::Access;
-use events::Streams;
-use export::Exports;
+use events::MOST_STREAMS;
+use export::MOST_EXPORTS;
 use exposition::Exposition;
 use own::Own;
 use renderings::Renderings;
@@ -76,8 +76,9 @@ struct App {
     limits: watch::Receiver<Arc<Limits>>,
     telemetry_path: String,
     pages: Pages,
-    streams: Streams,
-    exports: Exports,
+    /// Room for streams of events, and for lists of all clients.
+    streams: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
     exposition: Exposition,
     renderings: Renderings,
     trails: Trails,
@@ -86,6 +87,26 @@ struct App {
     started: u64,
     settings: watch::Receiver<Arc<Settings>>,
     access: Arc<Access>,
+}
+
+impl App {
+    fn new(served: Served) -> Self {
+        Self {
+            latest: served.latest,
+            limits: served.limits,
+            telemetry_path: served.telemetry_path,
+            pages: served.pages,
+            streams: Arc::new(Semaphore::new(MOST_STREAMS)),
+            exports: Arc::new(Semaphore::new(MOST_EXPORTS)),
+            exposition: Exposition::default(),
+            renderings: Renderings::default(),
+            trails: Trails::default(),
+            own: Own::new(&served.external_url, served.validity),
+            started: rand::random(),
+            settings: served.settings,
+            access: Access::new(),
+        }
+    }
 }
 
 /// Sockets that are bound and not served yet, so that a port in use is told before anything starts.
@@ -117,21 +138,7 @@ impl Bound {
 
     /// Serves until `stop` is cancelled, then answers what has been asked and ends.
     pub async fn serve(self, served: Served, stop: CancellationToken) {
-        let app = Arc::new(App {
-            latest: served.latest,
-            limits: served.limits,
-            telemetry_path: served.telemetry_path,
-            pages: served.pages,
-            streams: Streams::default(),
-            exports: Exports::default(),
-            exposition: Exposition::default(),
-            renderings: Renderings::default(),
-            trails: Trails::default(),
-            own: Own::new(&served.external_url, served.validity),
-            started: rand::random(),
-            settings: served.settings,
-            access: Access::new(),
-        });
+        let app = Arc::new(App::new(served));
         let mut loops = JoinSet::new();
         for listener in self.listeners {
             loops.spawn(accept::accept(listener, Arc::clone(&app), stop.clone()));
@@ -155,3 +162,29 @@ async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// `asm-generic/errno.h`: address family not supported by protocol.
 const EAFNOSUPPORT: i32 = 97;
+
+/// What the tests of routes stand on.
+#[cfg(test)]
+mod fixture {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::latest::NodeState;
+    use crate::view::fixture::view;
+
+    /// One node with one client, served to this machine.
+    pub(super) fn app() -> App {
+        let latest = Latest::new(["node:1".into()]);
+        let node = view(1, Instant::now() + Duration::from_secs(60)).nodes[0].clone();
+        latest.publish(0, NodeState::clone(&node));
+        App::new(Served {
+            latest: Arc::new(latest),
+            limits: watch::channel(Arc::default()).1,
+            telemetry_path: "/metrics".to_owned(),
+            external_url: "http://localhost:19121".to_owned(),
+            pages: Pages::Auto,
+            settings: watch::channel(Arc::default()).1,
+            validity: Validity::default(),
+        })
+    }
+}

@@ -10,11 +10,12 @@ use tracing::debug;
 
 use super::access::{Credentials, Peer};
 use super::api::Call;
+use super::export::Lines;
 use super::pages::Page;
 use super::renderings::Written;
 use super::response::{self, Body};
 use super::settings::Settings;
-use super::{App, api, assets, events, health, pages};
+use super::{App, api, assets, events, export, health, pages};
 use crate::latest::Nodes;
 
 /// A route, also the label of the request counter: a path from outside never becomes one.
@@ -22,6 +23,8 @@ use crate::latest::Nodes;
 enum Route<'a> {
     Page(Page<'a>),
     Api(Call<'a>),
+    /// All clients, one a line.
+    Export(Lines),
     Events,
     Metrics,
     Healthy,
@@ -38,6 +41,8 @@ impl<'a> Route<'a> {
             "/clients" => Route::Page(Page::Clients),
             "/apps" => Route::Page(Page::Apps),
             "/closed" => Route::Page(Page::Closed),
+            "/api/v1/clients.csv" => Route::Export(Lines::Csv),
+            "/api/v1/clients.ndjson" => Route::Export(Lines::Ndjson),
             "/api/v1/events" => Route::Events,
             "/-/healthy" | "/health" => Route::Healthy,
             "/-/ready" => Route::Ready,
@@ -53,7 +58,7 @@ impl<'a> Route<'a> {
     fn label(self) -> &'static str {
         match self {
             Route::Page(_) => "page",
-            Route::Api(_) => "api",
+            Route::Api(_) | Route::Export(_) => "api",
             Route::Events => "events",
             Route::Metrics => "metrics",
             Route::Healthy => "healthy",
@@ -119,7 +124,7 @@ async fn answer(app: &App, route: Route<'_>, request: &Parts, peer: &Peer) -> Re
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    if let Route::Page(_) | Route::Api(_) | Route::Events = route
+    if let Route::Page(_) | Route::Api(_) | Route::Export(_) | Route::Events = route
         && let Err(refusal) = app.pages.admit(*peer, &request.headers)
     {
         return *refusal;
@@ -127,7 +132,8 @@ async fn answer(app: &App, route: Route<'_>, request: &Parts, peer: &Peer) -> Re
     let query = request.uri.query().unwrap_or_default();
     match route {
         Route::Page(page) => app.rendered(request, |nodes, now| pages::write(app, nodes, now, page, query)).await,
-        Route::Api(call) => api::answer(app, call, request).await,
+        Route::Api(call) => app.rendered(request, |nodes, now| api::write(app, nodes, now, call, query)).await,
+        Route::Export(lines) => tokio::task::block_in_place(|| export::answer(app, lines, query)),
         // To HEAD there is nothing to say but what it would be.
         Route::Events if request.method == Method::HEAD => response::answer(StatusCode::OK, "text/event-stream", ""),
         Route::Events => events::answer(app),
@@ -161,31 +167,13 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use hyper::header::HeaderMap;
-    use tokio::sync::watch;
 
     use super::*;
-    use crate::latest::Latest;
-    use crate::web::access::Access;
-    use crate::web::exposition::Exposition;
-    use crate::web::own::Own;
+    use crate::web::fixture::app;
 
     #[tokio::test]
     async fn who_proved_nothing_is_not_authenticated() {
-        let app = App {
-            latest: Arc::new(Latest::new(std::iter::empty())),
-            limits: watch::channel(Arc::default()).1,
-            telemetry_path: "/metrics".to_owned(),
-            pages: crate::web::Pages::Auto,
-            streams: Default::default(),
-            started: 0,
-            exposition: Exposition::default(),
-            exports: Default::default(),
-            renderings: Default::default(),
-            trails: Default::default(),
-            own: Own::new("http://localhost:19121", Default::default()),
-            settings: watch::channel(Arc::default()).1,
-            access: Access::new(),
-        };
+        let app = app();
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Basic YW5uOmE="));
         for authenticated in [false, true] {

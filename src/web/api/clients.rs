@@ -8,9 +8,7 @@ use crate::latest::Nodes;
 use crate::view::grouped::Group;
 use crate::view::list;
 use crate::view::query::Query;
-use crate::view::rows::Column;
 use crate::web::App;
-use crate::web::export::Lines;
 use crate::web::renderings::Written;
 
 pub(super) fn list(app: &App, nodes: &Nodes, query: &Query) -> Written {
@@ -25,21 +23,6 @@ pub(super) fn list(app: &App, nodes: &Nodes, query: &Query) -> Written {
     let mut all = envelope(nodes, query, window.total, window.matched, &items);
     all["groups"] = window.groups.into();
     as_json(&all)
-}
-
-/// All groups, one a line.
-pub(super) fn groups(app: &App, nodes: &Nodes, lines: Lines, query: &Query, by: Column) -> Written {
-    let limits = app.limits.borrow().clone();
-    let groups = query.group_window(by, nodes, &limits).shown;
-    match lines {
-        Lines::Csv => Ok((list::CSV, list::groups_csv(&groups))),
-        Lines::Ndjson => Ok((list::NDJSON, as_lines(groups.iter().map(Group::object)))),
-    }
-}
-
-/// Objects, one a line.
-pub(super) fn as_lines(objects: impl Iterator<Item = Value>) -> String {
-    objects.map(|object| format!("{object}\n")).collect()
 }
 
 pub(super) fn one(app: &App, nodes: &Nodes, id: &str, query: &Query) -> Written {

@@ -5,7 +5,6 @@ use std::cmp::Reverse;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::clients::as_lines;
 use super::{as_json, envelope};
 use crate::latest::Nodes;
 use crate::snapshot::Closed;
@@ -24,7 +23,7 @@ pub(super) fn lines(nodes: &Nodes, lines: Lines, query: &Query) -> Written {
     let (_, matched) = all(nodes, query);
     match lines {
         Lines::Csv => Ok((list::CSV, list::objects_csv(&COLUMNS, window(&matched, query)))),
-        Lines::Ndjson => Ok((list::NDJSON, as_lines(window(&matched, query)))),
+        Lines::Ndjson => Ok((list::NDJSON, list::lines(window(&matched, query)))),
     }
 }
 

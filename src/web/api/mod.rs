@@ -1,4 +1,5 @@
-//! `/api/v1`: what the pages show, as JSON, and lists also as CSV and NDJSON. One file a call.
+//! `/api/v1`: what the pages show, as JSON; who went also as CSV and NDJSON. One file a call. Lists of clients are `export`'s, and
+//! what happens is told by `events`.
 
 mod apps;
 mod clients;
@@ -9,17 +10,14 @@ mod status;
 
 use std::time::Instant;
 
-use hyper::http::request::Parts;
-use hyper::{Response, StatusCode};
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::App;
-use super::export::{self, Lines};
+use super::export::Lines;
 use super::renderings::Written;
-use super::response::Body;
 use crate::latest::Nodes;
 use crate::view::query::Query;
-use crate::view::rows::Column;
 
 pub(super) use closed::{all as all_closed, object as closed_object};
 pub(super) use status::status;
@@ -36,8 +34,6 @@ pub(super) enum Call<'a> {
     Status,
     /// A window of clients, or of groups of them.
     Clients,
-    /// All clients, or groups of them, one a line.
-    ClientLines(Lines),
     /// One client, by its id.
     Client(&'a str),
     /// The last that went.
@@ -60,8 +56,6 @@ impl<'a> Call<'a> {
         Some(match path {
             "status" => Call::Status,
             "clients" => Call::Clients,
-            "clients.csv" => Call::ClientLines(Lines::Csv),
-            "clients.ndjson" => Call::ClientLines(Lines::Ndjson),
             "closed" => Call::Closed,
             "closed.csv" => Call::ClosedLines(Lines::Csv),
             "closed.ndjson" => Call::ClosedLines(Lines::Ndjson),
@@ -74,26 +68,15 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Answers a call: lists of clients as they are written, all else as it was written for all who ask the same.
-pub(super) async fn answer(app: &App, call: Call<'_>, request: &Parts) -> Response<Body> {
-    let query = request.uri.query().unwrap_or_default();
-    match call {
-        Call::ClientLines(lines) if Query::of_a_list(query).is_ok_and(|query| query.group.is_none()) => {
-            tokio::task::block_in_place(|| export::answer(app, lines, query))
-        }
-        call => app.rendered(request, |nodes, now| write(app, nodes, now, call, query)).await,
-    }
-}
-
-fn write(app: &App, nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) -> Written {
-    let is_a_list = matches!(call, Call::ClientLines(_) | Call::ClosedLines(_));
+/// Writes the answer to a call.
+pub(super) fn write(app: &App, nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) -> Written {
+    let is_a_list = matches!(call, Call::ClosedLines(_));
     let query = if is_a_list { Query::of_a_list(query) } else { Query::parse(query) };
     let query = query.map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
     query.check(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
     match call {
         Call::Status => as_json(&status::nodes(nodes, &query, now)),
         Call::Clients => clients::list(app, nodes, &query),
-        Call::ClientLines(lines) => clients::groups(app, nodes, lines, &query, query.group.unwrap_or(Column::App)),
         Call::Client(id) => clients::one(app, nodes, id, &query),
         Call::Closed => closed::list(nodes, &query),
         Call::ClosedLines(lines) => closed::lines(nodes, lines, &query),

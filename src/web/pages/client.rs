@@ -54,19 +54,18 @@ pub(super) fn write(app: &App, (nodes, now): (&Nodes, Instant), id: &str, query:
     let Ok(id) = id.parse() else { return bad("a client's id is a number") };
     let limits = app.limits.borrow().clone();
     let banners = all_banners(nodes, query, now);
-    let closed = all_closed(nodes, query).1;
-    let mut went = closed.into_iter().filter(|(_, closed)| closed.id == id);
+    let went = || all_closed(nodes, query).1.into_iter().filter(|(_, closed)| closed.id == id);
     // After a restart ids are given again: who asks for one that went is not shown one that lives.
     if let Some(gone) = query.gone {
         let is_it = |(_, closed): &(&str, &Closed)| u64::try_from(closed.gone_at.as_second()) == Ok(gone);
-        return match went.find(is_it) {
+        return match went().find(is_it) {
             Some((node, closed)) => html(&departed(app, node, closed, banners, frame)),
             None => Err((StatusCode::NOT_FOUND, "the client that went is not remembered any more".to_owned())),
         };
     }
     match &query.client(id, nodes, &limits)[..] {
         [row] => html(&page(app, id, row, banners, frame)),
-        [] => match went.next() {
+        [] => match went().next() {
             Some((node, closed)) => html(&departed(app, node, closed, banners, frame)),
             None => Err((StatusCode::NOT_FOUND, "no client has this id, and none that went lately had it".to_owned())),
         },
