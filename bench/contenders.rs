@@ -2,7 +2,7 @@
 //! redis_exporter with `--export-client-list` where it is on PATH, and this exporter.
 //!
 //! `make bench-contenders`. Variables: BENCH_SERVER (path of a server; options may follow, divided by spaces), BENCH_CROWD
-//! (path of the example `crowd`: active, idle, blocked, subscribed and churning clients), BENCH_CLIENTS (19000), BENCH_SECONDS (20, for each contender), BENCH_INTERVAL (5 s between samples and scrapes),
+//! (path of the example `client_counts`: active, idle, blocked, subscribed and churning clients), BENCH_CLIENTS (19000), BENCH_SECONDS (20, for each contender), BENCH_INTERVAL (5 s between samples and scrapes),
 //! BENCH_FLAGS (more flags of this exporter, such as `--sample.max-load 0.1%`).
 //! Only loopback; ends by itself.
 
@@ -102,22 +102,22 @@ impl Peer {
     }
 }
 
-/// The crowd, once it is there.
-fn crowd(port: u16, clients: usize) -> Process {
-    let crowd = std::env::var("BENCH_CROWD").expect("BENCH_CROWD is the path of the example crowd");
-    let child = Command::new(crowd)
+/// The client_counts, once it is there.
+fn client_counts(port: u16, clients: usize) -> Process {
+    let client_counts = std::env::var("BENCH_CROWD").expect("BENCH_CROWD is the path of the example client_counts");
+    let child = Command::new(client_counts)
         .args([format!("redis://127.0.0.1:{port}"), clients.to_string()])
         .stdout(Stdio::piped())
         .spawn();
-    let mut crowd = Process(child.expect("the crowd starts"));
+    let mut client_counts = Process(child.expect("the client_counts starts"));
     let mut ready = String::new();
-    let out = crowd.0.stdout.take().expect("it is piped");
-    BufReader::new(out).read_line(&mut ready).expect("the crowd speaks");
-    assert_eq!(ready.trim(), "ready", "the crowd could not connect");
-    crowd
+    let out = client_counts.0.stdout.take().expect("it is piped");
+    BufReader::new(out).read_line(&mut ready).expect("the client_counts speaks");
+    assert_eq!(ready.trim(), "ready", "the client_counts could not connect");
+    client_counts
 }
 
-/// The server, its crowd, and how long to watch.
+/// The server, its client_counts, and how long to watch.
 struct Bench {
     port: u16,
     clients: usize,
@@ -167,7 +167,7 @@ impl Bench {
         while Peer::connect(port).is_none() {
             pause(Duration::from_millis(50));
         }
-        let crowd = crowd(port, clients);
+        let client_counts = client_counts(port, clients);
         let mut control = Peer::connect(port).expect("a connection");
         println!("{}", control.ask(&["INFO", "server"]).lines().take(4).collect::<Vec<_>>().join(" "));
         control.ask(&["CONFIG", "SET", "slowlog-log-slower-than", "50"]);
@@ -178,7 +178,7 @@ impl Bench {
             seconds: number("BENCH_SECONDS", 20),
             interval: number("BENCH_INTERVAL", 5),
             _server: server,
-            _crowd: crowd,
+            _crowd: client_counts,
         }
     }
 

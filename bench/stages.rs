@@ -1,7 +1,7 @@
 //! How long each stage takes from a reply to a scrape: parse, derive, encode, at 1,000, 10,000 and 100,000 clients.
 //!
 //! `make bench`. Parsing is counted in bytes, the others in clients. The rows are those of Redis 8.2, the longest of all
-//! servers, with names, users and libraries as a mixed crowd has them.
+//! servers, with names, users and libraries as a mixed client_counts has them.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ fn derive_snapshot(bencher: Bencher<'_, '_>, clients: usize) {
     bencher.counter(ItemsCount::new(clients)).bench(|| derive(None, Arc::clone(black_box(&sample)), &limits));
 }
 
-/// A further sample of a crowd in which nobody came or went, as most samples are: names are known, differences are taken.
+/// A further sample of a client_counts in which nobody came or went, as most samples are: names are known, differences are taken.
 #[divan::bench(args = SIZES)]
 fn derive_next_snapshot(bencher: Bencher<'_, '_>, clients: usize) {
     let (limits, first) = (limits(), derive(None, sample(clients), &limits()));

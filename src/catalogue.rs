@@ -95,7 +95,7 @@ catalogue! {
     UP: Gauge, Boolean, "redis_clients_up", ["redis"],
         "Whether the last attempt to sample the node succeeded, in whole or in part.";
     SAMPLE_TIMESTAMP: Gauge, Seconds, "redis_clients_sample_timestamp_seconds", ["redis"],
-        "When the sample was begun that the client gauges tell of, by the node's own clock. Newcomers since are in them too.";
+        "When the sample was begun that the client gauges tell of, by the node's own clock. NewIds since are in them too.";
     SAMPLE_DURATION: Gauge, Seconds, "redis_clients_sample_duration_seconds", ["redis"],
         "How long taking the last sample took, from the first command to the last reply.";
     SAMPLE_LONGEST_COMMAND: Gauge, Seconds, "redis_clients_sample_longest_command_seconds", ["redis"],

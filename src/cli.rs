@@ -16,10 +16,10 @@ use crate::status::CHANNEL;
 pub struct Cli {
     /// What to do; serve if nothing is said.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<CliCommand>,
     /// The words of serve.
     #[command(flatten)]
-    pub serve: ServeWords,
+    pub serve: ServeArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -42,29 +42,29 @@ Exit codes:
 
 /// A subcommand.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Watch and serve metrics (the default)
-    Serve(Box<ServeWords>),
+    Serve(Box<ServeArgs>),
     /// Subscribe to the status channel and print each status, whoever announces it
-    Watch(WatchWords),
+    Watch(WatchArgs),
     /// List the clients of the servers once
-    Clients(ClientsWords),
+    Clients(ClientsArgs),
     /// Connect, tell what works and what is missing, and print the ACL line that the exporter needs
     ///
     /// Exit code 0: everything works. 3: the server can be sampled, but something is missing. 4: it cannot be sampled.
-    Check(CheckWords),
+    Check(CheckArgs),
     /// Ask the exporter on this machine whether it is alive, for images without a shell
     ///
     /// Exit code 0: it answers; to be asked for TLS or a password is an answer. 1: it does not within 3 s.
-    Healthy(HealthyWords),
+    Healthy(HealthyArgs),
     /// Print every metric: name, type, unit, labels, help
-    Catalogue(CatalogueWords),
+    Catalogue(CatalogueArgs),
 }
 
 /// Which servers, and as whom.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Servers")]
-pub struct RedisWords {
+pub struct RedisArgs {
     /// Server to watch: redis://, rediss:// (TLS), unix:// or host:port. Repeatable
     ///
     /// A password in it is seen by everyone who may run ps; --redis.password-file is not.
@@ -103,7 +103,7 @@ pub struct RedisWords {
 /// How samples are taken and read.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sampling")]
-pub struct SampleWords {
+pub struct SampleArgs {
     /// How often a sample of the clients is taken and announced
     #[arg(
         long = "client-announce-frequency",
@@ -144,13 +144,13 @@ pub struct SampleWords {
 /// What is announced on a channel of each server, and what is believed of it.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Status channel")]
-pub struct AnnounceWords {
+pub struct AnnounceArgs {
     /// Whether to announce each sample on the channel. auto: if no other exporter does
     #[arg(long = "announce", env = "ANNOUNCE", value_name = "WHEN", default_value = "auto")]
     pub announce: AnnounceMode,
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
-    pub channel: ChannelWords,
+    pub channel: ChannelArgs,
     /// Most bytes of one status, in parts of at most 64 KiB. PUBLISH replicates: more fills the replication backlog
     #[arg(long = "announce.max-bytes", env = "ANNOUNCE_MAX_BYTES", value_name = "BYTES", default_value = "64KiB")]
     pub max_bytes: String,
@@ -168,7 +168,7 @@ pub struct AnnounceWords {
 
 /// Where statuses are announced and heard.
 #[derive(Args, Clone, Debug)]
-pub struct ChannelWords {
+pub struct ChannelArgs {
     /// The channel
     #[arg(long = "announce.channel", env = "ANNOUNCE_CHANNEL", value_name = "CHANNEL", default_value = CHANNEL)]
     pub channel: String,
@@ -195,7 +195,7 @@ pub enum SampleMode {
 /// How clients are grouped.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Groups")]
-pub struct GroupWords {
+pub struct GroupArgs {
     /// File (YAML) of rules by name, user and network that tell the application, tried before everything else. Read again
     /// when it changes
     ///
@@ -220,7 +220,7 @@ pub struct GroupWords {
 /// How many groups there may be, which applications should be there, and which clients are told one by one.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Presence")]
-pub struct PresenceWords {
+pub struct PresenceArgs {
     /// Most groups by application, user, library, network, database or command; the smaller ones are folded into (other)
     #[arg(help_heading = "Groups", long = "group.limit", env = "GROUP_LIMIT", value_name = "N", default_value = "50")]
     pub group_limit: String,
@@ -243,7 +243,7 @@ pub struct PresenceWords {
 /// Where and what the web server serves.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Web")]
-pub struct WebWords {
+pub struct WebArgs {
     /// Address to listen on: host:port or :port. Repeatable
     #[arg(
         long = "web.listen-address",
@@ -280,7 +280,7 @@ pub enum PagesMode {
 /// What is logged, and how.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log")]
-pub struct LogWords {
+pub struct LogArgs {
     /// Minimum log level
     #[arg(long = "log.level", env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info", ignore_case = true)]
     pub level: LogLevel,
@@ -317,32 +317,32 @@ pub enum LogFormat {
 /// The words of `serve`.
 #[derive(Args, Clone, Debug)]
 #[expect(missing_docs, reason = "the types say it")]
-pub struct ServeWords {
+pub struct ServeArgs {
     #[command(flatten)]
-    pub redis: RedisWords,
+    pub redis: RedisArgs,
     #[command(flatten)]
-    pub sample: SampleWords,
+    pub sample: SampleArgs,
     #[command(flatten)]
-    pub announce: AnnounceWords,
+    pub announce: AnnounceArgs,
     #[command(flatten)]
-    pub group: GroupWords,
+    pub group: GroupArgs,
     #[command(flatten)]
-    pub presence: PresenceWords,
+    pub presence: PresenceArgs,
     #[command(flatten)]
-    pub web: WebWords,
+    pub web: WebArgs,
     #[command(flatten)]
-    pub log: LogWords,
+    pub log: LogArgs,
 }
 
 /// The words of `clients`.
 #[derive(Args, Clone, Debug)]
-pub struct ClientsWords {
+pub struct ClientsArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
-    pub redis: RedisWords,
+    pub redis: RedisArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
-    pub group: GroupWords,
+    pub group: GroupArgs,
     /// Silence after which a client counts as idle
     #[arg(long = "idle-after", env = "IDLE_AFTER", value_name = "DURATION", default_value = "5m")]
     pub idle_after: String,
@@ -385,19 +385,19 @@ pub enum Dimension {
     Network,
     Database,
     Command,
-    Kind,
+    ClientKind,
     State,
 }
 
 /// The words of `watch`.
 #[derive(Args, Clone, Debug)]
-pub struct WatchWords {
+pub struct WatchArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
-    pub redis: RedisWords,
+    pub redis: RedisArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
-    pub channel: ChannelWords,
+    pub channel: ChannelArgs,
     /// File of keys, one a line: print only statuses signed with one of them
     #[arg(long = "announce.key-file", env = "ANNOUNCE_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
@@ -425,20 +425,20 @@ pub enum WatchFormat {
 // Under no heading of its own, "the channel" would not say which.
 #[command(mut_arg("channel", |channel| channel.help("The status channel")))]
 #[expect(missing_docs, reason = "the types say it")]
-pub struct CheckWords {
+pub struct CheckArgs {
     #[command(flatten)]
-    pub redis: RedisWords,
+    pub redis: RedisArgs,
     #[command(flatten)]
-    pub channel: ChannelWords,
+    pub channel: ChannelArgs,
     #[command(flatten)]
-    pub sample: SampleWords,
+    pub sample: SampleArgs,
     #[command(flatten)]
-    pub group: GroupWords,
+    pub group: GroupArgs,
 }
 
 /// The words of `healthy`.
 #[derive(Args, Clone, Debug)]
-pub struct HealthyWords {
+pub struct HealthyArgs {
     /// Address that serve listens on, all of them if there are several; with :port this machine is asked
     #[arg(
         long = "web.listen-address",
@@ -452,7 +452,7 @@ pub struct HealthyWords {
 
 /// The words of `catalogue`.
 #[derive(Args, Clone, Debug)]
-pub struct CatalogueWords {
+pub struct CatalogueArgs {
     /// Format of the table
     #[arg(long, value_name = "FORMAT", default_value = "markdown")]
     pub format: CatalogueFormat,

@@ -10,17 +10,17 @@ use std::time::Duration;
 pub const EVERY: Duration = Duration::from_secs(2);
 
 /// The largest file, in bytes.
-const LARGEST: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// A file as it was when it was looked at: what changes when a file does, also where a link is turned to another file,
 /// as Kubernetes does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct FileState {
     path: PathBuf,
     stamp: Option<(u64, u64, i64, i64)>,
 }
 
-impl Look {
+impl FileState {
     /// Looks at a file, which need not be there.
     pub fn at(path: &Path) -> Self {
         let stamp = fs::metadata(path).ok().map(|file| (file.ino(), file.len(), file.mtime(), file.mtime_nsec()));
@@ -45,9 +45,9 @@ pub fn read(path: &Path) -> Result<String, String> {
     }
     let file = fs::File::open(path).map_err(|error| error.to_string())?;
     let mut text = String::new();
-    file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    if text.len() as u64 > LARGEST {
-        return Err(format!("it is larger than {LARGEST} bytes"));
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(format!("it is larger than {MAX_BYTES} bytes"));
     }
     Ok(text)
 }

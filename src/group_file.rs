@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::followed_file::{self, EVERY, Look};
+use crate::followed_file::{self, EVERY, FileState};
 use crate::snapshot::{Grouping, Limits};
 
 /// A file of groups that is followed.
@@ -16,7 +16,7 @@ use crate::snapshot::{Grouping, Limits};
 pub struct GroupFile {
     path: PathBuf,
     name_pattern: Option<String>,
-    look: Look,
+    state: FileState,
     valid: Arc<AtomicBool>,
 }
 
@@ -26,11 +26,11 @@ impl GroupFile {
     /// # Errors
     /// A sentence that begins with the flag.
     pub fn read(path: &Path, name_pattern: Option<&str>) -> Result<(Grouping, Self), String> {
-        let look = Look::at(path);
+        let state = FileState::at(path);
         let grouping = grouping(path, name_pattern)?;
         let valid = Arc::new(AtomicBool::new(true));
         let name_pattern = name_pattern.map(str::to_owned);
-        Ok((grouping, Self { path: path.to_owned(), name_pattern, look, valid }))
+        Ok((grouping, Self { path: path.to_owned(), name_pattern, state, valid }))
     }
 
     /// Whether the file made sense when it was read last; followed by what it is read from.
@@ -42,11 +42,11 @@ impl GroupFile {
     pub async fn follow(mut self, limits: watch::Sender<Arc<Limits>>) {
         loop {
             tokio::time::sleep(EVERY).await;
-            let look = self.look.again();
-            if look == self.look {
+            let state = self.state.again();
+            if state == self.state {
                 continue;
             }
-            self.look = look;
+            self.state = state;
             let read = grouping(&self.path, self.name_pattern.as_deref());
             self.valid.store(read.is_ok(), Ordering::Relaxed);
             match read {

@@ -14,7 +14,7 @@ use crate::snapshot::{Snapshot, State};
 pub const STEP_SECONDS: i64 = 10;
 
 /// The most points: an hour of them.
-pub const MOST_POINTS: usize = 360;
+pub const MAX_POINTS: usize = 360;
 
 /// The points of a node, the oldest first.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +91,7 @@ impl History {
         while points.back().is_some_and(|last| step(last.at) >= step(point.at)) {
             points.pop_back();
         }
-        let oldest = step(point.at) - MOST_POINTS as i64;
+        let oldest = step(point.at) - MAX_POINTS as i64;
         points.push_back(point);
         while points.front().is_some_and(|first| step(first.at) <= oldest) {
             points.pop_front();
@@ -101,7 +101,7 @@ impl History {
 
     /// The points of the hour before `now`, the oldest first.
     pub fn hour(&self, now: Timestamp) -> impl DoubleEndedIterator<Item = &Point> {
-        let hour = STEP_SECONDS * MOST_POINTS as i64;
+        let hour = STEP_SECONDS * MAX_POINTS as i64;
         self.0.iter().filter(move |point| now.duration_since(point.at).as_secs() < hour)
     }
 
@@ -126,13 +126,13 @@ fn step(at: Timestamp) -> i64 {
 
 impl Told {
     fn of(snapshot: &Snapshot) -> Self {
-        let crowd = snapshot.crowd.as_ref();
+        let client_counts = snapshot.client_counts.as_ref();
         // A status that leaves clients out still tells how many there are.
         let heard = match &snapshot.sample.source {
-            Source::Heard(heard) => Some((heard.connections, heard.online)),
+            Source::Received(heard) => Some((heard.connections, heard.online)),
             Source::Sampled => None,
         };
-        let totals = crowd.map(|crowd| (crowd.connections(), crowd.online())).or(heard);
+        let totals = client_counts.map(|client_counts| (client_counts.connections(), client_counts.online())).or(heard);
         // Who may not list clients may still know how many there are.
         let totals = totals.map(|(connections, online)| (connections, Some(online)));
         let totals = totals.or_else(|| Some((snapshot.info()?.connected_clients?, None)));
@@ -141,7 +141,7 @@ impl Told {
         Self {
             connections: totals.map(|(connections, _)| connections),
             online: totals.and_then(|(_, online)| online),
-            states: crowd.map(|crowd| State::ALL.map(|state| crowd.in_state(state))),
+            states: client_counts.map(|client_counts| State::ALL.map(|state| client_counts.in_state(state))),
             received: total(snapshot.counters.connections_received),
             rejected: total(snapshot.counters.connections_rejected),
             apps: apps.map(|seen| (Arc::clone(&seen.app), seen.now.connections)).collect(),
@@ -182,8 +182,8 @@ mod tests {
         let history = [0, 4, 9, 10, 25].into_iter().fold(History::default(), |all, s| all.and(point(s, 1, 1)));
         assert_eq!(seconds(&history), [9, 10, 25]);
         let history = (0..2000).fold(history, |all, n| all.and(point(30 + n * 7, 1, 1)));
-        assert_eq!(history.points().len(), MOST_POINTS);
-        let (first, last) = (seconds(&history)[0], seconds(&history)[MOST_POINTS - 1]);
+        assert_eq!(history.points().len(), MAX_POINTS);
+        let (first, last) = (seconds(&history)[0], seconds(&history)[MAX_POINTS - 1]);
         assert!(last - first < 3600, "{first} to {last}");
         // A clock that was set back: what it told before is of the future.
         assert_eq!(seconds(&history.and(point(5, 1, 1))), [5]);

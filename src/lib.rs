@@ -6,7 +6,7 @@
 //! ```text
 //!  node --link--> sampler --Sample--> derive(previous, sample) --Snapshot--> latest --> view::metrics --> web /metrics
 //!   ^  |                     ^                                                     |--> view::query   --> web pages, API, events
-//!   |  `--channel--> announce: ear (what others tell is a Sample, too)             |--> view::list    --> clients
+//!   |  `--channel--> announce: receiver (what others tell is a Sample, too)             |--> view::list    --> clients
 //!   `------channel-- announce: announcer <-- view::status -------------------------'
 //! ```
 //!

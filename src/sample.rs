@@ -37,12 +37,12 @@ pub enum Source {
     #[default]
     Sampled,
     /// Another told it on the channel.
-    Heard(HeardTotals),
+    Received(ReceivedTotals),
 }
 
 /// What a status tells beside its clients, which may not be all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeardTotals {
+pub struct ReceivedTotals {
     /// All connections.
     pub connections: u64,
     /// Connections of applications.
@@ -56,7 +56,7 @@ pub struct HeardTotals {
 impl Sample {
     /// Whether clients that its source knew are left out of it.
     pub fn is_truncated(&self) -> bool {
-        matches!(self.source, Source::Heard(HeardTotals { truncated: 1.., .. }))
+        matches!(self.source, Source::Received(ReceivedTotals { truncated: 1.., .. }))
     }
 }
 

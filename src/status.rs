@@ -14,7 +14,7 @@ pub const SCHEMA: &str = "redis-client-status/1";
 pub const CHANNEL: &str = "__redis__:cli";
 
 /// The most bytes of one message: what is larger is told in parts, and not read.
-pub const LARGEST_MESSAGE: usize = 64 * 1024;
+pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// The fields of `CLIENT LIST` that a status tells: those that say who a client is and what it does and holds. Told with `_` for
 /// `-`; zero and empty ones are left out.
@@ -43,7 +43,7 @@ pub const FIELDS: [Field; 19] = [
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum MessageKind {
     /// All clients, or as many as fit.
     Status,
     /// Who came and went.
@@ -58,7 +58,7 @@ pub struct Header {
     /// [`SCHEMA`].
     pub schema: String,
     /// What the message is.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// Who announces: host and a random part.
     pub announcer: String,
     /// The node's address as the announcer reaches it.

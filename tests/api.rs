@@ -7,11 +7,11 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::crowd::Crowd;
 use crate::support::exporter::Exporter;
 use crate::support::http::get;
 use crate::support::project;
 use crate::support::server::{Server, any_binary, missing};
+use crate::support::test_clients::TestClients;
 
 /// All but one: which conditions and orders there are is more than a description can tell, so not all that it allows is taken.
 const ALL: &[&str] = &["--checks=all", "--exclude-checks=positive_data_acceptance"];
@@ -67,7 +67,7 @@ fn told(exporter: &Exporter, path: &str) -> Value {
 fn every_answer_of_the_api_is_as_its_description_says() {
     let (Some(program), Some(binary)) = (schemathesis(), any_binary()) else { return };
     let server = Server::start(&binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let exporter = Exporter::watching(&[&server.address()]);
     // Something is there to be told: clients, and one that went.
     let mut gone = server.peer();

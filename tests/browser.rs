@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::crowd::Crowd;
 use crate::support::exporter::Exporter;
 use crate::support::project;
 use crate::support::server::{Binary, Server, any_binary, binary, missing};
+use crate::support::test_clients::TestClients;
 
 /// A script that takes longer hangs, in seconds.
-const LONGEST: &str = "100";
+const MAX_SECONDS: &str = "100";
 
 /// A machine that is busy with browsers makes the server look slow, and the exporter rest for it; here pages are tried, not that.
 const UNHURT: &str = "--sample.max-load=50%";
@@ -32,11 +32,11 @@ fn on_path(program: &str) -> Option<PathBuf> {
 fn browse(script: &str, server: Option<Binary>, words: &[&str]) {
     let (true, Some(binary)) = (can_browse(), server) else { return };
     let server = Server::start(&binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let exporter = Exporter::start(&[&server.address()], &[&[UNHURT], words].concat(), &[]);
     exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_online") > 5.0);
     let output = Command::new("timeout")
-        .args(["-k", "5", LONGEST, "node", "--test-reporter=tap"])
+        .args(["-k", "5", MAX_SECONDS, "node", "--test-reporter=tap"])
         .arg(project(&format!("tests/browser/{script}.test.mjs")))
         .env("EXPORTER_URL", format!("http://{}", exporter.address))
         .env("REDIS_ADDRESS", server.address())

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use redis_client_exporter::clock;
 use serde_json::Value;
 
-use crate::support::crowd::{Crowd, Truth};
 use crate::support::exporter::{Exporter, run};
 use crate::support::peer::Peer;
 use crate::support::server::{Server, any_binary, binaries};
-use crate::support::subscriber::{Heard, Subscriber};
+use crate::support::subscriber::{Received, Subscriber};
+use crate::support::test_clients::{TestClients, Truth};
 use crate::support::{PATIENCE, eventually, pause};
 
 /// The most that one message may take.
-const LARGEST: usize = 64 * 1024;
+const MAX_MESSAGE: usize = 64 * 1024;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -46,7 +46,7 @@ fn a_subscriber_gets_what_the_article_promises() {
     for binary in binaries() {
         println!("{}", binary.name);
         let server = Server::start(&binary);
-        let _crowd = Crowd::join(&server);
+        let _crowd = TestClients::join(&server);
         let _exporter = announcing(&server, &[]);
         let mut control = server.peer();
         let subscriber = Subscriber::on(&server.address());
@@ -76,9 +76,9 @@ fn a_subscriber_gets_what_the_article_promises() {
 
         let began = Instant::now();
         pause(4 * SECOND);
-        let statuses = subscriber.since(began).into_iter().filter(Heard::is_status).count();
+        let statuses = subscriber.since(began).into_iter().filter(Received::is_status).count();
         assert!((3..=6).contains(&statuses), "one a second: {statuses} in four");
-        assert!(subscriber.heard().iter().all(|heard| heard.bytes.len() <= LARGEST));
+        assert!(subscriber.heard().iter().all(|heard| heard.bytes.len() <= MAX_MESSAGE));
     }
 }
 
@@ -87,7 +87,7 @@ fn who_comes_and_goes_is_told_at_once() {
     for binary in binaries() {
         println!("{}", binary.name);
         let server = Server::start(&binary);
-        let _crowd = Crowd::join(&server);
+        let _crowd = TestClients::join(&server);
         let _exporter =
             Exporter::start(&[&server.address()], &["--announce=always", "--client-announce-frequency=5"], &[]);
         let subscriber = Subscriber::on(&server.address());
@@ -186,7 +186,7 @@ fn a_status_of_many_is_cut_to_64_kib_and_says_so() {
     let exporter = announcing(&server, &[]);
     let subscriber = Subscriber::on(&server.address());
     let status = subscriber.next("a status of all", |heard| heard.is_status() && heard.number("online") > 2000);
-    assert!(status.bytes.len() <= LARGEST && status.bytes.len() > LARGEST - 1000, "{}", status.bytes.len());
+    assert!(status.bytes.len() <= MAX_MESSAGE && status.bytes.len() > MAX_MESSAGE - 1000, "{}", status.bytes.len());
     assert!(status.number("truncated") > 1000);
     assert_eq!(status.number("truncated") + status.clients().len() as u64, status.number("connections"));
     let idle: Vec<_> = status.clients().iter().map(|client| client["idle"].as_u64().unwrap_or(0)).collect();
@@ -219,10 +219,10 @@ fn a_larger_status_comes_in_parts_that_make_a_whole() {
     let last = subscriber.next("all parts", |heard| {
         heard.is_status() && heard.number("part") == heard.number("parts") && heard.number("parts") > 5
     });
-    let of_this = |heard: &Heard| heard.is_status() && heard.json["seq"] == last.json["seq"];
+    let of_this = |heard: &Received| heard.is_status() && heard.json["seq"] == last.json["seq"];
     let parts: Vec<_> = subscriber.heard().into_iter().filter(of_this).collect();
     assert_eq!(parts.len() as u64, last.number("parts"));
-    assert!(parts.iter().all(|part| part.bytes.len() <= LARGEST && part.number("truncated") == 0));
+    assert!(parts.iter().all(|part| part.bytes.len() <= MAX_MESSAGE && part.number("truncated") == 0));
     let told: BTreeSet<u64> = parts.iter().flat_map(|part| ids(part.clients())).collect();
     assert_eq!(told.len() as u64, last.number("connections"));
 
@@ -251,7 +251,7 @@ fn changes_of_many_are_no_larger_than_a_status() {
         subscriber.next("they went", |heard| heard.is_status() && heard.number("online") < 10);
     }
     for heard in subscriber.heard() {
-        assert!(heard.bytes.len() <= LARGEST, "{} of {} bytes", heard.kind(), heard.bytes.len());
+        assert!(heard.bytes.len() <= MAX_MESSAGE, "{} of {} bytes", heard.kind(), heard.bytes.len());
     }
 }
 
@@ -259,7 +259,7 @@ fn changes_of_many_are_no_larger_than_a_status() {
 fn watch_prints_what_is_announced() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let _exporter = announcing(&server, &[]);
     let address = server.address();
     let watch = |words: &[&str]| run(&[&["watch", "--redis.addr", &address], words].concat());

@@ -9,11 +9,11 @@ use std::process::Output;
 use redis_client_exporter::catalogue::ALL;
 use serde_json::Value;
 
-use crate::support::crowd::{Crowd, Truth};
 use crate::support::exporter::{Exporter, program, run};
 use crate::support::http::get;
 use crate::support::project;
 use crate::support::server::{Server, any_binary, binary};
+use crate::support::test_clients::{TestClients, Truth};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
@@ -27,9 +27,9 @@ fn ask(server: &Server, words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-fn server_with_a_crowd() -> Option<(Server, Crowd)> {
+fn server_with_a_crowd() -> Option<(Server, TestClients)> {
     let server = Server::start(&any_binary()?);
-    let crowd = Crowd::join(&server);
+    let crowd = TestClients::join(&server);
     Some((server, crowd))
 }
 
@@ -54,7 +54,7 @@ fn metrics_md_is_the_catalogue() {
 fn a_scrape_and_the_catalogue_tell_of_the_same_metrics() {
     let Some(binary) = binary("valkey-9.1") else { return };
     let server = Server::start(&binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let folder = tempfile::tempdir().expect("a folder");
     let groups = folder.path().join("groups.yml");
     std::fs::write(&groups, "rules: [{app: batch, user: batch}]").expect("a file");

@@ -6,7 +6,7 @@ use std::fs;
 use proptest::prelude::*;
 use redis_client_exporter::client_list::parse;
 use redis_client_exporter::server_info::Product;
-use redis_client_exporter::snapshot::{Grouping, Kind, RULES};
+use redis_client_exporter::snapshot::{ClientKind, Grouping, RULES};
 
 use crate::support::project;
 
@@ -26,7 +26,7 @@ fn names_of_real_clients_are_grouped_as_an_operator_would() {
         rows += 1;
         let row = format!("id=1 addr=10.0.0.1:5 name={name}");
         let reply = parse(row.as_bytes());
-        let is_sentinel = Kind::of(&reply.clients[0], Product::Redis, &[]) == Kind::Sentinel;
+        let is_sentinel = ClientKind::of(&reply.clients[0], Product::Redis, &[]) == ClientKind::Sentinel;
         assert_eq!(is_sentinel, expected == "(sentinel)", "{name}");
         if is_sentinel {
             continue;

@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use crate::dashboards::{annotations, expressions};
 use crate::runbooks;
-use crate::support::crowd::Crowd;
 use crate::support::exporter::Exporter;
 use crate::support::http::get;
 use crate::support::prometheus::{Prometheus, promtool};
 use crate::support::scrape::Scrape;
 use crate::support::server::{Server, any_binary, binary};
+use crate::support::test_clients::TestClients;
 use crate::support::trouble::{churn, hoard, leak, never_reads, work};
 use crate::support::{PATIENCE, eventually, project, rules};
 
@@ -26,7 +26,7 @@ fn clean(words: &[&str], input: &str) {
 fn promtool_finds_nothing_to_mend_in_the_metrics() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let exporter = Exporter::watching(&[&server.address(), "127.0.0.1:1"]);
     exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_online") > 5.0);
     clean(&["check", "metrics"], get(&exporter.address, "/metrics").text());
@@ -52,7 +52,7 @@ fn promtool_finds_alerts_to_fire_and_to_be_quiet_as_they_should() {
 fn every_panel_has_data_from_a_real_prometheus() {
     let Some(binary) = binary("valkey-9.1") else { return };
     let server = Server::start_with(&binary, &["--maxclients", "200"]);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let _hoarders = hoard(&server, "billing", 110);
     let _slow = never_reads(&server, "slow-feed");
     let _busy = work(&server, "web", 4, Duration::from_millis(200));

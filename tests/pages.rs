@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::crowd::Crowd;
 use crate::support::exporter::Exporter;
 use crate::support::http::{Answer, get, request, request_as};
 use crate::support::server::{Server, any_binary};
+use crate::support::test_clients::TestClients;
 use crate::support::{PATIENCE, eventually};
 
 /// A server with a crowd, and an exporter that has sampled it.
-pub(crate) fn watched(words: &[&str]) -> Option<(Server, Crowd, Exporter)> {
+pub(crate) fn watched(words: &[&str]) -> Option<(Server, TestClients, Exporter)> {
     let server = Server::start(&any_binary()?);
-    let crowd = Crowd::join(&server);
+    let crowd = TestClients::join(&server);
     let exporter = Exporter::start(&[&server.address()], words, &[]);
     exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_online") > 5.0);
     Some((server, crowd, exporter))

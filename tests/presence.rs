@@ -13,7 +13,7 @@ use redis_client_exporter::client_list::{Listing, Unreadable};
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
 use redis_client_exporter::sample::{Cost, Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
-use redis_client_exporter::snapshot::{CloseReason, Limits, MOST_CLOSED, Snapshot, Totals, derive};
+use redis_client_exporter::snapshot::{CloseReason, Limits, MAX_CLOSED, Snapshot, Totals, derive};
 use redis_client_exporter::view::metrics;
 
 use crate::support::scrape::Scrape;
@@ -260,7 +260,7 @@ proptest! {
             let all: u64 = CloseReason::ALL.into_iter().map(|reason| churn.closed(reason)).sum();
             prop_assert_eq!(all, known.closed.len() as u64);
             prop_assert_eq!(churn.closed(CloseReason::Restart), known.restart_closed);
-            prop_assert_eq!(churn.ring.iter().len(), known.closed.len().min(MOST_CLOSED));
+            prop_assert_eq!(churn.ring.iter().len(), known.closed.len().min(MAX_CLOSED));
             let restarts = churn.ring.iter().filter(|closed| closed.reason == CloseReason::Restart).count();
             prop_assert_eq!(restarts as u64, known.restart_closed);
             Ok(())

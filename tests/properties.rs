@@ -10,7 +10,9 @@ use redis_client_exporter::client_list::{Field, Listing, Unreadable, parse};
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
 use redis_client_exporter::sample::{Cost, Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
-use redis_client_exporter::snapshot::{Counter, Counters, Crowd, Groups, Kind, Limits, Snapshot, State, derive};
+use redis_client_exporter::snapshot::{
+    ClientCounts, ClientKind, Counter, Counters, Groups, Limits, Snapshot, State, derive,
+};
 use redis_client_exporter::view::metrics;
 
 use crate::support::scrape::Scrape;
@@ -38,9 +40,9 @@ fn sample(reply: Vec<u8>, info: ServerInfo) -> Arc<Sample> {
     })
 }
 
-fn crowd(rows: &[String]) -> Crowd {
+fn crowd(rows: &[String]) -> ClientCounts {
     let reply = rows.iter().map(|row| format!("{row}\n")).collect::<String>();
-    derive(None, sample(reply.into(), ServerInfo::default()), &limits()).crowd.expect("the clients were listed")
+    derive(None, sample(reply.into(), ServerInfo::default()), &limits()).client_counts.expect("the clients were listed")
 }
 
 /// Text as the server lets a name be: visible ASCII.
@@ -106,7 +108,7 @@ proptest! {
         let crowd = crowd(&rows);
         let online = crowd.online();
         prop_assert_eq!(crowd.connections(), rows.len() as u64);
-        prop_assert_eq!(Kind::ALL.map(|kind| crowd.of_kind(kind)).iter().sum::<u64>(), rows.len() as u64);
+        prop_assert_eq!(ClientKind::ALL.map(|kind| crowd.of_kind(kind)).iter().sum::<u64>(), rows.len() as u64);
         prop_assert_eq!(State::ALL.map(|state| crowd.in_state(state)).iter().sum::<u64>(), online);
         prop_assert!(crowd.silent <= online);
         prop_assert!(crowd.last_interaction.count() + crowd.silent <= online);

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::support::crowd::Crowd;
 use crate::support::exporter::{Exporter, run};
 use crate::support::http::get;
 use crate::support::project;
 use crate::support::promql::read as read_promql;
 use crate::support::rules::{Check, Rule, alerts, checks, recorded};
 use crate::support::server::{Server, any_binary};
+use crate::support::test_clients::TestClients;
 
 /// What Prometheus is asked on the pages, as `(page, expression)`.
 pub(crate) fn expressions() -> Vec<(String, String)> {
@@ -57,7 +57,7 @@ fn alerts_speak_of_labels_that_they_have() {
 fn links_of_alerts_are_answered() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let exporter = Exporter::watching(&[&server.address()]);
     exporter.fresh_scrape();
     let node = server.address().replace(':', "%3A");
@@ -109,7 +109,7 @@ fn every_alert_is_tested_to_fire_and_to_be_quiet() {
 fn what_pages_tell_one_to_type_works() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let commands = typed("sh");
     assert!(commands.len() > 10);
     for (page, command) in commands {

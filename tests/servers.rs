@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::crowd::{Crowd, Truth};
 use crate::support::exporter::{Exporter, run};
 use crate::support::scrape::Scrape;
 use crate::support::server::{Binary, Server, binaries, binary};
+use crate::support::test_clients::{TestClients, Truth};
 use crate::support::{PATIENCE, eventually, pause, project};
 
 /// One test a server, so that a report names the one that differs; `further` takes the ones of `TEST_SERVERS`.
@@ -45,7 +45,7 @@ fn counts_are_those_of_client_list(binary: &Binary) {
     replica.peer().must(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
     let words = ["--idle-after=2s", "--idle.thresholds=2s"];
     let exporter = Exporter::start(&[&primary.address(), &replica.address()], &words, &[]);
-    let _crowd = Crowd::join(&primary);
+    let _crowd = TestClients::join(&primary);
     exporter.scrape_until("the replica is there", |scrape| {
         scrape.value("redis_clients_connections", &[("redis", &primary.address()), ("kind", "replica")]) == Some(1.0)
     });
@@ -178,7 +178,7 @@ fn counters_survive_resetstat_and_restart(binary: &Binary) {
 
 fn a_unix_socket_is_as_good_as_a_port(binary: &Binary) {
     let server = Server::start(binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let path = server.socket().display().to_string();
     assert!(path.contains(' '), "{path}");
     let exporter = Exporter::watching(&[&format!("unix://{path}")]);
@@ -200,7 +200,7 @@ fn capture() {
         let server = Server::start_with(&binary, &["--bind", "127.0.0.1", "::1", "--repl-diskless-sync-delay", "0"]);
         let replica = Server::start(&binary);
         replica.peer().must(&["REPLICAOF", "127.0.0.1", &server.port.to_string()]);
-        let _crowd = Crowd::join(&server);
+        let _crowd = TestClients::join(&server);
         let mut control = server.peer();
         let six = crate::support::peer::Peer::connect(&format!("[::1]:{}", server.port));
         control.must(&[b"ACL".as_slice(), b"SETUSER", b"caf\xe9", b"on", b"nopass", b"~*", b"+@all"]);

@@ -14,7 +14,7 @@ use crate::support::server::{Server, any_binary};
 use crate::support::{PATIENCE, eventually, pause};
 
 /// The most streams (ARCHITECTURE: bounds).
-const MOST: usize = 200;
+const MAX_STREAMS: usize = 200;
 
 /// How long a peer may leave a write without progress.
 const STALLED: Duration = Duration::from_secs(30);
@@ -87,7 +87,7 @@ fn a_stream_that_nobody_reads_makes_room_for_another() {
     let exporter = Exporter::start(&[&server.address()], &["--sample.max-load=50%"], &[]);
     let told = read(&exporter);
     told.recv_timeout(PATIENCE).expect("it is told the state");
-    let unread: Vec<_> = (1..MOST).map(|_| unread(&exporter)).collect();
+    let unread: Vec<_> = (1..MAX_STREAMS).map(|_| unread(&exporter)).collect();
     let began = Instant::now();
     assert!(refused(&exporter), "all are taken");
     let visitors = Visitors::to(&server);
@@ -97,7 +97,7 @@ fn a_stream_that_nobody_reads_makes_room_for_another() {
     println!("dropped after {dropped:?}");
     // Not one of them only.
     eventually("there is much room", PATIENCE, || {
-        let more: Vec<_> = (0..MOST / 2).map(|_| read(&exporter)).collect();
+        let more: Vec<_> = (0..MAX_STREAMS / 2).map(|_| read(&exporter)).collect();
         more.iter().all(|told| told.recv_timeout(Duration::from_secs(5)).is_ok()).then_some(())
     });
     while told.try_recv().is_ok() {}

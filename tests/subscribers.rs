@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::crowd::{Crowd, Truth};
 use crate::support::exporter::{Exporter, run};
 use crate::support::server::{Binary, Server, any_binary, binaries, missing};
-use crate::support::subscriber::{Heard, Subscriber};
+use crate::support::subscriber::{Received, Subscriber};
+use crate::support::test_clients::{TestClients, Truth};
 use crate::support::{PATIENCE, eventually, pause, project};
 
 const FREQUENCY: &str = "--client-announce-frequency=1";
@@ -61,7 +61,7 @@ impl Drop for Running {
 /// Runs a subscriber beside an exporter; what it prints must be what `CLIENT LIST` tells.
 fn tells_the_truth(binary: &Binary, command: &mut Command, lists_clients: bool) {
     let server = Server::start(binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let _exporter = Exporter::start(&[&server.address()], &["--announce=auto", FREQUENCY], &[]);
     let subscriber = Running::start(command, &server);
     let mut control = server.peer();
@@ -120,7 +120,7 @@ fn a_subscriber_in_shell_runs() {
 fn statuses_are_loaded_into_sqlite() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let address = server.address();
     let _exporter = Exporter::start(&[&address], &["--announce=auto", FREQUENCY], &[]);
     let folder = TempDir::new().expect("a temporary folder");
@@ -176,7 +176,7 @@ fn messages_are_as_their_schema_says() {
     for binary in binaries() {
         println!("{}", binary.name);
         let server = Server::start(&binary);
-        let _crowd = Crowd::join(&server);
+        let _crowd = TestClients::join(&server);
         let subscriber = Subscriber::on(&server.address());
         let words = ["--announce=always", FREQUENCY, key.as_str()];
         let _exporter = Exporter::start(&[&server.address()], &words, &[]);
@@ -186,7 +186,7 @@ fn messages_are_as_their_schema_says() {
         drop(newcomer);
         subscriber.next("who went", |heard| heard.json["closed"].as_array().is_some_and(|closed| !closed.is_empty()));
         pause(Duration::from_secs(1));
-        for Heard { json, .. } in subscriber.heard() {
+        for Received { json, .. } in subscriber.heard() {
             let errors: Vec<_> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
             assert_eq!(errors, Vec::<String>::new(), "{json}");
             assert_eq!(unknown(&json, &schema["properties"]), Vec::<&String>::new());

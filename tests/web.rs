@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
 
-use crate::support::crowd::Crowd;
 use crate::support::eventually;
 use crate::support::exporter::{Exporter, run};
 use crate::support::http::{get, request};
 use crate::support::scrape::Scrape;
 use crate::support::server::{Server, any_binary, free_port};
+use crate::support::test_clients::TestClients;
 
 /// An exporter whose only server does not exist: enough for what is the web server's own.
 fn alone() -> Exporter {
@@ -100,7 +100,7 @@ fn it_is_not_ready_before_the_first_attempt_has_ended() {
 fn hostile_names_are_labels_and_nothing_else() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let mut odd = server.peer();
     let users: [&[u8]; 4] = [b"(other)", br#"a"b\c=<script>"#, b"caf\xe9\x1b[31m", &[b'x'; 500]];
     let mut peers = Vec::new();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::{Heard, Settings, Voice};
+use super::{AnnounceSettings, Election, Received};
 use crate::latest::ChannelTally;
 use crate::link::{Command, Link, Reply, Request, Target};
 use crate::sample::{Failure, Reason, Source};
@@ -24,8 +24,8 @@ const LATE: f64 = 1.25;
 pub struct Announcer {
     target: Target,
     node: Arc<str>,
-    settings: Settings,
-    voice: Voice,
+    settings: AnnounceSettings,
+    voice: Election,
     tally: Arc<ChannelTally>,
     /// Main-thread time of the node that announcing took and nobody has accounted for, in microseconds.
     spent: Arc<AtomicU64>,
@@ -44,8 +44,8 @@ impl Announcer {
     /// An announcer that begins to listen now.
     pub fn new(
         target: Target,
-        settings: Settings,
-        voice: Voice,
+        settings: AnnounceSettings,
+        voice: Election,
         tally: Arc<ChannelTally>,
         spent: Arc<AtomicU64>,
     ) -> Self {
@@ -70,7 +70,7 @@ impl Announcer {
     pub async fn run(
         mut self,
         mut snapshots: mpsc::Receiver<Arc<Snapshot>>,
-        mut heard: mpsc::Receiver<Result<Heard, Failure>>,
+        mut heard: mpsc::Receiver<Result<Received, Failure>>,
     ) {
         let mut listens = true;
         loop {
@@ -85,7 +85,7 @@ impl Announcer {
                     Some(Err(_)) => {}
                     None => listens = false,
                 },
-                () = tokio::time::sleep_until(due.into()) => self.speak_up().await,
+                () = tokio::time::sleep_until(due.into()) => self.send_heartbeat().await,
             }
         }
     }
@@ -96,8 +96,8 @@ impl Announcer {
         if self.talked { late } else { late.max(self.voice.turn()) }
     }
 
-    fn hear(&mut self, heard: &Heard) {
-        let (Heard::Status { header, .. } | Heard::Life { header, .. }) = heard;
+    fn hear(&mut self, heard: &Received) {
+        let (Received::Status { header, .. } | Received::Continuity { header, .. }) = heard;
         let ours = self.latest.as_ref().and_then(|snapshot| snapshot.info()?.run_id.as_deref());
         // What others say of other nodes, as in a cluster where all hear all, concerns us not.
         if ours.is_some_and(|ours| ours != header.run_id) {
@@ -111,7 +111,7 @@ impl Announcer {
         let is_new = self.latest.as_ref().is_none_or(|latest| latest.sample.at != snapshot.sample.at);
         self.latest = Some(Arc::clone(&snapshot));
         // What was heard is not told again.
-        if snapshot.sample.source != Source::Sampled || !self.may_talk() {
+        if snapshot.sample.source != Source::Sampled || !self.may_announce() {
             return;
         }
         if let Some(message) = self.announcement().changes(&snapshot) {
@@ -124,11 +124,11 @@ impl Announcer {
     }
 
     /// Takes over from one who fell silent, or says that we are still there.
-    async fn speak_up(&mut self) {
+    async fn send_heartbeat(&mut self) {
         let talked = self.talked;
         self.said = Instant::now();
         let Some(snapshot) = self.latest.clone() else { return };
-        if snapshot.sample.source != Source::Sampled || !self.may_talk() {
+        if snapshot.sample.source != Source::Sampled || !self.may_announce() {
             return;
         }
         let announcement = self.announcement();
@@ -139,8 +139,8 @@ impl Announcer {
         self.say(messages).await;
     }
 
-    fn may_talk(&mut self) -> bool {
-        let may = self.voice.may_talk(Instant::now());
+    fn may_announce(&mut self) -> bool {
+        let may = self.voice.may_announce(Instant::now());
         if may != self.talked {
             self.talked = may;
             let (node, channel) = (&*self.node, &*self.settings.channel);

@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tracing::{info, warn};
 
-use super::{Ear, Heard};
+use super::{Received, StatusReceiver};
 use crate::clock;
 use crate::latest::ChannelTally;
-use crate::link::{Subscription, Target, Word};
+use crate::link::{Delivery, Subscription, Target};
 use crate::sample::Failure;
 use crate::status::Refusal;
 
 /// The most messages a second that are read.
-const MOST_A_SECOND: u32 = 300;
+const MAX_PER_SECOND: u32 = 300;
 
 /// The shortest pause after a failure. Each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The longest pause after a failure.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 /// After so long a silence the subscription is made anew: a server that is gone may not have said so.
 const SILENCE: Duration = Duration::from_secs(90);
@@ -33,9 +33,9 @@ const SILENCE: Duration = Duration::from_secs(90);
 pub struct Listener {
     target: Target,
     channel: Arc<str>,
-    ear: Ear,
+    receiver: StatusReceiver,
     tally: Arc<ChannelTally>,
-    heard: Vec<mpsc::Sender<Result<Heard, Failure>>>,
+    heard: Vec<mpsc::Sender<Result<Received, Failure>>>,
     /// Reasons that were logged.
     told: Vec<Refusal>,
     second: (Instant, u32),
@@ -46,11 +46,11 @@ impl Listener {
     pub fn new(
         target: Target,
         channel: Arc<str>,
-        ear: Ear,
+        receiver: StatusReceiver,
         tally: Arc<ChannelTally>,
-        heard: Vec<mpsc::Sender<Result<Heard, Failure>>>,
+        heard: Vec<mpsc::Sender<Result<Received, Failure>>>,
     ) -> Self {
-        Self { target, channel, ear, tally, heard, told: Vec::new(), second: (Instant::now(), 0) }
+        Self { target, channel, receiver, tally, heard, told: Vec::new(), second: (Instant::now(), 0) }
     }
 
     /// Listens until nobody takes what it hears any more.
@@ -74,7 +74,7 @@ impl Listener {
                 }
                 self.hand_on(&Err(failure));
                 failures = failures.saturating_add(1);
-                tokio::time::sleep((FIRST_PAUSE * (1 << failures.min(6))).min(LONGEST_PAUSE)).await;
+                tokio::time::sleep((FIRST_PAUSE * (1 << failures.min(6))).min(MAX_PAUSE)).await;
             }
         }
     }
@@ -103,24 +103,24 @@ impl Listener {
 
     /// Hands on what was heard to everybody who is there to take it. Whoever is busy for so long that his queue is full misses it, as
     /// he would on the channel itself.
-    fn hand_on(&mut self, heard: &Result<Heard, Failure>) {
+    fn hand_on(&mut self, heard: &Result<Received, Failure>) {
         self.heard.retain(|taker| !matches!(taker.try_send(heard.clone()), Err(TrySendError::Closed(_))));
     }
 
-    fn understood(&mut self, word: &Word) -> Result<Option<Heard>, Refusal> {
+    fn understood(&mut self, word: &Delivery) -> Result<Option<Received>, Refusal> {
         // What is not signed must not use up what those may say who are believed.
         let message = match word {
-            Word::Message(bytes) => Ok(self.ear.credible(bytes)?),
-            Word::Oversize(_) => Err(Refusal::Oversize),
+            Delivery::Message(bytes) => Ok(self.receiver.credible(bytes)?),
+            Delivery::Oversize(_) => Err(Refusal::Oversize),
         };
         if self.second.0.elapsed() >= Duration::from_secs(1) {
             self.second = (Instant::now(), 0);
         }
         self.second.1 += 1;
-        if self.second.1 > MOST_A_SECOND {
+        if self.second.1 > MAX_PER_SECOND {
             return Err(Refusal::Flood);
         }
-        self.ear.hear(message?, clock::now())
+        self.receiver.hear(message?, clock::now())
     }
 
     fn refuse(&mut self, refusal: Refusal) {

@@ -1,16 +1,16 @@
 //! The status channel: announces what was sampled, hears what others announce, and decides who talks.
 //!
-//! `voice` decides who talks and `ear` what is believed: both pure. `listener` and `announcer` are tasks, one of each a node.
+//! `voice` decides who talks and `receiver` what is believed: both pure. `listener` and `announcer` are tasks, one of each a node.
 
 mod announcer;
-mod ear;
+mod election;
 mod listener;
-mod voice;
+mod status_receiver;
 
 pub use announcer::Announcer;
-pub use ear::{Ear, Heard};
+pub use election::{Election, Mode};
 pub use listener::Listener;
-pub use voice::{Mode, Voice};
+pub use status_receiver::{Received, StatusReceiver};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::status::Key;
 
 /// How statuses are announced and heard.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct AnnounceSettings {
     /// When we talk.
     pub mode: Mode,
     /// The channel.

@@ -11,10 +11,10 @@ use memchr::memchr;
 use super::field::{FIELDS, Field};
 
 /// The longest row that is kept as it came, in bytes; the limit that lets a value's place be two 16-bit numbers.
-pub(super) const LONGEST_ROW: usize = u16::MAX as usize;
+pub(super) const MAX_ROW: usize = u16::MAX as usize;
 
 /// The longest value kept of a row that had to be shortened, in bytes. A client may name itself with megabytes.
-const LONGEST_VALUE: usize = 1024;
+const MAX_VALUE: usize = 1024;
 
 /// Where a value lies in its row. A start of 0 says that the row has no such field: a key always comes first.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -70,15 +70,15 @@ impl<'a> Line<'a> {
         Self { text: Cow::Borrowed(text), spans }
     }
 
-    /// Reads a row longer than [`LONGEST_ROW`], with values over 1 KiB cut. `None` if it is too long even so.
+    /// Reads a row longer than [`MAX_ROW`], with values over 1 KiB cut. `None` if it is too long even so.
     pub(super) fn read_shortened(text: &[u8]) -> Option<Self> {
         let mut short = Vec::new();
         for token in text.split(|&byte| byte == b' ') {
             if !short.is_empty() {
                 short.push(b' ');
             }
-            short.extend_from_slice(&token[..token.len().min(LONGEST_VALUE)]);
-            if short.len() > LONGEST_ROW {
+            short.extend_from_slice(&token[..token.len().min(MAX_VALUE)]);
+            if short.len() > MAX_ROW {
                 return None;
             }
         }

@@ -114,7 +114,7 @@ fn read_line<'a>(text: &'a [u8], ended: bool, layout: &mut Layout<'a>) -> Result
     if !line::begins_a_client(text) {
         return Err(Fault::NotAClient);
     }
-    if text.len() > line::LONGEST_ROW {
+    if text.len() > line::MAX_ROW {
         return Line::read_shortened(text).map(|line| Client { line }).ok_or(Fault::TooLong);
     }
     let keys_before = layout.len();

@@ -3,10 +3,10 @@
 use anyhow::Result;
 
 use super::{Exit, print};
-use crate::cli::{CatalogueFormat, CatalogueWords};
+use crate::cli::{CatalogueArgs, CatalogueFormat};
 use crate::view::catalogue;
 
-pub(super) fn run(words: &CatalogueWords) -> Result<Exit> {
+pub(super) fn run(words: &CatalogueArgs) -> Result<Exit> {
     let text = match words.format {
         CatalogueFormat::Markdown => catalogue::markdown(),
         CatalogueFormat::Json => format!("{:#}\n", catalogue::json()),

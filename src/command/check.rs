@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Exit, print, small_runtime};
-use crate::cli::CheckWords;
+use crate::cli::CheckArgs;
 use crate::client_list::Field;
 use crate::config::CheckConfig;
 use crate::link::{Command, Link, Request, Subscription, Target};
@@ -19,7 +19,7 @@ use crate::snapshot::{By, Grouping, Limits, Snapshot, derive, spelled_out};
 use crate::status::SCHEMA;
 use crate::view::rows::rows;
 
-pub(super) fn run(words: &CheckWords) -> Result<Exit> {
+pub(super) fn run(words: &CheckArgs) -> Result<Exit> {
     let config = CheckConfig::new(words)?;
     let runtime = small_runtime()?;
     let mut worst = Exit::Success;
@@ -120,11 +120,11 @@ impl Report {
 
     /// Which applications there are, and why so: the largest, each with one of its clients.
     fn groups(&mut self, sample: &Sample, grouping: &Grouping) {
-        let snapshot = derive(None, Arc::new(sample.clone()), &Limits::of_no_interest());
+        let snapshot = derive(None, Arc::new(sample.clone()), &Limits::rows_only());
         let groups = grouped(&snapshot, grouping);
         self.line(&format!("  groups   {} applications{}", groups.len(), if groups.is_empty() { "" } else { ":" }));
         for group in groups.iter().take(GROUPS_SHOWN) {
-            let Group { app, connections, example, by } = group;
+            let Permission { app, connections, example, by } = group;
             self.line(&format!("           {connections:>6}  {app}  ({example}: {by})"));
         }
         if groups.len() > GROUPS_SHOWN {
@@ -209,7 +209,7 @@ impl Report {
 const GROUPS_SHOWN: usize = 12;
 
 /// An application, with one of its clients.
-struct Group {
+struct Permission {
     app: Arc<str>,
     connections: u64,
     example: String,
@@ -217,9 +217,9 @@ struct Group {
 }
 
 /// The applications of a server, the largest first.
-fn grouped(snapshot: &Snapshot, grouping: &Grouping) -> Vec<Group> {
-    let limits = Limits::of_no_interest();
-    let mut groups: HashMap<Arc<str>, Group> = HashMap::new();
+fn grouped(snapshot: &Snapshot, grouping: &Grouping) -> Vec<Permission> {
+    let limits = Limits::rows_only();
+    let mut groups: HashMap<Arc<str>, Permission> = HashMap::new();
     for row in rows("", snapshot, &limits).into_iter().filter(|row| row.app.is_some()) {
         let app = grouping.app(row.client);
         let group = groups.entry(Arc::clone(&app)).or_insert_with(|| {
@@ -227,7 +227,7 @@ fn grouped(snapshot: &Snapshot, grouping: &Grouping) -> Vec<Group> {
                 Some(name) => format!("such as {name}"),
                 None => "without a name".to_owned(),
             };
-            Group { app, connections: 0, example, by: reason(grouping.by(row.client)) }
+            Permission { app, connections: 0, example, by: reason(grouping.by(row.client)) }
         });
         group.connections += 1;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::{Exit, print, small_runtime};
-use crate::cli::{ClientsWords, Dimension, ListFormat};
+use crate::cli::{ClientsArgs, Dimension, ListFormat};
 use crate::client_list::Field;
 use crate::config::{self, Faults};
 use crate::link::Target;
@@ -15,7 +15,7 @@ use crate::view::list;
 use crate::view::rows::{Column, Row, rows};
 use crate::view::select::{Filter, Sort};
 
-pub(super) fn run(words: &ClientsWords) -> Result<Exit> {
+pub(super) fn run(words: &ClientsArgs) -> Result<Exit> {
     let (targets, limits, selection) = understood(words)?;
     let read = small_runtime()?.block_on(sample_all(&targets, &limits));
     let mut rows: Vec<_> = read.nodes.iter().flat_map(|(node, snapshot)| rows(node, snapshot, &limits)).collect();
@@ -76,7 +76,7 @@ struct Selection {
 impl Selection {
     /// # Errors
     /// All that makes no sense.
-    fn new(words: &ClientsWords) -> Result<Self, Faults> {
+    fn new(words: &ClientsArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let filters = words
             .filters
@@ -97,7 +97,7 @@ impl Selection {
 }
 
 /// What the words mean; the faults of all of them are told together.
-fn understood(words: &ClientsWords) -> Result<(Vec<Target>, Limits, Selection), Faults> {
+fn understood(words: &ClientsArgs) -> Result<(Vec<Target>, Limits, Selection), Faults> {
     match (config::listing(&words.redis, &words.group, &words.idle_after), Selection::new(words)) {
         (Ok((targets, limits)), Ok(selection)) => Ok((targets, limits, selection)),
         (Err(faults), Err(more)) => Err(faults.and(more)),
@@ -105,7 +105,7 @@ fn understood(words: &ClientsWords) -> Result<(Vec<Target>, Limits, Selection), 
     }
 }
 
-fn rendered(rows: &[Row<'_>], words: &ClientsWords, several_nodes: bool) -> String {
+fn rendered(rows: &[Row<'_>], words: &ClientsArgs, several_nodes: bool) -> String {
     let Some(by) = words.by else {
         return match words.format {
             ListFormat::Table => list::table(rows, several_nodes),
@@ -135,7 +135,7 @@ fn dimension(by: Dimension) -> (&'static str, Column) {
         Dimension::Library => ("library", Column::Field(Field::LibName)),
         Dimension::Database => ("database", Column::Field(Field::Db)),
         Dimension::Command => ("command", Column::Field(Field::Cmd)),
-        Dimension::Kind => ("kind", Column::Kind),
+        Dimension::ClientKind => ("kind", Column::ClientKind),
         Dimension::State => ("state", Column::State),
     }
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{Exit, print, small_runtime};
-use crate::cli::HealthyWords;
+use crate::cli::HealthyArgs;
 use crate::config::listening;
 
 /// How long an answer may take: less than whoever runs us every few seconds waits.
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Enough of an answer to hold its first line.
 const HEAD_BYTES: usize = 512;
 
-pub(super) fn run(words: &HealthyWords) -> Result<Exit> {
+pub(super) fn run(words: &HealthyArgs) -> Result<Exit> {
     let addresses = listening(words)?;
     small_runtime()?.block_on(async {
         for address in addresses {

@@ -5,10 +5,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
-use crate::cli::{LogFormat, LogLevel, LogWords};
+use crate::cli::{LogArgs, LogFormat, LogLevel};
 
 /// Starts logging.
-pub(super) fn start(words: &LogWords) {
+pub(super) fn start(words: &LogArgs) {
     let level = match words.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, CliCommand};
 use crate::config::Faults;
 
 /// How the program ends, the worse the greater. The numbers are documented in `--help`.
@@ -43,12 +43,12 @@ pub fn run() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match &cli.command {
         None => serve::run(&cli.serve),
-        Some(Command::Serve(words)) => serve::run(words),
-        Some(Command::Watch(words)) => watch::run(words),
-        Some(Command::Clients(words)) => clients::run(words),
-        Some(Command::Check(words)) => check::run(words),
-        Some(Command::Healthy(words)) => healthy::run(words),
-        Some(Command::Catalogue(words)) => catalogue::run(words),
+        Some(CliCommand::Serve(words)) => serve::run(words),
+        Some(CliCommand::Watch(words)) => watch::run(words),
+        Some(CliCommand::Clients(words)) => clients::run(words),
+        Some(CliCommand::Check(words)) => check::run(words),
+        Some(CliCommand::Healthy(words)) => healthy::run(words),
+        Some(CliCommand::Catalogue(words)) => catalogue::run(words),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -13,16 +13,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{Exit, log};
-use crate::announce::{self, Announcer, Ear, Listener, Mode, Voice};
-use crate::cli::{SampleMode, ServeWords};
+use crate::announce::{self, Announcer, Election, Listener, Mode, StatusReceiver};
+use crate::cli::{SampleMode, ServeArgs};
 use crate::config::ServeConfig;
 use crate::group_file::GroupFile;
 use crate::latest::Latest;
 use crate::link::Target;
-use crate::watcher::{Hearing, Watcher};
+use crate::watcher::{RemoteSource, Watcher};
 use crate::web::{self, Served};
 
-pub(super) fn run(words: &ServeWords) -> Result<Exit> {
+pub(super) fn run(words: &ServeArgs) -> Result<Exit> {
     let config = ServeConfig::new(words)?;
     log::start(&words.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -98,7 +98,7 @@ const QUEUE: usize = 64;
 
 /// What every node's channel is used for.
 struct Channel {
-    settings: announce::Settings,
+    settings: announce::AnnounceSettings,
     sample: SampleMode,
     node: Option<String>,
 }
@@ -110,9 +110,9 @@ impl Channel {
         if self.sample != SampleMode::Always {
             let (sender, heard) = mpsc::channel(QUEUE);
             takers.push(sender);
-            watcher = watcher.hearing(match self.sample {
-                SampleMode::Never => Hearing::Only { heard, node: self.node.clone() },
-                SampleMode::Auto | SampleMode::Always => Hearing::Instead(heard),
+            watcher = watcher.remote_source(match self.sample {
+                SampleMode::Never => RemoteSource::Only { heard, node: self.node.clone() },
+                SampleMode::Auto | SampleMode::Always => RemoteSource::Preferred(heard),
             });
         }
         if self.settings.mode != Mode::Never && self.sample != SampleMode::Never {
@@ -124,7 +124,7 @@ impl Channel {
             let (announcements, snapshots) = mpsc::channel(QUEUE);
             let (mode, frequency) = (self.settings.mode, self.settings.frequency);
             let name = own.insert(name()).clone();
-            let voice = Voice::new(mode, name, frequency, rand::random(), Instant::now());
+            let voice = Election::new(mode, name, frequency, rand::random(), Instant::now());
             let settings = self.settings.clone();
             let announcer = Announcer::new(target.clone(), settings, voice, Arc::clone(&tally), watcher.spent());
             tasks.spawn_on(announcer.run(snapshots, heard), on);
@@ -132,10 +132,10 @@ impl Channel {
         }
         if !takers.is_empty() {
             let channel = Arc::clone(&self.settings.channel);
-            let ear = Ear::new(&self.settings.keys, own);
+            let receiver = StatusReceiver::new(&self.settings.keys, own);
             // Where we always sample, only who else talks is of interest.
-            let ear = if self.sample == SampleMode::Always { ear.only_life() } else { ear };
-            tasks.spawn_on(Listener::new(target, channel, ear, tally, takers).run(), on);
+            let receiver = if self.sample == SampleMode::Always { receiver.presence_only() } else { receiver };
+            tasks.spawn_on(Listener::new(target, channel, receiver, tally, takers).run(), on);
         }
         tasks.spawn_on(watcher.run(), on);
     }

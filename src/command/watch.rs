@@ -7,10 +7,10 @@ use anyhow::Result;
 use tokio::sync::mpsc;
 
 use super::{Exit, small_runtime};
-use crate::cli::{WatchFormat, WatchWords};
+use crate::cli::{WatchArgs, WatchFormat};
 use crate::config::WatchConfig;
-use crate::link::{Subscription, Target, Word};
-use crate::status::{self, Key, Kind};
+use crate::link::{Delivery, Subscription, Target};
+use crate::status::{self, Key, MessageKind};
 use crate::view::watch;
 
 /// After so long a silence it is said that nobody announces.
@@ -25,12 +25,12 @@ const QUEUE: usize = 16;
 /// Clears a terminal's screen and goes to its top.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-pub(super) fn run(words: &WatchWords) -> Result<Exit> {
+pub(super) fn run(words: &WatchArgs) -> Result<Exit> {
     let config = WatchConfig::new(words)?;
     small_runtime()?.block_on(watch_all(config, words))
 }
 
-async fn watch_all(config: WatchConfig, words: &WatchWords) -> Result<Exit> {
+async fn watch_all(config: WatchConfig, words: &WatchArgs) -> Result<Exit> {
     let (sender, mut messages) = mpsc::channel(QUEUE);
     let mut listeners = tokio::task::JoinSet::new();
     for target in config.targets {
@@ -90,11 +90,11 @@ async fn hear(
     loop {
         match subscription.next_within(SILENCE).await {
             Err(failure) => return Some(failure),
-            Ok(Some(Word::Message(message))) => {
+            Ok(Some(Delivery::Message(message))) => {
                 told = false;
                 messages.send(Ok(message)).await.ok()?;
             }
-            Ok(Some(Word::Oversize(bytes))) => eprintln!("warning: a message of {bytes} bytes was passed over"),
+            Ok(Some(Delivery::Oversize(bytes))) => eprintln!("warning: a message of {bytes} bytes was passed over"),
             Ok(None) if !std::mem::replace(&mut told, true) => eprintln!(
                 "nobody announces on {channel} of {node}; start one: redis-client-exporter --redis.addr {node}",
                 node = target.node()
@@ -105,7 +105,7 @@ async fn hear(
 }
 
 /// Prints a message; whether it was one to print.
-fn print(message: &[u8], keys: &[Key], words: &WatchWords) -> io::Result<bool> {
+fn print(message: &[u8], keys: &[Key], words: &WatchArgs) -> io::Result<bool> {
     let read = match status::is_signed(message, keys).and_then(|_| status::read(message)) {
         Ok(Some(read)) => read,
         Ok(None) => return Ok(false),
@@ -126,7 +126,7 @@ fn print(message: &[u8], keys: &[Key], words: &WatchWords) -> io::Result<bool> {
             writeln!(out, "{text}")?;
         }
         WatchFormat::Table => {
-            let begins = read.header.kind == Kind::Status && read.part == 1;
+            let begins = read.header.kind == MessageKind::Status && read.part == 1;
             let clear = if begins && io::stdout().is_terminal() { CLEAR } else { "" };
             write!(out, "{clear}{}", watch::text(&read, words.limit))?;
         }

@@ -6,24 +6,24 @@ use std::sync::Arc;
 use super::Faults;
 use super::values::frequency;
 use crate::announce;
-use crate::cli::{AnnounceMode, ChannelWords, SampleMode, ServeWords};
+use crate::cli::{AnnounceMode, ChannelArgs, SampleMode, ServeArgs};
 use crate::status::{CHANNEL, Key};
 
 /// The shortest key, in bytes, and the most of them.
 const SHORTEST_KEY: usize = 16;
-const MOST_KEYS: usize = 16;
+const MAX_KEYS: usize = 16;
 
 /// The least and the most that a status may take, in bytes.
 const LEAST_STATUS: usize = 4 << 10;
-const MOST_STATUS: usize = 16 << 20;
+const MAX_STATUS_BYTES: usize = 16 << 20;
 
-pub(super) fn announcing(words: &ServeWords, faults: &mut Faults) -> announce::Settings {
+pub(super) fn announcing(words: &ServeArgs, faults: &mut Faults) -> announce::AnnounceSettings {
     let announce = &words.announce;
     let keys = keys(announce.key_file.as_deref(), faults);
     if announce.sample == SampleMode::Auto && announce.key_file.is_none() {
         faults.add("--sample auto: it believes only signed statuses; give --announce.key-file");
     }
-    announce::Settings {
+    announce::AnnounceSettings {
         mode: match announce.announce {
             AnnounceMode::Auto => announce::Mode::Auto,
             AnnounceMode::Always => announce::Mode::Always,
@@ -37,7 +37,7 @@ pub(super) fn announcing(words: &ServeWords, faults: &mut Faults) -> announce::S
     }
 }
 
-pub(super) fn channel(words: &ChannelWords, faults: &mut Faults) -> Arc<str> {
+pub(super) fn channel(words: &ChannelArgs, faults: &mut Faults) -> Arc<str> {
     let channel = match words.channel.as_str() {
         "" => Err(format!("it is empty; write {CHANNEL}")),
         long if long.len() > 512 => Err("it is longer than 512 bytes".into()),
@@ -62,7 +62,7 @@ pub(super) fn keys(file: Option<&Path>, faults: &mut Faults) -> Vec<Key> {
         Some(length) if length < SHORTEST_KEY => {
             "a key in it is shorter than 16 characters; make one with openssl rand -hex 32"
         }
-        _ if lines.len() > MOST_KEYS => "it holds more than 16 keys; leave out the oldest",
+        _ if lines.len() > MAX_KEYS => "it holds more than 16 keys; leave out the oldest",
         _ => return lines.into_iter().map(|line| Key::new(line.as_bytes())).collect(),
     };
     faults.add(format!("--announce.key-file: {}: {fault}", path.display()));
@@ -78,7 +78,7 @@ fn bytes(text: &str) -> Result<usize, String> {
     };
     let bytes = number.trim().parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
     match bytes {
-        Some(bytes) if (LEAST_STATUS..=MOST_STATUS).contains(&bytes) => Ok(bytes),
+        Some(bytes) if (LEAST_STATUS..=MAX_STATUS_BYTES).contains(&bytes) => Ok(bytes),
         _ => Err(format!("{text} is not a size from 4KiB to 16MiB; write 64KiB")),
     }
 }

@@ -6,20 +6,20 @@ use std::time::Duration;
 use super::Faults;
 use super::sampling::{idle_after, idle_thresholds};
 use super::values::{elements, number, positive};
-use crate::cli::{GroupWords, ServeWords};
+use crate::cli::{GroupArgs, ServeArgs};
 use crate::group_file::GroupFile;
 use crate::snapshot::{Grouping, Limits, NetworkPrefix, app_label, spelled_out};
 
 /// The most groups a dimension may have. The default of 50 keeps a node below 2,000 series and 200 KB; an application alone
 /// has some twenty series.
-const MOST_GROUPS: usize = 150;
+const MAX_GROUPS: usize = 150;
 
 /// The most clients that may be told one by one: five series each.
-const MOST_PER_CLIENT: usize = 1000;
+const MAX_PER_CLIENT: usize = 1000;
 
-pub(super) fn limits(words: &ServeWords, grouping: Grouping, faults: &mut Faults) -> Limits {
-    let group_limit = number(&words.presence.group_limit, 1, MOST_GROUPS);
-    let groups = faults.take("--group.limit", group_limit, MOST_GROUPS);
+pub(super) fn limits(words: &ServeArgs, grouping: Grouping, faults: &mut Faults) -> Limits {
+    let group_limit = number(&words.presence.group_limit, 1, MAX_GROUPS);
+    let groups = faults.take("--group.limit", group_limit, MAX_GROUPS);
     let expected = expected(&words.presence.expect, groups);
     Limits {
         idle_after: idle_after(&words.sample.idle_after, faults),
@@ -29,12 +29,12 @@ pub(super) fn limits(words: &ServeWords, grouping: Grouping, faults: &mut Faults
         network_prefix: network_prefix(&words.group, faults),
         expected: faults.take("--presence.expect", expected, Vec::new()),
         forget_after: faults.take("--presence.forget-after", positive(&words.presence.forget_after), Duration::ZERO),
-        per_client: faults.take("--metrics.per-client", number(&words.presence.per_client, 0, MOST_PER_CLIENT), 0),
+        per_client: faults.take("--metrics.per-client", number(&words.presence.per_client, 0, MAX_PER_CLIENT), 0),
     }
 }
 
 /// How clients are grouped, and the file that says so.
-pub(super) fn grouping(words: &GroupWords, faults: &mut Faults) -> (Grouping, Option<GroupFile>) {
+pub(super) fn grouping(words: &GroupArgs, faults: &mut Faults) -> (Grouping, Option<GroupFile>) {
     let pattern = words.name_pattern.as_deref();
     let read = match &words.file {
         None => Grouping::new(pattern, None).map(|grouping| (grouping, None)),
@@ -46,7 +46,7 @@ pub(super) fn grouping(words: &GroupWords, faults: &mut Faults) -> (Grouping, Op
     })
 }
 
-pub(super) fn network_prefix(words: &GroupWords, faults: &mut Faults) -> NetworkPrefix {
+pub(super) fn network_prefix(words: &GroupArgs, faults: &mut Faults) -> NetworkPrefix {
     faults.take("--group.network-prefix", prefixes(&words.network_prefix), Default::default())
 }
 

@@ -14,13 +14,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::announce;
-use crate::cli::{CheckWords, GroupWords, HealthyWords, RedisWords, SampleMode, ServeWords, WatchWords};
+use crate::cli::{CheckArgs, GroupArgs, HealthyArgs, RedisArgs, SampleMode, ServeArgs, WatchArgs};
 use crate::group_file::GroupFile;
 use crate::link::Target;
 use crate::sampler::Budget;
 use crate::snapshot::{Grouping, Limits};
 use crate::status::Key;
-use crate::web::{ConfigFile, Pages};
+use crate::web::{ConfigFile, PagePolicy};
 
 pub use faults::Faults;
 
@@ -42,7 +42,7 @@ pub struct ServeConfig {
     /// What sampling may cost.
     pub budget: Budget,
     /// What is announced, and what is believed.
-    pub announce: announce::Settings,
+    pub announce: announce::AnnounceSettings,
     /// When we sample.
     pub sample: SampleMode,
     /// The node to hear of where several are announced.
@@ -54,7 +54,7 @@ pub struct ServeConfig {
     /// Where browsers find the pages, if that was said.
     pub external_url: Option<String>,
     /// Who may see pages and the API.
-    pub pages: Pages,
+    pub pages: PagePolicy,
     /// TLS, users and headers, where there is a file of them.
     pub web_config: Option<ConfigFile>,
 }
@@ -64,7 +64,7 @@ impl ServeConfig {
     ///
     /// # Errors
     /// All that makes no sense.
-    pub fn new(words: &ServeWords) -> Result<Self, Faults> {
+    pub fn new(words: &ServeArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let (grouping, group_file) = grouping(&words.group, &mut faults);
         let config = Self {
@@ -89,13 +89,13 @@ impl ServeConfig {
 ///
 /// # Errors
 /// All that makes no sense.
-pub fn listing(redis: &RedisWords, group: &GroupWords, idle_after: &str) -> Result<(Vec<Target>, Limits), Faults> {
+pub fn listing(redis: &RedisArgs, group: &GroupArgs, idle_after: &str) -> Result<(Vec<Target>, Limits), Faults> {
     let mut faults = Faults::default();
     let limits = Limits {
         idle_after: sampling::idle_after(idle_after, &mut faults),
         grouping: Arc::new(grouping(group, &mut faults).0),
         network_prefix: network_prefix(group, &mut faults),
-        ..Limits::of_no_interest()
+        ..Limits::rows_only()
     };
     let config = (targets(redis, &mut faults), limits);
     faults.none_or(config)
@@ -119,7 +119,7 @@ impl CheckConfig {
     ///
     /// # Errors
     /// All that makes no sense.
-    pub fn new(words: &CheckWords) -> Result<Self, Faults> {
+    pub fn new(words: &CheckArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let config = Self {
             targets: targets(&words.redis, &mut faults),
@@ -135,7 +135,7 @@ impl CheckConfig {
 ///
 /// # Errors
 /// All that makes no sense.
-pub fn listening(words: &HealthyWords) -> Result<Vec<SocketAddr>, Faults> {
+pub fn listening(words: &HealthyArgs) -> Result<Vec<SocketAddr>, Faults> {
     let mut faults = Faults::default();
     let addresses = listen(&words.listen, &mut faults);
     if addresses.is_empty() {
@@ -160,7 +160,7 @@ impl WatchConfig {
     ///
     /// # Errors
     /// All that makes no sense.
-    pub fn new(words: &WatchWords) -> Result<Self, Faults> {
+    pub fn new(words: &WatchArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let config = Self {
             targets: targets(&words.redis, &mut faults),

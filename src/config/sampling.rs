@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::Faults;
 use super::values::{elements, frequency, percent, positive, whole_seconds};
-use crate::cli::SampleWords;
+use crate::cli::SampleArgs;
 use crate::duration::duration;
 use crate::sampler::Budget;
 
 /// The most idle thresholds.
-const MOST_THRESHOLDS: usize = 20;
+const MAX_THRESHOLDS: usize = 20;
 
-pub(super) fn budget(words: &SampleWords, faults: &mut Faults) -> Budget {
+pub(super) fn budget(words: &SampleArgs, faults: &mut Faults) -> Budget {
     Budget {
         max_stall: faults.take("--sample.max-stall", positive(&words.max_stall), Duration::ZERO),
         max_load: faults.take("--sample.max-load", percent(&words.max_load), 0.0),
@@ -38,8 +38,8 @@ pub(super) fn idle_thresholds(texts: &[String], faults: &mut Faults) -> Vec<Dura
     let mut thresholds: Vec<_> = elements(texts).map(threshold).collect();
     thresholds.sort_unstable();
     thresholds.dedup();
-    if thresholds.len() > MOST_THRESHOLDS {
-        faults.add(format!("--idle.thresholds: at most {MOST_THRESHOLDS} are counted; leave some out"));
+    if thresholds.len() > MAX_THRESHOLDS {
+        faults.add(format!("--idle.thresholds: at most {MAX_THRESHOLDS} are counted; leave some out"));
     }
     thresholds
 }

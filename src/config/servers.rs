@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::Faults;
 use super::values::{elements, positive};
-use crate::cli::RedisWords;
+use crate::cli::RedisArgs;
 use crate::link::{self, Credentials, Endpoint, Password, Target, TlsFiles};
 
-pub(super) fn targets(words: &RedisWords, faults: &mut Faults) -> Vec<Target> {
+pub(super) fn targets(words: &RedisArgs, faults: &mut Faults) -> Vec<Target> {
     let timeout = faults.take("--redis.timeout", positive(&words.timeout), Duration::ZERO);
     let tls = tls_files(words, faults);
     let password = password(words, faults);
@@ -44,7 +44,7 @@ pub(super) fn targets(words: &RedisWords, faults: &mut Faults) -> Vec<Target> {
     targets
 }
 
-fn password(words: &RedisWords, faults: &mut Faults) -> Option<Password> {
+fn password(words: &RedisArgs, faults: &mut Faults) -> Option<Password> {
     let password = match (&words.password, &words.password_file) {
         (Some(_), Some(_)) => {
             faults.add("--redis.password and --redis.password-file exclude each other; give one");
@@ -62,7 +62,7 @@ fn password(words: &RedisWords, faults: &mut Faults) -> Option<Password> {
     Some(password)
 }
 
-fn tls_files(words: &RedisWords, faults: &mut Faults) -> TlsFiles {
+fn tls_files(words: &RedisArgs, faults: &mut Faults) -> TlsFiles {
     let client = match (&words.tls_cert_file, &words.tls_key_file) {
         (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
         (None, None) => None,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::duration::duration;
 
 /// The longest duration that makes sense anywhere.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The longest time between two samples.
-const LONGEST_FREQUENCY: Duration = Duration::from_secs(24 * 3600);
+const MAX_FREQUENCY: Duration = Duration::from_secs(24 * 3600);
 
 /// The shortest time between two samples.
 const SHORTEST_FREQUENCY: Duration = Duration::from_millis(100);
@@ -21,7 +21,7 @@ pub(super) fn elements(list: &[String]) -> impl Iterator<Item = &str> {
 pub(super) fn positive(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it must be longer than 0".into()),
-        long if long > LONGEST => Err(format!("{text} is longer than a year")),
+        long if long > MAX_DURATION => Err(format!("{text} is longer than a year")),
         duration => Ok(duration),
     }
 }
@@ -39,7 +39,7 @@ pub(super) fn frequency(text: &str) -> Result<Duration, String> {
         short if short < SHORTEST_FREQUENCY => {
             Err(format!("{text} would ask the server all the time; write 1s or more"))
         }
-        long if long > LONGEST_FREQUENCY => Err(format!("{text} is longer than a day; write 1d or less")),
+        long if long > MAX_FREQUENCY => Err(format!("{text} is longer than a day; write 1d or less")),
         frequency => Ok(frequency),
     }
 }

@@ -6,8 +6,8 @@ use url::Url;
 
 use super::Faults;
 use super::values::elements;
-use crate::cli::{PagesMode, WebWords};
-use crate::web::{ConfigFile, Pages};
+use crate::cli::{PagesMode, WebArgs};
+use crate::web::{ConfigFile, PagePolicy};
 
 pub(super) fn listen(words: &[String], faults: &mut Faults) -> Vec<SocketAddr> {
     elements(words)
@@ -23,12 +23,12 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// An empty name is none, as for other exporters.
-pub(super) fn web_config(words: &WebWords, faults: &mut Faults) -> Option<ConfigFile> {
+pub(super) fn web_config(words: &WebArgs, faults: &mut Faults) -> Option<ConfigFile> {
     let path = words.config_file.as_deref().filter(|path| !path.as_os_str().is_empty())?;
     ConfigFile::read(path).map_err(|told| told.into_iter().for_each(|fault| faults.add(fault))).ok()
 }
 
-pub(super) fn telemetry_path(words: &WebWords, faults: &mut Faults) -> String {
+pub(super) fn telemetry_path(words: &WebArgs, faults: &mut Faults) -> String {
     let path = &words.telemetry_path;
     let fault = if !path.starts_with('/') {
         "must begin with a slash"
@@ -48,16 +48,16 @@ pub(super) fn telemetry_path(words: &WebWords, faults: &mut Faults) -> String {
 }
 
 /// Who may see pages.
-pub(super) fn pages(words: &WebWords) -> Pages {
+pub(super) fn pages(words: &WebArgs) -> PagePolicy {
     match words.pages {
-        PagesMode::Auto => Pages::Auto,
-        PagesMode::On => Pages::On,
-        PagesMode::Off => Pages::Off,
+        PagesMode::Auto => PagePolicy::Auto,
+        PagesMode::On => PagePolicy::On,
+        PagesMode::Off => PagePolicy::Off,
     }
 }
 
 /// Where browsers find the pages, without a slash at the end, so that a page's path can be appended. An empty one is none.
-pub(super) fn external_url(words: &WebWords, faults: &mut Faults) -> Option<String> {
+pub(super) fn external_url(words: &WebArgs, faults: &mut Faults) -> Option<String> {
     let text = words.external_url.as_deref().filter(|text| !text.is_empty())?;
     let url = Url::parse(text).ok().filter(|url| {
         let is_secretless = url.username().is_empty() && url.password().is_none();

@@ -34,18 +34,18 @@ impl Allowance {
 }
 
 /// The stream and what may still arrive on it.
-pub(super) struct Bounded<S> {
+pub(super) struct BoundedReader<S> {
     stream: S,
     allowance: Allowance,
 }
 
-impl<S> Bounded<S> {
+impl<S> BoundedReader<S> {
     pub(super) fn new(stream: S, allowance: Allowance) -> Self {
         Self { stream, allowance }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for BoundedReader<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -61,7 +61,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedReader<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -84,7 +84,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_beyond_the_allowance_are_an_error() {
         let allowance = Allowance::new(8);
-        let mut stream = Bounded::new(&[7_u8; 64][..], allowance.clone());
+        let mut stream = BoundedReader::new(&[7_u8; 64][..], allowance.clone());
         let mut buffer = [0; 4];
         assert_eq!(stream.read(&mut buffer).await.ok(), Some(4));
         assert_eq!(stream.read(&mut buffer).await.ok(), Some(4));

@@ -20,15 +20,15 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use command::{Command, Request};
-pub use subscription::{Subscription, Word};
+pub use subscription::{Delivery, Subscription};
 pub use target::{Credentials, Endpoint, ParsedAddress, Password, Target, TlsFiles, parse_address};
 pub use tls::config as tls_config;
 
 use crate::sample::{Failure, Reason};
-use bounded::{Allowance, Bounded};
+use bounded::{Allowance, BoundedReader};
 
 /// The most that one batch of commands may be answered with, in bytes: 300,000 clients of 400 bytes.
-const LARGEST_REPLY: u64 = 128 * 1024 * 1024;
+const MAX_REPLY: u64 = 128 * 1024 * 1024;
 
 /// What a command was answered with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,23 +82,23 @@ impl Link {
     pub async fn dial(target: &Target) -> Result<Self, Failure> {
         let node = target.node();
         let patience = target.timeout;
-        let dialled = timeout(patience, Self::dial_unhurried(target, Arc::clone(&node))).await;
+        let dialled = timeout(patience, Self::dial_inner(target, Arc::clone(&node))).await;
         match dialled {
             Ok(Err(failure)) if failure.reason == Reason::Closed => {
-                Err(farewell(target, &node).await.unwrap_or(failure))
+                Err(read_rejection(target, &node).await.unwrap_or(failure))
             }
             Ok(dialled) => dialled,
             Err(_) => Err(failure::late(&node, "could not connect and log in", patience.as_secs_f64())),
         }
     }
 
-    async fn dial_unhurried(target: &Target, node: Arc<str>) -> Result<Self, Failure> {
+    async fn dial_inner(target: &Target, node: Arc<str>) -> Result<Self, Failure> {
         let stream = open(target, &node).await?;
         let mut link = Self::over(stream, node, target.timeout).await?;
         if let Some(credentials) = &target.credentials {
             link.authenticate(credentials).await?;
         }
-        link.introduce().await?;
+        link.identify().await?;
         Ok(link)
     }
 
@@ -106,8 +106,8 @@ impl Link {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let allowance = Allowance::new(LARGEST_REPLY);
-        let stream = Bounded::new(stream, allowance.clone());
+        let allowance = Allowance::new(MAX_REPLY);
+        let stream = BoundedReader::new(stream, allowance.clone());
         // Logging in and naming are our own commands, so that each failure is told for what it is.
         let info = RedisConnectionInfo::default().set_skip_set_lib_name();
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
@@ -125,7 +125,7 @@ impl Link {
     }
 
     /// Learns our id and names the connection, as far as the server allows.
-    async fn introduce(&mut self) -> Result<(), Failure> {
+    async fn identify(&mut self) -> Result<(), Failure> {
         // Alone and first: a server that turns us away answers one command and closes.
         match self.send_one(Command::ClientId).await {
             Ok(Reply::Number(id)) => self.id = u64::try_from(id).ok(),
@@ -164,13 +164,13 @@ impl Link {
             pipeline.add_command(request.packed());
         }
         pipeline.ignore_errors();
-        self.allowance.reset(LARGEST_REPLY);
+        self.allowance.reset(MAX_REPLY);
         let replies = timeout(self.timeout, pipeline.query_async(&mut self.connection)).await;
         let Ok(replies) = replies else {
             return Err(failure::late(&self.node, "did not answer", self.timeout.as_secs_f64()));
         };
         let replies: Vec<RedisResult<Value>> = replies.map_err(|error| match self.allowance.is_used_up() {
-            true => failure::too_large(&self.node, LARGEST_REPLY),
+            true => failure::too_large(&self.node, MAX_REPLY),
             false => failure::refused(&self.node, requests[0].command, &error),
         })?;
         let reply = |(request, reply): (&Request<'_>, _)| read_reply(&self.node, request.command, reply);
@@ -179,12 +179,12 @@ impl Link {
 }
 
 /// Bytes to and from a node, over whatever leads there.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
 /// Opens a stream to a target; nothing is said on it yet.
-async fn open(target: &Target, node: &str) -> Result<Box<dyn Stream>, Failure> {
+async fn open(target: &Target, node: &str) -> Result<Box<dyn ByteStream>, Failure> {
     Ok(match &target.endpoint {
         Endpoint::Unix(path) => {
             Box::new(UnixStream::connect(path).await.map_err(|error| failure::unconnected(node, &error))?)
@@ -238,7 +238,7 @@ const FAREWELL: Duration = Duration::from_millis(200);
 
 /// What a server says that closes a connection before anything was sent. A full server says why and closes at once; what
 /// we send meanwhile makes the kernel drop its words, so here we only listen.
-async fn farewell(target: &Target, node: &str) -> Option<Failure> {
+async fn read_rejection(target: &Target, node: &str) -> Option<Failure> {
     let mut words = [0; 512];
     let read = async {
         match &target.endpoint {
@@ -299,7 +299,7 @@ mod tests {
         tokio::spawn(async move {
             let (reader, mut writer) = tokio::io::split(far);
             let mut lines = BufReader::new(reader).lines();
-            let text = vec![b'x'; LARGEST_REPLY as usize / 3];
+            let text = vec![b'x'; MAX_REPLY as usize / 3];
             while let Ok(Some(line)) = lines.next_line().await {
                 if line.starts_with('*') {
                     let head = format!("${}\r\n", text.len());
@@ -313,7 +313,7 @@ mod tests {
         let mut link = Link::over(near, "node".into(), Duration::from_secs(30)).await.expect("a link");
         for _ in 0..4 {
             let replies = link.send(&[Command::ClientList.into()]).await.expect("an answer");
-            assert!(matches!(&replies[..], [Ok(Reply::Text(text))] if text.len() == LARGEST_REPLY as usize / 3));
+            assert!(matches!(&replies[..], [Ok(Reply::Text(text))] if text.len() == MAX_REPLY as usize / 3));
         }
         let four = [Request::from(Command::ClientList); 4];
         assert_eq!(link.send(&four).await.map_err(|failure| failure.reason), Err(Reason::TooLarge));

@@ -11,22 +11,22 @@ use redis::RedisError;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 
-use super::{Command, Request, Stream, Target, auth_command, failure, open};
+use super::{ByteStream, Command, Request, Target, auth_command, failure, open};
 use crate::sample::{Failure, Reason};
-use crate::status::LARGEST_MESSAGE;
+use crate::status::MAX_MESSAGE;
 
 /// The longest line of the protocol: a number, or an error's text.
-const LONGEST_LINE: u64 = 4096;
+const MAX_LINE: u64 = 4096;
 
 /// How long a message that has begun may take to arrive.
 const STALL: Duration = Duration::from_secs(30);
 
 /// The most elements of one reply: a message has three.
-const MOST_ELEMENTS: u64 = 8;
+const MAX_ELEMENTS: u64 = 8;
 
 /// What was heard on a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum Delivery {
     /// A message.
     Message(Vec<u8>),
     /// A message of so many bytes, which was passed over.
@@ -36,7 +36,7 @@ pub enum Word {
 /// A subscription to one channel of a node. After an error it must be dropped.
 pub struct Subscription {
     node: Arc<str>,
-    stream: BufReader<Box<dyn Stream>>,
+    stream: BufReader<Box<dyn ByteStream>>,
 }
 
 /// A part of a reply.
@@ -54,13 +54,13 @@ impl Subscription {
     /// Why it could not.
     pub async fn open(target: &Target, channel: &str) -> Result<Self, Failure> {
         let node = target.node();
-        match timeout(target.timeout, Self::open_unhurried(target, channel, Arc::clone(&node))).await {
+        match timeout(target.timeout, Self::open_inner(target, channel, Arc::clone(&node))).await {
             Ok(opened) => opened,
             Err(_) => Err(failure::late(&node, "could not connect and subscribe", target.timeout.as_secs_f64())),
         }
     }
 
-    async fn open_unhurried(target: &Target, channel: &str, node: Arc<str>) -> Result<Self, Failure> {
+    async fn open_inner(target: &Target, channel: &str, node: Arc<str>) -> Result<Self, Failure> {
         let stream = open(target, &node).await?;
         let mut subscription = Self { stream: BufReader::new(stream), node };
         if let Some(credentials) = &target.credentials {
@@ -88,15 +88,15 @@ impl Subscription {
     ///
     /// # Errors
     /// The link broke.
-    pub async fn next(&mut self) -> Result<Word, Failure> {
+    pub async fn next(&mut self) -> Result<Delivery, Failure> {
         loop {
             let elements =
                 self.read().await?.map_err(|error| failure::refused(&self.node, Command::Subscribe, &error))?;
             let mut elements = elements.into_iter();
             match (elements.next(), elements.next(), elements.next()) {
                 (Some(Element::Text(kind)), Some(_), Some(content)) if kind == b"message" => match content {
-                    Element::Text(message) => return Ok(Word::Message(message)),
-                    Element::Passed(bytes) => return Ok(Word::Oversize(bytes)),
+                    Element::Text(message) => return Ok(Delivery::Message(message)),
+                    Element::Passed(bytes) => return Ok(Delivery::Oversize(bytes)),
                     Element::Number(_) => {}
                 },
                 _ => {}
@@ -108,7 +108,7 @@ impl Subscription {
     ///
     /// # Errors
     /// The link broke.
-    pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Word>, Failure> {
+    pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Delivery>, Failure> {
         // Only the wait for the first byte may be given up.
         match timeout(patience, self.stream.fill_buf()).await {
             Err(_) => Ok(None),
@@ -127,7 +127,7 @@ impl Subscription {
         match sign {
             b'*' => {
                 let count = self.number(rest)?;
-                let count = u64::try_from(count).ok().filter(|count| *count <= MOST_ELEMENTS);
+                let count = u64::try_from(count).ok().filter(|count| *count <= MAX_ELEMENTS);
                 let mut elements = Vec::new();
                 for _ in 0..count.ok_or_else(|| self.nonsense())? {
                     elements.push(self.element().await?);
@@ -158,7 +158,7 @@ impl Subscription {
 
     async fn bulk(&mut self, size: u64) -> Result<Element, Failure> {
         // Of what is larger only the size is told.
-        if size > LARGEST_MESSAGE as u64 {
+        if size > MAX_MESSAGE as u64 {
             let mut passed = (&mut self.stream).take(size + 2);
             let copied = tokio::io::copy(&mut passed, &mut tokio::io::sink()).await;
             copied.map_err(|error| self.broken(&error))?;
@@ -172,7 +172,7 @@ impl Subscription {
 
     async fn line(&mut self) -> Result<Vec<u8>, Failure> {
         let mut line = Vec::new();
-        let mut bounded = (&mut self.stream).take(LONGEST_LINE);
+        let mut bounded = (&mut self.stream).take(MAX_LINE);
         bounded.read_until(b'\n', &mut line).await.map_err(|error| self.broken(&error))?;
         match line.strip_suffix(b"\r\n") {
             Some(line) => Ok(line.to_vec()),
@@ -201,7 +201,7 @@ impl Subscription {
 mod tests {
     use super::*;
 
-    fn over(stream: impl Stream + 'static) -> Subscription {
+    fn over(stream: impl ByteStream + 'static) -> Subscription {
         Subscription { node: "node".into(), stream: BufReader::new(Box::new(stream)) }
     }
 
@@ -217,8 +217,8 @@ mod tests {
             }
         });
         let mut subscription = over(near);
-        assert_eq!(subscription.next().await.ok(), Some(Word::Oversize(10 << 20)));
-        assert_eq!(subscription.next().await.ok(), Some(Word::Message(b"hi".to_vec())));
+        assert_eq!(subscription.next().await.ok(), Some(Delivery::Oversize(10 << 20)));
+        assert_eq!(subscription.next().await.ok(), Some(Delivery::Message(b"hi".to_vec())));
         assert_eq!(subscription.next().await.map_err(|failure| failure.reason), Err(Reason::Closed));
     }
 

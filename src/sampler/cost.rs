@@ -41,7 +41,7 @@ const IN_A_ROW: u32 = 3;
 /// The cost of pages and of full listings, learned from each one that was measured.
 #[derive(Clone, Debug, Default)]
 pub struct Costs {
-    pages: Line,
+    pages: LinearFit,
     /// Pages observed so far.
     observed: u32,
     /// The first of them, until there are enough to begin with.
@@ -150,7 +150,7 @@ fn smoothed(before: Option<f64>, now: f64) -> f64 {
 
 /// A straight line through points that fade: weighted least squares.
 #[derive(Clone, Copy, Debug, Default)]
-struct Line {
+struct LinearFit {
     weight: f64,
     x: f64,
     y: f64,
@@ -158,7 +158,7 @@ struct Line {
     xy: f64,
 }
 
-impl Line {
+impl LinearFit {
     fn fade(&mut self, kept: f64) {
         for sum in [&mut self.weight, &mut self.x, &mut self.y, &mut self.xx, &mut self.xy] {
             *sum *= kept;

@@ -1,14 +1,14 @@
 //! Takes samples of one node over one held link, within the two promises that the operator is given: how long one command
 //! of ours may hold the server, and how much of its time all of them may use.
 //!
-//! `sweep` reads all clients in pages, `roll` knows which ids to ask for, `meter` reads what that cost, `cost` learns from
+//! `sweep` reads all clients in pages, `tracker` knows which ids to ask for, `meter` reads what that cost, `cost` learns from
 //! it, `plan` decides by it. Between sweeps a quick look tells whether anybody came or went.
 
 mod budget;
 mod cost;
+mod id_tracker;
 mod meter;
 mod plan;
-mod roll;
 mod sweep;
 
 use std::sync::Arc;
@@ -25,8 +25,8 @@ pub use budget::Budget;
 pub use cost::Costs;
 pub use plan::{Plan, Way};
 
+use id_tracker::{IdTracker, NewIds};
 use meter::Meter;
-use roll::{Newcomers, Roll};
 use sweep::Sweep;
 
 /// How often a lasting drift may be mended by a full listing.
@@ -36,14 +36,14 @@ const MEND_AT_MOST_EVERY: Duration = Duration::from_secs(300);
 const LASTING: u32 = 3;
 
 /// The most newcomers that a quick look reads; more of them bring the next sweep forward instead.
-const MOST_AT_A_LOOK: u64 = 1000;
+const MAX_PER_QUICK_POLL: u64 = 1000;
 
 /// What is known of a server from one sample to the next.
 #[derive(Debug, Default)]
 struct Knowledge {
     run_id: Option<String>,
     /// The ids of its clients; `None` where it does not tell ours.
-    roll: Option<Roll>,
+    tracker: Option<IdTracker>,
     costs: Costs,
     meter: Meter,
     /// Why clients cannot be listed by ids.
@@ -93,7 +93,7 @@ impl LastSweep {
 
 /// What a quick look found.
 #[derive(Debug)]
-pub struct Look {
+pub struct QuickPoll {
     /// The last sample with the newcomers in it, if there are any.
     pub sample: Option<Sample>,
     /// Whether the next sweep should not be waited for: somebody left, or too many came.
@@ -166,7 +166,7 @@ impl Sampler {
         self.known.looks *= 0.8;
         self.last = Some(LastSweep {
             pages: sample.clients.as_ref().map_or(0, |pages| pages.count()),
-            bound: self.known.roll.as_ref().map_or(0, Roll::bound),
+            bound: self.known.tracker.as_ref().map_or(0, IdTracker::bound),
             looked: Duration::ZERO,
             sample: sample.clone(),
             read,
@@ -174,21 +174,21 @@ impl Sampler {
         Ok(sample)
     }
 
-    /// Looks whether anybody came or went since, and reads who came. Costs the server two `INFO`, at any size of the crowd.
+    /// Looks whether anybody came or went since, and reads who came. Costs the server two `INFO`, at any size of the client_counts.
     ///
     /// # Errors
     /// The link broke. The next sample makes a new one.
-    pub async fn look(&mut self) -> Result<Look, Failure> {
+    pub async fn look(&mut self) -> Result<QuickPoll, Failure> {
         let (Some(mut link), Some(mut last)) = (self.link.take(), self.last.take()) else {
-            return Ok(Look { sample: None, hurry: true });
+            return Ok(QuickPoll { sample: None, hurry: true });
         };
         let text = sweep::ask_changes(&mut link).await?;
         self.known.meter.estimate(self.known.costs.info_micros(), plan::CHANGES.len() as u32);
         let info = ServerInfo::parse(&text);
-        let mut look = Look { sample: None, hurry: false };
+        let mut look = QuickPoll { sample: None, hurry: false };
         match self.came(&info) {
             0 => {}
-            came if came > MOST_AT_A_LOOK => look.hurry = true,
+            came if came > MAX_PER_QUICK_POLL => look.hurry = true,
             // They are still there to be read at a later look, when the load allows.
             _ if last.looked.as_secs_f64() > last.read.elapsed().as_secs_f64() * self.budget.max_load / 2.0 => {}
             _ => {
@@ -202,7 +202,7 @@ impl Sampler {
             }
         }
         if let (Some(connected), Some(expected)) = (info.connected_clients.map(|count| count as i64), last.expected()) {
-            let pageless = self.known.roll.is_none() || self.known.no_pages.is_some();
+            let pageless = self.known.tracker.is_none() || self.known.no_pages.is_some();
             look.hurry |= connected < expected || pageless && connected > expected;
         }
         let share = last.looked.as_secs_f64() / last.read.elapsed().as_secs_f64().max(1.0);
@@ -213,11 +213,11 @@ impl Sampler {
 
     /// How many ids have to be asked for to read those who came; 0 where ids cannot be asked for.
     fn came(&self, info: &ServerInfo) -> u64 {
-        let Some(roll) = self.known.roll.as_ref().filter(|_| self.known.no_pages.is_none()) else { return 0 };
-        match roll.newcomers(info.connections_received) {
-            Newcomers::Within { ids, .. } => ids.end() - ids.start() + 1,
-            Newcomers::None => 0,
-            Newcomers::Unknown => u64::MAX,
+        let Some(tracker) = self.known.tracker.as_ref().filter(|_| self.known.no_pages.is_none()) else { return 0 };
+        match tracker.newcomers(info.connections_received) {
+            NewIds::Within { ids, .. } => ids.end() - ids.start() + 1,
+            NewIds::None => 0,
+            NewIds::Unknown => u64::MAX,
         }
     }
 
@@ -228,7 +228,7 @@ impl Sampler {
         last: &mut LastSweep,
         received: Option<u64>,
     ) -> Result<(), Failure> {
-        let earlier: Vec<u64> = self.known.roll.iter().flat_map(|roll| roll.known_above(last.bound)).collect();
+        let earlier: Vec<u64> = self.known.tracker.iter().flat_map(|tracker| tracker.known_above(last.bound)).collect();
         let mut sweep = Sweep::new(link, &self.target, &mut self.known, self.budget).at(last.sample.at, last.read);
         sweep.ask_newcomers(received, &earlier).await?;
         let (found, unreadable) = sweep.into_pages();

@@ -7,7 +7,7 @@ use super::cost::Costs;
 use crate::link::Command;
 
 /// The most ids of one page: what it asks for has to be read by the server too.
-const LARGEST_PAGE: usize = 4096;
+const MAX_PAGE: usize = 4096;
 
 /// The share of the longest stall that a page is planned for. What a page takes varies, and the promise is about all.
 const AIM: f64 = 0.75;
@@ -92,7 +92,7 @@ pub(super) fn plan(task: Task, cost: &Costs) -> Plan {
 
 /// Page sizes to choose from, each an eighth larger than the one before.
 fn sizes(clients: usize) -> impl Iterator<Item = usize> {
-    let largest = clients.clamp(1, LARGEST_PAGE);
+    let largest = clients.clamp(1, MAX_PAGE);
     let next = move |&ids: &usize| (ids < largest).then(|| (ids + ids / 8 + 1).min(largest));
     std::iter::successors(Some(1), next)
 }
@@ -157,19 +157,19 @@ fn look_load(budget: Budget, cost: &Costs) -> f64 {
 }
 
 fn micros(micros: f64) -> Duration {
-    Duration::from_secs_f64((micros / 1e6).min(LONGEST_SECONDS))
+    Duration::from_secs_f64((micros / 1e6).min(MAX_SECONDS))
 }
 
 /// A year: longer than anything that is planned, and short enough to be added to a time.
-const LONGEST_SECONDS: f64 = 366.0 * 86_400.0;
+const MAX_SECONDS: f64 = 366.0 * 86_400.0;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Servers as they were measured; fixed costs of a page grow with the crowd where a page walks all clients.
+    /// Servers as they were measured; fixed costs of a page grow with the client_counts where a page walks all clients.
     #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Kind {
+    enum PageBehavior {
         /// Redis without I/O threads: a page costs its ids.
         Plain,
         /// Valkey 8.1 and later: a page walks all clients, 6.5 ns each.
@@ -178,11 +178,11 @@ mod tests {
         Pauses,
     }
 
-    fn cost(kind: Kind, clients: usize) -> Costs {
+    fn cost(kind: PageBehavior, clients: usize) -> Costs {
         let (fixed, each, full) = match kind {
-            Kind::Plain => (2.0, 0.9, 0.9),
-            Kind::Walks => (2.0 + 0.0065 * clients as f64, 1.0, 1.0),
-            Kind::Pauses => (10.0, 15.0, 1.8),
+            PageBehavior::Plain => (2.0, 0.9, 0.9),
+            PageBehavior::Walks => (2.0 + 0.0065 * clients as f64, 1.0, 1.0),
+            PageBehavior::Pauses => (10.0, 15.0, 1.8),
         };
         let mut cost = Costs::default();
         for ids in [16, 64, 256].into_iter().cycle().take(60) {
@@ -203,13 +203,13 @@ mod tests {
         }
     }
 
-    fn planned(kind: Kind, clients: usize, budget: Budget) -> Plan {
+    fn planned(kind: PageBehavior, clients: usize, budget: Budget) -> Plan {
         plan(Task { clients, budget, has_pages: true, looks: 0.0, others: 0.0 }, &cost(kind, clients))
     }
 
     #[test]
     fn small_crowds_are_listed_at_once() {
-        for kind in [Kind::Plain, Kind::Walks, Kind::Pauses] {
+        for kind in [PageBehavior::Plain, PageBehavior::Walks, PageBehavior::Pauses] {
             for clients in [0, 1, 10, 100] {
                 let plan = planned(kind, clients, budget());
                 assert!(plan.within && plan.every == Duration::from_secs(10), "{kind:?} {clients} {plan:?}");
@@ -220,9 +220,12 @@ mod tests {
 
     #[test]
     fn large_crowds_are_listed_in_pages_that_keep_both_promises() {
-        for (kind, clients) in
-            [(Kind::Plain, 19_000), (Kind::Plain, 100_000), (Kind::Walks, 19_000), (Kind::Pauses, 19_000)]
-        {
+        for (kind, clients) in [
+            (PageBehavior::Plain, 19_000),
+            (PageBehavior::Plain, 100_000),
+            (PageBehavior::Walks, 19_000),
+            (PageBehavior::Pauses, 19_000),
+        ] {
             let plan = planned(kind, clients, budget());
             assert!(plan.within && matches!(plan.way, Way::Pages(_)), "{kind:?} {clients} {plan:?}");
             assert!(plan.stall <= Duration::from_micros(500) && plan.load <= 0.0101, "{plan:?}");
@@ -233,32 +236,32 @@ mod tests {
     #[test]
     fn a_smaller_load_makes_samples_rarer_before_it_breaks_a_promise() {
         let tight = Budget { max_load: 0.001, look: None, ..budget() };
-        let plan = planned(Kind::Plain, 19_000, tight);
+        let plan = planned(PageBehavior::Plain, 19_000, tight);
         assert!(plan.within && plan.every > Duration::from_secs(15) && plan.load <= 0.0011, "{plan:?}");
     }
 
     #[test]
     fn where_no_plan_keeps_both_the_least_harmful_is_taken_and_told() {
-        let million = planned(Kind::Plain, 1_000_000, budget());
+        let million = planned(PageBehavior::Plain, 1_000_000, budget());
         assert!(!million.within && matches!(million.way, Way::Pages(_)), "a second at once is worse: {million:?}");
         assert_eq!(million.every, Duration::from_secs(60));
-        let walks = planned(Kind::Walks, 1_000_000, budget());
+        let walks = planned(PageBehavior::Walks, 1_000_000, budget());
         assert!(!walks.within && walks.harm > million.harm, "{walks:?}");
         let hurried = Budget { max_age: Duration::from_secs(10), max_load: 0.005, ..budget() };
-        let pauses = planned(Kind::Pauses, 19_000, hurried);
+        let pauses = planned(PageBehavior::Pauses, 19_000, hurried);
         assert!(!pauses.within, "{pauses:?}");
     }
 
     #[test]
     fn without_pages_there_is_one_way() {
         let task = Task { clients: 19_000, budget: budget(), has_pages: false, looks: 0.0, others: 0.0 };
-        let plan = plan(task, &cost(Kind::Plain, 19_000));
+        let plan = plan(task, &cost(PageBehavior::Plain, 19_000));
         assert!(plan.way == Way::Full && !plan.within, "{plan:?}");
     }
 
     #[test]
     fn no_plan_is_better_than_the_one_taken() {
-        for kind in [Kind::Plain, Kind::Walks, Kind::Pauses] {
+        for kind in [PageBehavior::Plain, PageBehavior::Walks, PageBehavior::Pauses] {
             for clients in [10, 300, 2_000, 19_000, 100_000, 1_000_000] {
                 let (cost, task) =
                     (cost(kind, clients), Task { clients, budget: budget(), has_pages: true, looks: 0.0, others: 0.0 });
@@ -277,9 +280,9 @@ mod tests {
     fn the_table_in_the_documents_is_what_is_planned() {
         let mut table = String::from(HEAD);
         for (kind, name) in [
-            (Kind::Plain, "a page costs its ids (Redis without I/O threads)"),
-            (Kind::Walks, "a page walks all clients (Valkey 8.1 and later)"),
-            (Kind::Pauses, "an id pauses a thread (Redis 8 with I/O threads)"),
+            (PageBehavior::Plain, "a page costs its ids (Redis without I/O threads)"),
+            (PageBehavior::Walks, "a page walks all clients (Valkey 8.1 and later)"),
+            (PageBehavior::Pauses, "an id pauses a thread (Redis 8 with I/O threads)"),
         ] {
             for clients in [100, 1_000, 19_000, 100_000, 1_000_000] {
                 let plan = planned(kind, clients, budget());

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::id_tracker::{IdTracker, NewIds};
 use super::plan::{CHANGES, OPENING, Plan, REST, Task, Way, plan};
-use super::roll::{Newcomers, Roll};
 use super::{Budget, Knowledge};
 use crate::client_list::{Client, Listing, Unreadable};
 use crate::clock;
@@ -26,7 +26,7 @@ const WARMING: usize = 8;
 const MISSING: f64 = 0.16;
 
 /// The highest bound up to which all ids are asked for at the first sweep; above it one full listing is the shorter way.
-const WALKABLE: u64 = 20_000;
+const MAX_ID_SCAN: u64 = 20_000;
 
 /// A sweep under way.
 pub(super) struct Sweep<'a> {
@@ -59,7 +59,7 @@ impl Clock {
 enum Listed {
     Whole,
     /// Pages turned out to harm more than one full listing.
-    TooDear,
+    TooExpensive,
     /// The server refuses ids.
     NoPages(Failure),
 }
@@ -68,7 +68,7 @@ enum Listed {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whose {
     Everybody,
-    Newcomers,
+    NewIds,
 }
 
 impl<'a> Sweep<'a> {
@@ -167,7 +167,7 @@ impl<'a> Sweep<'a> {
         let Some(ids) = ids else { return self.list_at_once().await };
         match self.list_by_ids(&ids, Whose::Everybody).await? {
             Listed::Whole => Ok(Ok(())),
-            Listed::TooDear => self.list_at_once().await,
+            Listed::TooExpensive => self.list_at_once().await,
             Listed::NoPages(failure) => {
                 self.known.no_pages = Some(failure);
                 self.list_at_once().await
@@ -178,18 +178,18 @@ impl<'a> Sweep<'a> {
     /// The ids of a sweep by pages; `None` where a full listing is the better way, or the only one.
     fn ids_to_ask(&mut self, info: &ServerInfo) -> Option<Vec<u64>> {
         if std::mem::take(&mut self.known.wants_full) {
-            self.known.roll.as_mut()?.distrust();
+            self.known.tracker.as_mut()?.distrust();
             return None;
         }
-        let roll = self.known.roll.as_ref()?;
-        let clients = if roll.len() > 0 { roll.len() } else { info.connected_clients? as usize };
+        let tracker = self.known.tracker.as_ref()?;
+        let clients = if tracker.len() > 0 { tracker.len() } else { info.connected_clients? as usize };
         if self.known.plan(clients, self.budget).way == Way::Full {
             return None;
         }
-        match (roll.len(), roll.bound()) {
-            (0, bound @ 1..=WALKABLE) => Some((1..=bound).collect()),
+        match (tracker.len(), tracker.bound()) {
+            (0, bound @ 1..=MAX_ID_SCAN) => Some((1..=bound).collect()),
             (0, _) => None,
-            _ => Some(roll.known().collect()),
+            _ => Some(tracker.known().collect()),
         }
     }
 
@@ -210,8 +210,8 @@ impl<'a> Sweep<'a> {
         {
             self.known.costs.observe_full(listing.clients().len(), micros);
         }
-        if let Some(roll) = &mut self.known.roll {
-            roll.replace(listing.clients().iter().filter_map(|client| client.id()), self.received);
+        if let Some(tracker) = &mut self.known.tracker {
+            tracker.replace(listing.clients().iter().filter_map(|client| client.id()), self.received);
         }
         self.keep(listing);
         Ok(Ok(()))
@@ -223,7 +223,7 @@ impl<'a> Sweep<'a> {
         while !rest.is_empty() {
             let at_once = self.known.plan(ids.len(), self.budget).way == Way::Full;
             if whose == Whose::Everybody && at_once && self.known.costs.is_probed() {
-                return Ok(Listed::TooDear);
+                return Ok(Listed::TooExpensive);
             }
             let (page, remaining) = rest.split_at(self.page_size(ids.len()).min(rest.len()));
             rest = remaining;
@@ -272,8 +272,8 @@ impl<'a> Sweep<'a> {
             let missing = ids.len().saturating_sub(found) as f64 * MISSING;
             self.known.costs.observe_page(found as f64 + missing, micros);
         }
-        if let Some(roll) = &mut self.known.roll {
-            roll.take_page(ids, listing.clients().iter().filter_map(|client| client.id()));
+        if let Some(tracker) = &mut self.known.tracker {
+            tracker.take_page(ids, listing.clients().iter().filter_map(|client| client.id()));
         }
         self.keep(listing);
         self.page_count += 1;
@@ -295,23 +295,23 @@ impl<'a> Sweep<'a> {
 
     /// Reads the clients that came up to this count of connections, and these ones again, where ids can be asked for.
     pub(super) async fn ask_newcomers(&mut self, received: Option<u64>, again: &[u64]) -> Result<(), Failure> {
-        let Some(roll) = &self.known.roll else { return Ok(()) };
+        let Some(tracker) = &self.known.tracker else { return Ok(()) };
         if self.known.no_pages.is_some() {
             return Ok(());
         }
-        let (mut ids, bound): (Vec<u64>, _) = match roll.newcomers(received) {
-            Newcomers::None => (Vec::new(), roll.bound()),
+        let (mut ids, bound): (Vec<u64>, _) = match tracker.newcomers(received) {
+            NewIds::None => (Vec::new(), tracker.bound()),
             // Those of a sweep that was cut short are known and listed already.
-            Newcomers::Within { ids, bound } => (ids.filter(|id| !roll.knows(*id)).collect(), bound),
-            Newcomers::Unknown => return self.find_bound().await,
+            NewIds::Within { ids, bound } => (ids.filter(|id| !tracker.knows(*id)).collect(), bound),
+            NewIds::Unknown => return self.find_bound().await,
         };
         ids.extend(again);
         // From the highest down, so that whoever comes meanwhile has an id above all that are settled by it.
         ids.sort_unstable_by(|one, other| other.cmp(one));
-        if let Listed::NoPages(failure) = self.list_by_ids(&ids, Whose::Newcomers).await? {
+        if let Listed::NoPages(failure) = self.list_by_ids(&ids, Whose::NewIds).await? {
             self.known.no_pages = Some(failure);
-        } else if let Some(roll) = &mut self.known.roll {
-            roll.settle(received, bound);
+        } else if let Some(tracker) = &mut self.known.tracker {
+            tracker.settle(received, bound);
         }
         Ok(())
     }
@@ -325,16 +325,16 @@ impl<'a> Sweep<'a> {
         };
         // Read after it, so that the counter is never behind the id: a bound too high would hide newcomers.
         let received = ServerInfo::parse(&ask_changes(self.link).await?).connections_received;
-        let Some(roll) = &self.known.roll else { return Ok(()) };
-        let from = roll.bound() + 1;
-        if bound.saturating_sub(from) > WALKABLE {
+        let Some(tracker) = &self.known.tracker else { return Ok(()) };
+        let from = tracker.bound() + 1;
+        if bound.saturating_sub(from) > MAX_ID_SCAN {
             self.known.wants_full = true;
         } else {
-            let ids: Vec<u64> = (from..=bound).rev().filter(|id| !roll.knows(*id)).collect();
-            self.list_by_ids(&ids, Whose::Newcomers).await?;
+            let ids: Vec<u64> = (from..=bound).rev().filter(|id| !tracker.knows(*id)).collect();
+            self.list_by_ids(&ids, Whose::NewIds).await?;
         }
-        if let Some(roll) = &mut self.known.roll {
-            roll.rebase(bound, received);
+        if let Some(tracker) = &mut self.known.tracker {
+            tracker.rebase(bound, received);
         }
         Ok(())
     }
@@ -394,7 +394,7 @@ pub(super) fn is_replica(client: &Client<'_>) -> bool {
 impl Knowledge {
     /// The way that harms least for so many clients.
     pub(super) fn plan(&self, clients: usize, budget: Budget) -> Plan {
-        let has_pages = self.no_pages.is_none() && self.roll.is_some();
+        let has_pages = self.no_pages.is_none() && self.tracker.is_some();
         let others = self.announcing.min(budget.max_load / 2.0);
         plan(Task { clients, budget, has_pages, looks: self.looks, others }, &self.costs)
     }
@@ -419,13 +419,13 @@ impl Knowledge {
         spent?.list_micros
     }
 
-    /// Forgets the ids of another server, and begins a roll with our own link's id.
+    /// Forgets the ids of another server, and begins a tracker with our own link's id.
     fn recognise(&mut self, info: &ServerInfo, own_id: Option<u64>) {
-        if self.run_id != info.run_id || self.roll.is_none() {
+        if self.run_id != info.run_id || self.tracker.is_none() {
             self.run_id.clone_from(&info.run_id);
             // Without the counter nobody could tell who came.
             let counter = info.connections_received;
-            self.roll = own_id.zip(counter).map(|(bound, received)| Roll::from_bound(bound, Some(received)));
+            self.tracker = own_id.zip(counter).map(|(bound, received)| IdTracker::from_bound(bound, Some(received)));
             (self.no_pages, self.swept) = (None, false);
         }
     }

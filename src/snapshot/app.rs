@@ -7,7 +7,7 @@ use crate::client_list::{Client, Field};
 
 /// The connections of one application, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct App {
+pub struct AppCounts {
     /// Its connections.
     pub connections: u64,
     /// Its connections that wait in a blocking command.
@@ -26,7 +26,7 @@ pub struct App {
     pub largest_output_buffer_bytes: u64,
 }
 
-impl App {
+impl AppCounts {
     /// Counts one connection.
     pub(super) fn add(&mut self, client: &Client<'_>, state: State, thresholds: &[Duration]) {
         self.connections += 1;
@@ -52,7 +52,7 @@ impl App {
     }
 
     /// Adds the connections of another application.
-    pub(super) fn merge(&mut self, other: &App) {
+    pub(super) fn merge(&mut self, other: &AppCounts) {
         self.connections += other.connections;
         self.blocked += other.blocked;
         self.idle.resize(other.idle.len().max(self.idle.len()), 0);

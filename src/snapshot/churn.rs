@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::closed::{CloseReason, Closed, ClosedRing, MOST_CLOSED};
-use super::counters::{Counter, Counters, Life};
-use super::kind::Kind;
+use super::closed::{CloseReason, Closed, ClosedRing, MAX_CLOSED};
+use super::counters::{Continuity, Counter, Counters};
+use super::kind::ClientKind;
 use super::roster::{Roster, Turnover};
 
 /// What has come and gone since we watch.
@@ -43,7 +43,7 @@ pub(super) struct Step<'a> {
     pub(super) turnover: &'a Turnover,
     pub(super) roster: &'a Roster,
     pub(super) before: Option<&'a Roster>,
-    pub(super) life: Life,
+    pub(super) life: Continuity,
 }
 
 impl Churn {
@@ -61,13 +61,13 @@ impl Churn {
     pub(super) fn next(&self, step: &Step<'_>) -> (Self, Changes) {
         let mut next = self.clone();
         let unseen = next.count_accepted(step);
-        let gone: Vec<_> = step.turnover.closed.iter().filter(|entry| entry.kind != Kind::Exporter).collect();
+        let gone: Vec<_> = step.turnover.closed.iter().filter(|entry| entry.kind != ClientKind::Exporter).collect();
         let own = step.turnover.closed.len() - gone.len();
         // The one that the server counted may have been one that nobody saw, or our own link.
         let reason = next.count_closed(gone.len() as u64, unseen + own as u64, step);
         let at = step.roster.at();
         // Those beyond what the ring holds would be pushed out of it at once.
-        let pushed_out = gone.len().saturating_sub(MOST_CLOSED);
+        let pushed_out = gone.len().saturating_sub(MAX_CLOSED);
         let closed: Vec<_> = gone[pushed_out..]
             .iter()
             .filter_map(|entry| Closed::new(entry, step.before?, at, reason).map(Arc::new))
@@ -80,12 +80,12 @@ impl Churn {
     /// Counts who was accepted, and of them who was never seen; gives how many these are in this step.
     fn count_accepted(&mut self, step: &Step<'_>) -> u64 {
         // Another server accepted its clients before we met it; and without ids (before 2.8.12) nobody can be told from others.
-        if step.life == Life::Another || step.before.is_none() || step.roster.have_no_ids() {
+        if step.life == Continuity::Another || step.before.is_none() || step.roster.have_no_ids() {
             return 0;
         }
         self.accepted = self.accepted.saturating_add(growth(step, |counters| counters.connections_received));
         // A replica's link to its primary is not accepted: it goes out.
-        self.opened += step.turnover.opened.iter().filter(|entry| entry.kind != Kind::Primary).count() as u64;
+        self.opened += step.turnover.opened.iter().filter(|entry| entry.kind != ClientKind::Primary).count() as u64;
         // More were seen than accepted where counting began later, or anew: nobody unseen makes up for them.
         if step.roster.sample.info.as_ref().is_ok_and(|info| info.connections_received.is_some()) {
             self.opened = self.opened.min(self.accepted);
@@ -102,7 +102,7 @@ impl Churn {
     /// The server counts whom it closed for a limit, or evicted. So many of those who are missing went for that reason; who
     /// of them, only if it is all. Where others came and went unseen, it may have been these.
     fn count_closed(&mut self, gone: u64, unseen: u64, step: &Step<'_>) -> CloseReason {
-        if step.life == Life::Restarted {
+        if step.life == Continuity::Restarted {
             self.pending = Disconnections::default();
             self.closed[CloseReason::Restart as usize] += gone;
             return CloseReason::Restart;

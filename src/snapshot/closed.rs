@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::kind::Kind;
+use super::kind::ClientKind;
 use super::label::label_value;
 use super::roster::{Entry, Roster, Work};
 use super::{connected_at, last_interaction};
 use crate::client_list::Field;
 
 /// The most clients that are remembered after they went.
-pub const MOST_CLOSED: usize = 10_000;
+pub const MAX_CLOSED: usize = 10_000;
 
 /// Why a client went. Only the server's own counters prove anything; a client that hung up, was killed or timed out leaves
 /// no trace.
@@ -52,7 +52,7 @@ pub struct Closed {
     /// Its application, if it was an application client.
     pub app: Option<Arc<str>>,
     /// What it was.
-    pub kind: Kind,
+    pub kind: ClientKind,
     /// Where it had connected from.
     pub address: Box<str>,
     /// Its name.
@@ -89,7 +89,7 @@ impl Closed {
         let Work { commands, received_bytes, sent_bytes } = Work::of(client);
         Some(Self {
             id: client.id()?,
-            app: (entry.kind == Kind::Application).then(|| Arc::clone(&roster.apps[entry.app as usize])),
+            app: (entry.kind == ClientKind::Application).then(|| Arc::clone(&roster.apps[entry.app as usize])),
             kind: entry.kind,
             address: text(Field::Addr),
             name: text(Field::Name),
@@ -113,7 +113,7 @@ impl Closed {
     }
 }
 
-/// The last clients that went, at most [`MOST_CLOSED`].
+/// The last clients that went, at most [`MAX_CLOSED`].
 #[derive(Clone, Debug, Default)]
 pub struct ClosedRing(Arc<VecDeque<Arc<Closed>>>);
 
@@ -127,7 +127,7 @@ impl ClosedRing {
         if more.is_empty() {
             return self.clone();
         }
-        let kept = MOST_CLOSED.saturating_sub(more.len());
+        let kept = MAX_CLOSED.saturating_sub(more.len());
         let old = self.0.iter().skip(self.0.len().saturating_sub(kept));
         Self(Arc::new(old.chain(more).cloned().collect()))
     }
@@ -143,7 +143,7 @@ mod tests {
             Arc::new(Closed {
                 id,
                 app: None,
-                kind: Kind::Application,
+                kind: ClientKind::Application,
                 address: "".into(),
                 name: "".into(),
                 user: "".into(),
@@ -159,7 +159,7 @@ mod tests {
                 reason: CloseReason::Unknown,
             })
         };
-        let most = MOST_CLOSED as u64;
+        let most = MAX_CLOSED as u64;
         let ring = ClosedRing::default().with(&(0..most - 1).map(closed).collect::<Vec<_>>());
         let ring = ring.with(&(most..most + 5).map(closed).collect::<Vec<_>>());
         assert_eq!(ring.iter().len() as u64, most);

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::app::App;
-use super::crowd::Crowd;
+use super::app::AppCounts;
+use super::client_counts::ClientCounts;
 use super::grouping::Lookup;
 use super::groups::{Counting, Groups};
-use super::kind::{Kind, State};
+use super::kind::{ClientKind, State};
 use super::label::label_value;
 use super::limits::Limits;
 use super::network::Network;
@@ -19,33 +19,33 @@ use crate::sample::{Pages, Place, Sample};
 
 /// What was counted over the clients of a sample.
 pub(super) struct Counted {
-    pub(super) crowd: Crowd,
-    pub(super) apps: Vec<(Arc<str>, App)>,
+    pub(super) client_counts: ClientCounts,
+    pub(super) apps: Vec<(Arc<str>, AppCounts)>,
     /// The applications that entries refer to.
     pub(super) names: Arc<[Arc<str>]>,
     pub(super) entries: Vec<Entry>,
 }
 
 /// A field by which clients are counted, and where its groups are kept.
-type Dimension = (Field, fn(&Crowd) -> &Option<Groups>);
+type CountedField = (Field, fn(&ClientCounts) -> &Option<Groups>);
 
 /// The fields by which clients are counted, in the order in which their groups are taken apart at the end.
-const DIMENSIONS: [Dimension; 4] = [
-    (Field::User, |crowd| &crowd.users),
-    (Field::LibName, |crowd| &crowd.libraries),
-    (Field::Db, |crowd| &crowd.databases),
-    (Field::Cmd, |crowd| &crowd.commands),
+const DIMENSIONS: [CountedField; 4] = [
+    (Field::User, |client_counts| &client_counts.users),
+    (Field::LibName, |client_counts| &client_counts.libraries),
+    (Field::Db, |client_counts| &client_counts.databases),
+    (Field::Cmd, |client_counts| &client_counts.commands),
 ];
 
 /// Counting under way.
 struct Count<'a> {
     limits: &'a Limits,
     lookup: Lookup<'a>,
-    crowd: Crowd,
-    apps: Vec<(Arc<str>, App)>,
+    client_counts: ClientCounts,
+    apps: Vec<(Arc<str>, AppCounts)>,
     places: HashMap<Arc<str>, u32>,
     entries: Vec<Entry>,
-    fields: [(Dimension, Counting<&'a [u8]>); 4],
+    fields: [(CountedField, Counting<&'a [u8]>); 4],
     networks: Counting<Network>,
 }
 
@@ -56,12 +56,12 @@ pub(super) fn count(previous: Option<&Snapshot>, sample: &Sample, limits: &Limit
     let product = product(sample);
     let mut count = Count::new(limits, pages.len());
     for (place, client) in pages.places() {
-        let kind = Kind::of(client, product, &sample.own_ids);
-        count.crowd.kinds[kind as usize] += 1;
-        let app = if kind == Kind::Application { count.add_application(client) } else { 0 };
+        let kind = ClientKind::of(client, product, &sample.own_ids);
+        count.client_counts.kinds[kind as usize] += 1;
+        let app = if kind == ClientKind::Application { count.add_application(client) } else { 0 };
         count.entries.extend(Entry::new(client, place, kind, app));
     }
-    Some(count.finish(previous.and_then(|previous| previous.crowd.as_ref())))
+    Some(count.finish(previous.and_then(|previous| previous.client_counts.as_ref())))
 }
 
 impl<'a> Count<'a> {
@@ -70,7 +70,7 @@ impl<'a> Count<'a> {
         Self {
             limits,
             lookup: limits.grouping.lookup(),
-            crowd: Crowd { idle, ..Crowd::default() },
+            client_counts: ClientCounts { idle, ..ClientCounts::default() },
             apps: Vec::new(),
             places: HashMap::new(),
             entries: Vec::with_capacity(clients),
@@ -82,7 +82,7 @@ impl<'a> Count<'a> {
     /// Counts an application client, and gives its application's place.
     fn add_application(&mut self, client: &'a Client<'_>) -> u32 {
         let state = State::of(client, self.limits.idle_after);
-        self.crowd.add_application(client, state);
+        self.client_counts.add_application(client, state);
         for ((field, _), counting) in &mut self.fields {
             match value_to_group_by(client, *field) {
                 Some(value) if !value.is_empty() => counting.add(value),
@@ -99,7 +99,7 @@ impl<'a> Count<'a> {
             None => {
                 let place = self.apps.len() as u32;
                 self.places.insert(Arc::clone(&name), place);
-                self.apps.push((name, App::default()));
+                self.apps.push((name, AppCounts::default()));
                 place
             }
         };
@@ -107,7 +107,7 @@ impl<'a> Count<'a> {
         place
     }
 
-    fn finish(self, before: Option<&Crowd>) -> Counted {
+    fn finish(self, before: Option<&ClientCounts>) -> Counted {
         let limit = self.limits.groups;
         let [users, libraries, databases, commands] = self.fields.map(|((_, groups), counting)| {
             counting.finish(limit, before.and_then(|before| groups(before).as_ref()), |value| label_value(value))
@@ -115,7 +115,7 @@ impl<'a> Count<'a> {
         let before = before.and_then(|before| before.networks.as_ref());
         let networks = self.networks.finish(limit, before, |network| network.label());
         Counted {
-            crowd: Crowd { users, libraries, databases, commands, networks, ..self.crowd },
+            client_counts: ClientCounts { users, libraries, databases, commands, networks, ..self.client_counts },
             names: self.apps.iter().map(|(name, _)| Arc::clone(name)).collect(),
             apps: self.apps,
             entries: self.entries,
@@ -129,7 +129,7 @@ impl Counted {
         if limits.per_client == 0 {
             return Vec::new();
         }
-        let applications = self.entries.iter().filter(|entry| entry.kind == Kind::Application);
+        let applications = self.entries.iter().filter(|entry| entry.kind == ClientKind::Application);
         let mut ranked: Vec<_> = applications
             .filter_map(|entry| {
                 let client = pages.client(entry.place)?;

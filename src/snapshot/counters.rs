@@ -23,11 +23,13 @@ impl Counter {
     }
 
     /// The counter after a further reading. A reading that is missing leaves it as it was.
-    fn next(before: Option<Self>, seen: Option<u64>, life: Life) -> Option<Self> {
+    fn next(before: Option<Self>, seen: Option<u64>, life: Continuity) -> Option<Self> {
         let before = match (before, life) {
-            (Some(Counter { total, .. }), Life::Restarted) => Some(Counter { seen: 0, total }),
+            (Some(Counter { total, .. }), Continuity::Restarted) => Some(Counter { seen: 0, total }),
             // What this server counted before we met it happened to nobody we watched.
-            (Some(Counter { seen: last, total }), Life::Another) => Some(Counter { seen: seen.unwrap_or(last), total }),
+            (Some(Counter { seen: last, total }), Continuity::Another) => {
+                Some(Counter { seen: seen.unwrap_or(last), total })
+            }
             (before, _) => before,
         };
         let (Some(Counter { seen: last, total }), Some(seen)) = (before, seen) else {
@@ -41,7 +43,7 @@ impl Counter {
 
 /// Whether the server that answers is the one that answered before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum Continuity {
     /// It is, and has been running since.
     Same,
     /// It started anew: it counts from 0.
@@ -68,15 +70,15 @@ impl Server {
 
     /// Who answers now, compared with who answered before. One whose uptime is not told is taken for another: a counter
     /// that misses something is better than one that jumps by a stranger's history.
-    fn life(before: Option<&Self>, sample: &Sample) -> Life {
-        let (Some(before), Some(now)) = (before, Self::by(sample)) else { return Life::Same };
+    fn life(before: Option<&Self>, sample: &Sample) -> Continuity {
+        let (Some(before), Some(now)) = (before, Self::by(sample)) else { return Continuity::Same };
         if before.run_id == now.run_id {
-            return Life::Same;
+            return Continuity::Same;
         }
         let since = now.at.duration_since(before.at).as_secs().abs().saturating_add(TOLERANCE_SECONDS);
         match sample.info.as_ref().ok().and_then(|info| info.uptime_seconds) {
-            Some(uptime) if uptime <= since.unsigned_abs() => Life::Restarted,
-            _ => Life::Another,
+            Some(uptime) if uptime <= since.unsigned_abs() => Continuity::Restarted,
+            _ => Continuity::Another,
         }
     }
 }
@@ -103,7 +105,7 @@ pub struct Counters {
 
 impl Counters {
     /// Whether a further sample is of the server that was counted last.
-    pub(super) fn life(&self, sample: &Sample) -> Life {
+    pub(super) fn life(&self, sample: &Sample) -> Continuity {
         Server::life(self.server.as_ref(), sample)
     }
 
@@ -137,9 +139,9 @@ impl Counters {
 mod tests {
     use super::*;
 
-    use Life::{Another, Restarted, Same};
+    use Continuity::{Another, Restarted, Same};
 
-    fn totals(readings: &[(Option<u64>, Life)]) -> Vec<Option<u64>> {
+    fn totals(readings: &[(Option<u64>, Continuity)]) -> Vec<Option<u64>> {
         let mut counter = None;
         let mut totals = Vec::new();
         for &(seen, life) in readings {

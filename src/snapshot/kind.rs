@@ -8,7 +8,7 @@ use crate::server_info::Product;
 
 /// What a connection is for. Every connection is of exactly one kind; all but the first are internal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ClientKind {
     /// Anything that uses the server as a client.
     Application,
     /// A replica of this node.
@@ -25,21 +25,28 @@ pub enum Kind {
     Exporter,
 }
 
-impl Kind {
+impl ClientKind {
     /// Every kind, in the order in which they are counted.
-    pub const ALL: [Kind; 7] =
-        [Kind::Application, Kind::Replica, Kind::Primary, Kind::Monitor, Kind::Sentinel, Kind::Other, Kind::Exporter];
+    pub const ALL: [ClientKind; 7] = [
+        ClientKind::Application,
+        ClientKind::Replica,
+        ClientKind::Primary,
+        ClientKind::Monitor,
+        ClientKind::Sentinel,
+        ClientKind::Other,
+        ClientKind::Exporter,
+    ];
 
     /// The kind as a metric's label value.
     pub fn label(self) -> &'static str {
         match self {
-            Kind::Application => "application",
-            Kind::Replica => "replica",
-            Kind::Primary => "primary",
-            Kind::Monitor => "monitor",
-            Kind::Sentinel => "sentinel",
-            Kind::Other => "other",
-            Kind::Exporter => "exporter",
+            ClientKind::Application => "application",
+            ClientKind::Replica => "replica",
+            ClientKind::Primary => "primary",
+            ClientKind::Monitor => "monitor",
+            ClientKind::Sentinel => "sentinel",
+            ClientKind::Other => "other",
+            ClientKind::Exporter => "exporter",
         }
     }
 
@@ -49,12 +56,12 @@ impl Kind {
         let flags = client.flags();
         let name = client.text(Field::Name).unwrap_or_default();
         if client.id().is_some_and(|id| own_ids.contains(&id)) || name == OUR_NAME.as_bytes() {
-            return Kind::Exporter;
+            return ClientKind::Exporter;
         }
         // Kvrocks has `M` for monitors, and no link of this sort.
         match product {
-            Product::Kvrocks if flags.has('M') => return Kind::Monitor,
-            Product::Redis | Product::Valkey if flags.has('M') => return Kind::Primary,
+            Product::Kvrocks if flags.has('M') => return ClientKind::Monitor,
+            Product::Redis | Product::Valkey if flags.has('M') => return ClientKind::Primary,
             Product::Redis | Product::Valkey | Product::Kvrocks => {}
         }
         let internal = match product {
@@ -65,15 +72,15 @@ impl Kind {
             Product::Kvrocks => [].as_slice(),
         };
         if flags.has('O') {
-            Kind::Monitor
+            ClientKind::Monitor
         } else if flags.has('S') {
-            Kind::Replica
+            ClientKind::Replica
         } else if internal.iter().any(|&letter| flags.has(letter)) || client.text(Field::User) == Some(b"(superuser)") {
-            Kind::Other
+            ClientKind::Other
         } else if is_sentinel(name) {
-            Kind::Sentinel
+            ClientKind::Sentinel
         } else {
-            Kind::Application
+            ClientKind::Application
         }
     }
 }
@@ -133,29 +140,29 @@ mod tests {
     use super::*;
     use crate::client_list::parse;
 
-    fn kind(row: &str, product: Product) -> Kind {
-        Kind::of(&parse(row.as_bytes()).clients[0], product, &[7])
+    fn kind(row: &str, product: Product) -> ClientKind {
+        ClientKind::of(&parse(row.as_bytes()).clients[0], product, &[7])
     }
 
     #[test]
     fn kinds_are_told_by_flags_user_name_and_id() {
         let cases = [
-            ("id=1 addr=a flags=N name=web", Kind::Application),
-            ("id=1 addr=a flags=", Kind::Application),
-            ("id=1 addr=a", Kind::Application),
-            ("id=1 addr=a flags=S", Kind::Replica),
-            ("id=1 addr=a flags=SC", Kind::Replica),
-            ("id=1 addr=a flags=M user=(superuser)", Kind::Primary),
-            ("id=1 addr=a flags=SM", Kind::Primary),
-            ("id=1 addr=a flags=O", Kind::Monitor),
-            ("id=1 addr=a flags=SO", Kind::Monitor),
-            ("id=1 addr=a flags=I", Kind::Other),
-            ("id=1 addr=a flags=N user=(superuser)", Kind::Other),
-            ("id=1 addr=a flags=N name=sentinel-ed03f0f8-cmd", Kind::Sentinel),
-            ("id=1 addr=a flags=P name=sentinel-ed03f0f8-pubsub", Kind::Sentinel),
-            ("id=1 addr=a flags=N name=sentinel-dashboard-cmd", Kind::Application),
-            ("id=7 addr=a flags=N", Kind::Exporter),
-            ("id=8 addr=a flags=N name=redis-client-exporter", Kind::Exporter),
+            ("id=1 addr=a flags=N name=web", ClientKind::Application),
+            ("id=1 addr=a flags=", ClientKind::Application),
+            ("id=1 addr=a", ClientKind::Application),
+            ("id=1 addr=a flags=S", ClientKind::Replica),
+            ("id=1 addr=a flags=SC", ClientKind::Replica),
+            ("id=1 addr=a flags=M user=(superuser)", ClientKind::Primary),
+            ("id=1 addr=a flags=SM", ClientKind::Primary),
+            ("id=1 addr=a flags=O", ClientKind::Monitor),
+            ("id=1 addr=a flags=SO", ClientKind::Monitor),
+            ("id=1 addr=a flags=I", ClientKind::Other),
+            ("id=1 addr=a flags=N user=(superuser)", ClientKind::Other),
+            ("id=1 addr=a flags=N name=sentinel-ed03f0f8-cmd", ClientKind::Sentinel),
+            ("id=1 addr=a flags=P name=sentinel-ed03f0f8-pubsub", ClientKind::Sentinel),
+            ("id=1 addr=a flags=N name=sentinel-dashboard-cmd", ClientKind::Application),
+            ("id=7 addr=a flags=N", ClientKind::Exporter),
+            ("id=8 addr=a flags=N name=redis-client-exporter", ClientKind::Exporter),
         ];
         for (row, expected) in cases {
             assert_eq!(kind(row, Product::Redis), expected, "{row}");
@@ -164,9 +171,9 @@ mod tests {
 
     #[test]
     fn a_letter_means_what_its_server_means() {
-        assert_eq!(kind("id=1 addr=a flags=I", Product::Valkey), Kind::Application);
-        assert_eq!(kind("id=1 addr=a flags=E", Product::Valkey), Kind::Other);
-        assert_eq!(kind("id=1 addr=a flags=M", Product::Kvrocks), Kind::Monitor);
+        assert_eq!(kind("id=1 addr=a flags=I", Product::Valkey), ClientKind::Application);
+        assert_eq!(kind("id=1 addr=a flags=E", Product::Valkey), ClientKind::Other);
+        assert_eq!(kind("id=1 addr=a flags=M", Product::Kvrocks), ClientKind::Monitor);
     }
 
     #[test]

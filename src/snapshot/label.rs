@@ -5,10 +5,10 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 
 /// The longest label value, in bytes.
-const LONGEST_LABEL: usize = 128;
+const MAX_LABEL: usize = 128;
 
 /// The longest name of an application, in bytes: it stands in some twenty series. Kubernetes names have at most 63.
-const LONGEST_APP: usize = 64;
+const MAX_APP: usize = 64;
 
 /// The group of everything beyond the limit.
 pub const OTHER: &str = "(other)";
@@ -28,18 +28,18 @@ pub(super) const UNIX: &str = "(unix)";
 /// client can pretend to be a group of ours. Values over 128 bytes, as they are written in the text format, are cut and end in `~` and 8 hex digits of the whole
 /// value's SHA-256, so that long values that differ stay apart, in every exporter alike.
 pub fn label_value(bytes: &[u8]) -> String {
-    label_within(bytes, LONGEST_LABEL)
+    label_within(bytes, MAX_LABEL)
 }
 
 /// Whether a label may have been cut, so that no client has it as its value.
 pub fn is_cut(label: &str) -> bool {
     let mark = label.len().checked_sub(9).and_then(|at| label.get(at..));
-    written_len(label) + 12 > LONGEST_LABEL && mark.is_some_and(|mark| mark.starts_with('~'))
+    written_len(label) + 12 > MAX_LABEL && mark.is_some_and(|mark| mark.starts_with('~'))
 }
 
 /// Makes the name of an application in the same way, at most 64 bytes long.
 pub(crate) fn app_label(bytes: &[u8]) -> String {
-    label_within(bytes, LONGEST_APP)
+    label_within(bytes, MAX_APP)
 }
 
 fn label_within(bytes: &[u8], longest: usize) -> String {
@@ -122,11 +122,11 @@ mod tests {
         assert_eq!(long("a"), long("a"));
         for label in [long("a"), label_value(&[0xff; 500]), label_value(&[b'"'; 500])] {
             let written = written_len(&label);
-            assert!(written <= LONGEST_LABEL && written > LONGEST_LABEL - 8, "{written}");
+            assert!(written <= MAX_LABEL && written > MAX_LABEL - 8, "{written}");
         }
         let app = app_label(&[b'x'; 65]);
-        assert!(app.len() == LONGEST_APP && app_label(&[b'x'; 64]).len() == LONGEST_APP, "{app}");
-        let just = "x".repeat(LONGEST_LABEL);
+        assert!(app.len() == MAX_APP && app_label(&[b'x'; 64]).len() == MAX_APP, "{app}");
+        let just = "x".repeat(MAX_LABEL);
         assert_eq!(label_value(just.as_bytes()), just);
     }
 }

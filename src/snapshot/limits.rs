@@ -59,7 +59,7 @@ impl Default for Limits {
 
 impl Limits {
     /// Limits for who wants the clients themselves and none of the counts.
-    pub fn of_no_interest() -> Self {
+    pub fn rows_only() -> Self {
         Self { idle_after: Duration::MAX, idle_thresholds: Vec::new(), groups: 0, ..Self::default() }
     }
 }

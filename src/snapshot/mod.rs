@@ -7,10 +7,10 @@
 mod ages;
 mod app;
 mod churn;
+mod client_counts;
 mod closed;
 mod count;
 mod counters;
-mod crowd;
 mod grouping;
 mod groups;
 mod kind;
@@ -30,14 +30,14 @@ use crate::sample::{Failure, Pages, Place, Sample};
 use crate::server_info::{Product, ServerInfo};
 
 pub use ages::Ages;
-pub use app::{App, output_buffer_bytes};
+pub use app::{AppCounts, output_buffer_bytes};
 pub use churn::{Changes, Churn};
-pub use closed::{CloseReason, Closed, ClosedRing, MOST_CLOSED};
+pub use client_counts::ClientCounts;
+pub use closed::{CloseReason, Closed, ClosedRing, MAX_CLOSED};
 pub use counters::{Counter, Counters};
-pub use crowd::Crowd;
 pub use grouping::{By, Grouping, RULES, Rule};
 pub use groups::Groups;
-pub use kind::{Kind, State};
+pub use kind::{ClientKind, State};
 pub(crate) use label::app_label;
 pub use label::{NONE, OTHER, is_cut, label_value, spelled_out};
 pub use limits::{Limits, NetworkPrefix};
@@ -46,8 +46,8 @@ pub use presence::{Presence, Seen, Totals};
 
 use churn::Step;
 use count::{Counted, count};
-use counters::Life;
-use presence::News;
+use counters::Continuity;
+use presence::Delta;
 use roster::Roster;
 
 /// What is known of one node at one moment.
@@ -56,7 +56,7 @@ pub struct Snapshot {
     /// The sample it was made of.
     pub sample: Arc<Sample>,
     /// What was counted over its clients; `None` where the server refuses to list them, or not all were heard of.
-    pub crowd: Option<Crowd>,
+    pub client_counts: Option<ClientCounts>,
     /// The counters up to now.
     pub counters: Counters,
     /// The applications: which are there, which were, what they did.
@@ -93,8 +93,8 @@ impl Snapshot {
     }
 
     /// What a connection of this node is.
-    pub fn kind(&self, client: &Client<'_>) -> Kind {
-        Kind::of(client, self.product(), &self.sample.own_ids)
+    pub fn kind(&self, client: &Client<'_>) -> ClientKind {
+        ClientKind::of(client, self.product(), &self.sample.own_ids)
     }
 
     /// The application of the client at a place; `None` for an internal one, and for one without an id.
@@ -114,7 +114,7 @@ impl Snapshot {
 pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits) -> Snapshot {
     let counters = Counters::next(previous.map(|previous| &previous.counters), &sample);
     let mut snapshot = Snapshot {
-        crowd: None,
+        client_counts: None,
         counters,
         presence: previous.map(|previous| previous.presence.clone()).unwrap_or_default(),
         churn: previous.map(|previous| previous.churn.clone()).unwrap_or_default(),
@@ -137,13 +137,13 @@ impl Snapshot {
         self.per_client = self.pages().map(|pages| counted.longest_silent(pages, limits)).unwrap_or_default();
         let roster = Roster::new(Arc::clone(&self.sample), self.counters.clone(), counted.entries, counted.names);
         let before = previous.and_then(|previous| previous.roster.as_deref());
-        let life = before.map_or(Life::Same, |before| before.counters.life(&self.sample));
+        let life = before.map_or(Continuity::Same, |before| before.counters.life(&self.sample));
         let turnover = before.map(|before| roster.since(before, life)).unwrap_or_default();
-        let news = News { roster: &roster, before, turnover: &turnover };
+        let news = Delta { roster: &roster, before, turnover: &turnover };
         self.presence = self.presence.next(counted.apps, &news, limits);
         let step = Step { turnover: &turnover, roster: &roster, before, life };
         (self.churn, self.changes) = self.churn.next(&step);
-        self.crowd = Some(counted.crowd);
+        self.client_counts = Some(counted.client_counts);
         self.roster = Some(Arc::new(roster));
     }
 }

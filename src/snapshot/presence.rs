@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::app::App;
+use super::app::AppCounts;
 use super::groups::weight;
-use super::kind::Kind;
+use super::kind::ClientKind;
 use super::label::{OTHER, UNNAMED};
 use super::limits::Limits;
 use super::roster::{Roster, Turnover, Work};
@@ -39,7 +39,7 @@ struct Hidden {
 }
 
 /// The most applications that are remembered without being shown.
-const MOST_HIDDEN: usize = 1000;
+const MAX_HIDDEN: usize = 1000;
 
 /// An application as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct Seen {
     /// Its name: the label `client_app`.
     pub app: Arc<str>,
     /// Its connections now; none if it is offline.
-    pub now: App,
+    pub now: AppCounts,
     /// When it last had a connection; `None` for one that is expected and was never there.
     pub last_seen: Option<Timestamp>,
     /// The least connections that it is expected to have, where the operator expects it.
@@ -96,8 +96,8 @@ impl Totals {
 
 impl Presence {
     /// The applications after a further sample.
-    pub(super) fn next(&self, counts: Vec<(Arc<str>, App)>, news: &News<'_>, limits: &Limits) -> Self {
-        let mut choice = Choice::new(self, counts, news, limits);
+    pub(super) fn next(&self, counts: Vec<(Arc<str>, AppCounts)>, news: &Delta<'_>, limits: &Limits) -> Self {
+        let mut choice = Ranking::new(self, counts, news, limits);
         choice.show_expected();
         choice.show_gone();
         let folded = choice.show_largest();
@@ -111,12 +111,12 @@ impl Presence {
 }
 
 /// Choosing which applications are shown after a further sample.
-struct Choice<'a> {
+struct Ranking<'a> {
     before: &'a Presence,
     limits: &'a Limits,
     at: Timestamp,
     /// Those that are there and were not chosen yet.
-    now: HashMap<Arc<str>, App>,
+    now: HashMap<Arc<str>, AppCounts>,
     /// Those that were shown before, but for the expected ones.
     was_shown: HashMap<&'a str, &'a Seen>,
     /// What was done by those that were not chosen yet.
@@ -127,8 +127,8 @@ struct Choice<'a> {
     shown: Vec<Seen>,
 }
 
-impl<'a> Choice<'a> {
-    fn new(before: &'a Presence, counts: Vec<(Arc<str>, App)>, news: &News<'_>, limits: &'a Limits) -> Self {
+impl<'a> Ranking<'a> {
+    fn new(before: &'a Presence, counts: Vec<(Arc<str>, AppCounts)>, news: &Delta<'_>, limits: &'a Limits) -> Self {
         let growth = news.growth();
         let went = growth.iter().filter(|(_, totals)| totals.closed > 0).map(|(app, _)| Arc::clone(app));
         Self {
@@ -165,8 +165,8 @@ impl<'a> Choice<'a> {
     }
 
     /// Of those that are there the largest, as many as there is room for; gives the others.
-    fn show_largest(&mut self) -> Vec<App> {
-        let mut candidates: Vec<(Arc<str>, App)> = self.now.drain().collect();
+    fn show_largest(&mut self) -> Vec<AppCounts> {
+        let mut candidates: Vec<(Arc<str>, AppCounts)> = self.now.drain().collect();
         candidates.sort_by_cached_key(|(app, now)| {
             (Reverse(weight(now.connections, self.was_shown.contains_key(&**app))), Arc::clone(app))
         });
@@ -183,7 +183,7 @@ impl<'a> Choice<'a> {
         self.limits.groups.saturating_sub(self.limits.expected.len())
     }
 
-    fn show(&mut self, app: &Arc<str>, now: Option<App>, seen: Option<&Seen>, expected: Option<u64>) {
+    fn show(&mut self, app: &Arc<str>, now: Option<AppCounts>, seen: Option<&Seen>, expected: Option<u64>) {
         let hidden = &mut self.hidden;
         let kept = || hidden.remove(app).map(|hidden| hidden.totals);
         let mut totals = seen.map(|seen| seen.totals).or_else(kept).unwrap_or_default();
@@ -192,7 +192,7 @@ impl<'a> Choice<'a> {
         self.shown.push(Seen { app: Arc::clone(app), now: now.unwrap_or_default(), last_seen, expected, totals });
     }
 
-    fn finish(mut self, folded: &[App], news: &News<'_>) -> Presence {
+    fn finish(mut self, folded: &[AppCounts], news: &Delta<'_>) -> Presence {
         self.shown.sort_unstable_by(|one, other| {
             other.now.connections.cmp(&one.now.connections).then_with(|| one.app.cmp(&other.app))
         });
@@ -215,17 +215,17 @@ impl<'a> Choice<'a> {
             hidden.insert(Arc::clone(&seen.app), Hidden { last_seen, totals: seen.totals });
         }
         hidden.retain(|_, hidden| hidden.last_seen > oldest);
-        if hidden.len() > MOST_HIDDEN {
+        if hidden.len() > MAX_HIDDEN {
             let mut times: Vec<_> = hidden.values().map(|hidden| hidden.last_seen).collect();
             times.sort_unstable();
-            let least = times[times.len() - MOST_HIDDEN / 2];
+            let least = times[times.len() - MAX_HIDDEN / 2];
             hidden.retain(|_, hidden| hidden.last_seen > least);
         }
     }
 
     /// All that are not shown, together: their connections now, and what came of them to what was counted before.
-    fn other(&self, folded: &[App]) -> Option<Seen> {
-        let mut now = App::default();
+    fn other(&self, folded: &[AppCounts]) -> Option<Seen> {
+        let mut now = AppCounts::default();
         folded.iter().for_each(|app| now.merge(app));
         let before = self.before.other.as_ref();
         let mut totals = before.map(|other| other.totals).unwrap_or_default();
@@ -260,28 +260,28 @@ fn oldest(at: Timestamp, limits: &Limits) -> Timestamp {
 }
 
 /// What came to pass since the sample before.
-pub(super) struct News<'a> {
+pub(super) struct Delta<'a> {
     pub(super) roster: &'a Roster,
     /// The roster of the sample before, of whom those that went are.
     pub(super) before: Option<&'a Roster>,
     pub(super) turnover: &'a Turnover,
 }
 
-impl News<'_> {
+impl Delta<'_> {
     /// What each application's connections did.
     fn growth(&self) -> HashMap<Arc<str>, Totals> {
         let mut growth = vec![Totals::default(); self.roster.apps.len()];
         let turnover = self.turnover;
-        for entry in turnover.opened.iter().filter(|entry| entry.kind == Kind::Application) {
+        for entry in turnover.opened.iter().filter(|entry| entry.kind == ClientKind::Application) {
             growth[entry.app as usize].opened += 1;
         }
-        for (entry, work) in turnover.work.iter().filter(|(entry, _)| entry.kind == Kind::Application) {
+        for (entry, work) in turnover.work.iter().filter(|(entry, _)| entry.kind == ClientKind::Application) {
             growth[entry.app as usize].add_work(work);
         }
         let grown = self.roster.apps.iter().cloned().zip(growth).filter(|(_, totals)| *totals != Totals::default());
         let mut growth: HashMap<Arc<str>, Totals> = grown.collect();
         let Some(before) = self.before else { return growth };
-        for entry in turnover.closed.iter().filter(|entry| entry.kind == Kind::Application) {
+        for entry in turnover.closed.iter().filter(|entry| entry.kind == ClientKind::Application) {
             growth.entry(Arc::clone(&before.apps[entry.app as usize])).or_default().closed += 1;
         }
         growth
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn applications_without_end_are_not_all_remembered() {
         let limits = Limits { groups: 1, ..Limits::default() };
-        let last = 2 * MOST_HIDDEN as i64;
+        let last = 2 * MAX_HIDDEN as i64;
         let mut snapshot: Option<Snapshot> = None;
         let mut most = 0;
         for second in 1..=last {
@@ -323,7 +323,7 @@ mod tests {
             snapshot = Some(next);
         }
         let hidden = &snapshot.expect("it was derived").presence.hidden;
-        assert_eq!(most, MOST_HIDDEN);
+        assert_eq!(most, MAX_HIDDEN);
         // The last one is there, and the one before it went lately, so both are shown.
         assert!(hidden.contains_key(&*format!("app{}", last - 2)), "who went last is forgotten last");
         assert!(!hidden.contains_key("app1"));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::app::bytes;
-use super::counters::{Counters, Life};
-use super::kind::Kind;
+use super::counters::{Continuity, Counters};
+use super::kind::ClientKind;
 use crate::client_list::{Client, Field};
 use crate::sample::{Pages, Place, Sample};
 
@@ -18,7 +18,7 @@ pub(super) struct Entry {
     /// Where in the sample it is.
     pub(super) place: Place,
     /// What it is.
-    pub(super) kind: Kind,
+    pub(super) kind: ClientKind,
     /// Its application, by its place among the sample's applications; only of an application client.
     pub(super) app: u32,
     work: Work,
@@ -37,7 +37,7 @@ pub(super) struct Work {
 
 impl Entry {
     /// A connection without an id (before 2.8.12) cannot be told from another.
-    pub(super) fn new(client: &Client<'_>, place: Place, kind: Kind, app: u32) -> Option<Self> {
+    pub(super) fn new(client: &Client<'_>, place: Place, kind: ClientKind, app: u32) -> Option<Self> {
         Some(Self { id: client.id()?, place, kind, app, work: Work::of(client) })
     }
 }
@@ -93,16 +93,16 @@ impl Roster {
     }
 
     /// What happened since an earlier sample of the same server, or of the one before it at this address.
-    pub(super) fn since(&self, before: &Roster, life: Life) -> Turnover {
+    pub(super) fn since(&self, before: &Roster, life: Continuity) -> Turnover {
         let mut turnover = Turnover::default();
         match life {
-            Life::Same => self.compare(before, &mut turnover),
-            Life::Restarted => {
+            Continuity::Same => self.compare(before, &mut turnover),
+            Continuity::Restarted => {
                 turnover.closed.clone_from(&before.by_id);
                 turnover.open(self.by_id.iter().copied());
             }
             // Another server's clients came whenever they came; only those that are younger than our last look are news.
-            Life::Another => {
+            Continuity::Another => {
                 turnover.closed.clone_from(&before.by_id);
                 let elapsed = self.sample.at.duration_since(before.sample.at).as_secs();
                 let is_new = |entry: &Entry| {
@@ -143,7 +143,7 @@ impl Roster {
     /// The application of a connection.
     pub(super) fn app(&self, id: u64) -> Option<&str> {
         let place = self.by_id.binary_search_by_key(&id, |entry| entry.id).ok()?;
-        let entry = self.by_id.get(place).filter(|entry| entry.kind == Kind::Application)?;
+        let entry = self.by_id.get(place).filter(|entry| entry.kind == ClientKind::Application)?;
         Some(&self.apps[entry.app as usize])
     }
 

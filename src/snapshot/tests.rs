@@ -1,4 +1,4 @@
-//! A small crowd by hand, and everything that is derived of it.
+//! A small client_counts by hand, and everything that is derived of it.
 
 use super::*;
 use crate::client_list::Listing;
@@ -53,19 +53,28 @@ fn groups(groups: &Option<Groups>) -> Vec<(&str, u64)> {
 #[test]
 fn every_count_of_a_small_crowd() {
     let snapshot = derive(None, sample(ServerInfo::default(), Cost::default()), &limits());
-    let crowd = snapshot.crowd.as_ref().expect("the clients were listed");
-    assert_eq!(Kind::ALL.map(|kind| crowd.of_kind(kind)), [5, 1, 0, 0, 0, 0, 1]);
-    assert_eq!((crowd.connections(), crowd.online(), crowd.silent), (7, 5, 1));
-    assert_eq!(State::ALL.map(|state| crowd.in_state(state)), [2, 1, 2]);
+    let client_counts = snapshot.client_counts.as_ref().expect("the clients were listed");
+    assert_eq!(ClientKind::ALL.map(|kind| client_counts.of_kind(kind)), [5, 1, 0, 0, 0, 0, 1]);
+    assert_eq!((client_counts.connections(), client_counts.online(), client_counts.silent), (7, 5, 1));
+    assert_eq!(State::ALL.map(|state| client_counts.in_state(state)), [2, 1, 2]);
     // The blocked one has waited longer and the silent one has no interaction at all.
-    assert_eq!((crowd.newest_interaction_seconds, crowd.oldest_interaction_seconds), (Some(5), Some(300)));
-    assert_eq!((crowd.last_interaction.count(), crowd.last_interaction.sum_seconds()), (4, 5 + 60 + 300 + 9000));
-    assert_eq!((crowd.connection_age.count(), crowd.connection_age.sum_seconds()), (5, 100 + 700 + 9000 + 9000 + 4000));
-    assert_eq!(crowd.idle.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [3, 2, 1]);
-    assert_eq!(groups(&crowd.users), [("app", 3), ("default", 1), ("ops", 1)]);
-    assert_eq!(groups(&crowd.libraries), [("(none)", 2), ("redis-py", 2), ("jedis", 1)]);
-    assert_eq!(groups(&crowd.databases), [("0", 4), ("2", 1)]);
-    assert_eq!(groups(&crowd.commands), [("get", 2), ("(none)", 1), ("blpop", 1), ("set", 1)]);
+    assert_eq!(
+        (client_counts.newest_interaction_seconds, client_counts.oldest_interaction_seconds),
+        (Some(5), Some(300))
+    );
+    assert_eq!(
+        (client_counts.last_interaction.count(), client_counts.last_interaction.sum_seconds()),
+        (4, 5 + 60 + 300 + 9000)
+    );
+    assert_eq!(
+        (client_counts.connection_age.count(), client_counts.connection_age.sum_seconds()),
+        (5, 100 + 700 + 9000 + 9000 + 4000)
+    );
+    assert_eq!(client_counts.idle.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!(groups(&client_counts.users), [("app", 3), ("default", 1), ("ops", 1)]);
+    assert_eq!(groups(&client_counts.libraries), [("(none)", 2), ("redis-py", 2), ("jedis", 1)]);
+    assert_eq!(groups(&client_counts.databases), [("0", 4), ("2", 1)]);
+    assert_eq!(groups(&client_counts.commands), [("get", 2), ("(none)", 1), ("blpop", 1), ("set", 1)]);
     assert!(!snapshot.is_complete());
 
     let times = |id: usize| {
@@ -114,6 +123,6 @@ fn what_is_refused_is_told_and_leaves_the_other_half() {
     let mut unlisted = Arc::into_inner(sample(ServerInfo::default(), Cost::default())).expect("the only one");
     unlisted.clients = Err(refusal());
     let snapshot = derive(None, Arc::new(unlisted), &limits());
-    assert!(snapshot.crowd.is_none() && snapshot.info().is_some() && !snapshot.is_complete());
+    assert!(snapshot.client_counts.is_none() && snapshot.info().is_some() && !snapshot.is_complete());
     assert_eq!(snapshot.refused().count(), 1);
 }

@@ -11,7 +11,7 @@ use crate::snapshot::{Ages, OTHER, State};
 
 /// The most applications with a column of their own: those with the most connections at any one time. The others are
 /// added up.
-pub const MOST_APPS: usize = 8;
+pub const MAX_APPS: usize = 8;
 
 /// The hour of a node before `now`, and how its clients' last interactions are distributed now.
 pub fn columns(node: &str, history: &History, ages: Option<&Ages>, now: Timestamp) -> Value {
@@ -49,7 +49,7 @@ fn apps(points: &[&Point]) -> Value {
     }
     let mut largest: Vec<(&Arc<str>, u64)> = peaks.into_iter().filter(|(app, _)| &***app != OTHER).collect();
     largest.sort_unstable_by(|(app, peak), (other, other_peak)| other_peak.cmp(peak).then_with(|| app.cmp(other)));
-    largest.truncate(MOST_APPS);
+    largest.truncate(MAX_APPS);
     let shown: HashMap<&Arc<str>, usize> = largest.iter().enumerate().map(|(place, (app, _))| (*app, place)).collect();
     let mut columns = vec![vec![Value::Null; points.len()]; largest.len() + 1];
     for (at, told) in points.iter().enumerate().filter_map(|(at, point)| Some((at, point.told.as_ref()?))) {
@@ -100,7 +100,7 @@ mod tests {
         let history = History::default().with(&snapshot);
         let gap = snapshot.sample.at.checked_add(jiff::SignedDuration::from_secs(60)).expect("a time");
         let history = history.with_gap(gap);
-        let ages = snapshot.crowd.as_ref().map(|crowd| &crowd.last_interaction);
+        let ages = snapshot.client_counts.as_ref().map(|client_counts| &client_counts.last_interaction);
         let columns = columns("node:1", &history, ages, gap);
         for name in
             ["at", "connections", "online", "active", "waiting", "idle", "opened_per_second", "closed_per_second"]
@@ -109,9 +109,9 @@ mod tests {
         }
         assert_eq!((&columns["online"][0], &columns["online"][1]), (&json!(12), &Value::Null));
         let apps = columns["apps"].as_array().expect("a list");
-        assert_eq!(apps.len(), MOST_APPS + 1);
+        assert_eq!(apps.len(), MAX_APPS + 1);
         let sum: u64 = apps.iter().filter_map(|app| app["connections"][0].as_u64()).sum();
-        assert_eq!((sum, &apps[MOST_APPS]["app"]), (12, &json!("(other)")));
+        assert_eq!((sum, &apps[MAX_APPS]["app"]), (12, &json!("(other)")));
         assert!(apps.iter().all(|app| app["connections"][1].is_null()), "a gap is no zero");
         assert_eq!(columns["last_interaction"]["counts"][2], json!(12), "of two to five seconds");
     }

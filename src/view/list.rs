@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
 
 use super::grouped::Group;
+use super::humanize::ago;
 use super::rows::{Column, Record, Row, Value};
-use super::words::ago;
 use crate::client_list::Field;
 use crate::snapshot::{NONE, connected_at, label_value, last_interaction, spelled_out};
 
@@ -19,7 +19,7 @@ pub const CSV: &str = "text/csv; charset=utf-8";
 pub const NDJSON: &str = "application/x-ndjson";
 
 /// The longest cell of the table, in characters. JSON and CSV have the value as it was kept.
-const WIDEST_CELL: usize = 48;
+const MAX_CELL: usize = 48;
 
 /// The columns of the table, with their heads.
 const TABLE: [(&str, Cell); 12] = [
@@ -29,7 +29,7 @@ const TABLE: [(&str, Cell); 12] = [
     ("NAME", Cell::Column(Column::Field(Field::Name))),
     ("USER", Cell::Column(Column::Field(Field::User))),
     ("LIBRARY", Cell::Column(Column::Field(Field::LibName))),
-    ("KIND", Cell::Column(Column::Kind)),
+    ("KIND", Cell::Column(Column::ClientKind)),
     ("STATE", Cell::Column(Column::State)),
     ("CONNECTED", Cell::Connected),
     ("LAST INTERACTION", Cell::LastInteraction),
@@ -115,7 +115,7 @@ pub enum CsvColumns {
 }
 
 /// What we add to what the server tells.
-const OURS: [Column; 4] = [Column::Redis, Column::App, Column::Kind, Column::State];
+const OURS: [Column; 4] = [Column::Redis, Column::App, Column::ClientKind, Column::State];
 
 impl CsvColumns {
     /// The chosen columns; if none are chosen, all that these rows have.
@@ -265,10 +265,10 @@ fn harmless(text: String) -> String {
 }
 
 pub(super) fn shortened(text: String) -> String {
-    if text.chars().count() <= WIDEST_CELL {
+    if text.chars().count() <= MAX_CELL {
         return text;
     }
-    let kept: String = text.chars().take(WIDEST_CELL - 1).collect();
+    let kept: String = text.chars().take(MAX_CELL - 1).collect();
     kept + "…"
 }
 

@@ -11,7 +11,8 @@ use crate::client_list::{Address, Fault, Field};
 use crate::latest::{ChannelTally, NodeState, Nodes, Phase};
 use crate::sample::{Reason, Source};
 use crate::snapshot::{
-    self, Ages, App, Churn, CloseReason, Counters, Crowd, Groups, Kind, Presence, Seen, Snapshot, State,
+    self, Ages, AppCounts, Churn, ClientCounts, ClientKind, CloseReason, Counters, Groups, Presence, Seen, Snapshot,
+    State,
 };
 use crate::status::Refusal;
 
@@ -89,10 +90,10 @@ impl Families {
         if let Some(snapshot) = fresh {
             series.add_sample(snapshot);
             series.add_server(snapshot);
-            if let Some(crowd) = &snapshot.crowd {
-                series.add_crowd(crowd);
-                series.add_groups(crowd, &snapshot.presence);
-                series.add_presence(crowd, &snapshot.presence);
+            if let Some(client_counts) = &snapshot.client_counts {
+                series.add_crowd(client_counts);
+                series.add_groups(client_counts, &snapshot.presence);
+                series.add_presence(client_counts, &snapshot.presence);
                 series.add_per_client(snapshot);
             }
         }
@@ -224,10 +225,10 @@ impl NodeSeries<'_> {
         self.add(c::SAMPLE_COMPLETE, &[], flag(snapshot.is_complete()));
         match sample.source {
             Source::Sampled => self.add(c::SAMPLE_SOURCE, &["sampled"], 1.0),
-            Source::Heard(heard) => {
+            Source::Received(heard) => {
                 self.add(c::SAMPLE_SOURCE, &["heard"], 1.0);
                 // What a status that left clients out tells of all of them nevertheless.
-                if snapshot.crowd.is_none() {
+                if snapshot.client_counts.is_none() {
                     self.add(c::ONLINE, &[], heard.online as f64);
                     self.add(c::SILENT, &[], heard.silent as f64);
                 }
@@ -251,31 +252,31 @@ impl NodeSeries<'_> {
         }
     }
 
-    fn add_crowd(&mut self, crowd: &Crowd) {
-        for kind in Kind::ALL {
-            self.add(c::CONNECTIONS, &[kind.label()], crowd.of_kind(kind) as f64);
+    fn add_crowd(&mut self, client_counts: &ClientCounts) {
+        for kind in ClientKind::ALL {
+            self.add(c::CONNECTIONS, &[kind.label()], client_counts.of_kind(kind) as f64);
         }
-        self.add(c::ONLINE, &[], crowd.online() as f64);
-        self.add(c::SILENT, &[], crowd.silent as f64);
-        self.add_known(c::OLDEST_INTERACTION_AGE, &[], crowd.oldest_interaction_seconds.map(|age| age as f64));
-        self.add_known(c::NEWEST_INTERACTION_AGE, &[], crowd.newest_interaction_seconds.map(|age| age as f64));
+        self.add(c::ONLINE, &[], client_counts.online() as f64);
+        self.add(c::SILENT, &[], client_counts.silent as f64);
+        self.add_known(c::OLDEST_INTERACTION_AGE, &[], client_counts.oldest_interaction_seconds.map(|age| age as f64));
+        self.add_known(c::NEWEST_INTERACTION_AGE, &[], client_counts.newest_interaction_seconds.map(|age| age as f64));
         for state in State::ALL {
-            self.add(c::STATE_CONNECTIONS, &[state.label()], crowd.in_state(state) as f64);
+            self.add(c::STATE_CONNECTIONS, &[state.label()], client_counts.in_state(state) as f64);
         }
-        self.add_ages(c::LAST_INTERACTION_AGE, &crowd.last_interaction);
-        self.add_ages(c::CONNECTION_AGE, &crowd.connection_age);
-        for (threshold, count) in &crowd.idle {
+        self.add_ages(c::LAST_INTERACTION_AGE, &client_counts.last_interaction);
+        self.add_ages(c::CONNECTION_AGE, &client_counts.connection_age);
+        for (threshold, count) in &client_counts.idle {
             self.add(c::IDLE_CONNECTIONS, &[&threshold.as_secs().to_string()], *count as f64);
         }
     }
 
-    fn add_groups(&mut self, crowd: &Crowd, presence: &Presence) {
+    fn add_groups(&mut self, client_counts: &ClientCounts, presence: &Presence) {
         let dimensions: [(&str, Metric, &Option<Groups>); 5] = [
-            ("user", c::USER_CONNECTIONS, &crowd.users),
-            ("library", c::LIBRARY_CONNECTIONS, &crowd.libraries),
-            ("database", c::DATABASE_CONNECTIONS, &crowd.databases),
-            ("command", c::COMMAND_CONNECTIONS, &crowd.commands),
-            ("network", c::NETWORK_CONNECTIONS, &crowd.networks),
+            ("user", c::USER_CONNECTIONS, &client_counts.users),
+            ("library", c::LIBRARY_CONNECTIONS, &client_counts.libraries),
+            ("database", c::DATABASE_CONNECTIONS, &client_counts.databases),
+            ("command", c::COMMAND_CONNECTIONS, &client_counts.commands),
+            ("network", c::NETWORK_CONNECTIONS, &client_counts.networks),
         ];
         for (dimension, metric, groups) in dimensions {
             let Some(groups) = groups else { continue };
@@ -307,12 +308,12 @@ impl NodeSeries<'_> {
         }
     }
 
-    fn add_presence(&mut self, crowd: &Crowd, presence: &Presence) {
+    fn add_presence(&mut self, client_counts: &ClientCounts, presence: &Presence) {
         for seen in presence.all() {
             let app = &*seen.app;
             self.add(c::APP_CONNECTIONS, &[app], seen.now.connections as f64);
             if seen.is_online() {
-                self.add_app(app, &seen.now, crowd);
+                self.add_app(app, &seen.now, client_counts);
             }
         }
         // The others together are no application that could be there or gone.
@@ -324,8 +325,8 @@ impl NodeSeries<'_> {
         }
     }
 
-    fn add_app(&mut self, app: &str, now: &App, crowd: &Crowd) {
-        for ((threshold, _), count) in crowd.idle.iter().zip(&now.idle) {
+    fn add_app(&mut self, app: &str, now: &AppCounts, client_counts: &ClientCounts) {
+        for ((threshold, _), count) in client_counts.idle.iter().zip(&now.idle) {
             self.add(c::APP_IDLE_CONNECTIONS, &[app, &threshold.as_secs().to_string()], *count as f64);
         }
         let numbers = [

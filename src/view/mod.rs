@@ -4,6 +4,7 @@
 pub mod catalogue;
 pub mod grouped;
 pub mod history;
+pub mod humanize;
 pub mod list;
 pub mod metrics;
 pub mod query;
@@ -11,7 +12,6 @@ pub mod rows;
 pub mod select;
 pub mod status;
 pub mod watch;
-pub mod words;
 
 /// What the tests of views, and of what shows them, stand on.
 #[cfg(test)]

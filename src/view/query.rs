@@ -9,19 +9,19 @@ use super::rows::{Column, Record, Row, Value, row, rows};
 use super::select::{Filter, Sort, unknown};
 use crate::client_list::Field;
 use crate::latest::{NodeState, Nodes};
-use crate::snapshot::{Kind, Limits, State};
+use crate::snapshot::{ClientKind, Limits, State};
 
 /// The most clients of one window.
-pub const LARGEST_WINDOW: usize = 1000;
+pub const MAX_WINDOW: usize = 1000;
 
 /// The clients of a window where nothing is said.
 const WINDOW: usize = 200;
 
 /// The most conditions.
-const MOST_FILTERS: usize = 16;
+const MAX_FILTERS: usize = 16;
 
 /// The longest query string, in bytes.
-const LONGEST: usize = 4096;
+const MAX_QUERY_BYTES: usize = 4096;
 
 /// What can be asked with.
 const PARAMETERS: [&str; 19] = [
@@ -80,7 +80,7 @@ impl Query {
     /// # Errors
     /// A sentence on what is wrong with which parameter.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Self::read(text, WINDOW, LARGEST_WINDOW, false)
+        Self::read(text, WINDOW, MAX_WINDOW, false)
     }
 
     /// Reads the query string of a page: what others put into links, to see who follows them, is passed over.
@@ -88,7 +88,7 @@ impl Query {
     /// # Errors
     /// As [`Query::parse`], but for parameters that there are not.
     pub fn of_a_page(text: &str) -> Result<Self, String> {
-        Self::read(text, WINDOW, LARGEST_WINDOW, true)
+        Self::read(text, WINDOW, MAX_WINDOW, true)
     }
 
     /// Reads the query string of a list: without a limit, it is of all that match.
@@ -100,8 +100,8 @@ impl Query {
     }
 
     fn read(text: &str, limit: usize, most: usize, lenient: bool) -> Result<Self, String> {
-        if text.len() > LONGEST {
-            return Err(format!("the query is longer than {LONGEST} bytes"));
+        if text.len() > MAX_QUERY_BYTES {
+            return Err(format!("the query is longer than {MAX_QUERY_BYTES} bytes"));
         }
         let mut query = Self {
             given: Vec::new(),
@@ -131,8 +131,8 @@ impl Query {
         match name {
             "redis" => self.redis = Some(value.to_owned()),
             "q" => self.search = Some(value.to_lowercase()),
-            "kind" if !Kind::ALL.iter().any(|kind| kind.label() == value) => {
-                return Err(none_such(name, value, &Kind::ALL.map(Kind::label)));
+            "kind" if !ClientKind::ALL.iter().any(|kind| kind.label() == value) => {
+                return Err(none_such(name, value, &ClientKind::ALL.map(ClientKind::label)));
             }
             "state" if !State::ALL.iter().any(|state| state.label() == value) => {
                 return Err(none_such(name, value, &State::ALL.map(State::label)));
@@ -165,8 +165,8 @@ impl Query {
     }
 
     fn add_filter(&mut self, filter: Result<Filter, String>) -> Result<(), String> {
-        if self.filters.len() >= MOST_FILTERS {
-            return Err(format!("there are more than {MOST_FILTERS} conditions"));
+        if self.filters.len() >= MAX_FILTERS {
+            return Err(format!("there are more than {MAX_FILTERS} conditions"));
         }
         self.filters.push(filter?);
         Ok(())
@@ -401,10 +401,10 @@ mod tests {
     #[test]
     fn conditions_are_bounded() {
         let conditions = |count| vec!["filter=id%3E0"; count].join("&");
-        assert_eq!(ids(&conditions(MOST_FILTERS)).0, 3);
-        let fault = Query::parse(&conditions(MOST_FILTERS + 1)).expect_err("one too many");
+        assert_eq!(ids(&conditions(MAX_FILTERS)).0, 3);
+        let fault = Query::parse(&conditions(MAX_FILTERS + 1)).expect_err("one too many");
         assert!(fault.contains("more than 16"), "{fault}");
-        assert!(Query::parse(&["app=x"; MOST_FILTERS + 1].join("&")).is_err());
+        assert!(Query::parse(&["app=x"; MAX_FILTERS + 1].join("&")).is_err());
     }
 
     #[test]

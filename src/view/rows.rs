@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::client_list::{Address, Client, Field};
 use crate::sample::Place;
 use crate::snapshot::{
-    Closed, Kind, Limits, NetworkPrefix, Snapshot, State, network_label, output_buffer_bytes, spelled_out,
+    ClientKind, Closed, Limits, NetworkPrefix, Snapshot, State, network_label, output_buffer_bytes, spelled_out,
 };
 
 /// One client of one node.
@@ -22,7 +22,7 @@ pub struct Row<'a> {
     /// The client.
     pub client: &'a Client<'a>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ClientKind,
     /// What it does; internal connections have no state.
     pub state: Option<State>,
     /// The application it belongs to; internal connections have none.
@@ -50,7 +50,7 @@ pub enum Column {
     /// The node.
     Redis,
     /// What the connection is.
-    Kind,
+    ClientKind,
     /// What it does.
     State,
     /// The application it belongs to.
@@ -69,7 +69,7 @@ impl Column {
     pub fn from_name(name: &str) -> Option<Self> {
         let field = match name {
             "redis" => return Some(Column::Redis),
-            "kind" => return Some(Column::Kind),
+            "kind" => return Some(Column::ClientKind),
             "state" => return Some(Column::State),
             "app" | "client_app" => return Some(Column::App),
             "network" => return Some(Column::Network),
@@ -88,7 +88,7 @@ impl Column {
     pub fn name(self) -> String {
         match self {
             Column::Redis => "redis".to_owned(),
-            Column::Kind => "kind".to_owned(),
+            Column::ClientKind => "kind".to_owned(),
             Column::State => "state".to_owned(),
             Column::App => "app".to_owned(),
             Column::Network => "network".to_owned(),
@@ -102,7 +102,7 @@ impl Column {
     pub fn meaning(self) -> &'static str {
         match self {
             Column::Redis => "The server it is connected to.",
-            Column::Kind => {
+            Column::ClientKind => {
                 "What the connection is: application, replica, primary, monitor, sentinel, other, exporter."
             }
             Column::State => "What it does: active, waiting (blocked or subscribed) or idle.",
@@ -125,7 +125,7 @@ impl Record for Row<'_> {
     fn value(&self, column: Column) -> Value {
         match column {
             Column::Redis => Value::Text(self.node.to_owned()),
-            Column::Kind => Value::Text(self.kind.label().to_owned()),
+            Column::ClientKind => Value::Text(self.kind.label().to_owned()),
             Column::State => self.state.map_or(Value::None, |state| Value::Text(state.label().to_owned())),
             Column::App => self.app.as_deref().map_or(Value::None, |app| Value::Text(app.to_owned())),
             Column::Network => network_label(self.client, self.network_prefix).map_or(Value::None, Value::Text),
@@ -146,7 +146,7 @@ impl Record for (&str, &Closed) {
             |number: Option<u64>| number.and_then(|number| number.try_into().ok()).map_or(Value::None, Value::Number);
         match column {
             Column::Redis => text(node),
-            Column::Kind => text(closed.kind.label()),
+            Column::ClientKind => text(closed.kind.label()),
             Column::App => closed.app.as_deref().map_or(Value::None, text),
             Column::Host => Value::Text(host(Address::parse(closed.address.as_bytes()))),
             Column::Field(Field::Id) => number(Some(closed.id)),
@@ -185,7 +185,7 @@ pub fn row<'a>(node: &'a str, snapshot: &'a Snapshot, place: Place, limits: &Lim
     let client = pages.client(place)?;
     let at = pages.read_at(place).unwrap_or(snapshot.sample.at);
     let kind = snapshot.kind(client);
-    let is_application = kind == Kind::Application;
+    let is_application = kind == ClientKind::Application;
     let state = is_application.then(|| State::of(client, limits.idle_after));
     // Without an id it is not in the snapshot's roster.
     let by_rules = || Cow::Owned(limits.grouping.app(client).to_string());

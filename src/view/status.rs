@@ -5,20 +5,20 @@ use serde_json::{Map, Value};
 
 use crate::client_list::{Client, Field};
 use crate::sample::{Pages, Place};
-use crate::snapshot::{Kind as ClientKind, Seen, Snapshot, State, last_interaction, spelled_out};
-use crate::status::{AppCount, FIELDS, Header, Kind, LARGEST_MESSAGE, SCHEMA};
+use crate::snapshot::{ClientKind, Seen, Snapshot, State, last_interaction, spelled_out};
+use crate::status::{AppCount, FIELDS, Header, MAX_MESSAGE, MessageKind, SCHEMA};
 
 /// The most applications that a status counts.
-const MOST_APPS: usize = 20;
+const MAX_APPS: usize = 20;
 
 /// The most who came or went that one message tells; a status follows anyway.
-const MOST_CHANGES: usize = 100;
+const MAX_CHANGES: usize = 100;
 
 /// Bytes to leave free for what ends a message: the numbers of a part, and the names and brackets of its lists.
 const ENDING: usize = 100;
 
 /// The longest text of a client's field that is told, in bytes: a longer one says no more of a client, and would push others out.
-const LONGEST_TEXT: usize = 512;
+const MAX_TEXT: usize = 512;
 
 /// Who announces, and what the messages of this moment have in common.
 #[derive(Clone, Debug)]
@@ -41,12 +41,12 @@ impl Announcement<'_> {
     /// All clients of a snapshot, or as many as fit: of the applications' clients those that have been silent longest first,
     /// then those that wait, then internal ones. Nothing if the node's identity or its clients are not known.
     pub fn status(&self, snapshot: &Snapshot) -> Vec<String> {
-        let Some(header) = self.header(snapshot, Kind::Status) else { return Vec::new() };
+        let Some(header) = self.header(snapshot, MessageKind::Status) else { return Vec::new() };
         let Some(pages) = snapshot.pages() else { return Vec::new() };
         let rest = Rest { info: info(snapshot), fields: fields(pages), apps: apps(snapshot) };
         let clients = ranked(snapshot, pages);
         let begin = joined(&[json(&header), json(&rest)]);
-        let room = LARGEST_MESSAGE.saturating_sub(begin.len() + ENDING + self.reserve);
+        let room = MAX_MESSAGE.saturating_sub(begin.len() + ENDING + self.reserve);
         let mut parts: Vec<Vec<String>> = vec![Vec::new()];
         let (mut used, mut total, mut told) = (0, begin.len(), 0_u64);
         for text in clients.iter().filter_map(|&(place, kind)| client(snapshot, pages, place, kind)) {
@@ -83,7 +83,7 @@ impl Announcement<'_> {
             let kind = snapshot.kind(found);
             (kind == ClientKind::Application).then(|| client(snapshot, pages, place, kind))?
         };
-        let opened = changes.opened.iter().take(MOST_CHANGES).filter_map(told);
+        let opened = changes.opened.iter().take(MAX_CHANGES).filter_map(told);
         let closed = changes.closed.iter().filter(|closed| closed.kind == ClientKind::Application).map(|closed| {
             json(&Gone {
                 id: closed.id,
@@ -94,14 +94,14 @@ impl Announcement<'_> {
                 reason: closed.reason.label(),
             })
         });
-        let begin = json(&self.header(snapshot, Kind::Changes)?);
-        let mut room = LARGEST_MESSAGE.saturating_sub(begin.len() + ENDING + self.reserve);
+        let begin = json(&self.header(snapshot, MessageKind::Changes)?);
+        let mut room = MAX_MESSAGE.saturating_sub(begin.len() + ENDING + self.reserve);
         let mut fits = |text: &String| {
             room = room.saturating_sub(text.len() + 1);
             room > 0
         };
         let opened: Vec<String> = opened.take_while(&mut fits).collect();
-        let closed: Vec<String> = closed.take(MOST_CHANGES).take_while(&mut fits).collect();
+        let closed: Vec<String> = closed.take(MAX_CHANGES).take_while(&mut fits).collect();
         if opened.is_empty() && closed.is_empty() {
             return None;
         }
@@ -111,11 +111,11 @@ impl Announcement<'_> {
 
     /// That the announcer is there, with the totals of the last snapshot.
     pub fn heartbeat(&self, snapshot: &Snapshot) -> Option<String> {
-        Some(json(&self.header(snapshot, Kind::Heartbeat)?))
+        Some(json(&self.header(snapshot, MessageKind::Heartbeat)?))
     }
 
-    fn header(&self, snapshot: &Snapshot, kind: Kind) -> Option<Header> {
-        let (info, crowd) = (snapshot.info()?, snapshot.crowd.as_ref()?);
+    fn header(&self, snapshot: &Snapshot, kind: MessageKind) -> Option<Header> {
+        let (info, client_counts) = (snapshot.info()?, snapshot.client_counts.as_ref()?);
         Some(Header {
             schema: SCHEMA.to_owned(),
             kind,
@@ -126,9 +126,9 @@ impl Announcement<'_> {
             seq: self.seq,
             at: (snapshot.sample.at.as_millisecond() as f64) / 1000.0,
             frequency: self.frequency,
-            connections: crowd.connections(),
-            online: crowd.online(),
-            silent: crowd.silent,
+            connections: client_counts.connections(),
+            online: client_counts.online(),
+            silent: client_counts.silent,
             maxclients: info.maxclients,
         })
     }
@@ -181,7 +181,7 @@ fn fields(pages: &Pages) -> Vec<String> {
 fn apps(snapshot: &Snapshot) -> Vec<AppCount> {
     let online = snapshot.presence.shown.iter().filter(|seen| seen.is_online());
     let count = |seen: &Seen| AppCount { app: seen.app.to_string(), connections: seen.now.connections };
-    online.take(MOST_APPS).map(count).collect()
+    online.take(MAX_APPS).map(count).collect()
 }
 
 /// The clients in the order in which they are told.
@@ -225,7 +225,7 @@ fn client(snapshot: &Snapshot, pages: &Pages, place: Place, kind: ClientKind) ->
 fn value(client: &Client<'_>, field: Field) -> Option<Value> {
     if field.is_text() {
         let text = client.text(field).filter(|text| !text.is_empty())?;
-        return Some(spelled_out(&text[..text.len().min(LONGEST_TEXT)]).into());
+        return Some(spelled_out(&text[..text.len().min(MAX_TEXT)]).into());
     }
     client.number(field).filter(|number| *number != 0).map(Value::from)
 }

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::humanize::ago;
 use super::list::{finished, plain_table, shortened};
-use super::words::ago;
 use crate::snapshot::spelled_out;
-use crate::status::{Kind, Message};
+use crate::status::{Message, MessageKind};
 
 /// The columns of a client, with their heads.
 const COLUMNS: [(&str, &str); 6] =
@@ -17,9 +17,9 @@ const COLUMNS: [(&str, &str); 6] =
 /// A message as text: a status as totals and a table, changes a line each. Ends in a line end.
 pub fn text(message: &Message, limit: usize) -> String {
     match message.header.kind {
-        Kind::Status => status(message, limit),
-        Kind::Changes => changes(message),
-        Kind::Heartbeat => format!("{} (a sample takes long)\n", totals(message)),
+        MessageKind::Status => status(message, limit),
+        MessageKind::Changes => changes(message),
+        MessageKind::Heartbeat => format!("{} (a sample takes long)\n", totals(message)),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Watches one node: takes a sample, derives a snapshot, puts it where outputs find it, waits, and so on for ever. While it
-//! waits it looks who came, or hears what others announce (`hearing`).
+//! waits it looks who came, or hears what others announce (`remote_source`).
 //!
 //! A failure is retried sooner than the next sample is due, ever less often, and logged when it is news.
 
-mod hearing;
+mod remote_source;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,7 +19,7 @@ use crate::sample::{Failure, Sample};
 use crate::sampler::{Budget, Sampler};
 use crate::snapshot::{Limits, Snapshot, derive};
 
-pub use hearing::Hearing;
+pub use remote_source::RemoteSource;
 
 /// The first pause after a failure. Each further failure doubles it, up to the time between samples.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
@@ -36,7 +36,7 @@ const HURRIED_PART: u32 = 4;
 pub struct Watcher {
     sampler: Sampler,
     budget: Budget,
-    hearing: Hearing,
+    remote_source: RemoteSource,
     /// Where snapshots are taken to be announced, if they are.
     announcements: Option<mpsc::Sender<Arc<Snapshot>>>,
     limits: watch::Receiver<Arc<Limits>>,
@@ -65,7 +65,7 @@ impl Watcher {
         Self {
             sampler: Sampler::new(target, budget),
             budget,
-            hearing: Hearing::Deaf,
+            remote_source: RemoteSource::Off,
             announcements: None,
             limits,
             state: NodeState::clone(&latest.read().nodes[place]),
@@ -80,8 +80,8 @@ impl Watcher {
     }
 
     /// Uses what others announce.
-    pub fn hearing(mut self, hearing: Hearing) -> Self {
-        self.hearing = hearing;
+    pub fn remote_source(mut self, remote_source: RemoteSource) -> Self {
+        self.remote_source = remote_source;
         self
     }
 
@@ -103,7 +103,7 @@ impl Watcher {
 
     /// Watches until it is dropped.
     pub async fn run(mut self) {
-        if let Hearing::Only { .. } = self.hearing {
+        if let RemoteSource::Only { .. } = self.remote_source {
             return self.listen().await;
         }
         loop {
@@ -160,7 +160,7 @@ impl Watcher {
         // When somebody left, the next sample comes as soon as a part of the load allows.
         let soonest = (started + (plan.least * HURRIED_PART).max(HURRY)).max(rest);
         while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            let look = self.budget.look.filter(|look| *look < left && !self.relies_on_another());
+            let look = self.budget.look.filter(|look| *look < left && !self.relies_on_remote());
             if let Some(patience) = self.wait_or_hear(look.unwrap_or(left)).await {
                 due = Instant::now() + patience;
                 continue;

@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::App;
-use super::access::Peer;
+use super::WebState;
+use super::auth::Peer;
 use super::response::{self, Body};
 use super::route::route;
 use super::settings::Tls;
@@ -51,10 +51,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// The largest head of a request, in bytes.
-const LARGEST_HEAD: usize = 16 * 1024;
+const MAX_HEAD: usize = 16 * 1024;
 
 /// Accepts and serves connections until `stop` is cancelled, then lets what is under way end.
-pub(super) async fn accept(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
+pub(super) async fn accept(listener: TcpListener, app: Arc<WebState>, stop: CancellationToken) {
     let free = Arc::new(Semaphore::new(CONNECTIONS));
     let connections = TaskTracker::new();
     let mut failing = false;
@@ -96,7 +96,7 @@ async fn serve(
     stream: TcpStream,
     address: IpAddr,
     _permit: OwnedSemaphorePermit,
-    app: Arc<App>,
+    app: Arc<WebState>,
     stop: CancellationToken,
 ) {
     // Answers are one write each. Not being able to say so is no harm.
@@ -132,9 +132,9 @@ async fn serve(
     }
 }
 
-type Bounded = Pin<Box<TimeoutStream<TcpStream>>>;
+type TimedStream = Pin<Box<TimeoutStream<TcpStream>>>;
 
-fn bounded(stream: TcpStream) -> Bounded {
+fn bounded(stream: TcpStream) -> TimedStream {
     let mut stream = TimeoutStream::new(stream);
     // Reading needs no time-out of its own: a head has one, nothing is read of a body, and who only listens to a stream of events
     // has nothing to say.
@@ -144,9 +144,9 @@ fn bounded(stream: TcpStream) -> Bounded {
 
 /// How a connection began that ought to speak TLS.
 enum Greeted {
-    Tls(Box<TlsStream<Bounded>>, Peer),
+    Tls(Box<TlsStream<TimedStream>>, Peer),
     /// It did not.
-    Plain(Bounded),
+    Plain(TimedStream),
 }
 
 async fn greet(stream: TcpStream, tls: &Tls, peer: Peer) -> io::Result<Greeted> {
@@ -180,7 +180,7 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(LARGEST_HEAD)
+        .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     tokio::select! {

@@ -13,23 +13,23 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::App;
+use super::WebState;
 use super::api;
 use super::response::{self, Body};
 use crate::latest::{Latest, NodeState, Nodes};
 use crate::snapshot::Snapshot;
 
 /// The most streams at once. A reader that does not read is dropped by the write time-out of its connection.
-pub(super) const MOST_STREAMS: usize = 200;
+pub(super) const MAX_STREAMS: usize = 200;
 
 /// How often something is said though there is nothing new, so that a reader that is gone is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The most who came, and who went, of one change; a page that missed some reads its window anew anyway.
-const MOST_AT_ONCE: usize = 100;
+const MAX_PER_EVENT: usize = 100;
 
 /// A stream under way.
-struct Stream {
+struct EventStream {
     latest: Arc<Latest>,
     changes: watch::Receiver<u64>,
     /// The snapshots that were told of, in the order of the nodes.
@@ -39,12 +39,12 @@ struct Stream {
 }
 
 /// Begins a stream: the state now, and then each change.
-pub(super) fn answer(app: &App) -> Response<Body> {
+pub(super) fn answer(app: &WebState) -> Response<Body> {
     let Ok(permit) = Arc::clone(&app.streams).try_acquire_owned() else {
         return response::error(StatusCode::SERVICE_UNAVAILABLE, "as many streams are open as may be; try again later");
     };
     let latest = Arc::clone(&app.latest);
-    let stream = Stream { changes: latest.changes(), told: Vec::new(), begun: false, latest, _permit: permit };
+    let stream = EventStream { changes: latest.changes(), told: Vec::new(), begun: false, latest, _permit: permit };
     let frames = stream::unfold(stream, |mut stream| async move {
         let text = stream.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), stream))
@@ -54,7 +54,7 @@ pub(super) fn answer(app: &App) -> Response<Body> {
     response
 }
 
-impl Stream {
+impl EventStream {
     /// What is to be said next; `None` when the program ends.
     async fn next(&mut self) -> Option<String> {
         if !std::mem::replace(&mut self.begun, true) {
@@ -91,8 +91,8 @@ impl Stream {
 /// Who came and who went with a node's new snapshot.
 fn changes<'a>(node: &'a NodeState, snapshot: &'a Snapshot) -> impl Iterator<Item = (&'static str, Value)> + use<'a> {
     let (opened, closed) = (&snapshot.changes.opened, &snapshot.changes.closed);
-    let opened = opened.iter().take(MOST_AT_ONCE).map(|id| ("opened", json!({ "redis": &*node.node, "id": id })));
-    let closed = closed.iter().take(MOST_AT_ONCE).map(|closed| ("closed", api::closed_object(&node.node, closed)));
+    let opened = opened.iter().take(MAX_PER_EVENT).map(|id| ("opened", json!({ "redis": &*node.node, "id": id })));
+    let closed = closed.iter().take(MAX_PER_EVENT).map(|closed| ("closed", api::closed_object(&node.node, closed)));
     opened.chain(closed)
 }
 

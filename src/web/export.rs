@@ -11,7 +11,7 @@ use hyper::body::Frame;
 use hyper::{Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::App;
+use super::WebState;
 use super::response::{self, Body};
 use crate::latest::Nodes;
 use crate::sample::Place;
@@ -22,7 +22,7 @@ use crate::view::query::Query;
 use crate::view::rows::{Column, Row, row};
 
 /// The most lists that are written at once.
-pub(super) const MOST_EXPORTS: usize = 4;
+pub(super) const MAX_EXPORTS: usize = 4;
 
 /// How many clients are written at once.
 const PIECE: usize = 500;
@@ -38,19 +38,19 @@ pub(super) enum Lines {
 struct Export {
     nodes: Nodes,
     limits: Arc<Limits>,
-    form: Form,
+    form: ExportFormat,
     /// Where those are that are still to be written: the place of the node, and theirs in its snapshot.
     left: std::vec::IntoIter<(usize, Place)>,
     _permit: OwnedSemaphorePermit,
 }
 
-enum Form {
+enum ExportFormat {
     Csv(CsvColumns),
     Ndjson(Vec<Column>),
 }
 
 /// Begins to write what is asked for.
-pub(super) fn answer(app: &App, lines: Lines, query: &str) -> Response<Body> {
+pub(super) fn answer(app: &WebState, lines: Lines, query: &str) -> Response<Body> {
     let query = match Query::of_a_list(query) {
         Ok(query) => query,
         Err(sentence) => return response::error(StatusCode::BAD_REQUEST, &sentence),
@@ -91,16 +91,16 @@ fn begin(
     limits: &Limits,
     lines: Lines,
     query: &Query,
-) -> (&'static str, String, Form, Vec<(usize, Place)>) {
+) -> (&'static str, String, ExportFormat, Vec<(usize, Place)>) {
     let rows = query.window(nodes, limits).rows;
     let node = |row: &Row<'_>| nodes.nodes.iter().position(|node| &*node.node == row.node);
     let left = rows.iter().filter_map(|row| Some((node(row)?, row.place))).collect();
     match lines {
         Lines::Csv => {
             let columns = CsvColumns::of(&rows, &query.columns);
-            (list::CSV, columns.heads(), Form::Csv(columns), left)
+            (list::CSV, columns.heads(), ExportFormat::Csv(columns), left)
         }
-        Lines::Ndjson => (list::NDJSON, String::new(), Form::Ndjson(query.columns.clone()), left),
+        Lines::Ndjson => (list::NDJSON, String::new(), ExportFormat::Ndjson(query.columns.clone()), left),
     }
 }
 
@@ -116,8 +116,8 @@ impl Export {
             })
             .collect();
         match &self.form {
-            Form::Csv(columns) => columns.lines(&rows),
-            Form::Ndjson(columns) => list::lines(rows.iter().map(|row| list::object(row, columns))),
+            ExportFormat::Csv(columns) => columns.lines(&rows),
+            ExportFormat::Ndjson(columns) => list::lines(rows.iter().map(|row| list::object(row, columns))),
         }
     }
 }
@@ -137,7 +137,7 @@ mod tests {
     fn so_many_lists_are_written_at_once_and_no_more() {
         let app = app();
         let ask = || answer(&app, Lines::Csv, "cols=id");
-        let under_way: Vec<_> = (0..MOST_EXPORTS).map(|_| ask()).collect();
+        let under_way: Vec<_> = (0..MAX_EXPORTS).map(|_| ask()).collect();
         assert!(under_way.iter().all(|list| list.status() == StatusCode::OK));
         assert_eq!(ask().status(), StatusCode::SERVICE_UNAVAILABLE);
         drop(under_way);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
 
-use super::App;
+use super::WebState;
 use super::gzip::{self, Part};
 use super::response::Body;
 use crate::latest::Nodes;
@@ -15,11 +15,11 @@ use crate::view::metrics;
 
 /// The written metrics of the nodes, kept until the nodes' state changes.
 #[derive(Debug, Default)]
-pub(super) struct Exposition(Mutex<Option<(Key, Arc<Part>)>>);
+pub(super) struct Exposition(Mutex<Option<(CacheKey, Arc<Part>)>>);
 
 /// What the written metrics depend on: the state of the nodes, and which of them is too old to be shown.
 #[derive(Debug, PartialEq, Eq)]
-struct Key {
+struct CacheKey {
     generation: u64,
     fresh: Vec<bool>,
     /// What was announced and heard: that is counted between two states.
@@ -28,7 +28,7 @@ struct Key {
 
 impl Exposition {
     /// Answers a scrape.
-    pub(super) fn answer(&self, app: &App, headers: &HeaderMap) -> Response<Body> {
+    pub(super) fn answer(&self, app: &WebState, headers: &HeaderMap) -> Response<Body> {
         let nodes = self.nodes(&app.latest.read(), Instant::now());
         let own = Part::new(app.own.text());
         gzip::answer(StatusCode::OK, prometheus::TEXT_FORMAT, &[&nodes, &own], headers)
@@ -37,7 +37,7 @@ impl Exposition {
     fn nodes(&self, view: &Nodes, now: Instant) -> Arc<Part> {
         let fresh = view.nodes.iter().map(|node| node.fresh_snapshot(now).is_some()).collect();
         let channel = view.nodes.iter().map(|node| node.channel.total()).sum();
-        let key = Key { generation: view.generation, fresh, channel };
+        let key = CacheKey { generation: view.generation, fresh, channel };
         // Held while it is written, so that scrapes that come together write it once.
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {

@@ -1,22 +1,22 @@
 //! The HTTP server: routes in, answers out. Reads the newest state of the nodes; never talks to one.
 
 mod accept;
-mod access;
-mod admission;
 mod api;
 mod assets;
+mod auth;
+mod client_trend;
 mod events;
 mod export;
 mod exposition;
 mod gzip;
 mod health;
-mod own;
+mod page_policy;
 mod pages;
-mod renderings;
 mod response;
+mod response_cache;
 mod route;
+mod self_metrics;
 mod settings;
-mod trails;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,16 +30,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::latest::Latest;
 use crate::snapshot::Limits;
-use access::Access;
-use events::MOST_STREAMS;
-use export::MOST_EXPORTS;
+use auth::Authenticator;
+use client_trend::ClientTrends;
+use events::MAX_STREAMS;
+use export::MAX_EXPORTS;
 use exposition::Exposition;
-use own::Own;
-use renderings::Renderings;
-use trails::Trails;
+use response_cache::ResponseCache;
+use self_metrics::SelfMetrics;
 
-pub use admission::Pages;
-pub use settings::{ConfigFile, Settings};
+pub use page_policy::PagePolicy;
+pub use settings::{ConfigFile, WebSettings};
 
 /// What is served, and to whom.
 #[derive(Debug)]
@@ -53,9 +53,9 @@ pub struct Served {
     /// Where browsers find the pages.
     pub external_url: String,
     /// Who may see pages and the API.
-    pub pages: Pages,
+    pub pages: PagePolicy,
     /// TLS, users and headers.
-    pub settings: watch::Receiver<Arc<Settings>>,
+    pub settings: watch::Receiver<Arc<WebSettings>>,
     /// Whether the operator's files make sense.
     pub validity: Validity,
 }
@@ -71,40 +71,40 @@ pub struct Validity {
 
 /// What the routes are served from.
 #[derive(Debug)]
-struct App {
+struct WebState {
     latest: Arc<Latest>,
     limits: watch::Receiver<Arc<Limits>>,
     telemetry_path: String,
-    pages: Pages,
+    pages: PagePolicy,
     /// Room for streams of events, and for lists of all clients.
     streams: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     exposition: Exposition,
-    renderings: Renderings,
-    trails: Trails,
-    own: Own,
+    renderings: ResponseCache,
+    trails: ClientTrends,
+    own: SelfMetrics,
     /// Another one at each start of the program, so that no browser takes an old page for a new one.
     started: u64,
-    settings: watch::Receiver<Arc<Settings>>,
-    access: Arc<Access>,
+    settings: watch::Receiver<Arc<WebSettings>>,
+    access: Arc<Authenticator>,
 }
 
-impl App {
+impl WebState {
     fn new(served: Served) -> Self {
         Self {
             latest: served.latest,
             limits: served.limits,
             telemetry_path: served.telemetry_path,
             pages: served.pages,
-            streams: Arc::new(Semaphore::new(MOST_STREAMS)),
-            exports: Arc::new(Semaphore::new(MOST_EXPORTS)),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             exposition: Exposition::default(),
-            renderings: Renderings::default(),
-            trails: Trails::default(),
-            own: Own::new(&served.external_url, served.validity),
+            renderings: ResponseCache::default(),
+            trails: ClientTrends::default(),
+            own: SelfMetrics::new(&served.external_url, served.validity),
             started: rand::random(),
             settings: served.settings,
-            access: Access::new(),
+            access: Authenticator::new(),
         }
     }
 }
@@ -138,7 +138,7 @@ impl Bound {
 
     /// Serves until `stop` is cancelled, then answers what has been asked and ends.
     pub async fn serve(self, served: Served, stop: CancellationToken) {
-        let app = Arc::new(App::new(served));
+        let app = Arc::new(WebState::new(served));
         let mut loops = JoinSet::new();
         for listener in self.listeners {
             loops.spawn(accept::accept(listener, Arc::clone(&app), stop.clone()));
@@ -173,16 +173,16 @@ mod fixture {
     use crate::view::fixture::view;
 
     /// One node with one client, served to this machine.
-    pub(super) fn app() -> App {
+    pub(super) fn app() -> WebState {
         let latest = Latest::new(["node:1".into()]);
         let node = view(1, Instant::now() + Duration::from_secs(60)).nodes[0].clone();
         latest.publish(0, NodeState::clone(&node));
-        App::new(Served {
+        WebState::new(Served {
             latest: Arc::new(latest),
             limits: watch::channel(Arc::default()).1,
             telemetry_path: "/metrics".to_owned(),
             external_url: "http://localhost:19121".to_owned(),
-            pages: Pages::Auto,
+            pages: PagePolicy::Auto,
             settings: watch::channel(Arc::default()).1,
             validity: Validity::default(),
         })

@@ -8,20 +8,20 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tracing::debug;
 
-use super::access::{Credentials, Peer};
 use super::api::Call;
+use super::auth::{BasicCredentials, Peer};
 use super::export::Lines;
-use super::pages::Page;
-use super::renderings::Written;
+use super::pages::PageRoute;
 use super::response::{self, Body};
-use super::settings::Settings;
-use super::{App, api, assets, events, export, health, pages};
+use super::response_cache::Written;
+use super::settings::WebSettings;
+use super::{WebState, api, assets, events, export, health, pages};
 use crate::latest::Nodes;
 
 /// A route, also the label of the request counter: a path from outside never becomes one.
 #[derive(Clone, Copy)]
 enum Route<'a> {
-    Page(Page<'a>),
+    PageRoute(PageRoute<'a>),
     Api(Call<'a>),
     /// All clients, one a line.
     Export(Lines),
@@ -37,17 +37,17 @@ impl<'a> Route<'a> {
     fn of(path: &'a str, telemetry_path: &str) -> Self {
         match path {
             _ if path == telemetry_path => Route::Metrics,
-            "/" => Route::Page(Page::Overview),
-            "/clients" => Route::Page(Page::Clients),
-            "/apps" => Route::Page(Page::Apps),
-            "/closed" => Route::Page(Page::Closed),
+            "/" => Route::PageRoute(PageRoute::Overview),
+            "/clients" => Route::PageRoute(PageRoute::Clients),
+            "/apps" => Route::PageRoute(PageRoute::Apps),
+            "/closed" => Route::PageRoute(PageRoute::Closed),
             "/api/v1/clients.csv" => Route::Export(Lines::Csv),
             "/api/v1/clients.ndjson" => Route::Export(Lines::Ndjson),
             "/api/v1/events" => Route::Events,
             "/-/healthy" | "/health" => Route::Healthy,
             "/-/ready" => Route::Ready,
             _ => {
-                let client = path.strip_prefix("/clients/").map(|id| Route::Page(Page::Client(id)));
+                let client = path.strip_prefix("/clients/").map(|id| Route::PageRoute(PageRoute::Client(id)));
                 let call = || path.strip_prefix("/api/v1/").and_then(Call::of).map(Route::Api);
                 let asset = || assets::find(path).map(Route::Asset);
                 client.or_else(call).or_else(asset).unwrap_or(Route::Unknown)
@@ -57,7 +57,7 @@ impl<'a> Route<'a> {
 
     fn label(self) -> &'static str {
         match self {
-            Route::Page(_) => "page",
+            Route::PageRoute(_) => "page",
             Route::Api(_) | Route::Export(_) => "api",
             Route::Events => "events",
             Route::Metrics => "metrics",
@@ -70,17 +70,17 @@ impl<'a> Route<'a> {
 }
 
 /// Answers a request of somebody who may ask, and counts it.
-pub(super) async fn route<B: hyper::body::Body>(app: Arc<App>, request: Request<B>, peer: Peer) -> Response<Body> {
+pub(super) async fn route<B: hyper::body::Body>(app: Arc<WebState>, request: Request<B>, peer: Peer) -> Response<Body> {
     let settings = Arc::clone(&app.settings.borrow());
     // Nothing here wants a body.
     let (request, body) = request.into_parts();
     let route = Route::of(request.uri.path(), &app.telemetry_path);
-    let credentials = Credentials::of(&request.headers);
+    let credentials = BasicCredentials::of(&request.headers);
     let mut response = match admitted(&app, &settings, credentials, peer).await {
         Ok(peer) => answer(&app, route, &request, &peer).await,
         Err(refusal) => refusal,
     };
-    settings.adorn(response.headers_mut());
+    settings.apply_headers(response.headers_mut());
     // What is not read of one would be taken for the next request.
     if !body.is_end_stream() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -91,9 +91,9 @@ pub(super) async fn route<B: hyper::body::Body>(app: Arc<App>, request: Request<
 
 /// Who may ask, with what they proved; or what the others are told. Every route is guarded, as in the exporter-toolkit.
 async fn admitted(
-    app: &App,
-    settings: &Settings,
-    credentials: Option<Credentials>,
+    app: &WebState,
+    settings: &WebSettings,
+    credentials: Option<BasicCredentials>,
     peer: Peer,
 ) -> Result<Peer, Response<Body>> {
     if settings.limiter.as_ref().is_some_and(|limiter| !limiter.admits(Instant::now())) {
@@ -117,21 +117,21 @@ async fn admitted(
 /// RFC 7617.
 const CHALLENGE: &str = "Basic realm=\"redis-client-exporter\", charset=\"UTF-8\"";
 
-async fn answer(app: &App, route: Route<'_>, request: &Parts, peer: &Peer) -> Response<Body> {
+async fn answer(app: &WebState, route: Route<'_>, request: &Parts, peer: &Peer) -> Response<Body> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
         let mut response =
             response::error(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered: nothing here changes anything");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    if let Route::Page(_) | Route::Api(_) | Route::Export(_) | Route::Events = route
+    if let Route::PageRoute(_) | Route::Api(_) | Route::Export(_) | Route::Events = route
         && let Err(refusal) = app.pages.admit(*peer, &request.headers)
     {
         return *refusal;
     }
     let query = request.uri.query().unwrap_or_default();
     match route {
-        Route::Page(page) => app.rendered(request, |nodes, now| pages::write(app, nodes, now, page, query)).await,
+        Route::PageRoute(page) => app.rendered(request, |nodes, now| pages::write(app, nodes, now, page, query)).await,
         Route::Api(call) => app.rendered(request, |nodes, now| api::write(app, nodes, now, call, query)).await,
         Route::Export(lines) => tokio::task::block_in_place(|| export::answer(app, lines, query)),
         // To HEAD there is nothing to say but what it would be.
@@ -148,7 +148,7 @@ async fn answer(app: &App, route: Route<'_>, request: &Parts, peer: &Peer) -> Re
     }
 }
 
-impl App {
+impl WebState {
     /// Answers with what is written of the newest state of the nodes, for all who ask the same.
     pub(super) async fn rendered(
         &self,
@@ -179,15 +179,15 @@ mod tests {
         for authenticated in [false, true] {
             // By a certificate, or not; a password that nobody asks for proves nothing.
             let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), authenticated };
-            let found = admitted(&app, &Settings::default(), Credentials::of(&headers), peer).await;
+            let found = admitted(&app, &WebSettings::default(), BasicCredentials::of(&headers), peer).await;
             assert_eq!(found.map(|peer| peer.authenticated).ok(), Some(authenticated));
         }
         let hash = secrecy::SecretString::from(bcrypt::hash("a", 4).expect("a hash"));
         let users = crate::web::settings::Users::new([("ann".to_owned(), hash)].into()).expect("a user");
-        let mut settings = Settings::default();
+        let mut settings = WebSettings::default();
         settings.users = users;
         let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), authenticated: false };
-        let found = admitted(&app, &settings, Credentials::of(&headers), peer).await;
+        let found = admitted(&app, &settings, BasicCredentials::of(&headers), peer).await;
         assert_eq!(found.map(|peer| peer.authenticated).ok(), Some(true));
         // A certificate does not stand in for a password.
         let peer = Peer { authenticated: true, ..peer };

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::{Board, boards, list, text, variable_names};
-use crate::support::crowd::Crowd;
 use crate::support::exporter::Exporter;
 use crate::support::http::get;
 use crate::support::server::{Server, any_binary};
+use crate::support::test_clients::TestClients;
 
 /// How a link to the exporter's pages begins.
 const PAGES: &str = "${external_url:raw}";
@@ -41,7 +41,7 @@ fn links_lead_to_a_board_and_set_variables_that_it_has() {
 fn links_to_the_exporters_pages_are_answered() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let exporter = Exporter::watching(&[&server.address()]);
     exporter.fresh_scrape();
     let boards = boards();

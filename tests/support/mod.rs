@@ -1,7 +1,6 @@
 //! What the tests stand on: real servers, the real program, its metrics read back.
 
 pub(crate) mod certificates;
-pub(crate) mod crowd;
 pub(crate) mod exporter;
 pub(crate) mod http;
 pub(crate) mod https;
@@ -12,6 +11,7 @@ pub(crate) mod rules;
 pub(crate) mod scrape;
 pub(crate) mod server;
 pub(crate) mod subscriber;
+pub(crate) mod test_clients;
 pub(crate) mod trouble;
 
 use std::path::{Path, PathBuf};

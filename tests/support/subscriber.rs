@@ -13,13 +13,13 @@ pub(crate) const CHANNEL: &str = "__redis__:cli";
 
 /// A message.
 #[derive(Clone, Debug)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     pub(crate) at: Instant,
     pub(crate) bytes: Vec<u8>,
     pub(crate) json: Value,
 }
 
-impl Heard {
+impl Received {
     pub(crate) fn kind(&self) -> &str {
         self.json["kind"].as_str().unwrap_or_default()
     }
@@ -44,7 +44,7 @@ impl Heard {
 }
 
 /// Someone who subscribed, until the server closes the connection.
-pub(crate) struct Subscriber(Arc<Mutex<Vec<Heard>>>);
+pub(crate) struct Subscriber(Arc<Mutex<Vec<Received>>>);
 
 impl Subscriber {
     /// Subscribes; what is published after this call is heard.
@@ -55,30 +55,30 @@ impl Subscriber {
         std::thread::spawn(move || {
             while let Ok(bytes) = peer.message() {
                 let json = serde_json::from_slice(&bytes).unwrap_or_default();
-                messages.lock().expect("no reader panics").push(Heard { at: Instant::now(), bytes, json });
+                messages.lock().expect("no reader panics").push(Received { at: Instant::now(), bytes, json });
             }
         });
         Self(heard)
     }
 
     /// All that was heard so far.
-    pub(crate) fn heard(&self) -> Vec<Heard> {
+    pub(crate) fn heard(&self) -> Vec<Received> {
         self.0.lock().expect("no writer panics").clone()
     }
 
     /// What was heard since then.
-    pub(crate) fn since(&self, time: Instant) -> Vec<Heard> {
+    pub(crate) fn since(&self, time: Instant) -> Vec<Received> {
         self.heard().into_iter().filter(|heard| heard.at >= time).collect()
     }
 
     /// The first message from now on of which this is true.
-    pub(crate) fn next(&self, what: &str, is_meant: impl Fn(&Heard) -> bool) -> Heard {
+    pub(crate) fn next(&self, what: &str, is_meant: impl Fn(&Received) -> bool) -> Received {
         let began = Instant::now();
         eventually(what, PATIENCE, || self.since(began).into_iter().find(&is_meant))
     }
 
     /// The next status.
-    pub(crate) fn next_status(&self) -> Heard {
-        self.next("a status", Heard::is_status)
+    pub(crate) fn next_status(&self) -> Received {
+        self.next("a status", Received::is_status)
     }
 }

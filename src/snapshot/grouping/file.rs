@@ -13,10 +13,10 @@ use serde::{Deserialize, Deserializer};
 use crate::snapshot::label::app_label;
 
 /// The most rules of a file.
-const MOST_RULES: usize = 1000;
+const MAX_RULES: usize = 1000;
 
 /// What a compiled pattern may take, in bytes; an unreasonable one is refused and not paid for.
-const LARGEST_PATTERN: usize = 1 << 20;
+const MAX_PATTERN: usize = 1 << 20;
 
 /// One rule: what is given of name, user and network must all be true of a client.
 #[derive(Clone, Debug)]
@@ -96,8 +96,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<FileRule>, String> {
             error.lines().next().unwrap_or_default()
         )
     })?;
-    if text.rules.len() > MOST_RULES {
-        return Err(format!("there are {} rules; at most {MOST_RULES} are read", text.rules.len()));
+    if text.rules.len() > MAX_RULES {
+        return Err(format!("there are {} rules; at most {MAX_RULES} are read", text.rules.len()));
     }
     let rules = text.rules.iter().enumerate();
     rules.map(|(place, rule)| FileRule::new(rule).map_err(|fault| format!("rule {}: {fault}", place + 1))).collect()
@@ -186,7 +186,7 @@ pub(super) fn anywhere(pattern: &str) -> Result<Regex, String> {
 }
 
 fn compiled(text: &str, given: &str) -> Result<Regex, String> {
-    let regex = RegexBuilder::new(text).unicode(false).size_limit(LARGEST_PATTERN).build();
+    let regex = RegexBuilder::new(text).unicode(false).size_limit(MAX_PATTERN).build();
     regex.map_err(|error| {
         let error = error.to_string();
         format!("{given} is no regular expression ({})", error.lines().last().unwrap_or_default().trim())

@@ -20,10 +20,10 @@ use file::{FileRule, Gives};
 pub use rules::{RULES, Rule};
 
 /// The most bytes of names that are remembered of those seen lately; then those that are not seen again are forgotten.
-const MOST_REMEMBERED: usize = 8 << 20;
+const MAX_REMEMBERED_BYTES: usize = 8 << 20;
 
 /// Beyond so many bytes nothing more is remembered until then.
-const MOST_AT_ALL: usize = 32 << 20;
+const MAX_TOTAL_BYTES: usize = 32 << 20;
 
 /// What a remembered name costs beside its bytes, and what each rule for it costs.
 const OVERHEAD: usize = 100;
@@ -127,7 +127,7 @@ impl Grouping {
     /// Begins to look up many clients.
     pub(super) fn lookup(&self) -> Lookup<'_> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.lately.bytes > MOST_REMEMBERED {
+        if known.lately.bytes > MAX_REMEMBERED_BYTES {
             known.before = std::mem::take(&mut known.lately);
         }
         Lookup { grouping: self, known }
@@ -192,7 +192,7 @@ impl Lookup<'_> {
         let (grouping, known) = (self.grouping, &mut *self.known);
         if !known.remembers(name) {
             let named = grouping.named(name);
-            if known.lately.bytes > MOST_AT_ALL {
+            if known.lately.bytes > MAX_TOTAL_BYTES {
                 return known.app(grouping, &named, client);
             }
             known.lately.bytes += name.len() + OVERHEAD + named.rules.len() * OVERHEAD_OF_A_RULE;
@@ -238,7 +238,7 @@ impl Known {
             return Arc::clone(label);
         }
         let label = make();
-        if self.lately.bytes <= MOST_AT_ALL {
+        if self.lately.bytes <= MAX_TOTAL_BYTES {
             self.lately.bytes += value.len() + OVERHEAD;
             self.lately.labels.insert(value.into(), Arc::clone(&label));
         }
@@ -329,7 +329,7 @@ mod tests {
         for number in 0..2000 {
             app(&grouping, &format!("id=1 name={}{number}", "x".repeat(60_000)));
             let known = grouping.lookup().known;
-            assert!(known.lately.bytes + known.before.bytes <= 2 * (MOST_REMEMBERED + 70_000));
+            assert!(known.lately.bytes + known.before.bytes <= 2 * (MAX_REMEMBERED_BYTES + 70_000));
         }
     }
 }

@@ -150,11 +150,11 @@ pub const RULES: &[Rule] = &[
 ];
 
 /// The longest name that is looked at; a longer one stays as it is. No library makes one half as long.
-const LONGEST_NAME: usize = 256;
+const MAX_NAME: usize = 256;
 
 /// The most that is taken off one name, one thing after another. A name with more of it is made to keep us busy, and stays as it
 /// is.
-const MOST_CUTS: usize = 12;
+const MAX_CUTS: usize = 12;
 
 /// What begins a thing that changes: a sign, or the beginning of the name.
 const BEGIN: &str = r"(?:^|[-_.:@/#|,;~+])";
@@ -197,12 +197,12 @@ pub(super) fn applied(name: &[u8]) -> Vec<&'static str> {
 
 /// What is left of a name, and what was taken off; `None` for a name that is not looked at.
 fn taken_off(name: &[u8]) -> Option<(Vec<u8>, Vec<&'static str>)> {
-    if name.len() > LONGEST_NAME {
+    if name.len() > MAX_NAME {
         return None;
     }
     let (mut rest, mut applied) = (name.to_vec(), Vec::new());
     while let Some((rule, cut)) = next_cut(&rest) {
-        if applied.len() == MOST_CUTS {
+        if applied.len() == MAX_CUTS {
             return None;
         }
         applied.push(rule.what);
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_name_without_end_costs_nothing() {
-        let long = "-1".repeat(LONGEST_NAME);
+        let long = "-1".repeat(MAX_NAME);
         assert_eq!(lasting_part(long.as_bytes()), long.as_bytes());
     }
 }

@@ -8,10 +8,10 @@ use crate::latest::Nodes;
 use crate::view::grouped::Group;
 use crate::view::list;
 use crate::view::query::Query;
-use crate::web::App;
-use crate::web::renderings::Written;
+use crate::web::WebState;
+use crate::web::response_cache::Written;
 
-pub(super) fn list(app: &App, nodes: &Nodes, query: &Query) -> Written {
+pub(super) fn list(app: &WebState, nodes: &Nodes, query: &Query) -> Written {
     let limits = app.limits.borrow().clone();
     let Some(by) = query.group else {
         let window = query.window(nodes, &limits);
@@ -25,7 +25,7 @@ pub(super) fn list(app: &App, nodes: &Nodes, query: &Query) -> Written {
     as_json(&all)
 }
 
-pub(super) fn one(app: &App, nodes: &Nodes, id: &str, query: &Query) -> Written {
+pub(super) fn one(app: &WebState, nodes: &Nodes, id: &str, query: &Query) -> Written {
     let bad = |sentence: String| Err((StatusCode::BAD_REQUEST, sentence));
     let Ok(id) = id.parse() else { return bad(format!("{id:?} is not a client's id")) };
     let limits = app.limits.borrow().clone();

@@ -11,7 +11,7 @@ use crate::snapshot::Closed;
 use crate::view::list;
 use crate::view::query::Query;
 use crate::web::export::Lines;
-use crate::web::renderings::Written;
+use crate::web::response_cache::Written;
 
 pub(super) fn list(nodes: &Nodes, query: &Query) -> Written {
     let (all, matched) = all(nodes, query);

@@ -10,14 +10,14 @@ use crate::view::query::Query;
 
 pub(super) fn nodes(nodes: &Nodes, query: &Query) -> Value {
     let of_node = |node: &Arc<NodeState>| {
-        let crowd = node.last_snapshot()?.crowd.as_ref()?;
+        let client_counts = node.last_snapshot()?.client_counts.as_ref()?;
         Some(json!({
             "redis": &*node.node,
-            "user": counted(&crowd.users),
-            "library": counted(&crowd.libraries),
-            "network": counted(&crowd.networks),
-            "database": counted(&crowd.databases),
-            "command": counted(&crowd.commands),
+            "user": counted(&client_counts.users),
+            "library": counted(&client_counts.libraries),
+            "network": counted(&client_counts.networks),
+            "database": counted(&client_counts.databases),
+            "command": counted(&client_counts.commands),
         }))
     };
     let wanted = nodes.nodes.iter().filter(|node| query.wants(&node.node));

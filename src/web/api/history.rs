@@ -14,6 +14,6 @@ pub(super) fn nodes(nodes: &Nodes, query: &Query) -> Value {
 }
 
 fn of(node: &NodeState) -> Value {
-    let crowd = node.last_snapshot().and_then(|snapshot| snapshot.crowd.as_ref());
-    columns(&node.node, &node.history, crowd.map(|crowd| &crowd.last_interaction), clock::now())
+    let client_counts = node.last_snapshot().and_then(|snapshot| snapshot.client_counts.as_ref());
+    columns(&node.node, &node.history, client_counts.map(|client_counts| &client_counts.last_interaction), clock::now())
 }

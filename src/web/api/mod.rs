@@ -13,9 +13,9 @@ use std::time::Instant;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::App;
+use super::WebState;
 use super::export::Lines;
-use super::renderings::Written;
+use super::response_cache::Written;
 use crate::latest::Nodes;
 use crate::view::query::Query;
 
@@ -69,7 +69,7 @@ impl<'a> Call<'a> {
 }
 
 /// Writes the answer to a call.
-pub(super) fn write(app: &App, nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) -> Written {
+pub(super) fn write(app: &WebState, nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) -> Written {
     let is_a_list = matches!(call, Call::ClosedLines(_));
     let query = if is_a_list { Query::of_a_list(query) } else { Query::parse(query) };
     let query = query.map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;

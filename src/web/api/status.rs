@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::latest::{NodeState, Nodes, Phase};
-use crate::snapshot::{CloseReason, Kind, Snapshot, State};
+use crate::snapshot::{ClientKind, CloseReason, Snapshot, State};
 use crate::view::query::Query;
 
 /// How each node is.
@@ -21,10 +21,12 @@ pub(super) fn nodes(nodes: &Nodes, query: &Query, now: Instant) -> Value {
 
 fn of(node: &NodeState, now: Instant) -> Value {
     let snapshot = node.last_snapshot();
-    let crowd = snapshot.and_then(|snapshot| snapshot.crowd.as_ref());
+    let client_counts = snapshot.and_then(|snapshot| snapshot.client_counts.as_ref());
     let info = snapshot.and_then(|snapshot| snapshot.info());
-    let kinds = crowd.map(|crowd| counts(Kind::ALL.map(|kind| (kind.label(), crowd.of_kind(kind)))));
-    let states = crowd.map(|crowd| counts(State::ALL.map(|state| (state.label(), crowd.in_state(state)))));
+    let kinds = client_counts
+        .map(|client_counts| counts(ClientKind::ALL.map(|kind| (kind.label(), client_counts.of_kind(kind)))));
+    let states = client_counts
+        .map(|client_counts| counts(State::ALL.map(|state| (state.label(), client_counts.in_state(state)))));
     json!({
         "redis": &*node.node,
         "fresh": node.fresh_snapshot(now).is_some(),
@@ -33,9 +35,9 @@ fn of(node: &NodeState, now: Instant) -> Value {
         "version": info.and_then(|info| info.version.clone()),
         "role": info.and_then(|info| info.role.clone()),
         "maxclients": info.and_then(|info| info.maxclients),
-        "connections": crowd.map(|crowd| crowd.connections()),
-        "online": crowd.map(|crowd| crowd.online()),
-        "silent": crowd.map(|crowd| crowd.silent),
+        "connections": client_counts.map(|client_counts| client_counts.connections()),
+        "online": client_counts.map(|client_counts| client_counts.online()),
+        "silent": client_counts.map(|client_counts| client_counts.silent),
         "kinds": kinds,
         "states": states,
         "closed": snapshot.map(|snapshot| closed(snapshot)),

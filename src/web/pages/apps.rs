@@ -9,12 +9,12 @@ use super::overview::app_link;
 use super::{Frame, all_banners, moment, wanted};
 use crate::latest::{NodeState, Nodes};
 use crate::snapshot::Seen;
+use crate::view::humanize::{ago, bytes, count};
 use crate::view::query::Query;
-use crate::view::words::{ago, bytes, count};
 
 #[derive(Template)]
 #[template(path = "apps.html")]
-pub(super) struct Apps<'a> {
+pub(super) struct AppsPage<'a> {
     frame: Frame<'a>,
     banners: Vec<String>,
     nodes: Vec<(String, Vec<AppView>)>,
@@ -35,7 +35,7 @@ struct AppView {
     last_seen: String,
 }
 
-pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> Apps<'a> {
+pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> AppsPage<'a> {
     let of_node = |node: &Arc<NodeState>| {
         let seen = node.last_snapshot().into_iter().flat_map(|snapshot| snapshot.presence.all());
         let mut apps: Vec<AppView> = seen.map(|seen| view(&node.node, seen)).collect();
@@ -43,7 +43,7 @@ pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<
         apps.sort_by_key(|app| ["missing", "offline"].iter().position(|state| *state == app.state).unwrap_or(2));
         (node.node.to_string(), apps)
     };
-    Apps { frame, banners: all_banners(nodes, query, now), nodes: wanted(nodes, query).map(of_node).collect() }
+    AppsPage { frame, banners: all_banners(nodes, query, now), nodes: wanted(nodes, query).map(of_node).collect() }
 }
 
 fn view(node: &str, seen: &Seen) -> AppView {

@@ -11,13 +11,13 @@ use super::{Frame, all_banners, html, moment};
 use crate::client_list::Field;
 use crate::latest::Nodes;
 use crate::snapshot::{Closed, connected_at, last_interaction, spelled_out};
+use crate::view::humanize::{ago, bytes, count};
 use crate::view::query::Query;
 use crate::view::rows::Row;
-use crate::view::words::{ago, bytes, count};
-use crate::web::App;
+use crate::web::WebState;
 use crate::web::api::all_closed;
-use crate::web::renderings::Written;
-use crate::web::trails::Point;
+use crate::web::client_trend::TrendPoint;
+use crate::web::response_cache::Written;
 
 /// How many points of what became of it are shown.
 const POINTS: usize = 60;
@@ -32,13 +32,13 @@ struct ClientPage<'a> {
     summary: Vec<(&'static str, String, String)>,
     app: Option<(String, String)>,
     has_work: bool,
-    trail: Vec<Step>,
+    trail: Vec<TrendRow>,
     fields: Vec<(String, String, &'static str)>,
     departure: Option<String>,
 }
 
 /// A point of what became of a client, with what it did since the point before.
-struct Step {
+struct TrendRow {
     at: String,
     last: String,
     command: String,
@@ -49,7 +49,13 @@ struct Step {
     memory: String,
 }
 
-pub(super) fn write(app: &App, (nodes, now): (&Nodes, Instant), id: &str, query: &Query, frame: Frame<'_>) -> Written {
+pub(super) fn write(
+    app: &WebState,
+    (nodes, now): (&Nodes, Instant),
+    id: &str,
+    query: &Query,
+    frame: Frame<'_>,
+) -> Written {
     let bad = |sentence: &str| Err((StatusCode::BAD_REQUEST, sentence.to_owned()));
     let Ok(id) = id.parse() else { return bad("a client's id is a number") };
     let limits = app.limits.borrow().clone();
@@ -73,7 +79,7 @@ pub(super) fn write(app: &App, (nodes, now): (&Nodes, Instant), id: &str, query:
     }
 }
 
-fn page<'a>(app: &App, id: u64, row: &Row<'_>, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
+fn page<'a>(app: &WebState, id: u64, row: &Row<'_>, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
     let (client, connected) = (row.client, connected_at(row.client, row.at));
     let seconds =
         |seconds: Option<u64>| seconds.map_or_else(|| "?".to_owned(), |seconds| format!("{} ago", ago(seconds)));
@@ -106,7 +112,7 @@ fn page<'a>(app: &App, id: u64, row: &Row<'_>, banners: Vec<String>, frame: Fram
     }
 }
 
-fn departed<'a>(app: &App, node: &str, closed: &Closed, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
+fn departed<'a>(app: &WebState, node: &str, closed: &Closed, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
     let trail = app.trails.of(node, closed.id, closed.connected_at);
     let lived = closed.lifetime_seconds().map_or_else(|| "?".to_owned(), ago);
     let field = |field: Field, value: &str| (field.key().to_owned(), value.to_owned(), field.meaning());
@@ -144,12 +150,12 @@ fn told(gone_at: Timestamp, reason: &str) -> String {
 }
 
 /// The newest first. What a client did is told from point to point.
-fn steps(trail: &[Point]) -> Vec<Step> {
+fn steps(trail: &[TrendPoint]) -> Vec<TrendRow> {
     let grown = |now: Option<i64>, before: Option<i64>| u64::try_from(now? - before?).ok();
-    let step = |(place, point): (usize, &Point)| {
+    let step = |(place, point): (usize, &TrendPoint)| {
         let before = trail.get(place + 1);
-        let since = |of: fn(&Point) -> Option<i64>| grown(of(point), before.and_then(of));
-        Step {
+        let since = |of: fn(&TrendPoint) -> Option<i64>| grown(of(point), before.and_then(of));
+        TrendRow {
             at: moment(Some(point.at)),
             last: point.idle_seconds.map_or_else(String::new, |seconds| format!("{} ago", ago(seconds))),
             command: point.command.clone(),

@@ -9,15 +9,15 @@ use crate::client_list::Field;
 use crate::latest::Nodes;
 use crate::snapshot::{Limits, State, connected_at, last_interaction};
 use crate::view::grouped::Group;
-use crate::view::query::{LARGEST_WINDOW, Query};
+use crate::view::humanize::{ago, bytes, count};
+use crate::view::query::{MAX_WINDOW, Query};
 use crate::view::rows::{Column, Record, Row, Value};
-use crate::view::words::{ago, bytes, count};
 
 #[derive(Template)]
 #[template(path = "clients.html")]
 pub(super) struct Clients<'a> {
     frame: Frame<'a>,
-    form: Form,
+    form: FilterForm,
     /// Whether any server lists its clients.
     is_known: bool,
     banners: Vec<String>,
@@ -34,13 +34,13 @@ pub(super) struct Clients<'a> {
 }
 
 /// What is asked for, to be changed.
-struct Form {
+struct FilterForm {
     search: String,
     texts: [(&'static str, &'static str, String); 4],
     filters: Vec<String>,
     states: Vec<(&'static str, bool, &'static str)>,
     groups: Vec<(String, bool, String)>,
-    columns: Vec<Choice>,
+    columns: Vec<ColumnChoice>,
     /// The names of the columns that are shown where none are chosen.
     usual: String,
     /// What is asked for beside that.
@@ -48,7 +48,7 @@ struct Form {
 }
 
 /// A column that can be chosen.
-struct Choice {
+struct ColumnChoice {
     name: String,
     head: String,
     meaning: &'static str,
@@ -88,13 +88,13 @@ const CHOICES: [(&str, &str); 29] = [
     ("redis", "Server"),
     ("id", "Client ID"),
     ("addr", "Address"),
-    ("app", "App"),
+    ("app", "WebState"),
     ("name", "Name"),
     ("user", "User"),
     ("age", "Connected"),
     ("idle", "Last interaction"),
     ("state", "State"),
-    ("kind", "Kind"),
+    ("kind", "ClientKind"),
     ("buffers", "Buffers"),
     ("cmd", "Command"),
     ("lib_name", "Library"),
@@ -150,7 +150,7 @@ pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, limits: &Limi
         matched: String::new(),
         total: String::new(),
         list: query.with(&[("limit", ""), ("offset", "")]),
-        window: query.with(&[("limit", &LARGEST_WINDOW.to_string()), ("offset", "")]),
+        window: query.with(&[("limit", &MAX_WINDOW.to_string()), ("offset", "")]),
         in_a_window: String::new(),
         grouped_by: String::new(),
         heads: Vec::new(),
@@ -188,11 +188,8 @@ impl Clients<'_> {
     fn told(mut self, matched: usize, total: usize, listed: usize) -> Self {
         self.matched = count(matched as u64);
         self.total = count(total as u64);
-        self.in_a_window = if listed > LARGEST_WINDOW {
-            format!(" (the first {})", count(LARGEST_WINDOW as u64))
-        } else {
-            String::new()
-        };
+        self.in_a_window =
+            if listed > MAX_WINDOW { format!(" (the first {})", count(MAX_WINDOW as u64)) } else { String::new() };
         self
     }
 }
@@ -211,7 +208,7 @@ fn title(column: Column) -> String {
     CHOICES.iter().find(|(choice, _)| *choice == name).map_or(name, |(_, head)| (*head).to_owned())
 }
 
-fn form(query: &Query, columns: &[Column], several_nodes: bool) -> Form {
+fn form(query: &Query, columns: &[Column], several_nodes: bool) -> FilterForm {
     let chosen = |name: &'static str, choices: &[(&'static str, &'static str)]| {
         let given = query.given(name);
         choices.iter().map(|&(value, text)| (value, value == given, text)).collect()
@@ -219,14 +216,14 @@ fn form(query: &Query, columns: &[Column], several_nodes: bool) -> Form {
     let text = |name, label| (name, label, query.given(name).to_owned());
     let filters = query.given.iter().filter(|(name, _)| name == "filter").map(|(_, value)| value.clone());
     let shown: Vec<String> = columns.iter().map(|column| column.name()).collect();
-    let choice = |&(name, head): &(&str, &str)| Choice {
+    let choice = |&(name, head): &(&str, &str)| ColumnChoice {
         name: name.to_owned(),
         head: head.to_owned(),
         meaning: Column::from_name(name).map_or("", Column::meaning),
         is_shown: shown.iter().any(|shown| shown == name),
     };
     let beside = columns.iter().filter(|column| !CHOICES.iter().any(|(name, _)| *name == column.name()));
-    let beside = beside.map(|column| Choice {
+    let beside = beside.map(|column| ColumnChoice {
         name: column.name(),
         head: column.name(),
         meaning: column.meaning(),
@@ -234,7 +231,7 @@ fn form(query: &Query, columns: &[Column], several_nodes: bool) -> Form {
     });
     // Conditions have an input each, columns a box each.
     let others = query.others(&INPUTS).into_iter().filter(|(name, _)| !["filter", "cols"].contains(&name.as_str()));
-    Form {
+    FilterForm {
         search: query.given("q").to_owned(),
         texts: [
             text("app", "Application"),

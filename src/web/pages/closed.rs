@@ -7,8 +7,8 @@ use askama::Template;
 use super::{Frame, Paging, all_banners, departure_link, moment};
 use crate::latest::Nodes;
 use crate::snapshot::Closed;
-use crate::view::query::{LARGEST_WINDOW, Query};
-use crate::view::words::{ago, count};
+use crate::view::humanize::{ago, count};
+use crate::view::query::{MAX_WINDOW, Query};
 use crate::web::api::all_closed;
 
 #[derive(Template)]
@@ -53,7 +53,7 @@ pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<
         matched: count(matched.len() as u64),
         search: query.given("q").to_owned(),
         list: query.with(&[("limit", ""), ("offset", "")]),
-        window: query.with(&[("limit", &LARGEST_WINDOW.to_string()), ("offset", "")]),
+        window: query.with(&[("limit", &MAX_WINDOW.to_string()), ("offset", "")]),
         total: count(all as u64),
         paging: Paging::new("/closed", query, rows.len(), matched.len()),
         rows,

@@ -15,15 +15,15 @@ use hyper::StatusCode;
 use jiff::Timestamp;
 use url::form_urlencoded;
 
-use super::App;
-use super::renderings::Written;
+use super::WebState;
+use super::response_cache::Written;
 use crate::latest::{NodeState, Nodes, Phase};
 use crate::snapshot::Closed;
 use crate::view::query::Query;
 
 /// A page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Page<'a> {
+pub(super) enum PageRoute<'a> {
     Overview,
     Clients,
     Client(&'a str),
@@ -41,19 +41,19 @@ struct Frame<'a> {
 }
 
 /// Writes a page.
-pub(super) fn write(app: &App, nodes: &Nodes, now: Instant, page: Page<'_>, query: &str) -> Written {
+pub(super) fn write(app: &WebState, nodes: &Nodes, now: Instant, page: PageRoute<'_>, query: &str) -> Written {
     let query = Query::of_a_page(query).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
     query.check(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
     let frame = |here| Frame { here, version: env!("CARGO_PKG_VERSION"), telemetry_path: &app.telemetry_path };
     match page {
-        Page::Overview => html(&overview::page(nodes, now, &query, frame("/"))),
-        Page::Apps => html(&apps::page(nodes, now, &query, frame("/apps"))),
-        Page::Closed => html(&closed::page(nodes, now, &query, frame("/closed"))),
-        Page::Clients => {
+        PageRoute::Overview => html(&overview::page(nodes, now, &query, frame("/"))),
+        PageRoute::Apps => html(&apps::page(nodes, now, &query, frame("/apps"))),
+        PageRoute::Closed => html(&closed::page(nodes, now, &query, frame("/closed"))),
+        PageRoute::Clients => {
             let limits = app.limits.borrow().clone();
             html(&clients::page(nodes, now, &query, &limits, frame("/clients")))
         }
-        Page::Client(id) => client::write(app, (nodes, now), id, &query, frame("/clients")),
+        PageRoute::Client(id) => client::write(app, (nodes, now), id, &query, frame("/clients")),
     }
 }
 

@@ -12,15 +12,15 @@ use super::{Frame, banners, clients_link, moment, wanted};
 use crate::clock;
 use crate::history::{History, Point, Rates};
 use crate::latest::{NodeState, Nodes};
-use crate::snapshot::{CloseReason, Crowd, Groups, Snapshot, State, is_cut, spelled_out};
+use crate::snapshot::{ClientCounts, CloseReason, Groups, Snapshot, State, is_cut, spelled_out};
+use crate::view::humanize::{count, rate};
 use crate::view::query::Query;
-use crate::view::words::{count, rate};
 
 /// How many of each sort are shown.
 const TOP: usize = 10;
 
 /// The most nodes that are shown in full; of more, each is a line of a table that leads to it.
-const MOST_IN_FULL: usize = 4;
+const MAX_FULL_NODES: usize = 4;
 
 /// Over what time it is told how many came and went in a second.
 const LATELY: Duration = Duration::from_secs(60);
@@ -35,12 +35,12 @@ const EVERY: usize = 30;
 #[template(path = "overview.html")]
 pub(super) struct Overview<'a> {
     frame: Frame<'a>,
-    lines: Vec<Line>,
+    lines: Vec<NodeRow>,
     nodes: Vec<NodeView>,
 }
 
 /// A node as a line of a table.
-struct Line {
+struct NodeRow {
     name: String,
     link: String,
     server: String,
@@ -114,24 +114,27 @@ struct Change {
 pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> Overview<'a> {
     let several = nodes.nodes.len() > 1;
     let lines = nodes.nodes.iter().filter(|_| several).map(|node| line(node, now)).collect();
-    let in_full = if wanted(nodes, query).count() > MOST_IN_FULL { 0 } else { MOST_IN_FULL };
+    let in_full = if wanted(nodes, query).count() > MAX_FULL_NODES { 0 } else { MAX_FULL_NODES };
     Overview { frame, lines, nodes: wanted(nodes, query).take(in_full).map(|node| view(node, now)).collect() }
 }
 
-fn line(node: &NodeState, now: Instant) -> Line {
+fn line(node: &NodeState, now: Instant) -> NodeRow {
     let snapshot = node.last_snapshot();
-    let crowd = snapshot.and_then(|snapshot| snapshot.crowd.as_ref());
-    let told = |number: fn(&Crowd) -> u64| crowd.map_or_else(|| "?".to_owned(), |crowd| count(number(crowd)));
-    let used = crowd.zip(snapshot.and_then(|snapshot| snapshot.info()?.maxclients)).filter(|(_, most)| *most > 0);
+    let client_counts = snapshot.and_then(|snapshot| snapshot.client_counts.as_ref());
+    let told = |number: fn(&ClientCounts) -> u64| {
+        client_counts.map_or_else(|| "?".to_owned(), |client_counts| count(number(client_counts)))
+    };
+    let used =
+        client_counts.zip(snapshot.and_then(|snapshot| snapshot.info()?.maxclients)).filter(|(_, most)| *most > 0);
     let redis: String = url::form_urlencoded::byte_serialize(node.node.as_bytes()).collect();
-    Line {
+    NodeRow {
         name: node.node.to_string(),
         link: format!("/?redis={redis}"),
         server: snapshot.map_or_else(String::new, |snapshot| server(snapshot)),
-        connections: told(Crowd::connections),
-        used: used.map_or_else(String::new, |(crowd, most)| share(crowd.connections(), most)),
-        online: told(Crowd::online),
-        idle: told(|crowd| crowd.in_state(State::Idle)),
+        connections: told(ClientCounts::connections),
+        used: used.map_or_else(String::new, |(client_counts, most)| share(client_counts.connections(), most)),
+        online: told(ClientCounts::online),
+        idle: told(|client_counts| client_counts.in_state(State::Idle)),
         at: moment(snapshot.map(|snapshot| snapshot.sample.at)),
         trouble: banners(node, now).into_iter().next().unwrap_or_default(),
     }
@@ -203,17 +206,20 @@ fn used(snapshot: &Snapshot, history: &History) -> Option<Used> {
 }
 
 fn tiles(node: &str, snapshot: &Snapshot, history: &History) -> Vec<Tile> {
-    let crowd = snapshot.crowd.as_ref();
+    let client_counts = snapshot.client_counts.as_ref();
     let rates = history.rates(LATELY);
     let a_second = |of: fn(Rates) -> f64| rates.map_or_else(unknown, |rates| rate(of(rates)));
     let plain = |name, value: String| Tile { name, value, link: String::new(), is_bad: false };
     let number = |name, number: Option<u64>| plain(name, number.map_or_else(unknown, count));
-    let linked = |tile: Tile, parameters: &[(&str, &str)]| match crowd {
+    let linked = |tile: Tile, parameters: &[(&str, &str)]| match client_counts {
         Some(_) => Tile { link: clients_link(&[&[("redis", node)], parameters].concat()), ..tile },
         None => tile,
     };
     let in_state = |name, state: State| {
-        linked(number(name, crowd.map(|crowd| crowd.in_state(state))), &[("state", state.label())])
+        linked(
+            number(name, client_counts.map(|client_counts| client_counts.in_state(state))),
+            &[("state", state.label())],
+        )
     };
     let told = history.points().next_back().and_then(|point| point.told.as_ref());
     let rejected = snapshot.counters.connections_rejected.map(|counter| counter.total());
@@ -226,7 +232,7 @@ fn tiles(node: &str, snapshot: &Snapshot, history: &History) -> Vec<Tile> {
         plain("Opened a second", a_second(|rates| rates.opened)),
         plain("Closed a second", a_second(|rates| rates.closed)),
         Tile { is_bad: rejected.is_some_and(|rejected| rejected > 0), ..number("Rejected", rejected) },
-        number("Never spoke", crowd.map(|crowd| crowd.silent)),
+        number("Never spoke", client_counts.map(|client_counts| client_counts.silent)),
         plain("Came and went unseen", count(snapshot.churn.unseen())),
     ]
 }
@@ -289,10 +295,10 @@ fn why(snapshot: &Snapshot, since: Timestamp) -> Vec<(String, &'static str)> {
     known.map(|(reason, number)| (count(number), reason.label())).collect()
 }
 
-type Apps = [(Arc<str>, u64)];
+type AppConnections = [(Arc<str>, u64)];
 
 /// The applications whose connections changed most.
-fn changes(node: &str, then: &Apps, now: &Apps) -> Vec<Change> {
+fn changes(node: &str, then: &AppConnections, now: &AppConnections) -> Vec<Change> {
     let mut counts: HashMap<&Arc<str>, (u64, u64)> = HashMap::new();
     then.iter().for_each(|(app, connections)| counts.entry(app).or_default().0 = *connections);
     now.iter().for_each(|(app, connections)| counts.entry(app).or_default().1 = *connections);
@@ -328,8 +334,8 @@ fn top_groups(node: &str, snapshot: &Snapshot) -> Vec<(&'static str, Vec<GroupVi
         connections: count(seen.now.connections),
         link: app_link(node, &seen.app),
     });
-    let of = |groups: fn(&Crowd) -> &Option<Groups>, parameter: &str| -> Vec<GroupView> {
-        let groups = snapshot.crowd.as_ref().and_then(|crowd| groups(crowd).as_ref());
+    let of = |groups: fn(&ClientCounts) -> &Option<Groups>, parameter: &str| -> Vec<GroupView> {
+        let groups = snapshot.client_counts.as_ref().and_then(|client_counts| groups(client_counts).as_ref());
         let all = groups.into_iter().flat_map(Groups::iter).take(TOP);
         let view = |(name, connections): (&str, u64)| {
             // A group of ours is no value that a client has; one that was escaped so as not to look like one is not what it has
@@ -343,9 +349,9 @@ fn top_groups(node: &str, snapshot: &Snapshot) -> Vec<(&'static str, Vec<GroupVi
     };
     vec![
         ("Application", apps.collect()),
-        ("User", of(|crowd| &crowd.users, "user")),
-        ("Library", of(|crowd| &crowd.libraries, "lib")),
-        ("Network", of(|crowd| &crowd.networks, "network")),
+        ("User", of(|client_counts| &client_counts.users, "user")),
+        ("Library", of(|client_counts| &client_counts.libraries, "lib")),
+        ("Network", of(|client_counts| &client_counts.networks, "network")),
     ]
     .into_iter()
     .filter(|(_, groups): &(_, Vec<GroupView>)| !groups.is_empty())

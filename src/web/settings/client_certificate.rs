@@ -12,7 +12,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
-use super::file::TlsWords;
+use super::file::TlsSection;
 
 /// What is done about clients' certificates, by the words of Go's `crypto/tls: ClientAuthType`. Whoever shows one proves
 /// to have its key; who signed it matters only where there is a chain.
@@ -30,7 +30,7 @@ pub(super) struct Policy {
 /// # Errors
 /// What does not fit together.
 pub(super) fn policy(
-    words: &TlsWords,
+    words: &TlsSection,
     authorities: Option<Vec<CertificateDer<'static>>>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Option<Policy>, String> {

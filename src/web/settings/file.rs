@@ -9,20 +9,20 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_saphyr::Error;
 
-use super::{Limiter, Settings, Tls, Users};
+use super::{Limiter, Tls, Users, WebSettings};
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Words {
-    tls_server_config: Option<TlsWords>,
-    http_server_config: Option<HttpWords>,
+    tls_server_config: Option<TlsSection>,
+    http_server_config: Option<HttpSection>,
     basic_auth_users: Option<BTreeMap<String, SecretString>>,
-    rate_limit: Option<RateWords>,
+    rate_limit: Option<RateLimitSection>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct TlsWords {
+pub(super) struct TlsSection {
     pub(super) cert: Option<String>,
     pub(super) key: Option<SecretString>,
     pub(super) client_ca: Option<String>,
@@ -40,7 +40,7 @@ pub(super) struct TlsWords {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct HttpWords {
+struct HttpSection {
     #[serde(rename = "http2")]
     _http2: Option<bool>,
     headers: Option<BTreeMap<String, Option<String>>>,
@@ -48,7 +48,7 @@ struct HttpWords {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RateWords {
+struct RateLimitSection {
     interval: Option<String>,
     burst: Option<u32>,
 }
@@ -84,10 +84,10 @@ impl Words {
     ///
     /// # Errors
     /// All that makes no sense.
-    pub(super) fn meaning(self, folder: &Path) -> Result<Settings, Vec<String>> {
+    pub(super) fn meaning(self, folder: &Path) -> Result<WebSettings, Vec<String>> {
         let (mut notes, mut faults) = (Vec::new(), Vec::new());
         let mut fault = |section: &str, fault: String| faults.push(format!("{section}: {fault}"));
-        let mut settings = Settings::default();
+        let mut settings = WebSettings::default();
         match Tls::new(&self.tls_server_config.unwrap_or_default(), folder, &mut notes) {
             Ok(tls) => settings.tls = tls,
             Err(told) => fault("tls_server_config", told),

@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::Settings;
+use super::WebSettings;
 use super::file::Words;
-use crate::followed_file::{self, EVERY, Look};
+use crate::followed_file::{self, EVERY, FileState};
 
 /// `--web.config.file`, which is followed.
 #[derive(Debug)]
 pub struct ConfigFile {
     path: PathBuf,
-    looks: Vec<Look>,
-    settings: watch::Sender<Arc<Settings>>,
+    looks: Vec<FileState>,
+    settings: watch::Sender<Arc<WebSettings>>,
     valid: Arc<AtomicBool>,
 }
 
@@ -33,7 +33,7 @@ impl ConfigFile {
     }
 
     /// The settings now and from now on.
-    pub fn settings(&self) -> watch::Receiver<Arc<Settings>> {
+    pub fn settings(&self) -> watch::Receiver<Arc<WebSettings>> {
         self.settings.subscribe()
     }
 
@@ -51,7 +51,7 @@ impl ConfigFile {
         let mut seen = self.looks.clone();
         loop {
             tokio::time::sleep(EVERY).await;
-            let now: Vec<_> = self.looks.iter().map(Look::again).collect();
+            let now: Vec<_> = self.looks.iter().map(FileState::again).collect();
             let has_stayed = now == std::mem::replace(&mut seen, now.clone());
             if now == self.looks || !has_stayed {
                 continue;
@@ -60,7 +60,7 @@ impl ConfigFile {
             // The system's authorities may have to be read, which takes milliseconds.
             let Ok((looks, settings)) = tokio::task::spawn_blocking(move || read(&path)).await else { continue };
             // It may have been written to while it was read.
-            if now.first().map(Look::again) != now.first().cloned() {
+            if now.first().map(FileState::again) != now.first().cloned() {
                 continue;
             }
             seen = looks.clone();
@@ -87,12 +87,12 @@ impl ConfigFile {
 }
 
 /// Looks at the files before they are read: one that changes meanwhile is read again.
-fn read(path: &Path) -> (Vec<Look>, Result<Settings, Vec<String>>) {
-    let mut looks = vec![Look::at(path)];
+fn read(path: &Path) -> (Vec<FileState>, Result<WebSettings, Vec<String>>) {
+    let mut looks = vec![FileState::at(path)];
     let folder = path.parent().unwrap_or(Path::new(""));
     let words = followed_file::read(path).and_then(|text| Words::parse(&text)).map_err(|fault| vec![fault]);
     let settings = words.and_then(|words| {
-        looks.extend(words.files(folder).iter().map(|file| Look::at(file)));
+        looks.extend(words.files(folder).iter().map(|file| FileState::at(file)));
         words.meaning(folder)
     });
     let flagged = |fault: &String| format!("--web.config.file: {}: {fault}", path.display());

@@ -17,7 +17,7 @@ pub(super) use users::Users;
 
 /// What the file says, made ready for use. The default is what holds without a file.
 #[derive(Debug, Default)]
-pub struct Settings {
+pub struct WebSettings {
     /// How connections are encrypted, if they are.
     pub(super) tls: Option<Tls>,
     /// Who may come in; nobody is named: everybody.
@@ -29,9 +29,9 @@ pub struct Settings {
     notes: Vec<String>,
 }
 
-impl Settings {
+impl WebSettings {
     /// Adds the operator's headers to an answer, instead of ours of the same name.
-    pub(super) fn adorn(&self, headers: &mut HeaderMap) {
+    pub(super) fn apply_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }

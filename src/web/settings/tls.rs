@@ -13,7 +13,7 @@ use rustls::{ProtocolVersion, ServerConfig, SupportedCipherSuite, SupportedProto
 use secrecy::ExposeSecret;
 
 use super::client_certificate;
-use super::file::TlsWords;
+use super::file::TlsSection;
 use crate::followed_file;
 
 /// How connections are encrypted.
@@ -62,7 +62,7 @@ impl Tls {
     ///
     /// # Errors
     /// The first thing that makes no sense.
-    pub(super) fn new(words: &TlsWords, folder: &Path, notes: &mut Vec<String>) -> Result<Option<Self>, String> {
+    pub(super) fn new(words: &TlsSection, folder: &Path, notes: &mut Vec<String>) -> Result<Option<Self>, String> {
         let (provider, versions) = (provider(words, notes)?, versions(words)?);
         let versions = usable(&provider, versions, notes)?;
         if !is_wanted(words) {
@@ -100,7 +100,7 @@ impl Tls {
 }
 
 /// `web/tls_config.go: IsEnabled`.
-fn is_wanted(words: &TlsWords) -> bool {
+fn is_wanted(words: &TlsSection) -> bool {
     let files = [&words.cert_file, &words.key_file, &words.client_ca_file];
     let texts = [&words.cert, &words.client_ca, &words.client_auth_type];
     let key = words.key.as_ref().is_some_and(|key| !key.expose_secret().is_empty());
@@ -169,7 +169,7 @@ fn chosen<T: Copy>(
     Ok(chosen)
 }
 
-fn provider(words: &TlsWords, notes: &mut Vec<String>) -> Result<CryptoProvider, String> {
+fn provider(words: &TlsSection, notes: &mut Vec<String>) -> Result<CryptoProvider, String> {
     let mut provider = ring::default_provider();
     let names = words.cipher_suites.as_deref().unwrap_or_default();
     if !names.is_empty() {
@@ -188,7 +188,7 @@ fn provider(words: &TlsWords, notes: &mut Vec<String>) -> Result<CryptoProvider,
     Ok(provider)
 }
 
-fn versions(words: &TlsWords) -> Result<(usize, usize), String> {
+fn versions(words: &TlsSection) -> Result<(usize, usize), String> {
     let place = |word: &str, name: &Option<String>, default: usize| match name {
         None => Ok(default),
         Some(name) => VERSIONS
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     /// The versions and the number of suites and curves, and the notes.
-    fn spoken(words: &TlsWords) -> Result<(Vec<ProtocolVersion>, usize, usize, usize), String> {
+    fn spoken(words: &TlsSection) -> Result<(Vec<ProtocolVersion>, usize, usize, usize), String> {
         let mut notes = Vec::new();
         let provider = provider(words, &mut notes)?;
         let versions = usable(&provider, versions(words)?, &mut notes)?;
@@ -252,10 +252,10 @@ mod tests {
     fn versions_are_those_that_are_safe() {
         let between = |least: &str, most: &str| {
             let (min_version, max_version) = (Some(least.to_owned()), Some(most.to_owned()));
-            spoken(&TlsWords { min_version, max_version, ..TlsWords::default() })
+            spoken(&TlsSection { min_version, max_version, ..TlsSection::default() })
         };
         let (new, old) = (ProtocolVersion::TLSv1_3, ProtocolVersion::TLSv1_2);
-        assert_eq!(spoken(&TlsWords::default()), Ok((vec![new, old], 9, 3, 0)));
+        assert_eq!(spoken(&TlsSection::default()), Ok((vec![new, old], 9, 3, 0)));
         assert_eq!(between("TLS10", "TLS13"), Ok((vec![new, old], 9, 3, 1)));
         assert_eq!(between("TLS12", "TLS12"), Ok((vec![old], 9, 3, 0)));
         assert_eq!(between("TLS13", "TLS13"), Ok((vec![new], 9, 3, 0)));
@@ -268,7 +268,7 @@ mod tests {
     fn suites_and_curves_are_those_that_are_named_and_there() {
         let with = |suites: &[&str], curves: &[&str]| {
             let (cipher_suites, curve_preferences) = (names(suites), names(curves));
-            spoken(&TlsWords { cipher_suites, curve_preferences, ..TlsWords::default() })
+            spoken(&TlsSection { cipher_suites, curve_preferences, ..TlsSection::default() })
         };
         let (new, old) = (ProtocolVersion::TLSv1_3, ProtocolVersion::TLSv1_2);
         let (gcm, cbc) = ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA");
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(with(&[cbc], &[]), Ok((vec![new], 3, 3, 2)));
         assert!(with(&["NULL"], &[]).is_err() && with(&[], &["CurveP521"]).is_err() && with(&[], &["P-256"]).is_err());
         let words =
-            TlsWords { cipher_suites: names(&[cbc]), max_version: Some("TLS12".to_owned()), ..TlsWords::default() };
+            TlsSection { cipher_suites: names(&[cbc]), max_version: Some("TLS12".to_owned()), ..TlsSection::default() };
         assert!(spoken(&words).is_err());
     }
 
@@ -292,12 +292,12 @@ mod tests {
             ("VerifyClientCertIfGiven", true),
             ("RequireAndVerifyClientCert", true),
         ] {
-            let words = TlsWords {
+            let words = TlsSection {
                 cert: Some(own.cert.pem()),
                 key: Some(own.signing_key.serialize_pem().into()),
                 client_ca: expected.then(|| own.cert.pem()),
                 client_auth_type: Some(policy.to_owned()),
-                ..TlsWords::default()
+                ..TlsSection::default()
             };
             let tls = Tls::new(&words, Path::new("/"), &mut Vec::new()).expect("sense").expect("TLS is wanted");
             assert_eq!(tls.verifies_clients, expected, "{policy}");
@@ -308,12 +308,12 @@ mod tests {
     fn names_are_asked_of_certificates_that_have_to_be_shown() {
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let made = |policy: &str, allowed: &[&str]| {
-            let words = TlsWords {
+            let words = TlsSection {
                 cert: Some(own.cert.pem()),
                 key: Some(own.signing_key.serialize_pem().into()),
                 client_auth_type: Some(policy.to_owned()),
                 client_allowed_sans: names(allowed),
-                ..TlsWords::default()
+                ..TlsSection::default()
             };
             Tls::new(&words, Path::new("/"), &mut Vec::new()).map(|_| ())
         };

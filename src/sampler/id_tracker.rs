@@ -11,14 +11,14 @@ use std::ops::RangeInclusive;
 const MARGIN: u64 = 32;
 
 /// The most ids asked for beyond, where the counter was seen to lag that much.
-const WIDEST_MARGIN: u64 = 4096;
+const MAX_MARGIN: u64 = 4096;
 
 /// The most ids that may have come between two looks, before a full listing is the shorter way.
-const MOST_NEWCOMERS: u64 = 200_000;
+const MAX_NEWCOMERS: u64 = 200_000;
 
 /// The ids of a server's clients, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Roll {
+pub(super) struct IdTracker {
     known: BTreeSet<u64>,
     /// All ids up to this one have been asked for when they had been given out already.
     settled: u64,
@@ -32,7 +32,7 @@ pub(super) struct Roll {
 
 /// Where new clients may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Newcomers {
+pub(super) enum NewIds {
     /// Nobody came.
     None,
     /// Within these ids. Those up to `bound` have been given out.
@@ -46,12 +46,12 @@ pub(super) enum Newcomers {
     Unknown,
 }
 
-impl Roll {
-    /// A roll of which only the bound is known: an id that was just given out, and the counter at that time.
+impl IdTracker {
+    /// A tracker of which only the bound is known: an id that was just given out, and the counter at that time.
     pub(super) fn from_bound(bound: u64, received: Option<u64>) -> Self {
-        let mut roll = Self::default();
-        roll.rebase(bound, received);
-        roll
+        let mut tracker = Self::default();
+        tracker.rebase(bound, received);
+        tracker
     }
 
     /// The bound is this one: an id that was just given out, and the counter at that time.
@@ -97,7 +97,7 @@ impl Roll {
         let highest = self.known.last().copied().unwrap_or(0);
         if let (Some(now), Some((base, from))) = (received, self.base) {
             let expected = base.saturating_add(now.saturating_sub(from));
-            self.lag = self.lag.max(2 * highest.saturating_sub(expected)).min(WIDEST_MARGIN);
+            self.lag = self.lag.max(2 * highest.saturating_sub(expected)).min(MAX_MARGIN);
         }
         self.settled = highest;
     }
@@ -112,20 +112,20 @@ impl Roll {
     }
 
     /// Where those may be who came since the ids were settled.
-    pub(super) fn newcomers(&self, received: Option<u64>) -> Newcomers {
+    pub(super) fn newcomers(&self, received: Option<u64>) -> NewIds {
         let (Some(before), Some(now), Some((base, from))) = (self.received, received, self.base) else {
-            return Newcomers::Unknown;
+            return NewIds::Unknown;
         };
         match now.checked_sub(before) {
-            Some(0) => Newcomers::None,
-            Some(grown) if grown <= MOST_NEWCOMERS => {
+            Some(0) => NewIds::None,
+            Some(grown) if grown <= MAX_NEWCOMERS => {
                 // Some of those who are counted now were found before they were counted; and servers give ids to links
                 // that they do not count, so the counter may lag behind.
                 let bound = base.saturating_add(now.saturating_sub(from));
                 let last = bound.max(self.settled.saturating_add(grown)).saturating_add(MARGIN + self.lag);
-                Newcomers::Within { ids: self.settled + 1..=last, bound }
+                NewIds::Within { ids: self.settled + 1..=last, bound }
             }
-            _ => Newcomers::Unknown,
+            _ => NewIds::Unknown,
         }
     }
 
@@ -142,98 +142,102 @@ impl Roll {
 mod tests {
     use super::*;
 
-    fn within(roll: &Roll, received: u64) -> (RangeInclusive<u64>, u64) {
-        match roll.newcomers(Some(received)) {
-            Newcomers::Within { ids, bound } => (ids, bound),
+    fn within(tracker: &IdTracker, received: u64) -> (RangeInclusive<u64>, u64) {
+        match tracker.newcomers(Some(received)) {
+            NewIds::Within { ids, bound } => (ids, bound),
             other => panic!("{other:?}"),
         }
     }
 
-    fn known(roll: &Roll) -> Vec<u64> {
-        roll.known().collect()
+    fn known(tracker: &IdTracker) -> Vec<u64> {
+        tracker.known().collect()
     }
 
     #[test]
     fn newcomers_are_as_many_as_the_counter_grew_by() {
-        let mut roll = Roll::from_bound(10, Some(100));
-        roll.replace([3, 7, 10], Some(100));
-        assert_eq!(roll.newcomers(Some(100)), Newcomers::None);
-        let (ids, bound) = within(&roll, 105);
+        let mut tracker = IdTracker::from_bound(10, Some(100));
+        tracker.replace([3, 7, 10], Some(100));
+        assert_eq!(tracker.newcomers(Some(100)), NewIds::None);
+        let (ids, bound) = within(&tracker, 105);
         assert_eq!((ids.clone(), bound), (11..=15 + MARGIN, 15));
-        roll.take_page(&ids.collect::<Vec<_>>(), [12, 15]);
-        roll.settle(Some(105), bound);
-        assert_eq!((known(&roll), roll.bound()), (vec![3, 7, 10, 12, 15], 15));
-        assert_eq!(within(&roll, 106).0, 16..=16 + MARGIN);
+        tracker.take_page(&ids.collect::<Vec<_>>(), [12, 15]);
+        tracker.settle(Some(105), bound);
+        assert_eq!((known(&tracker), tracker.bound()), (vec![3, 7, 10, 12, 15], 15));
+        assert_eq!(within(&tracker, 106).0, 16..=16 + MARGIN);
     }
 
     #[test]
     fn who_was_found_before_he_was_counted_is_not_counted_twice() {
-        let mut roll = Roll::from_bound(10, Some(100));
+        let mut tracker = IdTracker::from_bound(10, Some(100));
         // A listing finds five who came after the counter was read.
-        roll.replace(8..=15, Some(100));
-        let (ids, bound) = within(&roll, 106);
+        tracker.replace(8..=15, Some(100));
+        let (ids, bound) = within(&tracker, 106);
         assert!(*ids.start() == 16 && bound == 16, "{ids:?} {bound}");
-        roll.take_page(&ids.collect::<Vec<_>>(), [16]);
-        roll.settle(Some(106), bound);
-        assert_eq!((roll.bound(), *within(&roll, 107).0.start()), (16, 17));
+        tracker.take_page(&ids.collect::<Vec<_>>(), [16]);
+        tracker.settle(Some(106), bound);
+        assert_eq!((tracker.bound(), *within(&tracker, 107).0.start()), (16, 17));
     }
 
     #[test]
     fn links_that_take_an_id_and_are_not_counted_do_not_hide_those_behind_them() {
-        let mut roll = Roll::from_bound(10, Some(100));
+        let mut tracker = IdTracker::from_bound(10, Some(100));
         // One was counted, and three ids were given to others before: it has the fourth.
-        let (ids, bound) = within(&roll, 101);
-        roll.take_page(&ids.collect::<Vec<_>>(), [14]);
-        roll.settle(Some(101), bound);
-        assert_eq!((known(&roll), roll.bound()), (vec![14], 14));
-        assert_eq!(within(&roll, 102).0, 15..=15 + MARGIN);
+        let (ids, bound) = within(&tracker, 101);
+        tracker.take_page(&ids.collect::<Vec<_>>(), [14]);
+        tracker.settle(Some(101), bound);
+        assert_eq!((known(&tracker), tracker.bound()), (vec![14], 14));
+        assert_eq!(within(&tracker, 102).0, 15..=15 + MARGIN);
         // Where they were too many, a full listing finds out by how much, and the margin grows.
-        roll.replace([14, 200], Some(102));
-        assert!(*within(&roll, 103).0.end() > 201 + 200, "{:?}", within(&roll, 103));
+        tracker.replace([14, 200], Some(102));
+        assert!(*within(&tracker, 103).0.end() > 201 + 200, "{:?}", within(&tracker, 103));
     }
 
     #[test]
     fn an_id_that_was_asked_for_too_early_is_asked_for_again() {
-        let mut roll = Roll::from_bound(10, Some(100));
-        let (ids, bound) = within(&roll, 105);
+        let mut tracker = IdTracker::from_bound(10, Some(100));
+        let (ids, bound) = within(&tracker, 105);
         // From the highest down: 27 is not given out yet when it is asked for, then 16 and 17 come, of which only 16 is
         // asked for late enough. Only what the counter and the highest found prove is settled.
-        roll.take_page(&ids.clone().filter(|id| *id > 16).collect::<Vec<_>>(), []);
-        roll.take_page(&ids.filter(|id| *id <= 16).collect::<Vec<_>>(), [15, 16]);
-        assert_eq!(roll.bound(), 10, "nothing is settled while pages are read");
-        roll.settle(Some(105), bound);
-        assert_eq!((roll.bound(), *within(&roll, 106).0.start()), (16, 17));
+        tracker.take_page(&ids.clone().filter(|id| *id > 16).collect::<Vec<_>>(), []);
+        tracker.take_page(&ids.filter(|id| *id <= 16).collect::<Vec<_>>(), [15, 16]);
+        assert_eq!(tracker.bound(), 10, "nothing is settled while pages are read");
+        tracker.settle(Some(105), bound);
+        assert_eq!((tracker.bound(), *within(&tracker, 106).0.start()), (16, 17));
     }
 
     #[test]
     fn who_came_and_went_settles_his_id() {
-        let mut roll = Roll::from_bound(10, Some(100));
-        let (ids, bound) = within(&roll, 105);
-        roll.take_page(&ids.collect::<Vec<_>>(), []);
-        roll.settle(Some(105), bound);
-        assert_eq!((roll.len(), roll.bound()), (0, 15));
+        let mut tracker = IdTracker::from_bound(10, Some(100));
+        let (ids, bound) = within(&tracker, 105);
+        tracker.take_page(&ids.collect::<Vec<_>>(), []);
+        tracker.settle(Some(105), bound);
+        assert_eq!((tracker.len(), tracker.bound()), (0, 15));
     }
 
     #[test]
     fn who_is_not_found_any_more_is_gone() {
-        let mut roll = Roll::from_bound(9, Some(9));
-        roll.replace(1..=9, Some(9));
-        roll.take_page(&[1, 2, 3, 4], [2, 4]);
-        assert_eq!(known(&roll), [2, 4, 5, 6, 7, 8, 9]);
-        roll.replace([5], Some(9));
-        assert_eq!((known(&roll), roll.bound()), (vec![5], 5), "what is above is asked for again, which does no harm");
+        let mut tracker = IdTracker::from_bound(9, Some(9));
+        tracker.replace(1..=9, Some(9));
+        tracker.take_page(&[1, 2, 3, 4], [2, 4]);
+        assert_eq!(known(&tracker), [2, 4, 5, 6, 7, 8, 9]);
+        tracker.replace([5], Some(9));
+        assert_eq!(
+            (known(&tracker), tracker.bound()),
+            (vec![5], 5),
+            "what is above is asked for again, which does no harm"
+        );
     }
 
     #[test]
     fn a_counter_that_fell_tells_nothing() {
-        let mut roll = Roll::from_bound(10, Some(100));
-        for received in [Some(99), None, Some(100 + MOST_NEWCOMERS + 1)] {
-            assert_eq!(roll.newcomers(received), Newcomers::Unknown);
+        let mut tracker = IdTracker::from_bound(10, Some(100));
+        for received in [Some(99), None, Some(100 + MAX_NEWCOMERS + 1)] {
+            assert_eq!(tracker.newcomers(received), NewIds::Unknown);
         }
-        roll.distrust();
-        assert_eq!(roll.newcomers(Some(101)), Newcomers::Unknown);
-        roll.rebase(40, Some(2));
-        assert_eq!(within(&roll, 3), (41..=41 + MARGIN, 41));
-        assert_eq!(Roll::from_bound(10, None).newcomers(Some(1)), Newcomers::Unknown);
+        tracker.distrust();
+        assert_eq!(tracker.newcomers(Some(101)), NewIds::Unknown);
+        tracker.rebase(40, Some(2));
+        assert_eq!(within(&tracker, 3), (41..=41 + MARGIN, 41));
+        assert_eq!(IdTracker::from_bound(10, None).newcomers(Some(1)), NewIds::Unknown);
     }
 }

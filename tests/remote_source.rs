@@ -10,12 +10,12 @@ use redis_client_exporter::status::Key;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::support::crowd::Crowd;
 use crate::support::exporter::Exporter;
 use crate::support::peer::Peer;
 use crate::support::scrape::Scrape;
 use crate::support::server::{Server, any_binary, binaries};
 use crate::support::subscriber::{CHANNEL, Subscriber};
+use crate::support::test_clients::TestClients;
 use crate::support::{PATIENCE, eventually, pause};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ fn listings(control: &mut Peer) -> u64 {
 fn with_a_key_three_exporters_need_one_sampler() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let mut control = server.peer();
     let key = key_file();
     let key = format!("--announce.key-file={}", key.path().display());
@@ -177,7 +177,7 @@ fn a_listener_who_may_only_subscribe_tells_what_statuses_tell() {
     for binary in binaries() {
         println!("{}", binary.name);
         let server = Server::start(&binary);
-        let _crowd = Crowd::join(&server);
+        let _crowd = TestClients::join(&server);
         server.peer().must(&[
             "ACL",
             "SETUSER",
@@ -275,7 +275,7 @@ fn nothing_that_is_published_does_harm() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
     let address = server.address();
-    let _crowd = Crowd::join(&server);
+    let _crowd = TestClients::join(&server);
     let node = format!("--announce.node={address}");
     let mut exporters = [
         Exporter::start(&[&address], &["--announce=auto", FREQUENCY], &[]),

@@ -10,28 +10,28 @@ use crate::client_list::{Client, Field};
 use crate::snapshot::{output_buffer_bytes, spelled_out};
 
 /// The most clients; of more, the one that was looked at longest ago is forgotten.
-const MOST_CLIENTS: usize = 64;
+const MAX_CLIENTS: usize = 64;
 
 /// The most points of a client.
-const MOST_POINTS: usize = 360;
+const MAX_POINTS: usize = 360;
 
 /// The trails of the clients that were looked at last.
 #[derive(Debug, Default)]
-pub(super) struct Trails(Mutex<HashMap<Who, Trail>>);
+pub(super) struct ClientTrends(Mutex<HashMap<Who, ClientTrend>>);
 
 /// A client: its node, and its id there. An id is given again after a restart, when the time of connecting differs.
 type Who = (String, u64, Option<Timestamp>);
 
 #[derive(Debug, Default)]
-struct Trail {
-    points: VecDeque<Point>,
+struct ClientTrend {
+    points: VecDeque<TrendPoint>,
     /// When it was looked at last, as the sample's time.
     looked_at: Timestamp,
 }
 
 /// A client at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Point {
+pub(super) struct TrendPoint {
     /// When it was read.
     pub(super) at: Timestamp,
     /// Seconds since its last interaction.
@@ -50,7 +50,7 @@ pub(super) struct Point {
     pub(super) sent_bytes: Option<i64>,
 }
 
-impl Trails {
+impl ClientTrends {
     /// Adds what was read of a client, and gives all that is remembered of it, the newest first.
     pub(super) fn follow(
         &self,
@@ -58,27 +58,27 @@ impl Trails {
         client: &Client<'_>,
         connected_at: Option<Timestamp>,
         at: Timestamp,
-    ) -> Vec<Point> {
+    ) -> Vec<TrendPoint> {
         let Some(id) = client.id() else { return Vec::new() };
         let mut trails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let who = known(&trails, node, id, connected_at).unwrap_or_else(|| (node.to_owned(), id, connected_at));
-        if trails.len() >= MOST_CLIENTS && !trails.contains_key(&who) {
+        if trails.len() >= MAX_CLIENTS && !trails.contains_key(&who) {
             let oldest = trails.iter().min_by_key(|(_, trail)| trail.looked_at).map(|(who, _)| who.clone());
             oldest.map(|oldest| trails.remove(&oldest));
         }
         let trail = trails.entry(who).or_default();
         trail.looked_at = at;
         if trail.points.back().is_none_or(|last| last.at < at) {
-            trail.points.push_back(Point::of(client, at));
+            trail.points.push_back(TrendPoint::of(client, at));
         }
-        while trail.points.len() > MOST_POINTS {
+        while trail.points.len() > MAX_POINTS {
             trail.points.pop_front();
         }
         trail.points.iter().rev().cloned().collect()
     }
 
     /// What is remembered of a client that went, the newest first.
-    pub(super) fn of(&self, node: &str, id: u64, connected_at: Option<Timestamp>) -> Vec<Point> {
+    pub(super) fn of(&self, node: &str, id: u64, connected_at: Option<Timestamp>) -> Vec<TrendPoint> {
         let trails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let trail = known(&trails, node, id, connected_at).and_then(|who| trails.get(&who));
         trail.into_iter().flat_map(|trail| trail.points.iter().rev().cloned()).collect()
@@ -86,7 +86,7 @@ impl Trails {
 }
 
 /// The client among those that are known. The time of connecting is told in whole seconds of age: it may seem to differ.
-fn known(trails: &HashMap<Who, Trail>, node: &str, id: u64, connected_at: Option<Timestamp>) -> Option<Who> {
+fn known(trails: &HashMap<Who, ClientTrend>, node: &str, id: u64, connected_at: Option<Timestamp>) -> Option<Who> {
     let is_same = |known: &&Who| known.0 == node && known.1 == id && close(known.2, connected_at);
     trails.keys().find(is_same).cloned()
 }
@@ -98,7 +98,7 @@ fn close(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
     }
 }
 
-impl Point {
+impl TrendPoint {
     fn of(client: &Client<'_>, at: Timestamp) -> Self {
         Self {
             at,
@@ -119,7 +119,7 @@ mod tests {
     use crate::view::fixture::snapshot;
 
     /// Follows client 7 and gives the ids' trails' lengths.
-    fn follow(trails: &Trails, id: u64, connected: i64, at: i64) -> Vec<i64> {
+    fn follow(trails: &ClientTrends, id: u64, connected: i64, at: i64) -> Vec<i64> {
         let snapshot = snapshot(&format!("id={id} addr=10.0.0.1:1 idle=5 cmd=get flags=N\n"));
         let (_, client) = snapshot.pages().and_then(|pages| pages.places().next()).expect("a client");
         let time = |second| Timestamp::from_second(second).expect("a time");
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_sample_is_a_point_once_and_another_client_of_the_same_id_has_its_own() {
-        let trails = Trails::default();
+        let trails = ClientTrends::default();
         assert_eq!(follow(&trails, 7, 100, 200), [200]);
         assert_eq!(follow(&trails, 7, 101, 200), [200], "the same sample");
         assert_eq!(follow(&trails, 7, 100, 210), [210, 200]);
@@ -140,12 +140,12 @@ mod tests {
 
     #[test]
     fn trails_are_bounded() {
-        let trails = Trails::default();
+        let trails = ClientTrends::default();
         for at in 0..500 {
             follow(&trails, 1, 0, at);
         }
-        assert_eq!(follow(&trails, 1, 0, 500).len(), MOST_POINTS);
-        for id in 2..=MOST_CLIENTS as u64 + 1 {
+        assert_eq!(follow(&trails, 1, 0, 500).len(), MAX_POINTS);
+        for id in 2..=MAX_CLIENTS as u64 + 1 {
             follow(&trails, id, 0, 1000 + id as i64);
         }
         assert_eq!(follow(&trails, 1, 0, 2000), [2000], "it was forgotten");

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use tokio::sync::mpsc;
 
 use super::{HURRY, Watcher, sleep_until};
-use crate::announce::Heard;
+use crate::announce::Received;
 use crate::clock;
 use crate::latest::Phase;
 use crate::sample::{Failure, Reason, Sample, Source};
@@ -16,29 +16,29 @@ use crate::snapshot::spelled_out;
 
 /// Whether statuses that others announce are used.
 #[derive(Debug)]
-pub enum Hearing {
+pub enum RemoteSource {
     /// They are not.
-    Deaf,
-    /// Instead of our own samples, as long as they are whole, signed, and of the same server.
-    Instead(Heards),
+    Off,
+    /// Preferred of our own samples, as long as they are whole, signed, and of the same server.
+    Preferred(ReceivedQueue),
     /// We never sample.
     Only {
         /// What is heard.
-        heard: Heards,
+        heard: ReceivedQueue,
         /// The node to hear of, where several are announced.
         node: Option<String>,
     },
 }
 
 /// What is heard of a node, and failures to listen.
-type Heards = mpsc::Receiver<Result<Heard, Failure>>;
+type ReceivedQueue = mpsc::Receiver<Result<Received, Failure>>;
 
 /// For how many times the frequency that another announced we wait for his next status.
 const PATIENCE: f64 = 2.5;
 
 impl Watcher {
     /// Whether what is shown is what another told.
-    pub(super) fn relies_on_another(&self) -> bool {
+    pub(super) fn relies_on_remote(&self) -> bool {
         self.state.last_snapshot().is_some_and(|snapshot| snapshot.sample.source != Source::Sampled)
     }
 
@@ -49,27 +49,27 @@ impl Watcher {
         // What others say of other nodes is no sign that anybody will speak of ours.
         let mut silent_at = Instant::now() + patience;
         loop {
-            let Hearing::Only { heard, node } = &mut self.hearing else { return };
+            let RemoteSource::Only { heard, node } = &mut self.remote_source else { return };
             let wanted = node.clone();
             let failure = match tokio::time::timeout_at(silent_at.into(), heard.recv()).await {
                 Ok(None) => return,
-                Ok(Some(Ok(Heard::Status { header, .. }))) if wanted.is_some_and(|wanted| wanted != header.node) => {
+                Ok(Some(Ok(Received::Status { header, .. }))) if wanted.is_some_and(|wanted| wanted != header.node) => {
                     continue;
                 }
-                Ok(Some(Ok(Heard::Status { header, sample, .. }))) => {
+                Ok(Some(Ok(Received::Status { header, sample, .. }))) => {
                     announced.add(&header.run_id, &header.node, Instant::now());
                     match announced.several() {
                         Some(names) => ambiguous(&self.state.node, &names),
                         None => {
-                            if self.is_news(&sample) {
-                                self.take_heard(&sample, header.frequency);
+                            if self.is_newer(&sample) {
+                                self.take_received(&sample, header.frequency);
                             }
                             silent_at = Instant::now() + patience.max(self.patience());
                             continue;
                         }
                     }
                 }
-                Ok(Some(Ok(Heard::Life { header, .. }))) => {
+                Ok(Some(Ok(Received::Continuity { header, .. }))) => {
                     // While a sample takes long, that the same announcer is there keeps the last one good for a while.
                     if self.stay_fresh(&header.run_id, header.frequency) {
                         silent_at = Instant::now() + patience.max(self.patience());
@@ -92,7 +92,7 @@ impl Watcher {
         }
     }
 
-    fn take_heard(&mut self, sample: &Arc<Sample>, frequency: f64) {
+    fn take_received(&mut self, sample: &Arc<Sample>, frequency: f64) {
         let last = self.state.last_snapshot().cloned();
         let snapshot = self.derived(last.as_deref(), Arc::clone(sample));
         self.succeeded(&snapshot);
@@ -108,7 +108,7 @@ impl Watcher {
     }
 
     /// Whether a heard sample is newer than what is shown: an older one of the same server may have waited, or be heard again.
-    fn is_news(&self, sample: &Sample) -> bool {
+    fn is_newer(&self, sample: &Sample) -> bool {
         let run = |sample: &Sample| sample.info.as_ref().ok().and_then(|info| info.run_id.clone());
         self.state.last_snapshot().is_none_or(|last| run(&last.sample) != run(sample) || sample.at > last.sample.at)
     }
@@ -143,24 +143,24 @@ impl Watcher {
     pub(super) async fn wait_or_hear(&mut self, pause: Duration) -> Option<Duration> {
         let until = Instant::now() + pause;
         loop {
-            let Hearing::Instead(heard) = &mut self.hearing else {
+            let RemoteSource::Preferred(heard) = &mut self.remote_source else {
                 sleep_until(until).await;
                 return None;
             };
             let Ok(heard) = tokio::time::timeout_at(until.into(), heard.recv()).await else { return None };
             let Some(heard) = heard else {
-                self.hearing = Hearing::Deaf;
+                self.remote_source = RemoteSource::Off;
                 continue;
             };
             let ours = self.state.last_snapshot().and_then(|snapshot| snapshot.info()?.run_id.clone());
-            if let Ok(Heard::Status { header, sample, signed: true }) = heard
+            if let Ok(Received::Status { header, sample, signed: true }) = heard
                 && ours.as_ref() == Some(&header.run_id)
                 && !sample.is_truncated()
                 && self.is_current(&sample)
             {
                 // Two who sample at the same moment would never rest if each waited for what is newer than its own.
-                if self.is_news(&sample) {
-                    self.take_heard(&sample, header.frequency);
+                if self.is_newer(&sample) {
+                    self.take_received(&sample, header.frequency);
                 }
                 return Duration::try_from_secs_f64(header.frequency * PATIENCE)
                     .ok()
@@ -187,7 +187,7 @@ struct Node {
 const LONG_AGO: Duration = Duration::from_secs(60);
 
 /// The most nodes that are told apart.
-const MOST_NODES: usize = 100;
+const MAX_NODES: usize = 100;
 
 impl Announced {
     /// Notes that a node is announced.
@@ -196,7 +196,7 @@ impl Announced {
         if !self.0.contains_key(run_id) {
             self.0.values_mut().filter(|node| node.name == name).for_each(|node| node.is_over = true);
         }
-        if self.0.len() < MOST_NODES || self.0.contains_key(run_id) {
+        if self.0.len() < MAX_NODES || self.0.contains_key(run_id) {
             self.0.insert(run_id.to_owned(), Node { name: name.to_owned(), at: now, is_over: false });
         }
     }

@@ -15,26 +15,26 @@ use super::response::{self, Body};
 use crate::latest::Nodes;
 
 /// The most that is kept, in bytes of uncompressed text.
-const MOST_BYTES: usize = 8 << 20;
+const MAX_BYTES: usize = 8 << 20;
 
 /// The most renderings that are kept.
-const MOST_RENDERINGS: usize = 64;
+const MAX_RENDERINGS: usize = 64;
 
 /// What is written: the type of its content, and the text; or why not.
 pub(super) type Written = Result<(&'static str, String), (StatusCode, String)>;
 
 /// A page or an answer of the API, and the same compressed.
-type Rendering = Result<(&'static str, Part), (StatusCode, String)>;
+type CachedResponse = Result<(&'static str, Part), (StatusCode, String)>;
 
 /// The renderings of one state of the nodes.
 #[derive(Debug)]
-pub(super) struct Renderings {
+pub(super) struct ResponseCache {
     kept: Mutex<Kept>,
     /// One is written at a time: many at once would take much memory, and all threads that answer.
     turn: Semaphore,
 }
 
-impl Default for Renderings {
+impl Default for ResponseCache {
     fn default() -> Self {
         Self { kept: Mutex::default(), turn: Semaphore::new(1) }
     }
@@ -44,10 +44,10 @@ impl Default for Renderings {
 struct Kept {
     state: String,
     bytes: usize,
-    renderings: HashMap<String, Arc<OnceLock<Rendering>>>,
+    renderings: HashMap<String, Arc<OnceLock<CachedResponse>>>,
 }
 
-impl Renderings {
+impl ResponseCache {
     /// Answers a request for `target` (path and query) with what `write` writes of this state, unless it was written before.
     /// `started` is another one at each start of the program, so that no browser takes an old page for a new one.
     pub(super) async fn answer(
@@ -77,16 +77,16 @@ impl Renderings {
         }
     }
 
-    fn written(&self, state: &str, write: impl FnOnce() -> Written) -> Rendering {
+    fn written(&self, state: &str, write: impl FnOnce() -> Written) -> CachedResponse {
         let rendering = write().map(|(content_type, text)| (content_type, Part::new(text)));
         self.add(state, rendering.as_ref().map_or_else(|(_, sentence)| sentence.len(), |(_, part)| part.len()));
         rendering
     }
 
     /// Where the rendering of a target is, or is to be: whoever comes second waits for the first.
-    fn place(&self, state: &str, target: &str) -> Arc<OnceLock<Rendering>> {
+    fn place(&self, state: &str, target: &str) -> Arc<OnceLock<CachedResponse>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.state != state || kept.renderings.len() >= MOST_RENDERINGS && !kept.renderings.contains_key(target) {
+        if kept.state != state || kept.renderings.len() >= MAX_RENDERINGS && !kept.renderings.contains_key(target) {
             *kept = Kept { state: state.to_owned(), ..Kept::default() };
         }
         Arc::clone(kept.renderings.entry(target.to_owned()).or_default())
@@ -96,7 +96,7 @@ impl Renderings {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.state == state {
             kept.bytes += bytes;
-            if kept.bytes > MOST_BYTES {
+            if kept.bytes > MAX_BYTES {
                 *kept = Kept { state: state.to_owned(), ..Kept::default() };
             }
         }
@@ -135,7 +135,7 @@ mod tests {
 
     /// How often a text of so many bytes was written for these targets, of these states.
     async fn written(states: &[(u64, &str)], bytes: usize) -> usize {
-        let (renderings, now) = (Renderings::default(), Instant::now());
+        let (renderings, now) = (ResponseCache::default(), Instant::now());
         let mut count = 0;
         for (generation, target) in states {
             let nodes = view(*generation, now + Duration::from_secs(9));
@@ -156,16 +156,16 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_kept_is_bounded() {
-        assert_eq!(written(&[(1, "/"), (1, "/")], MOST_BYTES + 1).await, 2);
-        let targets: Vec<String> = (0..MOST_RENDERINGS + 1).map(|n| format!("/{n}")).collect();
+        assert_eq!(written(&[(1, "/"), (1, "/")], MAX_BYTES + 1).await, 2);
+        let targets: Vec<String> = (0..MAX_RENDERINGS + 1).map(|n| format!("/{n}")).collect();
         let mut states: Vec<_> = targets.iter().map(|target| (1, target.as_str())).collect();
         states.push((1, "/0"));
-        assert_eq!(written(&states, 1).await, MOST_RENDERINGS + 2);
+        assert_eq!(written(&states, 1).await, MAX_RENDERINGS + 2);
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn who_has_it_is_told_so_until_it_changes_or_gets_too_old() {
-        let (renderings, now) = (Renderings::default(), Instant::now());
+        let (renderings, now) = (ResponseCache::default(), Instant::now());
         let later = now + Duration::from_secs(9);
         let ask = async |generation, target: &str, now, headers: &HeaderMap| {
             let nodes = view(generation, later);

@@ -10,15 +10,15 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::client_list::{Field, Listing};
-use crate::sample::{Cost, HeardTotals, Pages, Sample, Source};
+use crate::sample::{Cost, Pages, ReceivedTotals, Sample, Source};
 use crate::server_info::ServerInfo;
-use crate::status::{self, FIELDS, Header, Key, Kind, Message, Refusal};
+use crate::status::{self, FIELDS, Header, Key, Message, MessageKind, Refusal};
 
 /// The most parts of one status: 16 MiB.
-const MOST_PARTS: u32 = 256;
+const MAX_PARTS: u32 = 256;
 
 /// The most announcers that are remembered; of more the one heard longest ago is forgotten.
-const MOST_ANNOUNCERS: usize = 64;
+const MAX_ANNOUNCERS: usize = 64;
 
 /// How far the clock of a node may be from ours. What is older was announced before; that much may be heard again.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(120);
@@ -28,7 +28,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// What was heard.
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub enum Received {
     /// A whole status.
     Status {
         /// Its header.
@@ -39,7 +39,7 @@ pub enum Heard {
         signed: bool,
     },
     /// That somebody announces: a part of a status, changes, a heartbeat.
-    Life {
+    Continuity {
         /// Its header.
         header: Header,
         /// Whether it was signed with a key of ours.
@@ -56,7 +56,7 @@ pub struct Credible<'a> {
 
 /// Listens to the announcers of a channel.
 #[derive(Debug, Default)]
-pub struct Ear {
+pub struct StatusReceiver {
     keys: Vec<Key>,
     /// The name that we announce by.
     own: Option<String>,
@@ -64,7 +64,7 @@ pub struct Ear {
     /// The status of which parts have come; of one announcer, since one talks.
     partial: Option<Partial>,
     /// Whether only who announces is of interest, and not what.
-    only_life: bool,
+    presence_only: bool,
 }
 
 /// What was heard last of an announcer.
@@ -75,15 +75,15 @@ struct Last {
     heard: Timestamp,
 }
 
-impl Ear {
-    /// An ear that knows these keys. With any, unsigned messages are refused. What is announced by our own name is not heard.
+impl StatusReceiver {
+    /// An receiver that knows these keys. With any, unsigned messages are refused. What is announced by our own name is not heard.
     pub fn new(keys: &[Key], own: Option<String>) -> Self {
         Self { keys: keys.to_vec(), own, ..Self::default() }
     }
 
     /// Takes of a status only that somebody announces.
-    pub fn only_life(mut self) -> Self {
-        self.only_life = true;
+    pub fn presence_only(mut self) -> Self {
+        self.presence_only = true;
         self
     }
 
@@ -99,7 +99,7 @@ impl Ear {
     ///
     /// # Errors
     /// Why it is not believed.
-    pub fn hear(&mut self, message: Credible<'_>, now: Timestamp) -> Result<Option<Heard>, Refusal> {
+    pub fn hear(&mut self, message: Credible<'_>, now: Timestamp) -> Result<Option<Received>, Refusal> {
         let Credible { bytes, signed } = message;
         let Some(message) = status::read(bytes)? else { return Ok(None) };
         // Our own words are no reason to believe that another speaks, or samples.
@@ -107,19 +107,19 @@ impl Ear {
             return Ok(None);
         }
         self.refuse_replay(&message, now)?;
-        if message.header.kind != Kind::Status {
-            return Ok(Some(Heard::Life { header: message.header, signed }));
+        if message.header.kind != MessageKind::Status {
+            return Ok(Some(Received::Continuity { header: message.header, signed }));
         }
-        if message.parts > MOST_PARTS {
+        if message.parts > MAX_PARTS {
             return Err(Refusal::Oversize);
         }
         let header = message.header.clone();
-        if self.only_life {
-            return Ok(Some(Heard::Life { header, signed }));
+        if self.presence_only {
+            return Ok(Some(Received::Continuity { header, signed }));
         }
-        let Some(whole) = self.assembled(&message)? else { return Ok(Some(Heard::Life { header, signed })) };
+        let Some(whole) = self.assembled(&message)? else { return Ok(Some(Received::Continuity { header, signed })) };
         let sample = Arc::new(whole.into_sample()?);
-        Ok(Some(Heard::Status { header, sample, signed }))
+        Ok(Some(Received::Status { header, sample, signed }))
     }
 
     fn refuse_replay(&mut self, message: &Message, now: Timestamp) -> Result<(), Refusal> {
@@ -141,7 +141,7 @@ impl Ear {
             return Err(Refusal::Replay);
         }
         self.last.insert(header.announcer.clone(), next);
-        if self.last.len() > MOST_ANNOUNCERS
+        if self.last.len() > MAX_ANNOUNCERS
             && let Some(oldest) = self.last.iter().min_by_key(|(_, last)| last.heard).map(|(name, _)| name.clone())
         {
             self.last.remove(&oldest);
@@ -183,7 +183,7 @@ struct Partial {
 }
 
 /// The most bytes of rows that a status may make: some 300,000 clients.
-const MOST_ROWS: usize = 64 << 20;
+const MAX_ROW_BYTES: usize = 64 << 20;
 
 impl Partial {
     fn begin(first: &Message) -> Self {
@@ -215,7 +215,7 @@ impl Partial {
                 self.own_ids.push(id);
             }
             write_row(&mut self.rows, client, &self.fields)?;
-            if self.rows.len() > MOST_ROWS {
+            if self.rows.len() > MAX_ROW_BYTES {
                 return Err(Refusal::Oversize);
             }
         }
@@ -226,7 +226,7 @@ impl Partial {
         let header = &self.header;
         let at = Timestamp::from_millisecond((header.at * 1000.0) as i64).map_err(|_| Refusal::Malformed)?;
         let pages = Pages::one(at, Listing::new(self.rows.into_bytes()));
-        let totals = HeardTotals {
+        let totals = ReceivedTotals {
             connections: header.connections,
             online: header.online,
             silent: header.silent,
@@ -242,7 +242,7 @@ impl Partial {
             clients: Ok(pages),
             own_ids: self.own_ids,
             cost: Cost::default(),
-            source: Source::Heard(totals),
+            source: Source::Received(totals),
         })
     }
 }
@@ -323,25 +323,25 @@ mod tests {
         )
     }
 
-    fn hear(ear: &mut Ear, text: &str, now: Timestamp) -> Result<Option<Heard>, Refusal> {
-        let message = ear.credible(text.as_bytes())?;
-        ear.hear(message, now)
+    fn hear(receiver: &mut StatusReceiver, text: &str, now: Timestamp) -> Result<Option<Received>, Refusal> {
+        let message = receiver.credible(text.as_bytes())?;
+        receiver.hear(message, now)
     }
 
-    fn heard(ear: &mut Ear, text: &str) -> Result<Option<usize>, Refusal> {
-        Ok(match hear(ear, text, now())? {
-            Some(Heard::Status { sample, .. }) => sample.clients.as_ref().ok().map(|pages| pages.len()),
-            Some(Heard::Life { .. }) | None => None,
+    fn heard(receiver: &mut StatusReceiver, text: &str) -> Result<Option<usize>, Refusal> {
+        Ok(match hear(receiver, text, now())? {
+            Some(Received::Status { sample, .. }) => sample.clients.as_ref().ok().map(|pages| pages.len()),
+            Some(Received::Continuity { .. }) | None => None,
         })
     }
 
     #[test]
     fn a_status_is_read_as_the_server_would_have_told_it() {
-        let mut ear = Ear::default();
+        let mut receiver = StatusReceiver::default();
         for (seq, path) in [(1, "/tmp/a b/s=1.sock:0"), (2, "[/tmp/a b/s=1.sock:0]:0")] {
             let client = format!(r#"{{"id":5,"addr":"{path}","idle":3}}"#);
             let text = status(seq, &format!(r#""info":{{"maxclients":7}},"clients":[{client}]"#));
-            let Ok(Some(Heard::Status { sample, signed: false, .. })) = hear(&mut ear, &text, now()) else {
+            let Ok(Some(Received::Status { sample, signed: false, .. })) = hear(&mut receiver, &text, now()) else {
                 panic!("a status");
             };
             assert_eq!(sample.info.as_ref().map(|info| info.maxclients), Ok(Some(7)));
@@ -376,61 +376,61 @@ mod tests {
             (status(1, r#""info":{"a":"b\nmaxclients:1"},"clients":[{"id":1}]"#), Refusal::Malformed),
             (one(r#"{"id":1}"#).replace("\"at\":17", "\"at\":16"), Refusal::Replay),
         ] {
-            assert_eq!(heard(&mut Ear::default(), &text), Err(refusal), "{text}");
+            assert_eq!(heard(&mut StatusReceiver::default(), &text), Err(refusal), "{text}");
         }
     }
 
     #[test]
     fn nothing_is_heard_twice() {
-        let mut ear = Ear::default();
+        let mut receiver = StatusReceiver::default();
         let text = status(7, r#""clients":[{"id":1}]"#);
-        assert_eq!(heard(&mut ear, &text), Ok(Some(1)));
-        assert_eq!(heard(&mut ear, &text), Err(Refusal::Replay));
-        assert_eq!(heard(&mut ear, &status(6, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
-        assert_eq!(heard(&mut ear, &status(8, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
+        assert_eq!(heard(&mut receiver, &text), Ok(Some(1)));
+        assert_eq!(heard(&mut receiver, &text), Err(Refusal::Replay));
+        assert_eq!(heard(&mut receiver, &status(6, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
+        assert_eq!(heard(&mut receiver, &status(8, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
     }
 
     #[test]
     fn parts_make_a_whole_in_their_order_only() {
-        let mut ear = Ear::default();
+        let mut receiver = StatusReceiver::default();
         let part = |seq, part, id| {
             status(seq, &format!(r#""parts":2,"part":{part},"clients":[{{"id":{id}}}]"#))
                 .replace("\"connections\":1", "\"connections\":2")
         };
-        assert_eq!(heard(&mut ear, &part(1, 1, 1)), Ok(None));
-        assert_eq!(heard(&mut ear, &part(1, 2, 2)), Ok(Some(2)));
-        assert_eq!(heard(&mut ear, &part(2, 1, 1)), Ok(None));
-        assert_eq!(heard(&mut ear, &part(3, 2, 2)), Err(Refusal::Incomplete), "of another status");
-        assert_eq!(heard(&mut ear, &part(4, 1, 1)), Ok(None), "and the next is whole again");
-        assert_eq!(heard(&mut ear, &part(4, 2, 2)), Ok(Some(2)));
+        assert_eq!(heard(&mut receiver, &part(1, 1, 1)), Ok(None));
+        assert_eq!(heard(&mut receiver, &part(1, 2, 2)), Ok(Some(2)));
+        assert_eq!(heard(&mut receiver, &part(2, 1, 1)), Ok(None));
+        assert_eq!(heard(&mut receiver, &part(3, 2, 2)), Err(Refusal::Incomplete), "of another status");
+        assert_eq!(heard(&mut receiver, &part(4, 1, 1)), Ok(None), "and the next is whole again");
+        assert_eq!(heard(&mut receiver, &part(4, 2, 2)), Ok(Some(2)));
     }
 
     #[test]
     fn with_a_key_only_what_is_signed_is_believed() {
-        let mut ear = Ear::new(&[Key::new(b"new"), Key::new(b"old")], None);
+        let mut receiver = StatusReceiver::new(&[Key::new(b"new"), Key::new(b"old")], None);
         for (key, seq, expected) in
             [("old", 1, Ok(Some(1))), ("new", 2, Ok(Some(1))), ("wrong", 3, Err(Refusal::Signature))]
         {
             let mut text = status(seq, r#""clients":[{"id":1}]"#);
-            assert_eq!(heard(&mut ear, &text), Err(Refusal::Signature), "unsigned");
+            assert_eq!(heard(&mut receiver, &text), Err(Refusal::Signature), "unsigned");
             Key::new(key.as_bytes()).sign(&mut text);
-            assert_eq!(heard(&mut ear, &text), expected, "{key}");
+            assert_eq!(heard(&mut receiver, &text), expected, "{key}");
         }
     }
 
     #[test]
     fn we_do_not_hear_ourselves() {
         let text = status(1, r#""clients":[{"id":1}]"#);
-        assert_eq!(heard(&mut Ear::new(&[], Some("a".into())), &text), Ok(None));
-        assert_eq!(heard(&mut Ear::new(&[], Some("b".into())), &text), Ok(Some(1)));
+        assert_eq!(heard(&mut StatusReceiver::new(&[], Some("a".into())), &text), Ok(None));
+        assert_eq!(heard(&mut StatusReceiver::new(&[], Some("b".into())), &text), Ok(Some(1)));
     }
 
     /// A part of small clients must not take many times its size.
     #[test]
     fn parts_that_are_waited_for_are_bounded() {
-        let mut ear = Ear::default();
+        let mut receiver = StatusReceiver::default();
         let mut id = 0;
-        let refusal = (1..=MOST_PARTS).find_map(|part| {
+        let refusal = (1..=MAX_PARTS).find_map(|part| {
             let clients: Vec<String> = (0..7000)
                 .map(|_| {
                     id += 1;
@@ -440,28 +440,28 @@ mod tests {
             let text = status(1, &format!(r#""parts":256,"part":{part},"clients":[{}]"#, clients.join(",")));
             let fields = FIELDS.map(|field| format!("\"{}\"", field.key().replace('-', "_"))).join(",");
             let text = text.replace(r#""id","addr","name","idle""#, &fields);
-            heard(&mut ear, &text).err()
+            heard(&mut receiver, &text).err()
         });
         assert_eq!(refusal, Some(Refusal::Oversize));
-        assert!(ear.partial.is_none(), "and then nothing of it is kept");
+        assert!(receiver.partial.is_none(), "and then nothing of it is kept");
     }
 
     #[test]
     fn a_forged_number_silences_an_announcer_for_a_while_only() {
-        let mut ear = Ear::default();
-        assert_eq!(heard(&mut ear, &status(u64::MAX, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
-        assert_eq!(heard(&mut ear, &status(2, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
+        let mut receiver = StatusReceiver::default();
+        assert_eq!(heard(&mut receiver, &status(u64::MAX, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
+        assert_eq!(heard(&mut receiver, &status(2, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
         let later = now() + Duration::from_secs(31);
-        assert!(hear(&mut ear, &status(3, r#""clients":[{"id":1}]"#), later).is_ok());
+        assert!(hear(&mut receiver, &status(3, r#""clients":[{"id":1}]"#), later).is_ok());
     }
 
     #[test]
     fn announcers_without_end_are_not_all_remembered() {
-        let mut ear = Ear::default();
+        let mut receiver = StatusReceiver::default();
         for number in 0..1000 {
             let text = status(1, r#""clients":[{"id":1}]"#).replace("\"a\"", &format!("\"a{number}\""));
-            assert_eq!(heard(&mut ear, &text), Ok(Some(1)));
+            assert_eq!(heard(&mut receiver, &text), Ok(Some(1)));
         }
-        assert!(ear.last.len() <= MOST_ANNOUNCERS);
+        assert!(receiver.last.len() <= MAX_ANNOUNCERS);
     }
 }

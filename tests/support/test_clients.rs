@@ -7,12 +7,12 @@ use super::peer::Peer;
 use super::server::Server;
 
 /// Connections that stay as long as it lives.
-pub(crate) struct Crowd {
+pub(crate) struct TestClients {
     _peers: Vec<Peer>,
     _silent: Vec<TcpStream>,
 }
 
-impl Crowd {
+impl TestClients {
     /// Connects clients that are named, idle, blocked, subscribed, monitoring, silent, in a transaction, on the unix
     /// socket, of another user, and hostile by name.
     pub(crate) fn join(server: &Server) -> Self {

@@ -30,7 +30,7 @@ const AT_ONCE: usize = 1;
 
 /// What is known of those who were let in.
 #[derive(Debug)]
-pub(super) struct Access {
+pub(super) struct Authenticator {
     key: [u8; 32],
     /// Marks of user, hash and password that were found to fit, the newest last.
     verified: Mutex<VecDeque<Mark>>,
@@ -41,12 +41,12 @@ pub(super) struct Access {
 type Mark = [u8; 32];
 
 /// What a request says of itself.
-pub(super) struct Credentials {
+pub(super) struct BasicCredentials {
     user: Vec<u8>,
     password: SecretSlice<u8>,
 }
 
-impl Credentials {
+impl BasicCredentials {
     /// Reads the header, as Go's `net/http: BasicAuth` does.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(header::AUTHORIZATION)?.as_bytes();
@@ -62,15 +62,15 @@ impl Credentials {
     }
 }
 
-impl Access {
+impl Authenticator {
     pub(super) fn new() -> Arc<Self> {
         let turn = Arc::new(Semaphore::new(AT_ONCE));
         Arc::new(Self { key: rand::random(), verified: Mutex::default(), turn })
     }
 
     /// Whether somebody may come in. Who is no user is refused after the same work as a user with a wrong password.
-    pub(super) async fn admits(self: &Arc<Self>, users: &Users, credentials: Option<Credentials>) -> bool {
-        let Some(Credentials { user, password }) = credentials else { return false };
+    pub(super) async fn admits(self: &Arc<Self>, users: &Users, credentials: Option<BasicCredentials>) -> bool {
+        let Some(BasicCredentials { user, password }) = credentials else { return false };
         let known = users.hash(&user);
         let Some(hash) = known.or_else(|| users.stand_in(self.lot(&user))) else { return false };
         let (is_known, hash) = (known.is_some(), hash.clone());
@@ -137,17 +137,17 @@ mod tests {
         Users::new(users.iter().map(|(user, password)| ((*user).to_owned(), hash(password))).collect()).expect("users")
     }
 
-    fn credentials(user: &str, password: &str) -> Option<Credentials> {
-        Some(Credentials { user: user.into(), password: password.as_bytes().to_vec().into() })
+    fn credentials(user: &str, password: &str) -> Option<BasicCredentials> {
+        Some(BasicCredentials { user: user.into(), password: password.as_bytes().to_vec().into() })
     }
 
-    fn remembered(access: &Access) -> usize {
+    fn remembered(access: &Authenticator) -> usize {
         access.verified.lock().expect("nobody panicked").len()
     }
 
     #[tokio::test]
     async fn only_what_fits_is_remembered_and_only_with_its_hash() {
-        let (access, before) = (Access::new(), users(&[("ann", "a"), ("bob", "b")]));
+        let (access, before) = (Authenticator::new(), users(&[("ann", "a"), ("bob", "b")]));
         for (user, password, admitted) in
             [("ann", "b", false), ("eve", "a", false), ("eve", "b", false), ("", "", false)]
         {
@@ -165,19 +165,19 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let access = Access::new();
+        let access = Authenticator::new();
         for place in 0..2 * REMEMBERED {
             access.remember(access.mark(&[&place.to_be_bytes()]));
         }
         assert_eq!(remembered(&access), REMEMBERED);
         assert_ne!(access.mark(&[b"ab", b"c"]), access.mark(&[b"a", b"bc"]));
-        assert_ne!(access.mark(&[b"a"]), Access::new().mark(&[b"a"]));
+        assert_ne!(access.mark(&[b"a"]), Authenticator::new().mark(&[b"a"]));
     }
 
     #[tokio::test]
     async fn who_is_no_user_is_compared_all_the_same() {
         let users = users(&[("ann", "a"), ("bob", "b"), ("cem", "c")]);
-        let access = Access::new();
+        let access = Authenticator::new();
         let hash = |user: &[u8]| users.stand_in(access.lot(user)).map(|hash| hash.expose_secret().to_owned());
         assert!(hash(b"eve").is_some_and(|first| Some(first) == hash(b"eve")));
         let names: Vec<_> = (0..100).map(|name: u32| hash(&name.to_be_bytes())).collect();
@@ -189,7 +189,7 @@ mod tests {
     async fn hashes_of_other_programs_are_taken() {
         let hash = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
         let users = Users::new([("ann".to_owned(), SecretString::from(hash))].into()).expect("a user");
-        assert!(Access::new().admits(&users, credentials("ann", "fakepassword")).await);
+        assert!(Authenticator::new().admits(&users, credentials("ann", "fakepassword")).await);
         assert!(!format!("{users:?}").contains("QOauh"));
     }
 
@@ -198,7 +198,7 @@ mod tests {
         let of = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).expect("a value"));
-            let read = Credentials::of(&headers)?;
+            let read = BasicCredentials::of(&headers)?;
             Some((read.user, read.password.expose_secret().to_vec()))
         };
         let pair = |user: &[u8], password: &[u8]| Some((user.to_vec(), password.to_vec()));

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::ages::Ages;
 use super::groups::Groups;
-use super::kind::{Kind, State};
+use super::kind::{ClientKind, State};
 use crate::client_list::Client;
 
 /// The clients of a node, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Crowd {
-    /// Connections by kind, in the order of [`Kind::ALL`].
-    pub(super) kinds: [u64; Kind::ALL.len()],
+pub struct ClientCounts {
+    /// Connections by kind, in the order of [`ClientKind::ALL`].
+    pub(super) kinds: [u64; ClientKind::ALL.len()],
     /// Application clients by state, in the order of [`State::ALL`].
     pub(super) states: [u64; State::ALL.len()],
     /// Application clients that have never sent a command.
@@ -38,20 +38,20 @@ pub struct Crowd {
     pub networks: Option<Groups>,
 }
 
-impl Crowd {
+impl ClientCounts {
     /// All connections of the node.
     pub fn connections(&self) -> u64 {
         self.kinds.iter().sum()
     }
 
     /// Connections of one kind.
-    pub fn of_kind(&self, kind: Kind) -> u64 {
+    pub fn of_kind(&self, kind: ClientKind) -> u64 {
         self.kinds[kind as usize]
     }
 
     /// Application clients.
     pub fn online(&self) -> u64 {
-        self.of_kind(Kind::Application)
+        self.of_kind(ClientKind::Application)
     }
 
     /// Application clients in one state.
@@ -60,7 +60,7 @@ impl Crowd {
     }
 }
 
-impl Crowd {
+impl ClientCounts {
     /// Counts an application client that is in this state.
     pub(super) fn add_application(&mut self, client: &Client<'_>, state: State) {
         self.states[state as usize] += 1;

@@ -6,12 +6,12 @@ use hyper::header::{self, HeaderMap};
 use hyper::http::uri::Authority;
 use hyper::{Response, StatusCode};
 
-use super::access::Peer;
+use super::auth::Peer;
 use super::response::{self, Body};
 
 /// To whom pages and the API are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pages {
+pub enum PagePolicy {
     /// To peers on this machine who ask for a local name, and to whoever has shown who he is.
     Auto,
     /// To everybody.
@@ -20,22 +20,22 @@ pub enum Pages {
     Off,
 }
 
-impl Pages {
+impl PagePolicy {
     /// Lets somebody in, or tells him how he could be.
     pub(super) fn admit(self, peer: Peer, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
         let refusal = match self {
-            Pages::On => return Ok(()),
-            Pages::Off => "pages and the API are switched off (--web.pages off); /metrics is served",
-            Pages::Auto if peer.authenticated => return Ok(()),
+            PagePolicy::On => return Ok(()),
+            PagePolicy::Off => "pages and the API are switched off (--web.pages off); /metrics is served",
+            PagePolicy::Auto if peer.authenticated => return Ok(()),
             // A page from elsewhere may have its own name resolve to this machine; the name it asks for gives it away.
-            Pages::Auto
+            PagePolicy::Auto
                 if peer.address.to_canonical().is_loopback()
                     && asks_for_a_local_name(headers)
                     && !is_handed_on(headers) =>
             {
                 return Ok(());
             }
-            Pages::Auto => {
+            PagePolicy::Auto => {
                 "pages and the API show addresses and users: they are served to this machine under a local name (http://localhost:…), and to others with a password (--web.config.file) or with --web.pages on"
             }
         };
@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    fn admitted(pages: Pages, address: &str, authenticated: bool, host: &str) -> bool {
+    fn admitted(pages: PagePolicy, address: &str, authenticated: bool, host: &str) -> bool {
         let mut headers = HeaderMap::new();
         if !host.is_empty() {
             headers.insert(header::HOST, HeaderValue::from_str(host).expect("a value"));
@@ -99,9 +99,9 @@ mod tests {
         {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static("localhost:19121"));
-            assert!(Pages::Auto.admit(peer, &headers).is_ok());
+            assert!(PagePolicy::Auto.admit(peer, &headers).is_ok());
             headers.insert(name, HeaderValue::from_static(value));
-            assert!(Pages::Auto.admit(peer, &headers).is_err(), "{name}");
+            assert!(PagePolicy::Auto.admit(peer, &headers).is_err(), "{name}");
         }
     }
 
@@ -139,9 +139,9 @@ mod tests {
             ("10.0.0.9", "localhost:19121", false),
             ("10.0.0.9", "10.0.0.1:19121", false),
         ] {
-            assert_eq!(admitted(Pages::Auto, address, false, host), admits, "{address} {host}");
-            assert!(admitted(Pages::Auto, address, true, host) && admitted(Pages::On, address, false, host));
-            assert!(!admitted(Pages::Off, address, true, host));
+            assert_eq!(admitted(PagePolicy::Auto, address, false, host), admits, "{address} {host}");
+            assert!(admitted(PagePolicy::Auto, address, true, host) && admitted(PagePolicy::On, address, false, host));
+            assert!(!admitted(PagePolicy::Off, address, true, host));
         }
     }
 }

@@ -29,7 +29,7 @@ const AT_LEAST: Duration = Duration::from_secs(60);
 
 /// What we know of who talks.
 #[derive(Clone, Debug)]
-pub struct Voice {
+pub struct Election {
     mode: Mode,
     name: String,
     frequency: Duration,
@@ -48,7 +48,7 @@ struct Other {
     frequency: Duration,
 }
 
-impl Voice {
+impl Election {
     /// A voice that begins to listen now. `chance` is any number from 0 to 1, another for each exporter.
     pub fn new(mode: Mode, name: String, frequency: Duration, chance: f64, now: Instant) -> Self {
         let jitter = frequency.mul_f64(chance.clamp(0.0, 1.0) / 2.0);
@@ -71,7 +71,7 @@ impl Voice {
     }
 
     /// Whether we may talk; from then on we do, until another is heard.
-    pub fn may_talk(&mut self, now: Instant) -> bool {
+    pub fn may_announce(&mut self, now: Instant) -> bool {
         let may = match self.mode {
             Mode::Always => true,
             Mode::Never => false,
@@ -96,24 +96,24 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn voices(count: usize, now: Instant) -> Vec<Voice> {
+    fn elections(count: usize, now: Instant) -> Vec<Election> {
         let chance = |place: usize| place as f64 / count as f64;
-        (0..count).map(|place| Voice::new(Mode::Auto, format!("v{place}"), SECOND, chance(place), now)).collect()
+        (0..count).map(|place| Election::new(Mode::Auto, format!("v{place}"), SECOND, chance(place), now)).collect()
     }
 
     /// Lets all of them live for so many ticks of a tenth of a second; each says something a second if it may. Gives who talked
     /// in the last two seconds.
-    fn live(voices: &mut [Voice], now: &mut Instant, ticks: u32, delay: bool) -> Vec<String> {
+    fn live(elections: &mut [Election], now: &mut Instant, ticks: u32, delay: bool) -> Vec<String> {
         let mut talked = Vec::new();
         let mut waiting: Vec<String> = Vec::new();
         for tick in 0..ticks {
             let late = std::mem::take(&mut waiting);
             for name in late {
-                voices.iter_mut().for_each(|voice| voice.hears(&name, SECOND, *now));
+                elections.iter_mut().for_each(|voice| voice.hears(&name, SECOND, *now));
             }
-            let said: Vec<_> = voices
+            let said: Vec<_> = elections
                 .iter_mut()
-                .filter_map(|voice| (tick % 10 == 0 && voice.may_talk(*now)).then(|| voice.name().to_owned()))
+                .filter_map(|voice| (tick % 10 == 0 && voice.may_announce(*now)).then(|| voice.name().to_owned()))
                 .collect();
             if ticks - tick <= 20 {
                 talked.extend(said.iter().cloned());
@@ -122,7 +122,7 @@ mod tests {
                 waiting = said;
             } else {
                 for name in said {
-                    voices.iter_mut().for_each(|voice| voice.hears(&name, SECOND, *now));
+                    elections.iter_mut().for_each(|voice| voice.hears(&name, SECOND, *now));
                 }
             }
             *now += SECOND / 10;
@@ -136,7 +136,7 @@ mod tests {
     fn of_several_one_talks_and_another_takes_over() {
         for delay in [false, true] {
             let mut now = Instant::now();
-            let mut all = voices(3, now);
+            let mut all = elections(3, now);
             let first = live(&mut all, &mut now, 100, delay);
             assert_eq!(first.len(), 1, "{first:?}");
             all.retain(|voice| voice.name() != first[0]);
@@ -144,7 +144,7 @@ mod tests {
             assert_eq!(second.len(), 1, "{second:?}");
             // One that comes back, with whatever name, begins no fight.
             for name in ["a", "z"] {
-                all.push(Voice::new(Mode::Auto, name.into(), SECOND, 0.0, now));
+                all.push(Election::new(Mode::Auto, name.into(), SECOND, 0.0, now));
                 assert_eq!(live(&mut all, &mut now, 100, delay), second);
             }
         }
@@ -154,18 +154,18 @@ mod tests {
     fn another_takes_over_within_three_and_a_half_frequencies() {
         let now = Instant::now();
         for chance in [0.0, 0.5, 1.0] {
-            let mut voice = Voice::new(Mode::Auto, "b".into(), SECOND, chance, now);
+            let mut voice = Election::new(Mode::Auto, "b".into(), SECOND, chance, now);
             voice.hears("a", SECOND, now);
-            assert!(!voice.may_talk(now + SECOND * 2));
+            assert!(!voice.may_announce(now + SECOND * 2));
             assert!(voice.turn() <= now + SECOND.mul_f64(3.0), "{:?}", voice.turn() - now);
-            assert!(voice.may_talk(voice.turn()));
+            assert!(voice.may_announce(voice.turn()));
         }
     }
 
     #[test]
     fn a_frequency_without_end_silences_nobody_for_ever() {
         let now = Instant::now();
-        let mut voice = Voice::new(Mode::Auto, "b".into(), SECOND, 0.0, now);
+        let mut voice = Election::new(Mode::Auto, "b".into(), SECOND, 0.0, now);
         voice.hears("a", Duration::from_secs(1_000_000), now);
         assert!(voice.turn() <= now + AT_LEAST.mul_f64(PATIENCE));
     }
@@ -174,9 +174,9 @@ mod tests {
     fn always_and_never_are_meant() {
         let now = Instant::now();
         for (mode, may) in [(Mode::Always, true), (Mode::Never, false)] {
-            let mut voice = Voice::new(mode, "b".into(), SECOND, 0.0, now);
+            let mut voice = Election::new(mode, "b".into(), SECOND, 0.0, now);
             voice.hears("a", SECOND, now);
-            assert_eq!(voice.may_talk(now + SECOND * 100), may);
+            assert_eq!(voice.may_announce(now + SECOND * 100), may);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::view::metrics;
 
 /// Counters of the web server, and what the kernel knows of this process.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct SelfMetrics {
     registry: Registry,
     requests: IntCounterVec,
     /// Connections that could not be accepted.
@@ -21,7 +21,7 @@ pub(super) struct Own {
     validity: Vec<(Arc<AtomicBool>, IntGauge)>,
 }
 
-impl Own {
+impl SelfMetrics {
     pub(super) fn new(external_url: &str, validity: Validity) -> Self {
         let known = "the catalogue's names are valid and there once";
         let registry = Registry::new();
