@@ -334,7 +334,7 @@ pub struct ServeArgs {
     pub log: LogArgs,
 }
 
-/// The words of `clients`.
+/// The args of `clients`.
 #[derive(Args, Clone, Debug)]
 pub struct ClientsArgs {
     #[command(flatten)]
@@ -343,50 +343,44 @@ pub struct ClientsArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub group: GroupArgs,
-    /// Silence after which a client counts as idle
+    /// Idle time after which a client counts as idle
     #[arg(long = "idle-after", env = "IDLE_AFTER", value_name = "DURATION", default_value = "5m")]
     pub idle_after: String,
     /// Format of the list
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: ListFormat,
-    /// Field to sort by, with - in front for the largest first: --sort=-idle
-    #[arg(long, value_name = "FIELD", default_value = "-idle", allow_hyphen_values = true)]
-    pub sort: String,
-    /// Only clients of which this is true: 'idle>10m', 'user=app', 'name!=web', 'addr~10.0.', 'kind=application'. Repeatable
+    /// Columns of the list, in order: --columns id,address,memory. Repeatable
     ///
-    /// Fields are those of CLIENT LIST, and app, network, kind, state, address and redis. = and != compare, ~ means contains,
-    /// and < > <= >= compare numbers and durations.
-    #[arg(long = "filter", value_name = "FIELD=VALUE")]
+    /// Without it, a table has the most important columns, and JSON and CSV have all.
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// Column to sort by, with - in front for the largest first: --sort=-memory
+    #[arg(long, value_name = "COLUMN", default_value = "-idle_seconds", allow_hyphen_values = true)]
+    pub sort: String,
+    /// List only matching clients: 'idle>10m', 'memory>1MB', 'user=app', 'address=10.0.0.0/8', 'state=blocked'. Repeatable
+    ///
+    /// Operators are = and != for all columns, ~ (contains) and ^= (starts with) for text, < > <= >= for numbers, durations
+    /// (10m), sizes (64KiB), times (2026-01-31T12:00:00Z, or 5m for five minutes ago) and versions. Addresses can be an
+    /// address with or without a port, a network (10.0.0.0/8) or a prefix (10.0.*). Several filters must all match.
+    #[arg(long = "filter", value_name = "FILTER")]
     pub filters: Vec<String>,
-    /// Most clients to list, or groups with --by
+    /// Maximum number of clients, or of groups with --by
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Count the clients by this instead of listing them
-    #[arg(long, value_name = "WHAT")]
-    pub by: Option<Dimension>,
+    /// Group application clients by a column instead of listing clients: --by app, --by host
+    ///
+    /// Internal connections are counted with --by kind, or with a filter on the kind.
+    #[arg(long, value_name = "COLUMN")]
+    pub by: Option<String>,
 }
 
-/// The form of a list.
+/// The format of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum ListFormat {
     Table,
     Json,
     Csv,
-}
-
-/// What clients can be counted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Dimension {
-    App,
-    User,
-    Library,
-    Network,
-    Database,
-    Command,
-    ClientKind,
-    State,
 }
 
 /// The words of `watch`.

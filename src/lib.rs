@@ -29,6 +29,7 @@ pub mod status;
 pub mod duration;
 pub mod history;
 pub mod latest;
+pub mod size;
 pub mod view;
 
 // Where readings come from.

@@ -23,6 +23,11 @@ impl Client<'_> {
         number(self.text(field)?)
     }
 
+    /// A field's value as a count; `None` for a negative number.
+    pub fn unsigned(&self, field: Field) -> Option<u64> {
+        u64::try_from(self.number(field)?).ok()
+    }
+
     /// Every field in the row's own order, fields that this program does not know included.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.line.fields()
@@ -30,7 +35,7 @@ impl Client<'_> {
 
     /// The connection's number; `None` before Redis 2.8.12 and on look-alikes without one.
     pub fn id(&self) -> Option<u64> {
-        u64::try_from(self.number(Field::Id)?).ok()
+        self.unsigned(Field::Id)
     }
 
     /// Where it connected from.

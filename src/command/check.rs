@@ -17,7 +17,7 @@ use crate::sampler::{Plan, Sampler, Way};
 use crate::server_info::{Product, ServerInfo};
 use crate::snapshot::{By, Grouping, Limits, Snapshot, derive, spelled_out};
 use crate::status::SCHEMA;
-use crate::view::rows::rows;
+use crate::view::row::rows;
 
 pub(super) fn run(words: &CheckArgs) -> Result<Exit> {
     let config = CheckConfig::new(words)?;
@@ -124,7 +124,7 @@ impl Report {
         let groups = grouped(&snapshot, grouping);
         self.line(&format!("  groups   {} applications{}", groups.len(), if groups.is_empty() { "" } else { ":" }));
         for group in groups.iter().take(GROUPS_SHOWN) {
-            let Permission { app, connections, example, by } = group;
+            let AppExample { app, connections, example, by } = group;
             self.line(&format!("           {connections:>6}  {app}  ({example}: {by})"));
         }
         if groups.len() > GROUPS_SHOWN {
@@ -209,7 +209,7 @@ impl Report {
 const GROUPS_SHOWN: usize = 12;
 
 /// An application, with one of its clients.
-struct Permission {
+struct AppExample {
     app: Arc<str>,
     connections: u64,
     example: String,
@@ -217,17 +217,16 @@ struct Permission {
 }
 
 /// The applications of a server, the largest first.
-fn grouped(snapshot: &Snapshot, grouping: &Grouping) -> Vec<Permission> {
-    let limits = Limits::rows_only();
-    let mut groups: HashMap<Arc<str>, Permission> = HashMap::new();
-    for row in rows("", snapshot, &limits).into_iter().filter(|row| row.app.is_some()) {
+fn grouped(snapshot: &Snapshot, grouping: &Grouping) -> Vec<AppExample> {
+    let mut groups: HashMap<Arc<str>, AppExample> = HashMap::new();
+    for row in rows("", snapshot).filter(|row| row.app.is_some()) {
         let app = grouping.app(row.client);
         let group = groups.entry(Arc::clone(&app)).or_insert_with(|| {
             let example = match row.text(Field::Name).filter(|name| !name.is_empty()) {
-                Some(name) => format!("such as {name}"),
+                Some(name) => format!("such as {}", spelled_out(name)),
                 None => "without a name".to_owned(),
             };
-            Permission { app, connections: 0, example, by: reason(grouping.by(row.client)) }
+            AppExample { app, connections: 0, example, by: reason(grouping.by(row.client)) }
         });
         group.connections += 1;
     }

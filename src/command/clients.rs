@@ -1,39 +1,72 @@
-//! `clients`: lists or counts the clients of the servers once.
+//! `clients`: lists or groups the clients of the servers once.
 
 use std::sync::Arc;
 
 use anyhow::Result;
 
 use super::{Exit, print, small_runtime};
-use crate::cli::{ClientsArgs, Dimension, ListFormat};
-use crate::client_list::Field;
+use crate::cli::{ClientsArgs, ListFormat};
 use crate::config::{self, Faults};
 use crate::link::Target;
 use crate::sampler::{Budget, Sampler};
 use crate::snapshot::{Limits, Snapshot, derive};
+use crate::view::column::Column;
+use crate::view::filter::{Filter, unknown_column};
 use crate::view::list;
-use crate::view::rows::{Column, Row, rows};
-use crate::view::select::{Filter, Sort};
+use crate::view::selection::{Selection, Sort};
 
-pub(super) fn run(words: &ClientsArgs) -> Result<Exit> {
-    let (targets, limits, selection) = understood(words)?;
+pub(super) fn run(args: &ClientsArgs) -> Result<Exit> {
+    let (targets, limits, request) = validated(args)?;
     let read = small_runtime()?.block_on(sample_all(&targets, &limits));
-    let mut rows: Vec<_> = read.nodes.iter().flat_map(|(node, snapshot)| rows(node, snapshot, &limits)).collect();
-    let total = rows.len();
-    selection.apply(&mut rows);
-    if words.by == Some(Dimension::App) {
-        // Internal connections are of no application.
-        rows.retain(|row| row.app.is_some());
-    }
-    let matched = rows.len();
-    if words.by.is_none() {
-        rows.truncate(words.limit.unwrap_or(usize::MAX));
-    }
-    print(&rendered(&rows, words, targets.len() > 1))?;
-    if words.format == ListFormat::Table && words.by.is_none() {
-        eprintln!("{} shown, {matched} matched, {total} connected", rows.len());
+    let nodes = read.nodes.iter().map(|(node, snapshot)| (&**node, snapshot));
+    match request.by {
+        Some(by) => print(&groups(&request, by, args.format, nodes))?,
+        None => {
+            let (text, totals) = clients(&request, args.format, targets.len() > 1, nodes);
+            print(&text)?;
+            if args.format == ListFormat::Table {
+                eprintln!("{totals}");
+            }
+        }
     }
     Ok(if read.failed { Exit::Unreachable } else { Exit::Success })
+}
+
+fn clients<'a>(
+    request: &Request,
+    format: ListFormat,
+    several_nodes: bool,
+    nodes: impl Iterator<Item = (&'a str, &'a Snapshot)>,
+) -> (String, String) {
+    let window = request.selection.window(nodes);
+    let totals = format!("{} shown, {} matched, {} connected", window.rows.len(), window.matched, window.total);
+    let text = match format {
+        ListFormat::Table if request.columns.is_empty() => {
+            let node = Column::find("redis").filter(|_| several_nodes);
+            let columns: Vec<_> = node.into_iter().chain(Column::defaults()).collect();
+            list::table(&window.rows, &columns)
+        }
+        ListFormat::Table => list::table(&window.rows, &request.columns),
+        ListFormat::Json => format!("{:#}\n", list::json(&window.rows, &request.columns)),
+        ListFormat::Csv => list::csv(&window.rows, &request.columns),
+    };
+    (text, totals)
+}
+
+fn groups<'a>(
+    request: &Request,
+    by: &Column,
+    format: ListFormat,
+    nodes: impl Iterator<Item = (&'a str, &'a Snapshot)>,
+) -> String {
+    let groups = request.selection.groups(by, nodes).rows;
+    match format {
+        ListFormat::Table => list::groups_table(by, &groups),
+        ListFormat::Json => {
+            format!("{:#}\n", groups.iter().map(list::group_object).collect::<serde_json::Value>())
+        }
+        ListFormat::Csv => list::groups_csv(&groups),
+    }
 }
 
 /// The servers that could be read, and whether any could not.
@@ -53,7 +86,7 @@ async fn sample_all(targets: &[Target], limits: &Limits) -> Read {
                 }
                 let unreadable = snapshot.sample.unreadable.total();
                 if unreadable > 0 {
-                    eprintln!("warning: {}: {unreadable} lines could not be read", target.node());
+                    eprintln!("warning: {}: {unreadable} lines of CLIENT LIST could not be parsed", target.node());
                 }
                 read.failed |= snapshot.pages().is_none();
                 read.nodes.push((target.node(), snapshot));
@@ -67,75 +100,47 @@ async fn sample_all(targets: &[Target], limits: &Limits) -> Read {
     read
 }
 
-/// Which clients, in which order.
-struct Selection {
-    filters: Vec<Filter>,
-    sort: Sort,
+/// The clients to list, in which columns, or how to group them.
+struct Request {
+    selection: Selection,
+    columns: Vec<&'static Column>,
+    by: Option<&'static Column>,
 }
 
-impl Selection {
+impl Request {
     /// # Errors
-    /// All that makes no sense.
-    fn new(words: &ClientsArgs) -> Result<Self, Faults> {
+    /// All faults of the args together.
+    fn new(args: &ClientsArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
-        let filters = words
-            .filters
-            .iter()
-            .filter_map(|text| Filter::parse(text).map_err(|fault| faults.add(format!("--filter: {fault}"))).ok());
-        let filters = filters.collect();
-        let sort = Sort::parse(&words.sort).map_err(|fault| faults.add(format!("--sort: {fault}"))).ok();
-        match sort {
-            Some(sort) if faults.is_empty() => Ok(Self { filters, sort }),
-            _ => Err(faults),
+        let mut selection = Selection::of(args.limit.unwrap_or(usize::MAX));
+        for text in &args.filters {
+            let added = Filter::parse(text).and_then(|filter| selection.add_filter(filter));
+            faults.take("--filter", added, ());
         }
-    }
-
-    fn apply(&self, rows: &mut Vec<Row<'_>>) {
-        rows.retain(|row| self.filters.iter().all(|filter| filter.matches(row)));
-        self.sort.apply(rows);
+        selection.sort = faults.take("--sort", Sort::parse(&args.sort), selection.sort);
+        let names = args.columns.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
+        let columns = names.map(column).collect::<Result<_, _>>();
+        let columns = faults.take("--columns", columns, Vec::new());
+        let by = faults.take("--by", args.by.as_deref().map(grouping).transpose(), None);
+        if faults.is_empty() { Ok(Self { selection, columns, by }) } else { Err(faults) }
     }
 }
 
-/// What the words mean; the faults of all of them are told together.
-fn understood(words: &ClientsArgs) -> Result<(Vec<Target>, Limits, Selection), Faults> {
-    match (config::listing(&words.redis, &words.group, &words.idle_after), Selection::new(words)) {
-        (Ok((targets, limits)), Ok(selection)) => Ok((targets, limits, selection)),
+fn column(name: &str) -> Result<&'static Column, String> {
+    let columns = || Column::of_clients();
+    let column = Column::find(name).filter(|column| columns().any(|known| known == *column));
+    column.ok_or_else(|| unknown_column(name))
+}
+
+fn grouping(name: &str) -> Result<&'static Column, String> {
+    column(name)?.check_groupable()
+}
+
+/// The meaning of the args; the faults of all of them together.
+fn validated(args: &ClientsArgs) -> Result<(Vec<Target>, Limits, Request), Faults> {
+    match (config::listing(&args.redis, &args.group, &args.idle_after), Request::new(args)) {
+        (Ok((targets, limits)), Ok(request)) => Ok((targets, limits, request)),
         (Err(faults), Err(more)) => Err(faults.and(more)),
         (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),
-    }
-}
-
-fn rendered(rows: &[Row<'_>], words: &ClientsArgs, several_nodes: bool) -> String {
-    let Some(by) = words.by else {
-        return match words.format {
-            ListFormat::Table => list::table(rows, several_nodes),
-            ListFormat::Json => format!("{:#}\n", list::json(rows)),
-            ListFormat::Csv => list::csv(rows),
-        };
-    };
-    let (name, column) = dimension(by);
-    let mut counts = list::counts(rows, column);
-    counts.truncate(words.limit.unwrap_or(usize::MAX));
-    match words.format {
-        ListFormat::Table => list::counts_table(&name.to_uppercase(), &counts),
-        ListFormat::Json => {
-            let objects: serde_json::Value =
-                counts.iter().map(|(value, count)| serde_json::json!({ name: value, "connections": count })).collect();
-            format!("{objects:#}\n")
-        }
-        ListFormat::Csv => list::counts_csv(name, &counts),
-    }
-}
-
-fn dimension(by: Dimension) -> (&'static str, Column) {
-    match by {
-        Dimension::App => ("app", Column::App),
-        Dimension::Network => ("network", Column::Network),
-        Dimension::User => ("user", Column::Field(Field::User)),
-        Dimension::Library => ("library", Column::Field(Field::LibName)),
-        Dimension::Database => ("database", Column::Field(Field::Db)),
-        Dimension::Command => ("command", Column::Field(Field::Cmd)),
-        Dimension::ClientKind => ("kind", Column::ClientKind),
-        Dimension::State => ("state", Column::State),
     }
 }

@@ -66,15 +66,8 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     let external_url = config.external_url.unwrap_or_else(|| own_url(&bound.addresses(), encrypted));
     let validity = web::Validity { groups: groups_valid, web_config: web_config_valid };
     let stop = CancellationToken::new();
-    let served = Served {
-        latest,
-        limits: limits_now,
-        telemetry_path: config.telemetry_path,
-        external_url,
-        pages: config.pages,
-        settings,
-        validity,
-    };
+    let served =
+        Served { latest, telemetry_path: config.telemetry_path, external_url, pages: config.pages, settings, validity };
     let mut server = tokio::spawn(bound.serve(served, stop.clone()));
     tokio::select! {
         name = signals.next() => info!(signal = name, "stopping once requests under way are answered; again to stop at once"),

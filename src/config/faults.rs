@@ -35,7 +35,7 @@ impl Faults {
     }
 
     /// The value, or what is put in its place so that the other faults are found too.
-    pub(super) fn take<T>(&mut self, flag: &str, value: Result<T, String>, instead: T) -> T {
+    pub(crate) fn take<T>(&mut self, flag: &str, value: Result<T, String>, instead: T) -> T {
         value.unwrap_or_else(|fault| {
             self.add(format!("{flag}: {fault}"));
             instead

@@ -73,7 +73,7 @@ impl Churn {
             .filter_map(|entry| Closed::new(entry, step.before?, at, reason).map(Arc::new))
             .collect();
         next.ring = self.ring.with(&closed);
-        let opened = step.turnover.opened.iter().map(|entry| entry.id).collect();
+        let opened = step.turnover.opened.iter().filter_map(|entry| entry.id).collect();
         (next, Changes { opened, closed })
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::ages::Ages;
 use super::groups::Groups;
 use super::kind::{ClientKind, State};
+use super::roster::Entry;
+use super::tally::Tally;
 use crate::client_list::Client;
 
 /// The clients of a node, counted.
@@ -12,20 +14,14 @@ use crate::client_list::Client;
 pub struct ClientCounts {
     /// Connections by kind, in the order of [`ClientKind::ALL`].
     pub(super) kinds: [u64; ClientKind::ALL.len()],
-    /// Application clients by state, in the order of [`State::ALL`].
-    pub(super) states: [u64; State::ALL.len()],
-    /// Application clients that have never sent a command.
-    pub silent: u64,
-    /// The longest time since the last interaction, in seconds, of the application clients that have spoken and do not wait.
-    pub oldest_interaction_seconds: Option<u64>,
-    /// The shortest one of the same clients, in seconds.
-    pub newest_interaction_seconds: Option<u64>,
-    /// Time since the last interaction of the application clients that have spoken.
+    /// Application clients together.
+    pub applications: Tally,
+    /// The ages at which idle clients are counted, in the order of [`Tally::idle`].
+    pub idle_thresholds: Vec<Duration>,
+    /// Distribution of the idle times of the clients that [`Tally::oldest_interaction_seconds`] covers.
     pub last_interaction: Ages,
-    /// Time since application clients connected.
+    /// Distribution of the times since application clients connected.
     pub connection_age: Ages,
-    /// Each threshold with the application clients that do not wait and were silent at least that long.
-    pub idle: Vec<(Duration, u64)>,
     /// Application clients by ACL user (6.0+).
     pub users: Option<Groups>,
     /// Application clients by client library (7.2+).
@@ -34,7 +30,7 @@ pub struct ClientCounts {
     pub databases: Option<Groups>,
     /// Application clients by last command.
     pub commands: Option<Groups>,
-    /// Application clients by the network they come from.
+    /// Application clients by the network they connect from.
     pub networks: Option<Groups>,
 }
 
@@ -54,34 +50,32 @@ impl ClientCounts {
         self.of_kind(ClientKind::Application)
     }
 
+    /// Application clients that have never sent a command.
+    pub fn silent(&self) -> u64 {
+        self.applications.silent
+    }
+
     /// Application clients in one state.
     pub fn in_state(&self, state: State) -> u64 {
-        self.states[state as usize]
+        self.applications.in_state(state)
     }
-}
 
-impl ClientCounts {
-    /// Counts an application client that is in this state.
-    pub(super) fn add_application(&mut self, client: &Client<'_>, state: State) {
-        self.states[state as usize] += 1;
+    /// Each idle threshold with the application clients that do not wait and were idle for at least that long.
+    pub fn idle(&self) -> impl Iterator<Item = (Duration, u64)> {
+        // Without a client nothing was counted at any threshold.
+        let counts = self.applications.idle.iter().copied().chain(std::iter::repeat(0));
+        self.idle_thresholds.iter().copied().zip(counts)
+    }
+
+    /// Counts an application client.
+    pub(super) fn add_application(&mut self, entry: &Entry, client: &Client<'_>) {
+        self.applications.add(entry, client, &self.idle_thresholds);
         if let Some(age) = client.age_seconds() {
             self.connection_age.add(age);
         }
-        let idle = client.idle_seconds();
-        if client.is_silent() {
-            self.silent += 1;
-        } else if let Some(idle) = idle {
+        let has_interaction = !entry.is_silent && entry.state.is_some_and(|state| !state.is_waiting());
+        if let Some(idle) = entry.idle_seconds.filter(|_| has_interaction) {
             self.last_interaction.add(idle);
-            if state != State::Waiting {
-                self.oldest_interaction_seconds = self.oldest_interaction_seconds.max(Some(idle));
-                self.newest_interaction_seconds =
-                    Some(self.newest_interaction_seconds.map_or(idle, |newest| newest.min(idle)));
-            }
-        }
-        if let Some(idle) = idle.filter(|_| state != State::Waiting) {
-            for (threshold, count) in &mut self.idle {
-                *count += u64::from(idle >= threshold.as_secs());
-            }
         }
     }
 }

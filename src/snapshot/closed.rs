@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::kind::ClientKind;
 use super::label::label_value;
+use super::last_interaction;
 use super::roster::{Entry, Roster, Work};
-use super::{connected_at, last_interaction};
 use crate::client_list::Field;
 
 /// The most clients that are remembered after they went.
@@ -61,16 +61,16 @@ pub struct Closed {
     pub user: Box<str>,
     /// Its library.
     pub library: Box<str>,
-    /// Its last command.
-    pub command: Box<str>,
+    /// Its last command; `None` if it never sent one that the server knows.
+    pub command: Option<Box<str>>,
     /// When it had connected.
     pub connected_at: Option<Timestamp>,
     /// When it last spoke or was spoken to.
     pub last_interaction: Option<Timestamp>,
     /// When it was last seen. It lived at least until then.
-    pub seen_at: Timestamp,
+    pub last_seen_at: Timestamp,
     /// The sample in which it was missing first. It was gone by then.
-    pub gone_at: Timestamp,
+    pub closed_at: Timestamp,
     /// Commands it had run, where the server tells.
     pub commands: Option<u64>,
     /// Bytes that had been read from it, where the server tells.
@@ -83,23 +83,23 @@ pub struct Closed {
 
 impl Closed {
     /// As it was seen last, in the sample of this roster.
-    pub(super) fn new(entry: &Entry, roster: &Roster, gone_at: Timestamp, reason: CloseReason) -> Option<Self> {
-        let (client, seen_at) = (roster.client(entry)?, roster.sample.clients.as_ref().ok()?.read_at(entry.place)?);
+    pub(super) fn new(entry: &Entry, roster: &Roster, closed_at: Timestamp, reason: CloseReason) -> Option<Self> {
+        let (client, last_seen_at) = (roster.client(entry)?, roster.read_at(entry));
         let text = |field| client.text(field).map(label_value).unwrap_or_default().into_boxed_str();
         let Work { commands, received_bytes, sent_bytes } = Work::of(client);
         Some(Self {
             id: client.id()?,
-            app: (entry.kind == ClientKind::Application).then(|| Arc::clone(&roster.apps[entry.app as usize])),
+            app: roster.app(entry).cloned(),
             kind: entry.kind,
             address: text(Field::Addr),
             name: text(Field::Name),
             user: text(Field::User),
             library: text(Field::LibName),
-            command: text(Field::Cmd),
-            connected_at: connected_at(client, seen_at),
-            last_interaction: last_interaction(client, seen_at),
-            seen_at,
-            gone_at,
+            command: (!entry.is_silent).then(|| text(Field::Cmd)),
+            connected_at: entry.connected_at,
+            last_interaction: last_interaction(client, last_seen_at),
+            last_seen_at,
+            closed_at,
             commands,
             received_bytes,
             sent_bytes,
@@ -109,7 +109,7 @@ impl Closed {
 
     /// How long it lived at least, in seconds: from when it connected until it was last seen.
     pub fn lifetime_seconds(&self) -> Option<u64> {
-        u64::try_from(self.seen_at.duration_since(self.connected_at?).as_secs()).ok()
+        u64::try_from(self.last_seen_at.duration_since(self.connected_at?).as_secs()).ok()
     }
 }
 
@@ -148,11 +148,11 @@ mod tests {
                 name: "".into(),
                 user: "".into(),
                 library: "".into(),
-                command: "".into(),
+                command: None,
                 connected_at: None,
                 last_interaction: None,
-                seen_at: Timestamp::UNIX_EPOCH,
-                gone_at: Timestamp::UNIX_EPOCH,
+                last_seen_at: Timestamp::UNIX_EPOCH,
+                closed_at: Timestamp::UNIX_EPOCH,
                 commands: None,
                 received_bytes: None,
                 sent_bytes: None,

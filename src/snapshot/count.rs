@@ -1,10 +1,9 @@
-//! Counting the clients of one sample: one pass, from which everything is made that is told of them.
+//! Classifies and counts the clients of one sample in one pass.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::app::AppCounts;
 use super::client_counts::ClientCounts;
 use super::grouping::Lookup;
 use super::groups::{Counting, Groups};
@@ -12,79 +11,124 @@ use super::kind::{ClientKind, State};
 use super::label::label_value;
 use super::limits::Limits;
 use super::network::Network;
-use super::roster::Entry;
-use super::{Snapshot, product};
+use super::product;
+use super::roster::{Entry, NO_APP};
+use super::tally::Tally;
 use crate::client_list::{Client, Field};
-use crate::sample::{Pages, Place, Sample};
+use crate::sample::{Place, Sample};
+use crate::server_info::Product;
 
-/// What was counted over the clients of a sample.
+/// The clients of a sample, classified.
+pub(super) struct Classified {
+    /// One entry a client, in the order of the sample.
+    pub(super) entries: Vec<Entry>,
+    /// The applications that entries refer to.
+    pub(super) apps: Arc<[Arc<str>]>,
+    /// The counts; `None` where not all clients are known.
+    pub(super) counted: Option<Counted>,
+}
+
+/// The counts over the clients of a sample.
 pub(super) struct Counted {
     pub(super) client_counts: ClientCounts,
-    pub(super) apps: Vec<(Arc<str>, AppCounts)>,
-    /// The applications that entries refer to.
-    pub(super) names: Arc<[Arc<str>]>,
-    pub(super) entries: Vec<Entry>,
+    pub(super) apps: Vec<(Arc<str>, Tally)>,
 }
 
 /// A field by which clients are counted, and where its groups are kept.
 type CountedField = (Field, fn(&ClientCounts) -> &Option<Groups>);
 
-/// The fields by which clients are counted, in the order in which their groups are taken apart at the end.
-const DIMENSIONS: [CountedField; 4] = [
-    (Field::User, |client_counts| &client_counts.users),
-    (Field::LibName, |client_counts| &client_counts.libraries),
-    (Field::Db, |client_counts| &client_counts.databases),
-    (Field::Cmd, |client_counts| &client_counts.commands),
+/// The fields by which clients are counted, in the order in which [`Count::finish`] takes their groups apart.
+const FIELDS: [CountedField; 4] = [
+    (Field::User, |counts| &counts.users),
+    (Field::LibName, |counts| &counts.libraries),
+    (Field::Db, |counts| &counts.databases),
+    (Field::Cmd, |counts| &counts.commands),
 ];
+
+/// Classifies and counts the clients of a sample; `None` where the server refuses to list them.
+pub(super) fn classify(before: Option<&ClientCounts>, sample: &Sample, limits: &Limits) -> Option<Classified> {
+    let pages = sample.clients.as_ref().ok()?;
+    let mut classifier = Classifier::new(sample, limits);
+    // Counts of some clients would be wrong counts, and a client that was left out would seem closed.
+    let mut count = (!sample.is_truncated()).then(|| Count::new(limits));
+    let mut entries = Vec::with_capacity(pages.len());
+    for (place, client) in pages.places() {
+        let entry = classifier.entry(client, place);
+        if let Some(count) = &mut count {
+            count.add(&entry, client);
+        }
+        entries.push(entry);
+    }
+    let apps = classifier.apps;
+    let counted = count.map(|count| count.finish(before, &apps));
+    Some(Classified { entries, apps: apps.into(), counted })
+}
+
+/// Finds the kind, state and application of each client.
+struct Classifier<'a> {
+    sample: &'a Sample,
+    product: Product,
+    limits: &'a Limits,
+    lookup: Lookup<'a>,
+    apps: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
+}
+
+impl<'a> Classifier<'a> {
+    fn new(sample: &'a Sample, limits: &'a Limits) -> Self {
+        let lookup = limits.grouping.lookup();
+        Self { sample, product: product(sample), limits, lookup, apps: Vec::new(), numbers: HashMap::new() }
+    }
+
+    fn entry(&mut self, client: &Client<'_>, place: Place) -> Entry {
+        let kind = ClientKind::of(client, self.product, &self.sample.own_ids);
+        let is_application = kind == ClientKind::Application;
+        let state = is_application.then(|| State::of(client, self.limits.idle_after));
+        let app = if is_application { self.app(client) } else { NO_APP };
+        Entry::new(client, place, kind, state, app)
+    }
+
+    /// The number of a client's application.
+    fn app(&mut self, client: &Client<'_>) -> u32 {
+        let name = self.lookup.app(client);
+        if let Some(&number) = self.numbers.get(&name) {
+            return number;
+        }
+        let number = self.apps.len() as u32;
+        self.apps.push(Arc::clone(&name));
+        self.numbers.insert(name, number);
+        number
+    }
+}
 
 /// Counting under way.
 struct Count<'a> {
     limits: &'a Limits,
-    lookup: Lookup<'a>,
     client_counts: ClientCounts,
-    apps: Vec<(Arc<str>, AppCounts)>,
-    places: HashMap<Arc<str>, u32>,
-    entries: Vec<Entry>,
-    fields: [(CountedField, Counting<&'a [u8]>); 4],
+    apps: Vec<Tally>,
+    fields: [(CountedField, Counting<&'a [u8]>); FIELDS.len()],
     networks: Counting<Network>,
 }
 
-/// Counts the clients of a sample; `None` where they are not known, or not all of them.
-pub(super) fn count(previous: Option<&Snapshot>, sample: &Sample, limits: &Limits) -> Option<Counted> {
-    // Of some clients nothing can be counted, and nobody could be missed.
-    let pages = sample.clients.as_ref().ok().filter(|_| !sample.is_truncated())?;
-    let product = product(sample);
-    let mut count = Count::new(limits, pages.len());
-    for (place, client) in pages.places() {
-        let kind = ClientKind::of(client, product, &sample.own_ids);
-        count.client_counts.kinds[kind as usize] += 1;
-        let app = if kind == ClientKind::Application { count.add_application(client) } else { 0 };
-        count.entries.extend(Entry::new(client, place, kind, app));
-    }
-    Some(count.finish(previous.and_then(|previous| previous.client_counts.as_ref())))
-}
-
 impl<'a> Count<'a> {
-    fn new(limits: &'a Limits, clients: usize) -> Self {
-        let idle = limits.idle_thresholds.iter().map(|&threshold| (threshold, 0)).collect();
+    fn new(limits: &'a Limits) -> Self {
         Self {
             limits,
-            lookup: limits.grouping.lookup(),
-            client_counts: ClientCounts { idle, ..ClientCounts::default() },
+            client_counts: ClientCounts { idle_thresholds: limits.idle_thresholds.clone(), ..ClientCounts::default() },
             apps: Vec::new(),
-            places: HashMap::new(),
-            entries: Vec::with_capacity(clients),
-            fields: DIMENSIONS.map(|dimension| (dimension, Counting::default())),
+            fields: FIELDS.map(|field| (field, Counting::default())),
             networks: Counting::default(),
         }
     }
 
-    /// Counts an application client, and gives its application's place.
-    fn add_application(&mut self, client: &'a Client<'_>) -> u32 {
-        let state = State::of(client, self.limits.idle_after);
-        self.client_counts.add_application(client, state);
+    fn add(&mut self, entry: &Entry, client: &'a Client<'_>) {
+        self.client_counts.kinds[entry.kind as usize] += 1;
+        if entry.kind != ClientKind::Application {
+            return;
+        }
+        self.client_counts.add_application(entry, client);
         for ((field, _), counting) in &mut self.fields {
-            match value_to_group_by(client, *field) {
+            match group_value(client, *field) {
                 Some(value) if !value.is_empty() => counting.add(value),
                 value => counting.add_unnamed(value.is_some()),
             }
@@ -93,21 +137,14 @@ impl<'a> Count<'a> {
             Some(network) => self.networks.add(network),
             None => self.networks.add_unnamed(client.text(Field::Addr).is_some()),
         }
-        let name = self.lookup.app(client);
-        let place = match self.places.get(&name) {
-            Some(&place) => place,
-            None => {
-                let place = self.apps.len() as u32;
-                self.places.insert(Arc::clone(&name), place);
-                self.apps.push((name, AppCounts::default()));
-                place
-            }
-        };
-        self.apps[place as usize].1.add(client, state, &self.limits.idle_thresholds);
-        place
+        let number = entry.app as usize;
+        if number >= self.apps.len() {
+            self.apps.resize_with(number + 1, Tally::default);
+        }
+        self.apps[number].add(entry, client, &self.limits.idle_thresholds);
     }
 
-    fn finish(self, before: Option<&ClientCounts>) -> Counted {
+    fn finish(self, before: Option<&ClientCounts>, names: &[Arc<str>]) -> Counted {
         let limit = self.limits.groups;
         let [users, libraries, databases, commands] = self.fields.map(|((_, groups), counting)| {
             counting.finish(limit, before.and_then(|before| groups(before).as_ref()), |value| label_value(value))
@@ -116,38 +153,29 @@ impl<'a> Count<'a> {
         let networks = self.networks.finish(limit, before, |network| network.label());
         Counted {
             client_counts: ClientCounts { users, libraries, databases, commands, networks, ..self.client_counts },
-            names: self.apps.iter().map(|(name, _)| Arc::clone(name)).collect(),
-            apps: self.apps,
-            entries: self.entries,
+            apps: names.iter().cloned().zip(self.apps).collect(),
         }
     }
 }
 
-impl Counted {
-    /// The application clients that have been silent longest, those that wait by design after all others.
-    pub(super) fn longest_silent(&self, pages: &Pages, limits: &Limits) -> Vec<(Place, Arc<str>)> {
-        if limits.per_client == 0 {
-            return Vec::new();
-        }
-        let applications = self.entries.iter().filter(|entry| entry.kind == ClientKind::Application);
-        let mut ranked: Vec<_> = applications
-            .filter_map(|entry| {
-                let client = pages.client(entry.place)?;
-                let waits = State::of(client, limits.idle_after) == State::Waiting;
-                Some((waits, Reverse(client.idle_seconds()), entry.id, entry))
-            })
-            .collect();
-        ranked.sort_unstable_by_key(|&(waits, idle, id, _)| (waits, idle, id));
-        ranked.truncate(limits.per_client);
-        let name = |entry: &Entry| Arc::clone(&self.names[entry.app as usize]);
-        ranked.iter().map(|(_, _, _, entry)| (entry.place, name(entry))).collect()
+/// The application clients with the largest idle times, those that wait after all others: indexes of their entries.
+pub(super) fn longest_idle(entries: &[Entry], count: usize) -> Vec<usize> {
+    if count == 0 {
+        return Vec::new();
     }
+    let rank = |&(index, entry): &(usize, &Entry)| {
+        Some((entry.state?.is_waiting(), Reverse(entry.idle_seconds), entry.id?, index))
+    };
+    let mut ranked: Vec<_> = entries.iter().enumerate().filter_map(|entry| rank(&entry)).collect();
+    ranked.sort_unstable();
+    ranked.truncate(count);
+    ranked.into_iter().map(|(.., index)| index).collect()
 }
 
-/// What a client has in a field; nothing where the server has a word for nothing.
-fn value_to_group_by<'a>(client: &'a Client<'_>, field: Field) -> Option<&'a [u8]> {
+/// The value of a field to group by; empty where the server prints a word for nothing.
+fn group_value<'a>(client: &'a Client<'_>, field: Field) -> Option<&'a [u8]> {
     match client.text(field) {
-        // The server's word for "no command yet".
+        // `NULL` is what the server prints for "no command yet".
         Some(b"NULL") if field == Field::Cmd => Some(b""),
         value => value,
     }

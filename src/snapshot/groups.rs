@@ -125,13 +125,13 @@ mod tests {
 
     #[test]
     fn a_group_that_is_shown_stays_until_another_is_clearly_larger() {
-        let client_counts = |a: usize, b: usize| [vec![Some("a"); a], vec![Some("b"); b]].concat();
-        let first = groups(&client_counts(9, 8), 1).expect("groups");
+        let values = |a: usize, b: usize| [vec![Some("a"); a], vec![Some("b"); b]].concat();
+        let first = groups(&values(9, 8), 1).expect("groups");
         let shown = |groups: &Groups| groups.iter().next().map(|(group, _)| group.to_owned());
         assert_eq!(shown(&first).as_deref(), Some("a"));
-        let second = groups_after(Some(&first), &client_counts(8, 9), 1).expect("groups");
+        let second = groups_after(Some(&first), &values(8, 9), 1).expect("groups");
         assert_eq!(shown(&second).as_deref(), Some("a"));
-        let third = groups_after(Some(&second), &client_counts(8, 11), 1).expect("groups");
+        let third = groups_after(Some(&second), &values(8, 11), 1).expect("groups");
         assert_eq!(shown(&third).as_deref(), Some("b"));
     }
 

@@ -1,4 +1,4 @@
-//! What a connection is, and what state an application's connection is in.
+//! The kind of a connection, and the state of an application client.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::client_list::{Client, Field};
 use crate::sample::OUR_NAME;
 use crate::server_info::Product;
 
-/// What a connection is for. Every connection is of exactly one kind; all but the first are internal.
+/// The purpose of a connection. Every connection is of exactly one kind; all but the first are internal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientKind {
     /// Anything that uses the server as a client.
@@ -85,41 +85,47 @@ impl ClientKind {
     }
 }
 
-/// What an application's connection is doing. Each is in exactly one state.
+/// The state of an application client. Each is in exactly one state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It spoke or was spoken to lately, or the server does not say.
+    /// A byte was read or written less than `--idle-after` ago, or the server does not report idle times.
     Active,
-    /// Blocked or subscribed: silent by design.
-    Waiting,
-    /// Silent for longer than the operator finds normal.
+    /// Waits in a blocking command, or is paused: silent by design.
+    Blocked,
+    /// Subscribed to a channel, a pattern or a shard channel: silent by design.
+    Subscribed,
+    /// Had no byte in either direction for `--idle-after` or longer.
     Idle,
 }
 
 impl State {
     /// Every state, in the order in which they are counted.
-    pub const ALL: [State; 3] = [State::Active, State::Waiting, State::Idle];
+    pub const ALL: [State; 4] = [State::Active, State::Blocked, State::Subscribed, State::Idle];
 
     /// The state as a metric's label value.
     pub fn label(self) -> &'static str {
         match self {
             State::Active => "active",
-            State::Waiting => "waiting",
+            State::Blocked => "blocked",
+            State::Subscribed => "subscribed",
             State::Idle => "idle",
         }
     }
 
-    /// Whether a connection is blocked or subscribed.
-    pub fn is_waiting(client: &Client<'_>) -> bool {
-        let flags = client.flags();
-        // Before 5.0 a subscriber has no flag of its own, only its subscriptions.
-        flags.has('b') || flags.has('P') || client.subscriptions() > 0
+    /// True if the client is blocked or subscribed, so that its idle time says nothing about it.
+    pub fn is_waiting(self) -> bool {
+        matches!(self, State::Blocked | State::Subscribed)
     }
 
-    /// The state of an application's connection.
+    /// The state of an application client.
     pub fn of(client: &Client<'_>, idle_after: Duration) -> Self {
-        if Self::is_waiting(client) {
-            return State::Waiting;
+        let flags = client.flags();
+        if flags.has('b') {
+            return State::Blocked;
+        }
+        // Before 5.0 a subscriber has no flag of its own, only its subscriptions.
+        if flags.has('P') || client.subscriptions() > 0 {
+            return State::Subscribed;
         }
         match client.idle_seconds() {
             Some(idle) if idle >= idle_after.as_secs() => State::Idle,
@@ -181,9 +187,9 @@ mod tests {
         let state = |row: &str| State::of(&parse(row.as_bytes()).clients[0], Duration::from_secs(300));
         assert_eq!(state("id=1 idle=299 flags=N"), State::Active);
         assert_eq!(state("id=1 idle=300 flags=N"), State::Idle);
-        assert_eq!(state("id=1 idle=300 flags=b"), State::Waiting);
-        assert_eq!(state("id=1 idle=300 flags=xP"), State::Waiting);
-        assert_eq!(state("id=1 idle=300 flags=N sub=0 psub=1"), State::Waiting);
+        assert_eq!(state("id=1 idle=300 flags=b"), State::Blocked);
+        assert_eq!(state("id=1 idle=300 flags=xP"), State::Subscribed);
+        assert_eq!(state("id=1 idle=300 flags=N sub=0 psub=1"), State::Subscribed);
         assert_eq!(state("id=1 idle=-4 flags=N"), State::Active);
         assert_eq!(state("id=1 flags=N"), State::Active);
     }

@@ -5,7 +5,6 @@
 //! cannot disagree.
 
 mod ages;
-mod app;
 mod churn;
 mod client_counts;
 mod closed;
@@ -19,6 +18,7 @@ mod limits;
 mod network;
 mod presence;
 mod roster;
+mod tally;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +26,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::client_list::Client;
-use crate::sample::{Failure, Pages, Place, Sample};
+use crate::sample::{Failure, Pages, Sample};
 use crate::server_info::{Product, ServerInfo};
 
 pub use ages::Ages;
-pub use app::{AppCounts, output_buffer_bytes};
 pub use churn::{Changes, Churn};
 pub use client_counts::ClientCounts;
 pub use closed::{CloseReason, Closed, ClosedRing, MAX_CLOSED};
@@ -43,12 +42,13 @@ pub use label::{NONE, OTHER, is_cut, label_value, spelled_out};
 pub use limits::{Limits, NetworkPrefix};
 pub use network::network_label;
 pub use presence::{Presence, Seen, Totals};
+pub use roster::{Entry, Roster};
+pub use tally::{Tally, output_buffer_bytes};
 
 use churn::Step;
-use count::{Counted, count};
+use count::{Counted, classify, longest_idle};
 use counters::Continuity;
 use presence::Delta;
-use roster::Roster;
 
 /// What is known of one node at one moment.
 #[derive(Clone, Debug)]
@@ -65,10 +65,12 @@ pub struct Snapshot {
     pub churn: Churn,
     /// Who came and went since the snapshot before.
     pub changes: Changes,
-    /// The clients that are told one by one, the longest silent first, each with its application.
-    pub per_client: Vec<(Place, Arc<str>)>,
-    /// The roster of the last sample in which clients were listed.
-    roster: Option<Arc<Roster>>,
+    /// The clients that are exported individually, the largest idle time first: indexes of entries of [`Snapshot::clients`].
+    pub per_client: Vec<usize>,
+    /// The clients of this sample; `None` where the server refuses to list them.
+    clients: Option<Arc<Roster>>,
+    /// The roster of the last sample in which all clients were listed.
+    last_complete: Option<Arc<Roster>>,
 }
 
 impl Snapshot {
@@ -92,20 +94,9 @@ impl Snapshot {
         self.pages().is_some_and(|pages| pages.unreadable().total() == 0) && !self.sample.is_truncated()
     }
 
-    /// What a connection of this node is.
-    pub fn kind(&self, client: &Client<'_>) -> ClientKind {
-        ClientKind::of(client, self.product(), &self.sample.own_ids)
-    }
-
-    /// The application of the client at a place; `None` for an internal one, and for one without an id.
-    pub fn app(&self, place: Place) -> Option<&str> {
-        let roster = self.roster.as_deref()?;
-        let id = self.pages()?.client(place)?.id()?;
-        roster.app(id)
-    }
-
-    fn product(&self) -> Product {
-        product(&self.sample)
+    /// The clients of this sample, classified; `None` where the server refuses to list them.
+    pub fn clients(&self) -> Option<&Roster> {
+        self.clients.as_deref()
     }
 }
 
@@ -120,31 +111,42 @@ pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits)
         churn: previous.map(|previous| previous.churn.clone()).unwrap_or_default(),
         changes: Changes::default(),
         per_client: Vec::new(),
-        roster: None,
+        clients: None,
+        last_complete: previous.and_then(|previous| previous.last_complete.clone()),
         sample,
     };
-    match count(previous, &snapshot.sample, limits) {
-        Some(counted) => snapshot.take(previous, counted, limits),
-        // Whoever it leaves out is compared with when clients are listed again.
-        None => snapshot.roster = previous.and_then(|previous| previous.roster.clone()),
+    let counts_before = previous.and_then(|previous| previous.client_counts.as_ref());
+    if let Some(classified) = classify(counts_before, &snapshot.sample, limits) {
+        let (sample, counters) = (Arc::clone(&snapshot.sample), snapshot.counters.clone());
+        let roster = Roster::new(sample, counters, classified.entries, classified.apps, limits.network_prefix);
+        match classified.counted {
+            Some(counted) => snapshot.compare(roster, counted, limits),
+            // A partial list is shown, but nothing is compared with it.
+            None => snapshot.clients = Some(Arc::new(roster)),
+        }
     }
     snapshot
 }
 
 impl Snapshot {
-    /// Takes what was counted, and finds out what has happened since the snapshot before.
-    fn take(&mut self, previous: Option<&Snapshot>, counted: Counted, limits: &Limits) {
-        self.per_client = self.pages().map(|pages| counted.longest_silent(pages, limits)).unwrap_or_default();
-        let roster = Roster::new(Arc::clone(&self.sample), self.counters.clone(), counted.entries, counted.names);
-        let before = previous.and_then(|previous| previous.roster.as_deref());
-        let life = before.map_or(Continuity::Same, |before| before.counters.life(&self.sample));
-        let turnover = before.map(|before| roster.since(before, life)).unwrap_or_default();
-        let news = Delta { roster: &roster, before, turnover: &turnover };
-        self.presence = self.presence.next(counted.apps, &news, limits);
-        let step = Step { turnover: &turnover, roster: &roster, before, life };
+    /// Adds the counts of all clients, and what changed since the last sample that had all of them.
+    fn compare(&mut self, mut roster: Roster, counted: Counted, limits: &Limits) {
+        self.per_client = longest_idle(roster.entries(), limits.per_client);
+        let before = self.last_complete.take();
+        let before = before.as_deref();
+        let continuity = before.map_or(Continuity::Same, |before| before.counters.life(&self.sample));
+        let turnover = before.map(|before| roster.since(before, continuity)).unwrap_or_default();
+        let delta = Delta { roster: &roster, before, turnover: &turnover };
+        self.presence = self.presence.next(counted.apps, &delta, limits);
+        let step = Step { turnover: &turnover, roster: &roster, before, life: continuity };
         (self.churn, self.changes) = self.churn.next(&step);
+        if let Some(before) = before.filter(|_| continuity == Continuity::Same) {
+            roster.keep_connected_at(before);
+        }
         self.client_counts = Some(counted.client_counts);
-        self.roster = Some(Arc::new(roster));
+        let roster = Arc::new(roster);
+        self.clients = Some(Arc::clone(&roster));
+        self.last_complete = Some(roster);
     }
 }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::app::AppCounts;
 use super::groups::weight;
 use super::kind::ClientKind;
 use super::label::{OTHER, UNNAMED};
 use super::limits::Limits;
 use super::roster::{Roster, Turnover, Work};
+use super::tally::Tally;
 
 /// The applications of a node: those that are shown one by one, and the others together.
 ///
@@ -47,7 +47,7 @@ pub struct Seen {
     /// Its name: the label `client_app`.
     pub app: Arc<str>,
     /// Its connections now; none if it is offline.
-    pub now: AppCounts,
+    pub now: Tally,
     /// When it last had a connection; `None` for one that is expected and was never there.
     pub last_seen: Option<Timestamp>,
     /// The least connections that it is expected to have, where the operator expects it.
@@ -96,7 +96,7 @@ impl Totals {
 
 impl Presence {
     /// The applications after a further sample.
-    pub(super) fn next(&self, counts: Vec<(Arc<str>, AppCounts)>, news: &Delta<'_>, limits: &Limits) -> Self {
+    pub(super) fn next(&self, counts: Vec<(Arc<str>, Tally)>, news: &Delta<'_>, limits: &Limits) -> Self {
         let mut choice = Ranking::new(self, counts, news, limits);
         choice.show_expected();
         choice.show_gone();
@@ -116,7 +116,7 @@ struct Ranking<'a> {
     limits: &'a Limits,
     at: Timestamp,
     /// Those that are there and were not chosen yet.
-    now: HashMap<Arc<str>, AppCounts>,
+    now: HashMap<Arc<str>, Tally>,
     /// Those that were shown before, but for the expected ones.
     was_shown: HashMap<&'a str, &'a Seen>,
     /// What was done by those that were not chosen yet.
@@ -128,7 +128,7 @@ struct Ranking<'a> {
 }
 
 impl<'a> Ranking<'a> {
-    fn new(before: &'a Presence, counts: Vec<(Arc<str>, AppCounts)>, news: &Delta<'_>, limits: &'a Limits) -> Self {
+    fn new(before: &'a Presence, counts: Vec<(Arc<str>, Tally)>, news: &Delta<'_>, limits: &'a Limits) -> Self {
         let growth = news.growth();
         let went = growth.iter().filter(|(_, totals)| totals.closed > 0).map(|(app, _)| Arc::clone(app));
         Self {
@@ -165,8 +165,8 @@ impl<'a> Ranking<'a> {
     }
 
     /// Of those that are there the largest, as many as there is room for; gives the others.
-    fn show_largest(&mut self) -> Vec<AppCounts> {
-        let mut candidates: Vec<(Arc<str>, AppCounts)> = self.now.drain().collect();
+    fn show_largest(&mut self) -> Vec<Tally> {
+        let mut candidates: Vec<(Arc<str>, Tally)> = self.now.drain().collect();
         candidates.sort_by_cached_key(|(app, now)| {
             (Reverse(weight(now.connections, self.was_shown.contains_key(&**app))), Arc::clone(app))
         });
@@ -183,7 +183,7 @@ impl<'a> Ranking<'a> {
         self.limits.groups.saturating_sub(self.limits.expected.len())
     }
 
-    fn show(&mut self, app: &Arc<str>, now: Option<AppCounts>, seen: Option<&Seen>, expected: Option<u64>) {
+    fn show(&mut self, app: &Arc<str>, now: Option<Tally>, seen: Option<&Seen>, expected: Option<u64>) {
         let hidden = &mut self.hidden;
         let kept = || hidden.remove(app).map(|hidden| hidden.totals);
         let mut totals = seen.map(|seen| seen.totals).or_else(kept).unwrap_or_default();
@@ -192,7 +192,7 @@ impl<'a> Ranking<'a> {
         self.shown.push(Seen { app: Arc::clone(app), now: now.unwrap_or_default(), last_seen, expected, totals });
     }
 
-    fn finish(mut self, folded: &[AppCounts], news: &Delta<'_>) -> Presence {
+    fn finish(mut self, folded: &[Tally], news: &Delta<'_>) -> Presence {
         self.shown.sort_unstable_by(|one, other| {
             other.now.connections.cmp(&one.now.connections).then_with(|| one.app.cmp(&other.app))
         });
@@ -224,8 +224,8 @@ impl<'a> Ranking<'a> {
     }
 
     /// All that are not shown, together: their connections now, and what came of them to what was counted before.
-    fn other(&self, folded: &[AppCounts]) -> Option<Seen> {
-        let mut now = AppCounts::default();
+    fn other(&self, folded: &[Tally]) -> Option<Seen> {
+        let mut now = Tally::default();
         folded.iter().for_each(|app| now.merge(app));
         let before = self.before.other.as_ref();
         let mut totals = before.map(|other| other.totals).unwrap_or_default();

@@ -5,24 +5,41 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::app::bytes;
+use super::connected_at;
 use super::counters::{Continuity, Counters};
-use super::kind::ClientKind;
+use super::kind::{ClientKind, State};
+use super::limits::NetworkPrefix;
 use crate::client_list::{Client, Field};
 use crate::sample::{Pages, Place, Sample};
 
-/// One connection of a sample, by its id.
+/// One client of a sample, classified once: every count and every row of every output is made from it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    pub(super) id: u64,
+pub struct Entry {
+    /// Its id; `None` where the server reports none (before 2.8.12): it cannot be told from another.
+    pub id: Option<u64>,
+    /// Its kind.
+    pub kind: ClientKind,
+    /// Its state; internal connections have none.
+    pub state: Option<State>,
+    /// Seconds since the last byte in either direction, as read.
+    pub idle_seconds: Option<u64>,
+    /// True if it has never sent a command that the server knows.
+    pub is_silent: bool,
+    /// When it connected. The same in every sample of a connection, although its age is reported in whole seconds.
+    pub connected_at: Option<Timestamp>,
     /// Where in the sample it is.
     pub(super) place: Place,
-    /// What it is.
-    pub(super) kind: ClientKind,
-    /// Its application, by its place among the sample's applications; only of an application client.
+    /// The number of its application among the sample's; [`NO_APP`] for an internal connection.
     pub(super) app: u32,
     work: Work,
 }
+
+/// The application number of an internal connection.
+pub(super) const NO_APP: u32 = u32::MAX;
+
+/// The most by which the computed time of connecting may differ between two samples of one connection, in seconds: age and the
+/// sample's time are both rounded, by different clocks.
+const CONNECTED_AT_JITTER_SECONDS: i64 = 2;
 
 /// What a connection has done since it was accepted; `None` where the server does not tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,18 +53,27 @@ pub(super) struct Work {
 }
 
 impl Entry {
-    /// A connection without an id (before 2.8.12) cannot be told from another.
-    pub(super) fn new(client: &Client<'_>, place: Place, kind: ClientKind, app: u32) -> Option<Self> {
-        Some(Self { id: client.id()?, place, kind, app, work: Work::of(client) })
+    pub(super) fn new(client: &Client<'_>, place: Place, kind: ClientKind, state: Option<State>, app: u32) -> Self {
+        Self {
+            id: client.id(),
+            kind,
+            state,
+            idle_seconds: client.idle_seconds(),
+            is_silent: client.is_silent(),
+            connected_at: None,
+            place,
+            app,
+            work: Work::of(client),
+        }
     }
 }
 
 impl Work {
     pub(super) fn of(client: &Client<'_>) -> Self {
         Self {
-            commands: bytes(client, Field::TotCmds),
-            received_bytes: bytes(client, Field::TotNetIn),
-            sent_bytes: bytes(client, Field::TotNetOut),
+            commands: client.unsigned(Field::TotCmds),
+            received_bytes: client.unsigned(Field::TotNetIn),
+            sent_bytes: client.unsigned(Field::TotNetOut),
         }
     }
 
@@ -62,15 +88,20 @@ impl Work {
     }
 }
 
-/// Everybody of one sample, by id.
+/// The clients of one sample, classified.
 #[derive(Clone, Debug)]
-pub(super) struct Roster {
+pub struct Roster {
     pub(super) sample: Arc<Sample>,
-    /// What the server had counted by then.
+    /// The server's counters at the time of the sample.
     pub(super) counters: Counters,
-    by_id: Vec<Entry>,
-    /// The applications that they are of.
+    /// One entry a client, in the order of the sample.
+    entries: Vec<Entry>,
+    /// The indexes of the entries with an id, ascending by id, each id once.
+    by_id: Vec<u32>,
+    /// The applications that entries refer to.
     pub(super) apps: Arc<[Arc<str>]>,
+    /// How an address becomes a network.
+    network_prefix: NetworkPrefix,
 }
 
 /// What happened from one sample to the next.
@@ -85,11 +116,80 @@ pub(super) struct Turnover {
 }
 
 impl Roster {
-    pub(super) fn new(sample: Arc<Sample>, counters: Counters, mut by_id: Vec<Entry>, apps: Arc<[Arc<str>]>) -> Self {
-        // Pages come nearly in the order of ids, of which sorting makes use.
-        by_id.sort_unstable_by_key(|entry| entry.id);
-        by_id.dedup_by_key(|entry| entry.id);
-        Self { sample, counters, by_id, apps }
+    pub(super) fn new(
+        sample: Arc<Sample>,
+        counters: Counters,
+        entries: Vec<Entry>,
+        apps: Arc<[Arc<str>]>,
+        network_prefix: NetworkPrefix,
+    ) -> Self {
+        let mut by_id: Vec<u32> = (0..).zip(&entries).filter_map(|(index, entry)| entry.id.map(|_| index)).collect();
+        // Pages are nearly in the order of ids, which a stable sort uses.
+        by_id.sort_by_key(|&index| entries[index as usize].id);
+        by_id.dedup_by_key(|index| entries[*index as usize].id);
+        let mut roster = Self { sample, counters, entries, by_id, apps, network_prefix };
+        roster.set_connected_at();
+        roster
+    }
+
+    fn set_connected_at(&mut self) {
+        let Ok(pages) = &self.sample.clients else { return };
+        for entry in &mut self.entries {
+            let Some((client, at)) = pages.client(entry.place).zip(pages.read_at(entry.place)) else { continue };
+            entry.connected_at = connected_at(client, at);
+        }
+    }
+
+    /// Takes over the times of connecting from an earlier sample of the same server, so that they do not jitter by a second.
+    pub(super) fn keep_connected_at(&mut self, before: &Roster) {
+        let mut old = before.by_id().peekable();
+        for &index in &self.by_id {
+            let entry = &mut self.entries[index as usize];
+            while old.next_if(|old| old.id < entry.id).is_some() {}
+            let Some(old) = old.next_if(|old| old.id == entry.id) else { continue };
+            let differs = |now: Timestamp, before| now.duration_since(before).as_secs().abs();
+            if let (Some(now), Some(before)) = (entry.connected_at, old.connected_at)
+                && differs(now, before) <= CONNECTED_AT_JITTER_SECONDS
+            {
+                entry.connected_at = Some(before);
+            }
+        }
+    }
+
+    /// One entry a client, in the order of the sample.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn by_id(&self) -> impl Iterator<Item = &Entry> {
+        self.by_id.iter().map(|&index| &self.entries[index as usize])
+    }
+
+    /// The index of the entry of an id.
+    pub fn find(&self, id: u64) -> Option<usize> {
+        let key = |&index: &u32| self.entries[index as usize].id;
+        let found = self.by_id.binary_search_by_key(&Some(id), key).ok()?;
+        Some(self.by_id[found] as usize)
+    }
+
+    /// The client of an entry.
+    pub fn client(&self, entry: &Entry) -> Option<&Client<'_>> {
+        self.sample.clients.as_ref().ok()?.client(entry.place)
+    }
+
+    /// When the client of an entry was read.
+    pub fn read_at(&self, entry: &Entry) -> Timestamp {
+        self.sample.clients.as_ref().ok().and_then(|pages| pages.read_at(entry.place)).unwrap_or(self.sample.at)
+    }
+
+    /// The application of an entry; `None` for an internal connection.
+    pub fn app(&self, entry: &Entry) -> Option<&Arc<str>> {
+        self.apps.get(entry.app as usize)
+    }
+
+    /// How an address becomes a network.
+    pub fn network_prefix(&self) -> NetworkPrefix {
+        self.network_prefix
     }
 
     /// What happened since an earlier sample of the same server, or of the one before it at this address.
@@ -98,25 +198,25 @@ impl Roster {
         match life {
             Continuity::Same => self.compare(before, &mut turnover),
             Continuity::Restarted => {
-                turnover.closed.clone_from(&before.by_id);
-                turnover.open(self.by_id.iter().copied());
+                turnover.closed.extend(before.by_id());
+                turnover.open(self.by_id().copied());
             }
             // Another server's clients came whenever they came; only those that are younger than our last look are news.
             Continuity::Another => {
-                turnover.closed.clone_from(&before.by_id);
+                turnover.closed.extend(before.by_id());
                 let elapsed = self.sample.at.duration_since(before.sample.at).as_secs();
                 let is_new = |entry: &Entry| {
                     let age = self.client(entry).and_then(Client::age_seconds);
                     age.is_some_and(|age| i64::try_from(age).is_ok_and(|age| age < elapsed))
                 };
-                turnover.open(self.by_id.iter().copied().filter(is_new));
+                turnover.open(self.by_id().copied().filter(is_new));
             }
         }
         turnover
     }
 
     fn compare(&self, before: &Roster, turnover: &mut Turnover) {
-        let (mut old, mut new) = (before.by_id.iter().peekable(), self.by_id.iter().peekable());
+        let (mut old, mut new) = (before.by_id().peekable(), self.by_id().peekable());
         loop {
             let order = match (old.peek(), new.peek()) {
                 (Some(old), Some(new)) => old.id.cmp(&new.id),
@@ -140,13 +240,6 @@ impl Roster {
         }
     }
 
-    /// The application of a connection.
-    pub(super) fn app(&self, id: u64) -> Option<&str> {
-        let place = self.by_id.binary_search_by_key(&id, |entry| entry.id).ok()?;
-        let entry = self.by_id.get(place).filter(|entry| entry.kind == ClientKind::Application)?;
-        Some(&self.apps[entry.app as usize])
-    }
-
     /// Whether one id means two connections: where the server does not tell that it restarted, a younger one does.
     fn is_another(&self, before: &Roster, old: &Entry, new: &Entry) -> bool {
         let tells = self.sample.info.as_ref().is_ok_and(|info| info.run_id.is_some());
@@ -159,7 +252,7 @@ impl Roster {
 
     /// Whether the server tells what they have done.
     pub(super) fn tell_work(&self) -> bool {
-        self.by_id.iter().any(|entry| entry.work.commands.is_some())
+        self.entries.iter().any(|entry| entry.work.commands.is_some())
     }
 
     /// When the last of them was read: newcomers come after the sample began.
@@ -171,11 +264,6 @@ impl Roster {
     /// Whether there are clients, and none has an id.
     pub(super) fn have_no_ids(&self) -> bool {
         self.by_id.is_empty() && self.sample.clients.as_ref().is_ok_and(|pages| !pages.is_empty())
-    }
-
-    /// The client of a connection of this sample.
-    pub(super) fn client(&self, entry: &Entry) -> Option<&Client<'_>> {
-        self.sample.clients.as_ref().ok()?.client(entry.place)
     }
 }
 

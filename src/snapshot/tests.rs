@@ -1,4 +1,4 @@
-//! A small client_counts by hand, and everything that is derived of it.
+//! A small list of clients by hand, and everything that is derived from it.
 
 use super::*;
 use crate::client_list::Listing;
@@ -51,30 +51,27 @@ fn groups(groups: &Option<Groups>) -> Vec<(&str, u64)> {
 }
 
 #[test]
-fn every_count_of_a_small_crowd() {
+fn every_count_of_a_small_list() {
     let snapshot = derive(None, sample(ServerInfo::default(), Cost::default()), &limits());
-    let client_counts = snapshot.client_counts.as_ref().expect("the clients were listed");
-    assert_eq!(ClientKind::ALL.map(|kind| client_counts.of_kind(kind)), [5, 1, 0, 0, 0, 0, 1]);
-    assert_eq!((client_counts.connections(), client_counts.online(), client_counts.silent), (7, 5, 1));
-    assert_eq!(State::ALL.map(|state| client_counts.in_state(state)), [2, 1, 2]);
+    let counts = snapshot.client_counts.as_ref().expect("the clients were listed");
+    assert_eq!(ClientKind::ALL.map(|kind| counts.of_kind(kind)), [5, 1, 0, 0, 0, 0, 1]);
+    assert_eq!((counts.connections(), counts.online(), counts.silent()), (7, 5, 1));
+    assert_eq!(State::ALL.map(|state| counts.in_state(state)), [2, 1, 0, 2]);
     // The blocked one has waited longer and the silent one has no interaction at all.
     assert_eq!(
-        (client_counts.newest_interaction_seconds, client_counts.oldest_interaction_seconds),
+        (counts.applications.newest_interaction_seconds, counts.applications.oldest_interaction_seconds),
         (Some(5), Some(300))
     );
+    assert_eq!((counts.last_interaction.count(), counts.last_interaction.sum_seconds()), (3, 5 + 60 + 300));
     assert_eq!(
-        (client_counts.last_interaction.count(), client_counts.last_interaction.sum_seconds()),
-        (4, 5 + 60 + 300 + 9000)
-    );
-    assert_eq!(
-        (client_counts.connection_age.count(), client_counts.connection_age.sum_seconds()),
+        (counts.connection_age.count(), counts.connection_age.sum_seconds()),
         (5, 100 + 700 + 9000 + 9000 + 4000)
     );
-    assert_eq!(client_counts.idle.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [3, 2, 1]);
-    assert_eq!(groups(&client_counts.users), [("app", 3), ("default", 1), ("ops", 1)]);
-    assert_eq!(groups(&client_counts.libraries), [("(none)", 2), ("redis-py", 2), ("jedis", 1)]);
-    assert_eq!(groups(&client_counts.databases), [("0", 4), ("2", 1)]);
-    assert_eq!(groups(&client_counts.commands), [("get", 2), ("(none)", 1), ("blpop", 1), ("set", 1)]);
+    assert_eq!(counts.idle().map(|(_, count)| count).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!(groups(&counts.users), [("app", 3), ("default", 1), ("ops", 1)]);
+    assert_eq!(groups(&counts.libraries), [("(none)", 2), ("redis-py", 2), ("jedis", 1)]);
+    assert_eq!(groups(&counts.databases), [("0", 4), ("2", 1)]);
+    assert_eq!(groups(&counts.commands), [("get", 2), ("(none)", 1), ("blpop", 1), ("set", 1)]);
     assert!(!snapshot.is_complete());
 
     let times = |id: usize| {

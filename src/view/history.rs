@@ -27,7 +27,8 @@ pub fn columns(node: &str, history: &History, ages: Option<&Ages>, now: Timestam
         "connections": told(|told| told.connections),
         "online": told(|told| told.online),
         "active": state(State::Active),
-        "waiting": state(State::Waiting),
+        "blocked": state(State::Blocked),
+        "subscribed": state(State::Subscribed),
         "idle": state(State::Idle),
         "opened_per_second": rate(|rates| rates.opened),
         "closed_per_second": rate(|rates| rates.closed),
@@ -102,9 +103,17 @@ mod tests {
         let history = history.with_gap(gap);
         let ages = snapshot.client_counts.as_ref().map(|client_counts| &client_counts.last_interaction);
         let columns = columns("node:1", &history, ages, gap);
-        for name in
-            ["at", "connections", "online", "active", "waiting", "idle", "opened_per_second", "closed_per_second"]
-        {
+        for name in [
+            "at",
+            "connections",
+            "online",
+            "active",
+            "blocked",
+            "subscribed",
+            "idle",
+            "opened_per_second",
+            "closed_per_second",
+        ] {
             assert_eq!(columns[name].as_array().map(Vec::len), Some(2), "{name}");
         }
         assert_eq!((&columns["online"][0], &columns["online"][1]), (&json!(12), &Value::Null));

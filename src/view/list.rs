@@ -1,197 +1,163 @@
-//! Rows as a table for people, JSON or CSV.
-
-use std::collections::HashMap;
+//! Rows and groups as tables for people, as JSON and as CSV.
 
 use comfy_table::{CellAlignment, Table, presets};
-use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
 
-use super::grouped::Group;
-use super::humanize::ago;
-use super::rows::{Column, Record, Row, Value};
+use super::column::{Column, ValueKind};
+use super::humanize::{ago, bytes};
+use super::measure::{self, MEASURES, Measure};
+use super::row::{ClosedRow, Record, Row};
+use super::selection::Group;
+use super::value::Value;
 use crate::client_list::Field;
-use crate::snapshot::{NONE, connected_at, label_value, last_interaction, spelled_out};
+use crate::snapshot::{NONE, spelled_out};
 
-/// The type of what is written as CSV.
+/// The content type of CSV.
 pub const CSV: &str = "text/csv; charset=utf-8";
 
-/// The type of what is written as JSON, one object a line.
+/// The content type of NDJSON: one JSON object a line.
 pub const NDJSON: &str = "application/x-ndjson";
 
-/// The longest cell of the table, in characters. JSON and CSV have the value as it was kept.
+/// The longest cell of a table, in characters. JSON and CSV have the whole value.
 const MAX_CELL: usize = 48;
 
-/// The columns of the table, with their heads.
-const TABLE: [(&str, Cell); 12] = [
-    ("CLIENT ID", Cell::Column(Column::Field(Field::Id))),
-    ("ADDRESS", Cell::Column(Column::Field(Field::Addr))),
-    ("APP", Cell::Column(Column::App)),
-    ("NAME", Cell::Column(Column::Field(Field::Name))),
-    ("USER", Cell::Column(Column::Field(Field::User))),
-    ("LIBRARY", Cell::Column(Column::Field(Field::LibName))),
-    ("KIND", Cell::Column(Column::ClientKind)),
-    ("STATE", Cell::Column(Column::State)),
-    ("CONNECTED", Cell::Connected),
-    ("LAST INTERACTION", Cell::LastInteraction),
-    ("DB", Cell::Column(Column::Field(Field::Db))),
-    ("COMMAND", Cell::Column(Column::Field(Field::Cmd))),
-];
-
-/// What stands in a cell of the table.
-#[derive(Clone, Copy)]
-enum Cell {
-    Column(Column),
-    /// How long ago it connected.
-    Connected,
-    /// How long ago it last spoke.
-    LastInteraction,
+/// A value for people: sizes and time spans in units, and a word where a client has never sent a command.
+pub fn cell_text(row: Row<'_>, column: &Column) -> String {
+    let unsigned = |number: i64| u64::try_from(number).ok();
+    match (column.kind, column.value(row)) {
+        (ValueKind::Seconds, _) if row.entry.is_silent && column.key() == Some(Field::Idle.key()) => "never".to_owned(),
+        (ValueKind::Seconds, Value::Number(seconds)) => ago(unsigned(seconds).unwrap_or_default()),
+        (ValueKind::Bytes, Value::Number(size)) => unsigned(size).map_or_else(|| size.to_string(), bytes),
+        (_, value) => value.into_text(),
+    }
 }
 
-/// A table for people. `several_nodes` adds the node as the first column.
-pub fn table(rows: &[Row<'_>], several_nodes: bool) -> String {
-    let node = several_nodes.then_some(("REDIS", Cell::Column(Column::Redis)));
-    let columns: Vec<_> = node.into_iter().chain(TABLE).collect();
-    let mut table = plain_table(columns.iter().map(|(head, _)| *head));
+/// A measure for people.
+pub fn measure_text(measure: &Measure, value: Option<u64>) -> String {
+    match (measure.kind, value) {
+        (_, None) => String::new(),
+        (ValueKind::Seconds, Some(seconds)) => ago(seconds),
+        (ValueKind::Bytes, Some(size)) => bytes(size),
+        (_, Some(number)) => number.to_string(),
+    }
+}
+
+/// A table of clients for people.
+pub fn table(rows: &[Row<'_>], columns: &[&Column]) -> String {
+    let heads: Vec<String> = columns.iter().map(|column| column.title.to_uppercase()).collect();
+    let mut table = plain_table(heads.iter().map(String::as_str));
     for row in rows {
-        table.add_row(columns.iter().map(|(_, cell)| shortened(cell_text(row, *cell))));
+        table.add_row(columns.iter().map(|column| shortened(cell_text(*row, column))));
     }
     finished(&table)
 }
 
-fn cell_text(row: &Row<'_>, cell: Cell) -> String {
-    match cell {
-        Cell::Column(column) => text(row.value(column)),
-        Cell::Connected => row.client.age_seconds().map_or_else(String::new, ago),
-        Cell::LastInteraction if row.client.is_silent() => "never".into(),
-        Cell::LastInteraction => row.client.idle_seconds().map_or_else(String::new, ago),
-    }
+/// Clients as a JSON array of objects.
+pub fn json(rows: &[Row<'_>], columns: &[&Column]) -> Json {
+    rows.iter().map(|row| object(*row, columns)).collect()
 }
 
-/// Rows as JSON: an array of objects with every field of the server, `-` written `_`, and what we add to them.
-pub fn json(rows: &[Row<'_>]) -> Json {
-    rows.iter().map(|row| object(row, &[])).collect()
-}
-
-/// One row as a JSON object: these columns of it; if none are named, all the server told, and what we add to it.
-pub fn object(row: &Row<'_>, columns: &[Column]) -> Json {
+/// A client as a JSON object with these columns. Without any: every column that the server reports, and fields that this program
+/// does not know by their own keys, `-` written as `_`.
+pub fn object(row: Row<'_>, columns: &[&Column]) -> Json {
     if !columns.is_empty() {
-        return columns.iter().map(|&column| (column.name(), value(row.value(column)))).collect::<Map<_, _>>().into();
+        return members(row, columns.iter().copied()).into();
     }
-    let time = |time: Option<Timestamp>| time.map_or(Json::Null, |time| time.to_string().into());
-    let mut object = Map::new();
-    object.insert("redis".into(), row.node.into());
-    object.insert("app".into(), row.app.as_deref().into());
-    object.insert("kind".into(), row.kind.label().into());
-    object.insert("state".into(), row.state.map(|state| state.label()).into());
-    object.insert("connected_at".into(), time(connected_at(row.client, row.at)));
-    object.insert("last_interaction".into(), time(last_interaction(row.client, row.at)));
-    for (key, text) in row.client.fields() {
-        let known = Field::from_key(key);
-        let value = match known.filter(|field| !field.is_text()).and_then(|field| row.client.number(field)) {
-            Some(number) => number.into(),
-            None => spelled_out(text).into(),
-        };
-        // The first occurrence wins, here as everywhere.
-        object.entry(spelled_out(key).replace('-', "_")).or_insert(value);
+    let mut object = members(row, Column::of_clients().filter(|column| column.is_reported(row.client)));
+    for (key, text) in row.client.fields().filter(|(key, _)| Field::from_key(key).is_none()) {
+        // The first of several wins, here as everywhere, and none replaces a column of ours.
+        object.entry(spelled_out(key).replace('-', "_")).or_insert_with(|| spelled_out(text).into());
     }
     object.into()
 }
 
-fn value(value: Value) -> Json {
-    match value {
-        Value::None => Json::Null,
-        Value::Number(number) => number.into(),
-        Value::Text(text) => text.into(),
+/// A closed client as a JSON object with these columns; without any, with all.
+pub fn closed_object(row: ClosedRow<'_>, columns: &[&Column]) -> Json {
+    if columns.is_empty() {
+        members(row, Column::of_closed()).into()
+    } else {
+        members(row, columns.iter().copied()).into()
     }
 }
 
-/// The columns of a CSV of clients. Text that a spreadsheet would take for a formula is quoted with an apostrophe.
-#[derive(Clone, Debug)]
-pub enum CsvColumns {
-    /// Those that were asked for.
-    Chosen(Vec<Column>),
-    /// What we add, and the fields that any of the clients has.
-    All(Vec<Field>),
+fn members<'a, 'c>(row: impl Record<'a>, columns: impl Iterator<Item = &'c Column>) -> Map<String, Json> {
+    columns.map(|column| (column.name.to_owned(), row.value(column).into_json())).collect()
 }
 
-/// What we add to what the server tells.
-const OURS: [Column; 4] = [Column::Redis, Column::App, Column::ClientKind, Column::State];
-
-impl CsvColumns {
-    /// The chosen columns; if none are chosen, all that these rows have.
-    pub fn of(rows: &[Row<'_>], chosen: &[Column]) -> Self {
-        if !chosen.is_empty() {
-            return Self::Chosen(chosen.to_vec());
-        }
-        let fields = Field::ALL.iter().filter(|&&field| rows.iter().any(|row| row.client.text(field).is_some()));
-        Self::All(fields.copied().collect())
+/// The columns of a CSV of clients: the chosen ones; without any, all that one of these clients has.
+pub fn csv_columns<'c>(rows: &[Row<'_>], chosen: &[&'c Column]) -> Vec<&'c Column> {
+    if !chosen.is_empty() {
+        return chosen.to_vec();
     }
-
-    /// The first line.
-    pub fn heads(&self) -> String {
-        records_as_csv(std::iter::once(match self {
-            Self::Chosen(columns) => columns.iter().map(|column| column.name()).collect(),
-            Self::All(fields) => {
-                let times = ["connected_at", "last_interaction"].map(str::to_owned);
-                let fields = fields.iter().map(|&field| Column::Field(field).name());
-                OURS.iter().map(|column| column.name()).chain(times).chain(fields).collect()
-            }
-        }))
-    }
-
-    /// A line a row.
-    pub fn lines(&self, rows: &[Row<'_>]) -> String {
-        records_as_csv(rows.iter().map(|row| match self {
-            Self::Chosen(columns) => columns.iter().map(|&column| cell(row.value(column))).collect(),
-            Self::All(fields) => {
-                let times = [connected_at(row.client, row.at), last_interaction(row.client, row.at)];
-                let times = times.map(|time| time.map_or_else(String::new, |time| time.to_string()));
-                let fields = fields.iter().map(|&field| cell(row.value(Column::Field(field))));
-                OURS.iter().map(|&column| cell(row.value(column))).chain(times).chain(fields).collect()
-            }
-        }))
-    }
+    Column::of_clients().filter(|column| rows.iter().any(|row| column.is_reported(row.client))).collect()
 }
 
-/// Rows as CSV, with all their columns.
-pub fn csv(rows: &[Row<'_>]) -> String {
-    let columns = CsvColumns::of(rows, &[]);
-    columns.heads() + &columns.lines(rows)
+/// The first line of a CSV.
+pub fn csv_head(columns: &[&Column]) -> String {
+    records(std::iter::once(columns.iter().map(|column| column.name.to_owned()).collect()))
 }
 
-/// Groups as CSV.
-pub fn groups_csv(groups: &[Group]) -> String {
-    const HEADS: [&str; 7] =
-        ["group", "connections", "active", "waiting", "idle", "oldest_interaction_seconds", "buffers_bytes"];
-    objects_csv(&HEADS, groups.iter().map(Group::object))
+/// A line a row. Text that a spreadsheet would take for a formula is quoted with an apostrophe.
+pub fn csv_lines<'a>(rows: impl Iterator<Item = impl Record<'a>>, columns: &[&Column]) -> String {
+    records(rows.map(|row| columns.iter().map(|column| csv_cell(row.value(column))).collect()))
 }
 
-/// Objects as NDJSON: one a line.
+/// Clients as CSV.
+pub fn csv(rows: &[Row<'_>], columns: &[&Column]) -> String {
+    let columns = csv_columns(rows, columns);
+    csv_head(&columns) + &csv_lines(rows.iter().copied(), &columns)
+}
+
+/// Objects as NDJSON.
 pub fn lines(objects: impl Iterator<Item = Json>) -> String {
     objects.map(|object| format!("{object}\n")).collect()
 }
 
-/// Flat objects as CSV, with these of their values.
-pub fn objects_csv(heads: &[&str], objects: impl Iterator<Item = Json>) -> String {
-    let cell = |value: &Json| match value {
-        Json::Null => String::new(),
-        Json::String(text) => harmless(text.clone()),
-        other => other.to_string(),
-    };
-    let records = objects.map(|object| heads.iter().map(|head| cell(&object[*head])).collect());
-    let heads = heads.iter().map(|&head| head.to_owned()).collect();
-    records_as_csv(std::iter::once(heads).chain(records))
+/// A group as a JSON object: its value as `group`, and all measures.
+pub fn group_object(group: &Group<'_>) -> Json {
+    let mut object = Map::from_iter([("group".to_owned(), group.value.clone().into_json())]);
+    object.extend(measure::members(&group.tally));
+    object.into()
 }
 
-/// What goes into a cell of a CSV.
-fn cell(value: Value) -> String {
+/// Groups as CSV, with all measures.
+pub fn groups_csv(groups: &[Group<'_>]) -> String {
+    let heads = std::iter::once("group").chain(MEASURES.iter().map(|measure| measure.name)).map(str::to_owned);
+    let record = |group: &Group<'_>| {
+        let measures = MEASURES.iter().map(|measure| Value::number(measure.value(&group.tally)).into_text());
+        std::iter::once(csv_cell(group.value.clone())).chain(measures).collect()
+    };
+    records(std::iter::once(heads.collect()).chain(groups.iter().map(record)))
+}
+
+/// Groups as a table for people.
+pub fn groups_table(by: &Column, groups: &[Group<'_>]) -> String {
+    let heads: Vec<String> =
+        [by.title].into_iter().chain(Measure::shown().map(|measure| measure.title)).map(str::to_uppercase).collect();
+    let mut table = plain_table(heads.iter().map(String::as_str));
+    for group in groups {
+        let measures = Measure::shown().map(|measure| measure_text(measure, measure.value(&group.tally)));
+        table.add_row([shortened(group_name(group))].into_iter().chain(measures));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    finished(&table)
+}
+
+/// The name of a group for people.
+pub fn group_name(group: &Group<'_>) -> String {
+    if group.value == Value::None { NONE.to_owned() } else { group.value.clone().into_text() }
+}
+
+fn csv_cell(value: Value<'_>) -> String {
     match value {
-        Value::Text(text) => harmless(text),
-        value => text(value),
+        Value::Text(text) => without_formula(text.into_owned()),
+        value => value.into_text(),
     }
 }
 
-fn records_as_csv(records: impl Iterator<Item = Vec<String>>) -> String {
+fn records(records: impl Iterator<Item = Vec<String>>) -> String {
     let fits = "a vector takes everything, and all records are of one length";
     let mut writer = csv::Writer::from_writer(Vec::new());
     for record in records {
@@ -200,46 +166,8 @@ fn records_as_csv(records: impl Iterator<Item = Vec<String>>) -> String {
     String::from_utf8(writer.into_inner().expect(fits)).expect("all cells are text")
 }
 
-/// Rows counted by a column: the most first.
-pub fn counts(rows: &[Row<'_>], column: Column) -> Vec<(String, u64)> {
-    let mut counts: HashMap<String, u64> = HashMap::new();
-    for row in rows {
-        *counts.entry(group(row, column)).or_default() += 1;
-    }
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_unstable_by(|(name, count), (other_name, other)| other.cmp(count).then_with(|| name.cmp(other_name)));
-    counts
-}
-
-/// The group of a row, named as in the metrics.
-fn group(row: &Row<'_>, column: Column) -> String {
-    match column {
-        Column::Field(Field::Cmd) if row.client.is_silent() => NONE.to_owned(),
-        Column::Field(field) => match row.client.text(field) {
-            None | Some(b"") => NONE.to_owned(),
-            Some(value) => label_value(value),
-        },
-        column => Some(text(row.value(column))).filter(|value| !value.is_empty()).unwrap_or_else(|| NONE.to_owned()),
-    }
-}
-
-/// Counts as a table for people.
-pub fn counts_table(head: &str, counts: &[(String, u64)]) -> String {
-    let mut table = plain_table([head, "CONNECTIONS"].into_iter());
-    for (name, count) in counts {
-        table.add_row([shortened(name.clone()), count.to_string()]);
-    }
-    if let Some(column) = table.column_mut(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    finished(&table)
-}
-
-/// Counts as CSV.
-pub fn counts_csv(head: &str, counts: &[(String, u64)]) -> String {
-    let records = counts.iter().map(|(name, count)| vec![harmless(name.clone()), count.to_string()]);
-    let heads = vec![head.to_owned(), "connections".to_owned()];
-    records_as_csv(std::iter::once(heads).chain(records))
+fn without_formula(text: String) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t']) { format!("'{text}") } else { text }
 }
 
 pub(super) fn plain_table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {
@@ -250,18 +178,6 @@ pub(super) fn plain_table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {
 
 pub(super) fn finished(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
-}
-
-fn text(value: Value) -> String {
-    match value {
-        Value::None => String::new(),
-        Value::Number(number) => number.to_string(),
-        Value::Text(text) => text,
-    }
-}
-
-fn harmless(text: String) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t']) { format!("'{text}") } else { text }
 }
 
 pub(super) fn shortened(text: String) -> String {
@@ -278,7 +194,7 @@ mod tests {
 
     #[test]
     fn formulas_are_text() {
-        assert_eq!(harmless("=cmd|calc".into()), "'=cmd|calc");
-        assert_eq!(harmless("web-1".into()), "web-1");
+        assert_eq!(without_formula("=cmd|calc".into()), "'=cmd|calc");
+        assert_eq!(without_formula("web-1".into()), "web-1");
     }
 }

@@ -11,10 +11,10 @@ use crate::client_list::{Address, Fault, Field};
 use crate::latest::{ChannelTally, NodeState, Nodes, Phase};
 use crate::sample::{Reason, Source};
 use crate::snapshot::{
-    self, Ages, AppCounts, Churn, ClientCounts, ClientKind, CloseReason, Counters, Groups, Presence, Seen, Snapshot,
-    State,
+    self, Ages, Churn, ClientCounts, ClientKind, CloseReason, Counters, Groups, Presence, Seen, Snapshot, State, Tally,
 };
 use crate::status::Refusal;
+use crate::view::row::Row;
 
 /// Writes the metrics of all nodes in the text format. What is older than it may be at `now` is left out.
 pub fn text(view: &Nodes, now: Instant) -> String {
@@ -90,10 +90,10 @@ impl Families {
         if let Some(snapshot) = fresh {
             series.add_sample(snapshot);
             series.add_server(snapshot);
-            if let Some(client_counts) = &snapshot.client_counts {
-                series.add_crowd(client_counts);
-                series.add_groups(client_counts, &snapshot.presence);
-                series.add_presence(client_counts, &snapshot.presence);
+            if let Some(counts) = &snapshot.client_counts {
+                series.add_client_counts(counts);
+                series.add_groups(counts, &snapshot.presence);
+                series.add_presence(counts, &snapshot.presence);
                 series.add_per_client(snapshot);
             }
         }
@@ -189,7 +189,7 @@ impl NodeSeries<'_> {
 
     fn add_channel(&mut self, channel: &ChannelTally) {
         self.add(c::ANNOUNCEMENTS, &[], channel.announced() as f64);
-        self.add(c::ANNOUNCEMENTS_HEARD, &[], channel.heard() as f64);
+        self.add(c::ANNOUNCEMENTS_RECEIVED, &[], channel.heard() as f64);
         for refusal in Refusal::ALL {
             self.add(c::ANNOUNCEMENTS_REFUSED, &[refusal.label()], channel.refused(refusal) as f64);
         }
@@ -226,7 +226,7 @@ impl NodeSeries<'_> {
         match sample.source {
             Source::Sampled => self.add(c::SAMPLE_SOURCE, &["sampled"], 1.0),
             Source::Received(heard) => {
-                self.add(c::SAMPLE_SOURCE, &["heard"], 1.0);
+                self.add(c::SAMPLE_SOURCE, &["received"], 1.0);
                 // What a status that left clients out tells of all of them nevertheless.
                 if snapshot.client_counts.is_none() {
                     self.add(c::ONLINE, &[], heard.online as f64);
@@ -252,31 +252,33 @@ impl NodeSeries<'_> {
         }
     }
 
-    fn add_crowd(&mut self, client_counts: &ClientCounts) {
+    fn add_client_counts(&mut self, counts: &ClientCounts) {
         for kind in ClientKind::ALL {
-            self.add(c::CONNECTIONS, &[kind.label()], client_counts.of_kind(kind) as f64);
+            self.add(c::CONNECTIONS, &[kind.label()], counts.of_kind(kind) as f64);
         }
-        self.add(c::ONLINE, &[], client_counts.online() as f64);
-        self.add(c::SILENT, &[], client_counts.silent as f64);
-        self.add_known(c::OLDEST_INTERACTION_AGE, &[], client_counts.oldest_interaction_seconds.map(|age| age as f64));
-        self.add_known(c::NEWEST_INTERACTION_AGE, &[], client_counts.newest_interaction_seconds.map(|age| age as f64));
+        let all = &counts.applications;
+        self.add(c::ONLINE, &[], counts.online() as f64);
+        self.add(c::SILENT, &[], all.silent as f64);
+        self.add_known(c::OLDEST_INTERACTION_AGE, &[], all.oldest_interaction_seconds.map(|age| age as f64));
+        self.add_known(c::NEWEST_INTERACTION_AGE, &[], all.newest_interaction_seconds.map(|age| age as f64));
+        self.add_known(c::OLDEST_WAITING_AGE, &[], all.oldest_waiting_seconds.map(|age| age as f64));
         for state in State::ALL {
-            self.add(c::STATE_CONNECTIONS, &[state.label()], client_counts.in_state(state) as f64);
+            self.add(c::STATE_CONNECTIONS, &[state.label()], all.in_state(state) as f64);
         }
-        self.add_ages(c::LAST_INTERACTION_AGE, &client_counts.last_interaction);
-        self.add_ages(c::CONNECTION_AGE, &client_counts.connection_age);
-        for (threshold, count) in &client_counts.idle {
-            self.add(c::IDLE_CONNECTIONS, &[&threshold.as_secs().to_string()], *count as f64);
+        self.add_ages(c::LAST_INTERACTION_AGE, &counts.last_interaction);
+        self.add_ages(c::CONNECTION_AGE, &counts.connection_age);
+        for (threshold, count) in counts.idle() {
+            self.add(c::IDLE_CONNECTIONS, &[&threshold.as_secs().to_string()], count as f64);
         }
     }
 
-    fn add_groups(&mut self, client_counts: &ClientCounts, presence: &Presence) {
+    fn add_groups(&mut self, counts: &ClientCounts, presence: &Presence) {
         let dimensions: [(&str, Metric, &Option<Groups>); 5] = [
-            ("user", c::USER_CONNECTIONS, &client_counts.users),
-            ("library", c::LIBRARY_CONNECTIONS, &client_counts.libraries),
-            ("database", c::DATABASE_CONNECTIONS, &client_counts.databases),
-            ("command", c::COMMAND_CONNECTIONS, &client_counts.commands),
-            ("network", c::NETWORK_CONNECTIONS, &client_counts.networks),
+            ("user", c::USER_CONNECTIONS, &counts.users),
+            ("library", c::LIBRARY_CONNECTIONS, &counts.libraries),
+            ("database", c::DATABASE_CONNECTIONS, &counts.databases),
+            ("command", c::COMMAND_CONNECTIONS, &counts.commands),
+            ("network", c::NETWORK_CONNECTIONS, &counts.networks),
         ];
         for (dimension, metric, groups) in dimensions {
             let Some(groups) = groups else { continue };
@@ -308,12 +310,12 @@ impl NodeSeries<'_> {
         }
     }
 
-    fn add_presence(&mut self, client_counts: &ClientCounts, presence: &Presence) {
+    fn add_presence(&mut self, counts: &ClientCounts, presence: &Presence) {
         for seen in presence.all() {
             let app = &*seen.app;
             self.add(c::APP_CONNECTIONS, &[app], seen.now.connections as f64);
             if seen.is_online() {
-                self.add_app(app, &seen.now, client_counts);
+                self.add_app(app, &seen.now, counts);
             }
         }
         // The others together are no application that could be there or gone.
@@ -325,14 +327,16 @@ impl NodeSeries<'_> {
         }
     }
 
-    fn add_app(&mut self, app: &str, now: &AppCounts, client_counts: &ClientCounts) {
-        for ((threshold, _), count) in client_counts.idle.iter().zip(&now.idle) {
+    fn add_app(&mut self, app: &str, now: &Tally, counts: &ClientCounts) {
+        for (threshold, count) in counts.idle_thresholds.iter().zip(&now.idle) {
             self.add(c::APP_IDLE_CONNECTIONS, &[app, &threshold.as_secs().to_string()], *count as f64);
         }
         let numbers = [
-            (c::APP_BLOCKED_CONNECTIONS, Some(now.blocked)),
+            (c::APP_BLOCKED_CONNECTIONS, Some(now.in_state(State::Blocked))),
+            (c::APP_SUBSCRIBED_CONNECTIONS, Some(now.in_state(State::Subscribed))),
             (c::APP_NEWEST_INTERACTION_AGE, now.newest_interaction_seconds),
             (c::APP_OLDEST_INTERACTION_AGE, now.oldest_interaction_seconds),
+            (c::APP_OLDEST_WAITING_AGE, now.oldest_waiting_seconds),
             (c::APP_MEMORY, now.memory_bytes),
             (c::APP_OUTPUT_BUFFER, Some(now.output_buffer_bytes)),
             (c::APP_LARGEST_OUTPUT_BUFFER, Some(now.largest_output_buffer_bytes)),
@@ -342,12 +346,10 @@ impl NodeSeries<'_> {
         }
     }
 
-    /// The clients that are told one by one.
+    /// The clients that are exported individually.
     fn add_per_client(&mut self, snapshot: &Snapshot) {
-        let Some(pages) = snapshot.pages() else { return };
-        for (place, app) in &snapshot.per_client {
-            let Some(client) = pages.client(*place) else { continue };
-            let Some(id) = client.id() else { continue };
+        for row in snapshot.per_client.iter().filter_map(|&index| Row::new(self.node, snapshot, index)) {
+            let (client, Some(id)) = (row.client, row.entry.id) else { continue };
             let id = id.to_string();
             let label = |field| client.text(field).map(snapshot::label_value).unwrap_or_default();
             let (name, user, library) = (label(Field::Name), label(Field::User), label(Field::LibName));
@@ -355,12 +357,12 @@ impl NodeSeries<'_> {
                 Some(Address::Inet(address)) => address.ip().to_canonical().to_string(),
                 Some(Address::Unix(_) | Address::Unknown(_)) | None => String::new(),
             };
+            let app = row.app.unwrap_or_default();
             self.add(c::CLIENT_INFO, &[&id, app, &name, &user, &library, &address], 1.0);
-            let memory = client.number(Field::TotMem).and_then(|bytes| u64::try_from(bytes).ok());
             let numbers = [
-                (c::CLIENT_LAST_INTERACTION_AGE, client.idle_seconds().filter(|_| !client.is_silent())),
+                (c::CLIENT_LAST_INTERACTION_AGE, row.entry.idle_seconds.filter(|_| !row.entry.is_silent)),
                 (c::CLIENT_CONNECTION_AGE, client.age_seconds()),
-                (c::CLIENT_MEMORY, memory),
+                (c::CLIENT_MEMORY, client.unsigned(Field::TotMem)),
                 (c::CLIENT_OUTPUT_BUFFER, Some(snapshot::output_buffer_bytes(client))),
             ];
             for (metric, number) in numbers {

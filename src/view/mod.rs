@@ -1,19 +1,22 @@
-//! What a snapshot looks like from outside: one file an output, and `rows`, `select` and `query`, which several of them stand on.
-//! All pure.
+//! A snapshot as others see it. `column` and `measure` are the tables of what can be shown, `row`, `filter` and `selection` choose
+//! from it, and each other file is one output. All pure.
 
+pub mod app_row;
 pub mod catalogue;
-pub mod grouped;
+pub mod column;
+pub mod filter;
 pub mod history;
 pub mod humanize;
 pub mod list;
+pub mod measure;
 pub mod metrics;
-pub mod query;
-pub mod rows;
-pub mod select;
+pub mod row;
+pub mod selection;
 pub mod status;
+pub mod value;
 pub mod watch;
 
-/// What the tests of views, and of what shows them, stand on.
+/// Fixtures for the tests of views, and of what shows them.
 #[cfg(test)]
 pub(crate) mod fixture {
     use std::sync::Arc;

@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::row::{Row, rows};
 use crate::client_list::{Client, Field};
-use crate::sample::{Pages, Place};
-use crate::snapshot::{ClientKind, Seen, Snapshot, State, last_interaction, spelled_out};
+use crate::snapshot::{ClientKind, Seen, Snapshot, last_interaction, spelled_out};
 use crate::status::{AppCount, FIELDS, Header, MAX_MESSAGE, MessageKind, SCHEMA};
 
 /// The most applications that a status counts.
@@ -42,14 +42,13 @@ impl Announcement<'_> {
     /// then those that wait, then internal ones. Nothing if the node's identity or its clients are not known.
     pub fn status(&self, snapshot: &Snapshot) -> Vec<String> {
         let Some(header) = self.header(snapshot, MessageKind::Status) else { return Vec::new() };
-        let Some(pages) = snapshot.pages() else { return Vec::new() };
-        let rest = Rest { info: info(snapshot), fields: fields(pages), apps: apps(snapshot) };
-        let clients = ranked(snapshot, pages);
+        let rest = Rest { info: info(snapshot), fields: fields(snapshot), apps: apps(snapshot) };
+        let clients = ranked(snapshot);
         let begin = joined(&[json(&header), json(&rest)]);
         let room = MAX_MESSAGE.saturating_sub(begin.len() + ENDING + self.reserve);
         let mut parts: Vec<Vec<String>> = vec![Vec::new()];
         let (mut used, mut total, mut told) = (0, begin.len(), 0_u64);
-        for text in clients.iter().filter_map(|&(place, kind)| client(snapshot, pages, place, kind)) {
+        for text in clients.iter().map(|row| client(*row)) {
             let size = text.len() + 1;
             if used + size > room && !parts.last().is_some_and(Vec::is_empty) {
                 if total + begin.len() + size > self.max_bytes {
@@ -77,13 +76,10 @@ impl Announcement<'_> {
 
     /// Who came and went since the snapshot before; `None` if nobody did.
     pub fn changes(&self, snapshot: &Snapshot) -> Option<String> {
-        let (changes, pages) = (&snapshot.changes, snapshot.pages()?);
-        let told = |id: &u64| {
-            let (place, found) = pages.places().find(|(_, client)| client.id() == Some(*id))?;
-            let kind = snapshot.kind(found);
-            (kind == ClientKind::Application).then(|| client(snapshot, pages, place, kind))?
-        };
-        let opened = changes.opened.iter().take(MAX_CHANGES).filter_map(told);
+        let (changes, roster) = (&snapshot.changes, snapshot.clients()?);
+        let rows = changes.opened.iter().filter_map(|&id| Row::new(self.node, snapshot, roster.find(id)?));
+        let applications = rows.filter(|row| row.entry.kind == ClientKind::Application);
+        let opened = applications.take(MAX_CHANGES).map(client);
         let closed = changes.closed.iter().filter(|closed| closed.kind == ClientKind::Application).map(|closed| {
             json(&Gone {
                 id: closed.id,
@@ -128,7 +124,7 @@ impl Announcement<'_> {
             frequency: self.frequency,
             connections: client_counts.connections(),
             online: client_counts.online(),
-            silent: client_counts.silent,
+            silent: client_counts.silent(),
             maxclients: info.maxclients,
         })
     }
@@ -172,10 +168,11 @@ fn info(snapshot: &Snapshot) -> Map<String, Value> {
     snapshot.info().into_iter().flat_map(|info| info.told()).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The fields that this server reports, of those a status tells.
-fn fields(pages: &Pages) -> Vec<String> {
-    let reported = |field: &&Field| pages.clients().take(100).any(|(_, client)| client.text(**field).is_some());
-    FIELDS.iter().filter(reported).map(|field| field.key().replace('-', "_")).collect()
+/// The fields of a status that this server reports.
+fn fields(snapshot: &Snapshot) -> Vec<String> {
+    let rows = || rows("", snapshot).take(100);
+    let is_reported = |field: &&Field| rows().any(|row| row.text(**field).is_some());
+    FIELDS.iter().filter(is_reported).map(|field| field.key().replace('-', "_")).collect()
 }
 
 fn apps(snapshot: &Snapshot) -> Vec<AppCount> {
@@ -184,41 +181,33 @@ fn apps(snapshot: &Snapshot) -> Vec<AppCount> {
     online.take(MAX_APPS).map(count).collect()
 }
 
-/// The clients in the order in which they are told.
-fn ranked(snapshot: &Snapshot, pages: &Pages) -> Vec<(Place, ClientKind)> {
-    let mut ranked: Vec<_> = pages
-        .places()
-        .map(|(place, client)| {
-            let kind = snapshot.kind(client);
-            let rank = match kind {
-                ClientKind::Application => u8::from(State::is_waiting(client)),
-                _ => 2,
-            };
-            (rank, std::cmp::Reverse(client.idle_seconds()), client.id(), place, kind)
-        })
-        .collect();
-    ranked.sort_unstable_by_key(|&(rank, idle, id, ..)| (rank, idle, id));
-    ranked.into_iter().map(|(.., place, kind)| (place, kind)).collect()
+/// The clients in the order in which a status lists them.
+fn ranked(snapshot: &Snapshot) -> Vec<Row<'_>> {
+    let mut rows: Vec<Row<'_>> = rows("", snapshot).collect();
+    rows.sort_unstable_by_key(|row| {
+        let rank = row.entry.state.map_or(2, |state| u8::from(state.is_waiting()));
+        (rank, std::cmp::Reverse(row.entry.idle_seconds), row.entry.id)
+    });
+    rows
 }
 
-fn client(snapshot: &Snapshot, pages: &Pages, place: Place, kind: ClientKind) -> Option<String> {
-    let (client, at) = (pages.client(place)?, pages.read_at(place)?);
+fn client(row: Row<'_>) -> String {
     let mut object = Map::new();
     for field in FIELDS {
-        if let Some(value) = value(client, field) {
+        if let Some(value) = value(row.client, field) {
             object.insert(field.key().replace('-', "_"), value);
         }
     }
-    match kind {
+    match row.entry.kind {
         ClientKind::Application => {
-            object.insert("app".to_owned(), snapshot.app(place).unwrap_or_default().into());
-            if let Some(time) = last_interaction(client, at) {
+            object.insert("app".to_owned(), row.app.unwrap_or_default().into());
+            if let Some(time) = last_interaction(row.client, row.read_at()) {
                 object.insert("last_interaction".to_owned(), time.as_second().into());
             }
         }
         kind => drop(object.insert("kind".to_owned(), kind.label().into())),
     }
-    Some(json(&object))
+    json(&object)
 }
 
 /// A field's value, unless it is zero, empty or unknown.

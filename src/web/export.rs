@@ -1,5 +1,5 @@
-//! `/api/v1/clients.csv` and `.ndjson`: all clients that match, written piece by piece, so that no such list is ever whole in
-//! memory; or the groups of them, which are few.
+//! `/api/v1/clients.csv` and `.ndjson`: all matching clients, written piece by piece, so that no such list is ever whole in memory;
+//! or the groups of them, which are few.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,22 +12,20 @@ use hyper::{Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::WebState;
+use super::query::{Query, Takes};
 use super::response::{self, Body};
 use crate::latest::Nodes;
-use crate::sample::Place;
-use crate::snapshot::Limits;
-use crate::view::grouped::Group;
-use crate::view::list::{self, CsvColumns};
-use crate::view::query::Query;
-use crate::view::rows::{Column, Row, row};
+use crate::view::column::Column;
+use crate::view::list;
+use crate::view::row::Row;
 
 /// The most lists that are written at once.
 pub(super) const MAX_EXPORTS: usize = 4;
 
-/// How many clients are written at once.
+/// Clients of one piece.
 const PIECE: usize = 500;
 
-/// The form of a list.
+/// The format of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lines {
     Csv,
@@ -37,45 +35,38 @@ pub(super) enum Lines {
 /// A list that is being written, of one state of the nodes.
 struct Export {
     nodes: Nodes,
-    limits: Arc<Limits>,
-    form: ExportFormat,
-    /// Where those are that are still to be written: the place of the node, and theirs in its snapshot.
-    left: std::vec::IntoIter<(usize, Place)>,
+    lines: Lines,
+    columns: Vec<&'static Column>,
+    /// The clients still to be written: the place of the node, and the index of the client's entry.
+    left: std::vec::IntoIter<(usize, usize)>,
     _permit: OwnedSemaphorePermit,
 }
 
-enum ExportFormat {
-    Csv(CsvColumns),
-    Ndjson(Vec<Column>),
-}
-
-/// Begins to write what is asked for.
+/// Begins to write a list.
 pub(super) fn answer(app: &WebState, lines: Lines, query: &str) -> Response<Body> {
-    let query = match Query::of_a_list(query) {
+    let query = match Query::of_list(query, Takes::Clients) {
         Ok(query) => query,
         Err(sentence) => return response::error(StatusCode::BAD_REQUEST, &sentence),
     };
     let Ok(permit) = Arc::clone(&app.exports).try_acquire_owned() else {
-        return response::error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "as many lists are written as may be; try again later",
-        );
+        let sentence = format!("{MAX_EXPORTS} lists are being written, which is the limit; try again later");
+        return response::error(StatusCode::SERVICE_UNAVAILABLE, &sentence);
     };
-    let (nodes, limits) = (app.latest.read(), Arc::clone(&app.limits.borrow()));
-    if let Err(sentence) = query.check(&nodes) {
+    let nodes = app.latest.read();
+    if let Err(sentence) = query.check_node(&nodes) {
         return response::error(StatusCode::NOT_FOUND, &sentence);
     }
     if let Some(by) = query.group {
-        let groups = query.group_window(by, &nodes, &limits).shown;
+        let groups = query.selection.groups(by, Query::snapshots(&nodes)).rows;
         return match lines {
             Lines::Csv => response::answer(StatusCode::OK, list::CSV, list::groups_csv(&groups)),
             Lines::Ndjson => {
-                response::answer(StatusCode::OK, list::NDJSON, list::lines(groups.iter().map(Group::object)))
+                response::answer(StatusCode::OK, list::NDJSON, list::lines(groups.iter().map(list::group_object)))
             }
         };
     }
-    let (content_type, head, form, left) = begin(&nodes, &limits, lines, &query);
-    let export = Export { nodes, limits, form, left: left.into_iter(), _permit: permit };
+    let (content_type, head, columns, left) = begin(&nodes, lines, &query);
+    let export = Export { nodes, lines, columns, left: left.into_iter(), _permit: permit };
     let pieces = stream::unfold((head, export), |(head, mut export)| async move {
         let text = if head.is_empty() { export.piece() } else { head };
         (!text.is_empty()).then(|| (Ok::<_, Infallible>(Frame::data(Bytes::from(text))), (String::new(), export)))
@@ -85,39 +76,35 @@ pub(super) fn answer(app: &WebState, lines: Lines, query: &str) -> Response<Body
     response
 }
 
-/// What the list begins with, how its lines are written, and whom they are about.
+/// The content type, the first line, the columns, and the clients of the list.
 fn begin(
     nodes: &Nodes,
-    limits: &Limits,
     lines: Lines,
     query: &Query,
-) -> (&'static str, String, ExportFormat, Vec<(usize, Place)>) {
-    let rows = query.window(nodes, limits).rows;
-    let node = |row: &Row<'_>| nodes.nodes.iter().position(|node| &*node.node == row.node);
-    let left = rows.iter().filter_map(|row| Some((node(row)?, row.place))).collect();
+) -> (&'static str, String, Vec<&'static Column>, Vec<(usize, usize)>) {
+    let rows = query.selection.window(Query::snapshots(nodes)).rows;
+    let place = |row: &Row<'_>| nodes.nodes.iter().position(|node| &*node.node == row.node);
+    let left = rows.iter().filter_map(|row| Some((place(row)?, row.index))).collect();
     match lines {
         Lines::Csv => {
-            let columns = CsvColumns::of(&rows, &query.columns);
-            (list::CSV, columns.heads(), ExportFormat::Csv(columns), left)
+            let columns = list::csv_columns(&rows, &query.columns);
+            (list::CSV, list::csv_head(&columns), columns, left)
         }
-        Lines::Ndjson => (list::NDJSON, String::new(), ExportFormat::Ndjson(query.columns.clone()), left),
+        Lines::Ndjson => (list::NDJSON, String::new(), query.columns.clone(), left),
     }
 }
 
 impl Export {
     /// The next lines; empty when there are no more.
     fn piece(&mut self) -> String {
-        let (nodes, limits) = (&self.nodes, &self.limits);
-        let places = self.left.by_ref().take(PIECE);
-        let rows: Vec<Row<'_>> = places
-            .filter_map(|(node, place)| {
-                let node = nodes.nodes.get(node)?;
-                row(&node.node, node.last_snapshot()?, place, limits)
-            })
-            .collect();
-        match &self.form {
-            ExportFormat::Csv(columns) => columns.lines(&rows),
-            ExportFormat::Ndjson(columns) => list::lines(rows.iter().map(|row| list::object(row, columns))),
+        let nodes = &self.nodes;
+        let rows = self.left.by_ref().take(PIECE).filter_map(|(place, index)| {
+            let node = nodes.nodes.get(place)?;
+            Row::new(&node.node, node.last_snapshot()?, index)
+        });
+        match self.lines {
+            Lines::Csv => list::csv_lines(rows, &self.columns),
+            Lines::Ndjson => list::lines(rows.map(|row| list::object(row, &self.columns))),
         }
     }
 }
@@ -136,7 +123,7 @@ mod tests {
     #[test]
     fn so_many_lists_are_written_at_once_and_no_more() {
         let app = app();
-        let ask = || answer(&app, Lines::Csv, "cols=id");
+        let ask = || answer(&app, Lines::Csv, "columns=id");
         let under_way: Vec<_> = (0..MAX_EXPORTS).map(|_| ask()).collect();
         assert!(under_way.iter().all(|list| list.status() == StatusCode::OK));
         assert_eq!(ask().status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -152,11 +139,10 @@ mod tests {
         state.phase =
             Phase::Fresh { snapshot: Arc::new(snapshot(&reply)), stale_at: Instant::now() + Duration::from_secs(9) };
         let nodes = Nodes { generation: 1, nodes: vec![Arc::new(state)] };
-        let limits = Arc::new(Limits::default());
-        let query = Query::of_a_list("cols=id&sort=-idle&min_idle=10").expect("a query");
-        let (_, head, form, left) = begin(&nodes, &limits, Lines::Csv, &query);
+        let query = Query::of_list("columns=id&sort=-idle&min_idle=10", Takes::Clients).expect("a query");
+        let (_, head, columns, left) = begin(&nodes, Lines::Csv, &query);
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("there is room");
-        let mut export = Export { nodes, limits, form, left: left.into_iter(), _permit: permit };
+        let mut export = Export { nodes, lines: Lines::Csv, columns, left: left.into_iter(), _permit: permit };
         let (mut text, mut pieces) = (head, 0);
         loop {
             let piece = export.piece();

@@ -12,6 +12,7 @@ mod gzip;
 mod health;
 mod page_policy;
 mod pages;
+mod query;
 mod response;
 mod response_cache;
 mod route;
@@ -29,7 +30,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::latest::Latest;
-use crate::snapshot::Limits;
 use auth::Authenticator;
 use client_trend::ClientTrends;
 use events::MAX_STREAMS;
@@ -46,8 +46,6 @@ pub use settings::{ConfigFile, WebSettings};
 pub struct Served {
     /// The nodes.
     pub latest: Arc<Latest>,
-    /// How their clients are read.
-    pub limits: watch::Receiver<Arc<Limits>>,
     /// The path of the metrics.
     pub telemetry_path: String,
     /// Where browsers find the pages.
@@ -73,7 +71,6 @@ pub struct Validity {
 #[derive(Debug)]
 struct WebState {
     latest: Arc<Latest>,
-    limits: watch::Receiver<Arc<Limits>>,
     telemetry_path: String,
     pages: PagePolicy,
     /// Room for streams of events, and for lists of all clients.
@@ -93,7 +90,6 @@ impl WebState {
     fn new(served: Served) -> Self {
         Self {
             latest: served.latest,
-            limits: served.limits,
             telemetry_path: served.telemetry_path,
             pages: served.pages,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
@@ -179,7 +175,6 @@ mod fixture {
         latest.publish(0, NodeState::clone(&node));
         WebState::new(Served {
             latest: Arc::new(latest),
-            limits: watch::channel(Arc::default()).1,
             telemetry_path: "/metrics".to_owned(),
             external_url: "http://localhost:19121".to_owned(),
             pages: PagePolicy::Auto,

@@ -132,11 +132,11 @@ async fn answer(app: &WebState, route: Route<'_>, request: &Parts, peer: &Peer) 
     let query = request.uri.query().unwrap_or_default();
     match route {
         Route::PageRoute(page) => app.rendered(request, |nodes, now| pages::write(app, nodes, now, page, query)).await,
-        Route::Api(call) => app.rendered(request, |nodes, now| api::write(app, nodes, now, call, query)).await,
+        Route::Api(call) => app.rendered(request, |nodes, now| api::write(nodes, now, call, query)).await,
         Route::Export(lines) => tokio::task::block_in_place(|| export::answer(app, lines, query)),
         // To HEAD there is nothing to say but what it would be.
         Route::Events if request.method == Method::HEAD => response::answer(StatusCode::OK, "text/event-stream", ""),
-        Route::Events => events::answer(app),
+        Route::Events => events::answer(app, query),
         Route::Metrics => app.exposition.answer(app, &request.headers),
         Route::Healthy => health::healthy(),
         Route::Ready => health::ready(&app.latest.read()),

@@ -1,36 +1,31 @@
-//! `/api/v1/apps`: the applications, which are there and which were.
-
-use std::sync::Arc;
+//! `/api/v1/apps`: the applications, online and offline.
 
 use serde_json::{Value, json};
 
 use crate::latest::{NodeState, Nodes};
 use crate::snapshot::Seen;
-use crate::view::query::Query;
+use crate::view::app_row::AppRow;
+use crate::view::measure;
+use crate::web::query::Query;
 
 pub(super) fn nodes(nodes: &Nodes, query: &Query) -> Value {
-    let of_node = |node: &Arc<NodeState>| {
+    let of_node = |node: &NodeState| {
         let presence = &node.last_snapshot()?.presence;
-        let apps: Vec<Value> = presence.all().map(object).collect();
+        let matching =
+            presence.all().filter(|seen| query.selection.matches(AppRow { node: &node.node, app: &seen.app }));
+        let apps: Vec<Value> = matching.map(object).collect();
         Some(json!({ "redis": &*node.node, "folded": presence.folded, "apps": apps }))
     };
-    let wanted = nodes.nodes.iter().filter(|node| query.wants(&node.node));
-    json!({ "nodes": wanted.filter_map(of_node).collect::<Vec<_>>() })
+    json!({ "nodes": query.nodes(nodes).filter_map(of_node).collect::<Vec<_>>() })
 }
 
 fn object(seen: &Seen) -> Value {
-    json!({
-        "app": &*seen.app,
-        "online": seen.is_online(),
-        "connections": seen.now.connections,
-        "expected": seen.expected,
-        "blocked": seen.now.blocked,
-        "last_seen": seen.last_seen.map(|time| time.to_string()),
-        "oldest_interaction_seconds": seen.now.oldest_interaction_seconds,
-        "newest_interaction_seconds": seen.now.newest_interaction_seconds,
-        "memory_bytes": seen.now.memory_bytes,
-        "output_buffer_bytes": seen.now.output_buffer_bytes,
-        "opened": seen.totals.opened,
-        "closed": seen.totals.closed,
-    })
+    let mut object = measure::members(&seen.now);
+    object.insert("app".to_owned(), (*seen.app).into());
+    object.insert("online".to_owned(), seen.is_online().into());
+    object.insert("expected".to_owned(), seen.expected.into());
+    object.insert("last_seen_at".to_owned(), seen.last_seen.map(|time| format!("{time:.0}")).into());
+    object.insert("opened_total".to_owned(), seen.totals.opened.into());
+    object.insert("closed_total".to_owned(), seen.totals.closed.into());
+    object.into()
 }

@@ -1,92 +1,38 @@
-//! `/api/v1/closed`: the clients that went last.
+//! `/api/v1/closed`: the closed clients that are remembered.
 
-use std::cmp::Reverse;
-
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{as_json, envelope};
 use crate::latest::Nodes;
-use crate::snapshot::Closed;
+use crate::view::column::Column;
 use crate::view::list;
-use crate::view::query::Query;
+use crate::view::row::{ClosedRow, closed_rows};
+use crate::view::selection::Window;
 use crate::web::export::Lines;
+use crate::web::query::Query;
 use crate::web::response_cache::Written;
 
 pub(super) fn list(nodes: &Nodes, query: &Query) -> Written {
-    let (all, matched) = all(nodes, query);
-    let items: Vec<Value> = window(&matched, query).collect();
-    as_json(&envelope(nodes, query, all, matched.len(), &items))
+    let window = select(nodes, query);
+    let items: Vec<Value> = window.rows.iter().map(|row| list::closed_object(*row, &query.columns)).collect();
+    as_json(&envelope(nodes, query, window.total, window.matched, &items))
 }
 
 pub(super) fn lines(nodes: &Nodes, lines: Lines, query: &Query) -> Written {
-    let (_, matched) = all(nodes, query);
+    let rows = select(nodes, query).rows;
     match lines {
-        Lines::Csv => Ok((list::CSV, list::objects_csv(&COLUMNS, window(&matched, query)))),
-        Lines::Ndjson => Ok((list::NDJSON, list::lines(window(&matched, query)))),
+        Lines::Csv => {
+            let columns = if query.columns.is_empty() { Column::of_closed().collect() } else { query.columns.clone() };
+            Ok((list::CSV, list::csv_head(&columns) + &list::csv_lines(rows.into_iter(), &columns)))
+        }
+        Lines::Ndjson => {
+            Ok((list::NDJSON, list::lines(rows.into_iter().map(|row| list::closed_object(row, &query.columns)))))
+        }
     }
 }
 
-fn window(matched: &[(&str, &Closed)], query: &Query) -> impl Iterator<Item = Value> {
-    matched.iter().skip(query.offset).take(query.limit).map(|(node, closed)| object(node, closed))
-}
-
-/// How many are remembered after they went, of the nodes that are asked for, and those that match, the last first.
-pub(in crate::web) fn all<'a>(nodes: &'a Nodes, query: &Query) -> (usize, Vec<(&'a str, &'a Closed)>) {
-    let mut all = Vec::new();
-    for node in nodes.nodes.iter().filter(|node| query.wants(&node.node)) {
-        let ring = node.last_snapshot().into_iter().flat_map(|snapshot| snapshot.churn.ring.iter());
-        all.extend(ring.map(|closed| (&*node.node, &**closed)));
-    }
-    let total = all.len();
-    all.retain(|closed| query.matches(closed));
-    all.sort_by_key(|(_, closed)| Reverse(closed.gone_at));
-    (total, all)
-}
-
-/// What a departure is told by, in the order of the columns of a CSV.
-const COLUMNS: [&str; 18] = [
-    "redis",
-    "id",
-    "app",
-    "kind",
-    "addr",
-    "name",
-    "user",
-    "lib_name",
-    "cmd",
-    "connected_at",
-    "last_interaction",
-    "seen_at",
-    "gone_at",
-    "lifetime_seconds",
-    "tot_cmds",
-    "tot_net_in",
-    "tot_net_out",
-    "reason",
-];
-
-/// A client that went, as JSON.
-pub(in crate::web) fn object(node: &str, closed: &Closed) -> Value {
-    let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
-    json!({
-        "redis": node,
-        "id": closed.id,
-        "app": closed.app.as_deref(),
-        "kind": closed.kind.label(),
-        "addr": closed.address,
-        "name": closed.name,
-        "user": closed.user,
-        "lib_name": closed.library,
-        "cmd": closed.command,
-        "connected_at": time(closed.connected_at),
-        "last_interaction": time(closed.last_interaction),
-        "seen_at": closed.seen_at.to_string(),
-        "gone_at": closed.gone_at.to_string(),
-        "lifetime_seconds": closed.lifetime_seconds(),
-        "tot_cmds": closed.commands,
-        "tot_net_in": closed.received_bytes,
-        "tot_net_out": closed.sent_bytes,
-        "reason": closed.reason.label(),
-    })
+/// The window of the closed clients, the last closed first unless another order is asked for.
+pub(in crate::web) fn select<'a>(nodes: &'a Nodes, query: &Query) -> Window<ClosedRow<'a>> {
+    let nodes = Query::snapshots(nodes).filter(|(node, _)| query.selection.has_node(node));
+    query.selection.window_of(nodes.flat_map(|(node, snapshot)| closed_rows(node, snapshot)))
 }

@@ -6,14 +6,13 @@ use crate::clock;
 use crate::history::STEP_SECONDS;
 use crate::latest::{NodeState, Nodes};
 use crate::view::history::columns;
-use crate::view::query::Query;
+use crate::web::query::Query;
 
 pub(super) fn nodes(nodes: &Nodes, query: &Query) -> Value {
-    let wanted = nodes.nodes.iter().filter(|node| query.wants(&node.node));
-    json!({ "step_seconds": STEP_SECONDS, "nodes": wanted.map(|node| of(node)).collect::<Vec<_>>() })
+    json!({ "step_seconds": STEP_SECONDS, "nodes": query.nodes(nodes).map(of).collect::<Vec<_>>() })
 }
 
 fn of(node: &NodeState) -> Value {
-    let client_counts = node.last_snapshot().and_then(|snapshot| snapshot.client_counts.as_ref());
-    columns(&node.node, &node.history, client_counts.map(|client_counts| &client_counts.last_interaction), clock::now())
+    let counts = node.last_snapshot().and_then(|snapshot| snapshot.client_counts.as_ref());
+    columns(&node.node, &node.history, counts.map(|counts| &counts.last_interaction), clock::now())
 }

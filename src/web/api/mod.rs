@@ -1,5 +1,5 @@
-//! `/api/v1`: what the pages show, as JSON; who went also as CSV and NDJSON. One file a call. Lists of clients are `export`'s, and
-//! what happens is told by `events`.
+//! `/api/v1`: what the pages show, as JSON; closed clients also as CSV and NDJSON. One file a call. Lists of clients are in
+//! `export`, events in `events`.
 
 mod apps;
 mod clients;
@@ -13,36 +13,36 @@ use std::time::Instant;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::WebState;
 use super::export::Lines;
+use super::query::{Query, Takes};
 use super::response_cache::Written;
 use crate::latest::Nodes;
-use crate::view::query::Query;
 
-pub(super) use closed::{all as all_closed, object as closed_object};
+pub(super) use clients::find as find_clients;
+pub(super) use closed::select as select_closed;
 pub(super) use status::status;
 
-/// The description of all of it.
+/// The description of the API.
 const OPENAPI: &str = include_str!("../assets/openapi.json");
 
 const JSON: &str = "application/json";
 
-/// What can be asked for.
+/// A call of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call<'a> {
-    /// How the nodes are.
+    /// The state of each node.
     Status,
     /// A window of clients, or of groups of them.
     Clients,
     /// One client, by its id.
     Client(&'a str),
-    /// The last that went.
+    /// A window of the closed clients that are remembered.
     Closed,
-    /// All that are remembered, one a line.
+    /// All of them, one a line.
     ClosedLines(Lines),
     /// The applications.
     Apps,
-    /// Everything else that clients are counted by.
+    /// Application clients by user, library, network, database and command, as the metrics count them.
     Groups,
     /// The last hour.
     History,
@@ -66,18 +66,28 @@ impl<'a> Call<'a> {
             path => Call::Client(path.strip_prefix("clients/")?),
         })
     }
+
+    fn takes(self) -> Takes {
+        match self {
+            Call::Clients => Takes::Clients,
+            Call::Client(_) => Takes::Client,
+            Call::Closed | Call::ClosedLines(_) => Takes::Closed,
+            Call::Apps => Takes::Apps,
+            Call::Status | Call::Groups | Call::History | Call::OpenApi => Takes::Nodes,
+        }
+    }
 }
 
 /// Writes the answer to a call.
-pub(super) fn write(app: &WebState, nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) -> Written {
-    let is_a_list = matches!(call, Call::ClosedLines(_));
-    let query = if is_a_list { Query::of_a_list(query) } else { Query::parse(query) };
+pub(super) fn write(nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) -> Written {
+    let is_list = matches!(call, Call::ClosedLines(_));
+    let query = if is_list { Query::of_list(query, call.takes()) } else { Query::parse(query, call.takes()) };
     let query = query.map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
-    query.check(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
+    query.check_node(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
     match call {
-        Call::Status => as_json(&status::nodes(nodes, &query, now)),
-        Call::Clients => clients::list(app, nodes, &query),
-        Call::Client(id) => clients::one(app, nodes, id, &query),
+        Call::Status => as_json(&status(nodes, &query, now)),
+        Call::Clients => clients::list(nodes, &query),
+        Call::Client(id) => clients::one(nodes, id, &query),
         Call::Closed => closed::list(nodes, &query),
         Call::ClosedLines(lines) => closed::lines(nodes, lines, &query),
         Call::Apps => as_json(&apps::nodes(nodes, &query)),
@@ -91,17 +101,16 @@ fn as_json(value: &Value) -> Written {
     Ok((JSON, format!("{value}\n")))
 }
 
-/// A window of a list, and of how many it is one.
+/// A window of a list, with the size of the list.
 fn envelope(nodes: &Nodes, query: &Query, total: usize, matched: usize, items: &[Value]) -> Value {
-    let wanted = || nodes.nodes.iter().filter(|node| query.wants(&node.node));
-    let newest = wanted().filter_map(|node| Some(node.last_snapshot()?.sample.at)).max();
+    let newest = query.nodes(nodes).filter_map(|node| Some(node.last_snapshot()?.sample.at)).max();
     json!({
         "at": newest.map(|at| at.to_string()),
-        "redis": wanted().map(|node| &*node.node).collect::<Vec<_>>(),
+        "redis": query.nodes(nodes).map(|node| &*node.node).collect::<Vec<_>>(),
         "total": total,
         "matched": matched,
-        "offset": query.offset,
-        "limit": query.limit,
+        "offset": query.selection.offset,
+        "limit": query.selection.limit,
         "items": items,
     })
 }

@@ -1,4 +1,4 @@
-//! `/api/v1/status`: how each node is.
+//! `/api/v1/status`: the state of each node.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -7,16 +7,11 @@ use serde_json::{Value, json};
 
 use crate::latest::{NodeState, Nodes, Phase};
 use crate::snapshot::{ClientKind, CloseReason, Snapshot, State};
-use crate::view::query::Query;
+use crate::web::query::Query;
 
-/// How each node is.
-pub(in crate::web) fn status(nodes: &Nodes, now: Instant) -> Value {
-    json!({ "nodes": nodes.nodes.iter().map(|node| of(node, now)).collect::<Vec<_>>() })
-}
-
-pub(super) fn nodes(nodes: &Nodes, query: &Query, now: Instant) -> Value {
-    let wanted = nodes.nodes.iter().filter(|node| query.wants(&node.node));
-    json!({ "nodes": wanted.map(|node| of(node, now)).collect::<Vec<_>>() })
+/// The state of each node that is asked for.
+pub(in crate::web) fn status(nodes: &Nodes, query: &Query, now: Instant) -> Value {
+    json!({ "nodes": query.nodes(nodes).map(|node| of(node, now)).collect::<Vec<_>>() })
 }
 
 fn of(node: &NodeState, now: Instant) -> Value {
@@ -35,9 +30,9 @@ fn of(node: &NodeState, now: Instant) -> Value {
         "version": info.and_then(|info| info.version.clone()),
         "role": info.and_then(|info| info.role.clone()),
         "maxclients": info.and_then(|info| info.maxclients),
-        "connections": client_counts.map(|client_counts| client_counts.connections()),
-        "online": client_counts.map(|client_counts| client_counts.online()),
-        "silent": client_counts.map(|client_counts| client_counts.silent),
+        "connections": client_counts.map(|counts| counts.connections()),
+        "online": client_counts.map(|counts| counts.online()),
+        "silent": client_counts.map(|counts| counts.silent()),
         "kinds": kinds,
         "states": states,
         "closed": snapshot.map(|snapshot| closed(snapshot)),

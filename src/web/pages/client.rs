@@ -1,4 +1,4 @@
-//! `/clients/{id}`: one client, every field explained, and what became of it while somebody looked; or how it went.
+//! `/clients/{id}`: one client, all its fields explained, and recent observations; or how it closed.
 
 use std::time::Instant;
 
@@ -10,16 +10,17 @@ use super::overview::app_link;
 use super::{Frame, all_banners, html, moment};
 use crate::client_list::Field;
 use crate::latest::Nodes;
-use crate::snapshot::{Closed, connected_at, last_interaction, spelled_out};
+use crate::snapshot::{last_interaction, spelled_out};
+use crate::view::column::Column;
 use crate::view::humanize::{ago, bytes, count};
-use crate::view::query::Query;
-use crate::view::rows::Row;
+use crate::view::row::{ClosedRow, Row};
 use crate::web::WebState;
-use crate::web::api::all_closed;
+use crate::web::api::{find_clients, select_closed};
 use crate::web::client_trend::TrendPoint;
+use crate::web::query::{Query, Takes};
 use crate::web::response_cache::Written;
 
-/// How many points of what became of it are shown.
+/// The most observations that are shown.
 const POINTS: usize = 60;
 
 #[derive(Template)]
@@ -32,12 +33,12 @@ struct ClientPage<'a> {
     summary: Vec<(&'static str, String, String)>,
     app: Option<(String, String)>,
     has_work: bool,
-    trail: Vec<TrendRow>,
+    trend: Vec<TrendRow>,
     fields: Vec<(String, String, &'static str)>,
-    departure: Option<String>,
+    closed: Option<String>,
 }
 
-/// A point of what became of a client, with what it did since the point before.
+/// One observation of a client, with what it did since the one before.
 struct TrendRow {
     at: String,
     last: String,
@@ -57,100 +58,101 @@ pub(super) fn write(
     frame: Frame<'_>,
 ) -> Written {
     let bad = |sentence: &str| Err((StatusCode::BAD_REQUEST, sentence.to_owned()));
-    let Ok(id) = id.parse() else { return bad("a client's id is a number") };
-    let limits = app.limits.borrow().clone();
+    let missing = |sentence: &str| Err((StatusCode::NOT_FOUND, sentence.to_owned()));
+    let Ok(number) = id.parse() else { return bad("a client id is a number") };
     let banners = all_banners(nodes, query, now);
-    let went = || all_closed(nodes, query).1.into_iter().filter(|(_, closed)| closed.id == id);
-    // After a restart ids are given again: who asks for one that went is not shown one that lives.
-    if let Some(gone) = query.gone {
-        let is_it = |(_, closed): &(&str, &Closed)| u64::try_from(closed.gone_at.as_second()) == Ok(gone);
-        return match went().find(is_it) {
-            Some((node, closed)) => html(&departed(app, node, closed, banners, frame)),
-            None => Err((StatusCode::NOT_FOUND, "the client that went is not remembered any more".to_owned())),
+    // After a restart ids are given again: a link to a closed client must not show a connected one.
+    if let Some(second) = query.closed_at {
+        let closed = closed_clients(nodes, number, query);
+        return match closed.into_iter().find(|row| row.closed.closed_at.as_second() == second) {
+            Some(row) => html(&closed_page(app, row, banners, frame)),
+            None => missing("this closed client is no longer remembered"),
         };
     }
-    match &query.client(id, nodes, &limits)[..] {
-        [row] => html(&page(app, id, row, banners, frame)),
-        [] => match went().next() {
-            Some((node, closed)) => html(&departed(app, node, closed, banners, frame)),
-            None => Err((StatusCode::NOT_FOUND, "no client has this id, and none that went lately had it".to_owned())),
+    match &find_clients(nodes, number, query)[..] {
+        [row] => html(&page(app, number, *row, banners, frame)),
+        [] => match closed_clients(nodes, number, query).into_iter().next() {
+            Some(row) => html(&closed_page(app, row, banners, frame)),
+            None => missing("no connected client has this id, and no closed client that is remembered"),
         },
-        _ => bad("several servers have a client of this id; add redis="),
+        _ => bad("several servers have a client with this id; add the parameter redis="),
     }
 }
 
-fn page<'a>(app: &WebState, id: u64, row: &Row<'_>, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
-    let (client, connected) = (row.client, connected_at(row.client, row.at));
+/// The closed clients with an id, the last closed first.
+fn closed_clients<'a>(nodes: &'a Nodes, id: u64, query: &Query) -> Vec<ClosedRow<'a>> {
+    let Ok(mut closed) = Query::of_list(&format!("id={id}"), Takes::Closed) else { return Vec::new() };
+    closed.selection.node.clone_from(&query.selection.node);
+    select_closed(nodes, &closed).rows
+}
+
+fn page<'a>(app: &WebState, id: u64, row: Row<'_>, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
+    let (client, entry) = (row.client, row.entry);
     let seconds =
         |seconds: Option<u64>| seconds.map_or_else(|| "?".to_owned(), |seconds| format!("{} ago", ago(seconds)));
-    let last = if client.is_silent() { "never".to_owned() } else { seconds(client.idle_seconds()) };
-    let what = match row.state {
-        Some(state) => format!("{}, {}", row.kind.label(), state.label()),
-        None => row.kind.label().to_owned(),
+    let last = if entry.is_silent { "never".to_owned() } else { seconds(entry.idle_seconds) };
+    let kind = match entry.state {
+        Some(state) => format!("{}, {}", entry.kind.label(), state.label()),
+        None => entry.kind.label().to_owned(),
     };
     let fields = client.fields().map(|(key, value)| {
-        let meaning = Field::from_key(key).map_or("Not known here.", Field::meaning);
-        (spelled_out(key), spelled_out(value), meaning)
+        let help = Field::from_key(key)
+            .map_or("Unknown to this version of the exporter.", |field| Column::of_field(field).help);
+        (spelled_out(key), spelled_out(value), help)
     });
-    let trail = app.trails.follow(row.node, client, connected, row.at);
+    let trend = app.trails.follow(row.node, client, entry.connected_at, row.read_at());
     ClientPage {
         frame,
         banners,
         id,
         node: row.node.to_owned(),
         summary: vec![
-            ("Is", what, String::new()),
-            ("Address", row.text(Field::Addr).unwrap_or_default(), String::new()),
-            ("Connected", seconds(client.age_seconds()), moment(connected)),
-            ("Last interaction", last, moment(last_interaction(client, row.at))),
+            ("Type and state", kind, String::new()),
+            ("Address", Column::of_field(Field::Addr).value(row).into_text(), String::new()),
+            ("Connected", seconds(client.age_seconds()), moment(entry.connected_at)),
+            ("Last interaction", last, moment(last_interaction(client, row.read_at()))),
         ],
-        app: row.app.as_deref().map(|app| (app.to_owned(), app_link(row.node, app))),
-        has_work: trail.iter().any(|point| point.commands.is_some()),
-        trail: steps(&trail),
+        app: row.app.map(|app| (app.to_owned(), app_link(row.node, app))),
+        has_work: trend.iter().any(|point| point.commands.is_some()),
+        trend: trend_rows(&trend),
         fields: fields.collect(),
-        departure: None,
+        closed: None,
     }
 }
 
-fn departed<'a>(app: &WebState, node: &str, closed: &Closed, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
-    let trail = app.trails.of(node, closed.id, closed.connected_at);
-    let lived = closed.lifetime_seconds().map_or_else(|| "?".to_owned(), ago);
-    let field = |field: Field, value: &str| (field.key().to_owned(), value.to_owned(), field.meaning());
+fn closed_page<'a>(app: &WebState, row: ClosedRow<'_>, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
+    let (node, closed) = (row.node, row.closed);
+    let trend = app.trails.of(node, closed.id, closed.connected_at);
+    let never = || "never".to_owned();
+    let fields = Column::of_closed().filter(|column| column.key().is_some());
     ClientPage {
         frame,
         banners,
         id: closed.id,
         node: node.to_owned(),
         summary: vec![
-            ("Was", closed.kind.label().to_owned(), String::new()),
+            ("Type", closed.kind.label().to_owned(), String::new()),
             ("Address", closed.address.to_string(), String::new()),
             ("Connected", moment(closed.connected_at), moment(closed.connected_at)),
-            (
-                "Last interaction",
-                closed.last_interaction.map_or_else(|| "never".to_owned(), |at| moment(Some(at))),
-                String::new(),
-            ),
-            ("Lived at least", lived, String::new()),
+            ("Last interaction", closed.last_interaction.map_or_else(never, |at| moment(Some(at))), String::new()),
+            ("Open for at least", closed.lifetime_seconds().map_or_else(|| "?".to_owned(), ago), String::new()),
         ],
         app: closed.app.as_ref().map(|app| (app.to_string(), app_link(node, app))),
-        has_work: trail.iter().any(|point| point.commands.is_some()),
-        trail: steps(&trail),
-        fields: vec![
-            field(Field::Name, &closed.name),
-            field(Field::User, &closed.user),
-            field(Field::LibName, &closed.library),
-            field(Field::Cmd, &closed.command),
-        ],
-        departure: Some(told(closed.gone_at, closed.reason.label())),
+        has_work: trend.iter().any(|point| point.commands.is_some()),
+        trend: trend_rows(&trend),
+        fields: fields
+            .map(|column| (column.name.to_owned(), column.closed_value(row).into_text(), column.help))
+            .collect(),
+        closed: Some(closed_sentence(closed.closed_at, closed.reason.label())),
     }
 }
 
-fn told(gone_at: Timestamp, reason: &str) -> String {
-    format!("It was gone by {gone_at:.0}. Reason: {reason}.")
+fn closed_sentence(closed_at: Timestamp, reason: &str) -> String {
+    format!("Closed by {closed_at:.0}; reason {reason}.")
 }
 
-/// The newest first. What a client did is told from point to point.
-fn steps(trail: &[TrendPoint]) -> Vec<TrendRow> {
+/// The newest first.
+fn trend_rows(trail: &[TrendPoint]) -> Vec<TrendRow> {
     let grown = |now: Option<i64>, before: Option<i64>| u64::try_from(now? - before?).ok();
     let step = |(place, point): (usize, &TrendPoint)| {
         let before = trail.get(place + 1);

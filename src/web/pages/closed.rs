@@ -1,15 +1,15 @@
-//! `/closed`: who went lately, and why, where it can be proved.
+//! `/closed`: the connections that closed lately, and why, where the server's counters prove it.
 
 use std::time::Instant;
 
 use askama::Template;
 
-use super::{Frame, Paging, all_banners, departure_link, moment};
+use super::{Frame, Paging, all_banners, closed_link, moment};
 use crate::latest::Nodes;
-use crate::snapshot::Closed;
 use crate::view::humanize::{ago, count};
-use crate::view::query::{MAX_WINDOW, Query};
-use crate::web::api::all_closed;
+use crate::view::row::ClosedRow;
+use crate::web::api::select_closed;
+use crate::web::query::{MAX_WINDOW, Query};
 
 #[derive(Template)]
 #[template(path = "closed.html")]
@@ -23,11 +23,11 @@ pub(super) struct ClosedPage<'a> {
     search: String,
     list: String,
     window: String,
-    rows: Vec<ClosedView>,
+    rows: Vec<ClosedCells>,
     paging: Paging,
 }
 
-struct ClosedView {
+struct ClosedCells {
     node: String,
     id: u64,
     link: String,
@@ -35,43 +35,41 @@ struct ClosedView {
     app: String,
     name: String,
     user: String,
-    gone_at: String,
-    lived: String,
+    closed_at: String,
+    lifetime: String,
     command: String,
     reason: &'static str,
 }
 
 pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> ClosedPage<'a> {
-    let (all, matched) = all_closed(nodes, query);
-    let rows: Vec<_> =
-        matched.iter().skip(query.offset).take(query.limit).map(|(node, closed)| view(node, closed)).collect();
+    let window = select_closed(nodes, query);
     ClosedPage {
         frame,
         several: nodes.nodes.len() > 1,
         banners: all_banners(nodes, query, now),
         others: query.others(&["q"]),
-        matched: count(matched.len() as u64),
+        matched: count(window.matched as u64),
         search: query.given("q").to_owned(),
         list: query.with(&[("limit", ""), ("offset", "")]),
         window: query.with(&[("limit", &MAX_WINDOW.to_string()), ("offset", "")]),
-        total: count(all as u64),
-        paging: Paging::new("/closed", query, rows.len(), matched.len()),
-        rows,
+        total: count(window.total as u64),
+        paging: Paging::new("/closed", query, window.rows.len(), window.matched),
+        rows: window.rows.into_iter().map(cells).collect(),
     }
 }
 
-fn view(node: &str, closed: &Closed) -> ClosedView {
-    ClosedView {
+fn cells(ClosedRow { node, closed }: ClosedRow<'_>) -> ClosedCells {
+    ClosedCells {
         node: node.to_owned(),
         id: closed.id,
-        link: departure_link(node, closed),
+        link: closed_link(node, closed),
         address: closed.address.to_string(),
         app: closed.app.as_ref().map_or_else(|| format!("({})", closed.kind.label()), |app| app.to_string()),
         name: closed.name.to_string(),
         user: closed.user.to_string(),
-        gone_at: moment(Some(closed.gone_at)),
-        lived: closed.lifetime_seconds().map_or_else(String::new, ago),
-        command: closed.command.to_string(),
+        closed_at: moment(Some(closed.closed_at)),
+        lifetime: closed.lifetime_seconds().map_or_else(String::new, ago),
+        command: closed.command.as_deref().unwrap_or_default().to_owned(),
         reason: closed.reason.label(),
     }
 }

@@ -1,5 +1,5 @@
-//! The pages, written whole by the server: they work without a script, which only keeps them up to date and draws charts. One
-//! file a page.
+//! The pages, written by the server: they work without a script, which only keeps them up to date and draws charts. One file a
+//! page.
 
 mod apps;
 mod client;
@@ -7,7 +7,6 @@ mod clients;
 mod closed;
 mod overview;
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use askama::Template;
@@ -16,10 +15,10 @@ use jiff::Timestamp;
 use url::form_urlencoded;
 
 use super::WebState;
+use super::query::{Query, Takes};
 use super::response_cache::Written;
 use crate::latest::{NodeState, Nodes, Phase};
 use crate::snapshot::Closed;
-use crate::view::query::Query;
 
 /// A page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,19 +39,28 @@ struct Frame<'a> {
     telemetry_path: &'a str,
 }
 
+impl PageRoute<'_> {
+    fn takes(self) -> Takes {
+        match self {
+            PageRoute::Overview => Takes::Nodes,
+            PageRoute::Clients => Takes::Clients,
+            PageRoute::Client(_) => Takes::Client,
+            PageRoute::Apps => Takes::Apps,
+            PageRoute::Closed => Takes::Closed,
+        }
+    }
+}
+
 /// Writes a page.
 pub(super) fn write(app: &WebState, nodes: &Nodes, now: Instant, page: PageRoute<'_>, query: &str) -> Written {
-    let query = Query::of_a_page(query).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
-    query.check(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
+    let query = Query::of_page(query, page.takes()).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
+    query.check_node(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
     let frame = |here| Frame { here, version: env!("CARGO_PKG_VERSION"), telemetry_path: &app.telemetry_path };
     match page {
         PageRoute::Overview => html(&overview::page(nodes, now, &query, frame("/"))),
         PageRoute::Apps => html(&apps::page(nodes, now, &query, frame("/apps"))),
         PageRoute::Closed => html(&closed::page(nodes, now, &query, frame("/closed"))),
-        PageRoute::Clients => {
-            let limits = app.limits.borrow().clone();
-            html(&clients::page(nodes, now, &query, &limits, frame("/clients")))
-        }
+        PageRoute::Clients => html(&clients::page(nodes, now, &query, frame("/clients"))),
         PageRoute::Client(id) => client::write(app, (nodes, now), id, &query, frame("/clients")),
     }
 }
@@ -62,47 +70,42 @@ fn html(page: &impl Template) -> Written {
     Ok(("text/html; charset=utf-8", text))
 }
 
-/// The nodes that are asked for.
-fn wanted<'a>(nodes: &'a Nodes, query: &Query) -> impl Iterator<Item = &'a Arc<NodeState>> {
-    nodes.nodes.iter().filter(|node| query.wants(&node.node))
-}
-
-/// What an operator must know before he believes what is shown of a node.
+/// Sentences about a node that an operator must know to read the rest.
 fn banners(node: &NodeState, now: Instant) -> Vec<String> {
     let mut banners = Vec::new();
     match &node.phase {
         Phase::Starting => banners.push("Not sampled yet.".to_owned()),
         Phase::Failing { failure, since, last_good } => {
-            let before = if last_good.is_some() { " What is shown is from before." } else { "" };
+            let before = if last_good.is_some() { " Showing the last successful sample." } else { "" };
             let stop = if failure.message.ends_with(['.', '?', '!']) { "" } else { "." };
-            banners.push(format!("No sample since {since:.0}: {}{stop}{before}", failure.message));
+            banners.push(format!("{} is down since {since:.0}: {}{stop}{before}", node.node, failure.message));
         }
         Phase::Fresh { snapshot, .. } if node.fresh_snapshot(now).is_none() => {
-            banners.push(format!("No news since {:.0}.", snapshot.sample.at));
+            banners.push(format!("No sample since {:.0}.", snapshot.sample.at));
         }
         Phase::Fresh { snapshot, .. } => {
             banners.extend(snapshot.refused().map(|failure| failure.message.clone()));
             if snapshot.sample.cost.within_budget == Some(false) {
-                banners.push("Samples cannot be taken as gently as was promised; they come less often.".to_owned());
+                banners.push("Sampling budget exceeded; samples come less often.".to_owned());
             }
             if snapshot.pages().is_some() && !snapshot.is_complete() {
-                banners.push("Some clients are missing from what is shown.".to_owned());
+                banners.push("Some clients are missing from this list.".to_owned());
             }
         }
     }
     banners
 }
 
-/// The same of all nodes that are asked for, each with its name if there are several.
+/// The banners of all nodes that are asked for, each with the node's name if there are several.
 fn all_banners(nodes: &Nodes, query: &Query, now: Instant) -> Vec<String> {
-    let named = |node: &Arc<NodeState>| {
+    let named = |node: &NodeState| {
         let named = |banner: String| match nodes.nodes.len() > 1 && !banner.contains(&*node.node) {
             true => format!("{}: {banner}", node.node),
             false => banner,
         };
         banners(node, now).into_iter().map(named).collect::<Vec<_>>()
     };
-    wanted(nodes, query).flat_map(named).collect()
+    query.nodes(nodes).flat_map(named).collect()
 }
 
 /// The clients with these parameters.
@@ -118,12 +121,12 @@ fn client_link(node: &str, id: u64) -> String {
     format!("/clients/{id}?redis={redis}")
 }
 
-/// The page of a client that went. Ids are given again after a restart, so it says when.
-fn departure_link(node: &str, closed: &Closed) -> String {
-    format!("{}&gone={}", client_link(node, closed.id), closed.gone_at.as_second())
+/// The page of a closed client. Ids are reused after a restart, so the link has the time of closing.
+fn closed_link(node: &str, closed: &Closed) -> String {
+    format!("{}&closed_at={}", client_link(node, closed.id), closed.closed_at.as_second())
 }
 
-/// A moment, as `datetime` and titles have it.
+/// A time as `datetime` attributes and tooltips have it; empty if it is unknown.
 fn moment(at: Option<Timestamp>) -> String {
     at.map_or_else(String::new, |at| format!("{at:.0}"))
 }
@@ -139,15 +142,17 @@ struct Paging {
 impl Paging {
     fn new(path: &str, query: &Query, shown: usize, all: usize) -> Self {
         let at = |offset: usize| format!("{path}?{}", query.with(&[("offset", &offset.to_string())]));
-        let last = query.offset.saturating_add(shown).min(all);
+        let last = query.selection.offset.saturating_add(shown).min(all);
         Self {
-            previous: match query.offset {
+            previous: match query.selection.offset {
                 0 => String::new(),
                 // From far behind the end it leads to the last window.
-                offset => at(offset.min(all + query.limit.max(1) - 1).saturating_sub(query.limit.max(1))),
+                offset => {
+                    at(offset.min(all + query.selection.limit.max(1) - 1).saturating_sub(query.selection.limit.max(1)))
+                }
             },
             next: if shown > 0 && last < all { at(last) } else { String::new() },
-            range: if shown == 0 { "none".to_owned() } else { format!("{}–{last}", query.offset + 1) },
+            range: if shown == 0 { "none".to_owned() } else { format!("{}–{last}", query.selection.offset + 1) },
         }
     }
 }

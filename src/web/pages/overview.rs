@@ -1,4 +1,4 @@
-//! `/`: how each server is, who holds its connections, and what changed lately.
+//! `/`: the state of each server, what holds its connections, and what changed lately.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -8,27 +8,27 @@ use std::time::{Duration, Instant};
 use askama::Template;
 use jiff::Timestamp;
 
-use super::{Frame, banners, clients_link, moment, wanted};
+use super::{Frame, banners, clients_link, moment};
 use crate::clock;
 use crate::history::{History, Point, Rates};
 use crate::latest::{NodeState, Nodes};
 use crate::snapshot::{ClientCounts, CloseReason, Groups, Snapshot, State, is_cut, spelled_out};
 use crate::view::humanize::{count, rate};
-use crate::view::query::Query;
+use crate::web::query::Query;
 
-/// How many of each sort are shown.
+/// The most rows of each table.
 const TOP: usize = 10;
 
-/// The most nodes that are shown in full; of more, each is a line of a table that leads to it.
+/// The most nodes that are shown in full; more are rows of a table with links.
 const MAX_FULL_NODES: usize = 4;
 
-/// Over what time it is told how many came and went in a second.
+/// The time over which rates are computed.
 const LATELY: Duration = Duration::from_secs(60);
 
-/// Over what time changes are told.
+/// The time over which changes are shown.
 const RECENTLY: Duration = Duration::from_secs(300);
 
-/// Every how many points of the last hour numbers are told in a table: five minutes.
+/// The points of the last hour from one row of the table to the next: five minutes.
 const EVERY: usize = 30;
 
 #[derive(Template)]
@@ -39,7 +39,7 @@ pub(super) struct Overview<'a> {
     nodes: Vec<NodeView>,
 }
 
-/// A node as a line of a table.
+/// A node as a row of a table.
 struct NodeRow {
     name: String,
     link: String,
@@ -61,19 +61,19 @@ struct NodeView {
     used: Option<Used>,
     tiles: Vec<Tile>,
     numbers: Vec<[String; 6]>,
-    gone: Vec<(String, String, i64)>,
+    offline: Vec<(String, String, i64)>,
     recent: Option<Recent>,
     groups: Vec<(&'static str, Vec<GroupView>)>,
 }
 
-/// When the last sample was taken, and what it cost.
+/// The time and the cost of the last sample.
 struct Sampled {
     at: String,
     epoch: i64,
     cost: String,
 }
 
-/// How much of the limit is used.
+/// The used share of maxclients.
 struct Used {
     connections: u64,
     maxclients: u64,
@@ -93,13 +93,13 @@ struct GroupView {
     link: String,
 }
 
-/// What changed since a few minutes ago.
+/// The changes of the last minutes.
 struct Recent {
     since: String,
     epoch: i64,
-    came: String,
-    went: String,
-    why: Vec<(String, &'static str)>,
+    opened: String,
+    closed: String,
+    reasons: Vec<(String, &'static str)>,
     apps: Vec<Change>,
 }
 
@@ -114,16 +114,15 @@ struct Change {
 pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> Overview<'a> {
     let several = nodes.nodes.len() > 1;
     let lines = nodes.nodes.iter().filter(|_| several).map(|node| line(node, now)).collect();
-    let in_full = if wanted(nodes, query).count() > MAX_FULL_NODES { 0 } else { MAX_FULL_NODES };
-    Overview { frame, lines, nodes: wanted(nodes, query).take(in_full).map(|node| view(node, now)).collect() }
+    let in_full = if query.nodes(nodes).count() > MAX_FULL_NODES { 0 } else { MAX_FULL_NODES };
+    Overview { frame, lines, nodes: query.nodes(nodes).take(in_full).map(|node| view(node, now)).collect() }
 }
 
 fn line(node: &NodeState, now: Instant) -> NodeRow {
     let snapshot = node.last_snapshot();
     let client_counts = snapshot.and_then(|snapshot| snapshot.client_counts.as_ref());
-    let told = |number: fn(&ClientCounts) -> u64| {
-        client_counts.map_or_else(|| "?".to_owned(), |client_counts| count(number(client_counts)))
-    };
+    let told =
+        |number: fn(&ClientCounts) -> u64| client_counts.map_or_else(|| "?".to_owned(), |counts| count(number(counts)));
     let used =
         client_counts.zip(snapshot.and_then(|snapshot| snapshot.info()?.maxclients)).filter(|(_, most)| *most > 0);
     let redis: String = url::form_urlencoded::byte_serialize(node.node.as_bytes()).collect();
@@ -132,15 +131,15 @@ fn line(node: &NodeState, now: Instant) -> NodeRow {
         link: format!("/?redis={redis}"),
         server: snapshot.map_or_else(String::new, |snapshot| server(snapshot)),
         connections: told(ClientCounts::connections),
-        used: used.map_or_else(String::new, |(client_counts, most)| share(client_counts.connections(), most)),
+        used: used.map_or_else(String::new, |(counts, most)| share(counts.connections(), most)),
         online: told(ClientCounts::online),
-        idle: told(|client_counts| client_counts.in_state(State::Idle)),
+        idle: told(|counts| counts.in_state(State::Idle)),
         at: moment(snapshot.map(|snapshot| snapshot.sample.at)),
         trouble: banners(node, now).into_iter().next().unwrap_or_default(),
     }
 }
 
-/// A share in as many digits as tell something: `0.4 %`, `87 %`.
+/// A share with one significant decimal below 10 %: `0.4 %`, `87 %`.
 fn share(part: u64, whole: u64) -> String {
     let percent = part as f64 / whole as f64 * 100.0;
     let digits = usize::from(percent < 10.0);
@@ -157,27 +156,27 @@ fn view(node: &NodeState, now: Instant) -> NodeView {
         used: snapshot.and_then(|snapshot| used(snapshot, &node.history)),
         tiles: snapshot.map(|snapshot| tiles(&node.node, snapshot, &node.history)).unwrap_or_default(),
         numbers: numbers(&node.history, clock::now()),
-        gone: snapshot.map(gone).unwrap_or_default(),
+        offline: snapshot.map(offline).unwrap_or_default(),
         recent: snapshot.and_then(|snapshot| recent(&node.node, snapshot, &node.history)),
         groups: snapshot.map(|snapshot| top_groups(&node.node, snapshot)).unwrap_or_default(),
     }
 }
 
-/// The applications of which fewer connections are there than are expected.
+/// The applications with fewer connections than expected.
 fn missing(snapshot: &Snapshot) -> impl Iterator<Item = String> {
     let lacking = snapshot.presence.shown.iter().filter_map(|seen| {
         let least = seen.expected.filter(|least| seen.now.connections < *least)?;
-        Some(format!("{} has {} of the {} connections that are expected.", seen.app, seen.now.connections, least))
+        Some(format!("{} has {} of {} expected connections.", seen.app, seen.now.connections, least))
     });
     lacking.take(TOP)
 }
 
-/// The applications that have no connection any more, the last that went first, each with when it was last seen.
-fn gone(snapshot: &Snapshot) -> Vec<(String, String, i64)> {
-    let offline = snapshot.presence.shown.iter().filter(|seen| !seen.is_online());
-    let mut gone: Vec<_> = offline.filter_map(|seen| Some((seen.last_seen?, seen))).collect();
-    gone.sort_by_key(|(at, _)| Reverse(*at));
-    gone.into_iter().take(TOP).map(|(at, seen)| (seen.app.to_string(), moment(Some(at)), at.as_second())).collect()
+/// The offline applications, the last seen first.
+fn offline(snapshot: &Snapshot) -> Vec<(String, String, i64)> {
+    let seen = snapshot.presence.shown.iter().filter(|seen| !seen.is_online());
+    let mut offline: Vec<_> = seen.filter_map(|seen| Some((seen.last_seen?, seen))).collect();
+    offline.sort_by_key(|(at, _)| Reverse(*at));
+    offline.into_iter().take(TOP).map(|(at, seen)| (seen.app.to_string(), moment(Some(at)), at.as_second())).collect()
 }
 
 fn server(snapshot: &Snapshot) -> String {
@@ -189,13 +188,14 @@ fn server(snapshot: &Snapshot) -> String {
 fn sampled(snapshot: &Snapshot) -> Sampled {
     let cost = &snapshot.sample.cost;
     let ms = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1000.0);
-    let mut told = Vec::new();
+    let mut parts = Vec::new();
     if cost.pages > 0 {
-        told.push(format!("{} {}", cost.pages, if cost.pages == 1 { "listing" } else { "pages" }));
+        let noun = if cost.pages == 1 { "call" } else { "calls" };
+        parts.push(format!("{} CLIENT LIST {noun}", cost.pages));
     }
-    told.extend(cost.server_time.map(|time| format!("{} of the server’s time", ms(time))));
-    told.extend(cost.longest_command.map(|time| format!("longest command {}", ms(time))));
-    Sampled { at: moment(Some(snapshot.sample.at)), epoch: snapshot.sample.at.as_second(), cost: told.join(", ") }
+    parts.extend(cost.server_time.map(|time| format!("{} server time", ms(time))));
+    parts.extend(cost.longest_command.map(|time| format!("longest command {}", ms(time))));
+    Sampled { at: moment(Some(snapshot.sample.at)), epoch: snapshot.sample.at.as_second(), cost: parts.join(", ") }
 }
 
 fn used(snapshot: &Snapshot, history: &History) -> Option<Used> {
@@ -216,10 +216,7 @@ fn tiles(node: &str, snapshot: &Snapshot, history: &History) -> Vec<Tile> {
         None => tile,
     };
     let in_state = |name, state: State| {
-        linked(
-            number(name, client_counts.map(|client_counts| client_counts.in_state(state))),
-            &[("state", state.label())],
-        )
+        linked(number(name, client_counts.map(|counts| counts.in_state(state))), &[("state", state.label())])
     };
     let told = history.points().next_back().and_then(|point| point.told.as_ref());
     let rejected = snapshot.counters.connections_rejected.map(|counter| counter.total());
@@ -227,13 +224,14 @@ fn tiles(node: &str, snapshot: &Snapshot, history: &History) -> Vec<Tile> {
         linked(number("Connections", told.and_then(|told| told.connections)), &[]),
         linked(number("Online", told.and_then(|told| told.online)), &[("kind", "application")]),
         in_state("Active", State::Active),
-        in_state("Waiting", State::Waiting),
+        in_state("Blocked", State::Blocked),
+        in_state("Subscribed", State::Subscribed),
         in_state("Idle", State::Idle),
-        plain("Opened a second", a_second(|rates| rates.opened)),
-        plain("Closed a second", a_second(|rates| rates.closed)),
+        plain("Opened/s", a_second(|rates| rates.opened)),
+        plain("Closed/s", a_second(|rates| rates.closed)),
         Tile { is_bad: rejected.is_some_and(|rejected| rejected > 0), ..number("Rejected", rejected) },
-        number("Never spoke", client_counts.map(|client_counts| client_counts.silent)),
-        plain("Came and went unseen", count(snapshot.churn.unseen())),
+        number("No command yet", client_counts.map(|counts| counts.silent())),
+        plain("Missed between samples", count(snapshot.churn.unseen())),
     ]
 }
 
@@ -241,7 +239,7 @@ fn unknown() -> String {
     "–".to_owned()
 }
 
-/// The last hour in numbers, the newest first: time, connections, online, idle, opened and closed a second.
+/// The last hour in numbers, the newest first: time, connections, online, idle, opened/s and closed/s.
 fn numbers(history: &History, now: Timestamp) -> Vec<[String; 6]> {
     let points: Vec<&Point> = history.hour(now).rev().step_by(EVERY).collect();
     let known = |number: Option<u64>| number.map_or_else(unknown, count);
@@ -277,27 +275,37 @@ fn recent(node: &str, snapshot: &Snapshot, history: &History) -> Option<Recent> 
     Some(Recent {
         since: moment(Some(before.at)),
         epoch: before.at.as_second(),
-        came: whole(|rates| rates.opened),
-        went: whole(|rates| rates.closed),
-        why: why(snapshot, before.at),
+        opened: whole(|rates| rates.opened),
+        closed: whole(|rates| rates.closed),
+        reasons: reasons(snapshot, before.at),
         apps: changes(node, &then.apps, &now.apps),
     })
 }
 
-/// Why clients went since then, where it is known: how many for which reason.
-fn why(snapshot: &Snapshot, since: Timestamp) -> Vec<(String, &'static str)> {
+/// The known reasons of the connections that closed since then, with their number.
+fn reasons(snapshot: &Snapshot, since: Timestamp) -> Vec<(String, &'static str)> {
     let mut counts = [0_u64; CloseReason::ALL.len()];
-    snapshot.churn.ring.iter().take_while(|closed| closed.gone_at > since).for_each(|closed| {
+    snapshot.churn.ring.iter().take_while(|closed| closed.closed_at > since).for_each(|closed| {
         counts[closed.reason as usize] += 1;
     });
     let known = CloseReason::ALL.into_iter().zip(counts);
     let known = known.filter(|(reason, number)| *reason != CloseReason::Unknown && *number > 0);
-    known.map(|(reason, number)| (count(number), reason.label())).collect()
+    known.map(|(reason, number)| (count(number), phrase(reason))).collect()
+}
+
+/// A reason as it follows "closed by".
+fn phrase(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Limit => "buffer limit",
+        CloseReason::Evicted => "client eviction",
+        CloseReason::Restart => "server restart",
+        CloseReason::Unknown => "unknown reason",
+    }
 }
 
 type AppConnections = [(Arc<str>, u64)];
 
-/// The applications whose connections changed most.
+/// The applications with the largest changes.
 fn changes(node: &str, then: &AppConnections, now: &AppConnections) -> Vec<Change> {
     let mut counts: HashMap<&Arc<str>, (u64, u64)> = HashMap::new();
     then.iter().for_each(|(app, connections)| counts.entry(app).or_default().0 = *connections);
@@ -314,7 +322,7 @@ fn changes(node: &str, then: &AppConnections, now: &AppConnections) -> Vec<Chang
         now: count(now),
         change: match (before, now) {
             (0, _) => "new".to_owned(),
-            (_, 0) => "gone".to_owned(),
+            (_, 0) => "offline".to_owned(),
             (before, now) if now > before => format!("+{}", count(now - before)),
             (before, now) => format!("−{}", count(before - now)),
         },
@@ -322,7 +330,7 @@ fn changes(node: &str, then: &AppConnections, now: &AppConnections) -> Vec<Chang
     changed.into_iter().take(TOP).map(change).collect()
 }
 
-/// The clients of an application; a group of ours that has no clients of its own leads nowhere.
+/// The link to the clients of an application; `(other)` has none of its own, so its link is empty.
 pub(super) fn app_link(node: &str, app: &str) -> String {
     if app == crate::snapshot::OTHER { String::new() } else { clients_link(&[("redis", node), ("app", app)]) }
 }
@@ -335,11 +343,10 @@ fn top_groups(node: &str, snapshot: &Snapshot) -> Vec<(&'static str, Vec<GroupVi
         link: app_link(node, &seen.app),
     });
     let of = |groups: fn(&ClientCounts) -> &Option<Groups>, parameter: &str| -> Vec<GroupView> {
-        let groups = snapshot.client_counts.as_ref().and_then(|client_counts| groups(client_counts).as_ref());
+        let groups = snapshot.client_counts.as_ref().and_then(|counts| groups(counts).as_ref());
         let all = groups.into_iter().flat_map(Groups::iter).take(TOP);
         let view = |(name, connections): (&str, u64)| {
-            // A group of ours is no value that a client has; one that was escaped so as not to look like one is not what it has
-            // either.
+            // No client has the value of a group of ours, or one that was escaped or cut.
             let is_ours = name.starts_with(['(', '\\']);
             let parameters = [("redis", node), ("kind", "application"), (parameter, name)];
             let link = if is_ours || is_cut(name) { String::new() } else { clients_link(&parameters) };
@@ -349,9 +356,9 @@ fn top_groups(node: &str, snapshot: &Snapshot) -> Vec<(&'static str, Vec<GroupVi
     };
     vec![
         ("Application", apps.collect()),
-        ("User", of(|client_counts| &client_counts.users, "user")),
-        ("Library", of(|client_counts| &client_counts.libraries, "lib")),
-        ("Network", of(|client_counts| &client_counts.networks, "network")),
+        ("User", of(|counts| &counts.users, "user")),
+        ("Library", of(|counts| &counts.libraries, "library")),
+        ("Network", of(|counts| &counts.networks, "network")),
     ]
     .into_iter()
     .filter(|(_, groups): &(_, Vec<GroupView>)| !groups.is_empty())
@@ -370,7 +377,7 @@ mod tests {
         let then = apps(&[("web", 10), ("job", 5), ("same", 3), ("old", 1)]);
         let now = apps(&[("web", 1200), ("job", 2), ("same", 3), ("new", 2)]);
         let told: Vec<_> = changes("n", &then, &now).into_iter().map(|change| (change.app, change.change)).collect();
-        let expected = [("web", "+1,190"), ("job", "−3"), ("new", "new"), ("old", "gone")];
+        let expected = [("web", "+1,190"), ("job", "−3"), ("new", "new"), ("old", "offline")];
         assert_eq!(told, expected.map(|(app, change)| (app.to_owned(), change.to_owned())));
     }
 }

@@ -1,0 +1,413 @@
+//! Conditions on clients: `idle>10m`, `memory>1MB`, `address=10.0.0.0/8`, `library_version<6`. Pure.
+//!
+//! How a condition compares follows from the type of its column. A condition that no client can ever meet is an error, since
+//! an empty list would look like an answer.
+
+use std::cmp::Ordering;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::column::{Column, ValueKind};
+use super::row::Record;
+use super::value::Value;
+use crate::client_list::Address;
+use crate::duration::duration;
+use crate::size::bytes;
+
+/// A condition on a column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filter {
+    column: &'static Column,
+    condition: Condition,
+    /// True for `!=`.
+    negated: bool,
+}
+
+/// What must be true of a value.
+#[derive(Clone, Debug, PartialEq)]
+enum Condition {
+    /// There is none, or it is empty.
+    Empty,
+    Equal(String),
+    StartsWith(String),
+    Contains(String),
+    /// One of these words.
+    OneOf(Vec<&'static str>),
+    Number(Order, i64),
+    /// Before or after a time.
+    Time(Order, Timestamp),
+    /// Less or more seconds ago than this.
+    Ago(Order, i64),
+    Address(AddressPattern),
+    Version(Order, Vec<u64>),
+}
+
+/// Addresses, with and without a port.
+#[derive(Clone, Debug, PartialEq)]
+enum AddressPattern {
+    Socket(SocketAddr),
+    Host(IpAddr),
+    Network(IpNet),
+    /// The path of a unix socket, or the name of a group of ours.
+    Text(String),
+}
+
+/// An order between a value and what it is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Equal,
+    AtMost,
+    AtLeast,
+    Below,
+    Above,
+}
+
+/// An operator as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operator {
+    Unequal,
+    Contains,
+    StartsWith,
+    Ordered(Order),
+}
+
+/// The operators; of two at one place the longer one is meant.
+const OPERATORS: [(&str, Operator); 8] = [
+    ("!=", Operator::Unequal),
+    ("^=", Operator::StartsWith),
+    ("<=", Operator::Ordered(Order::AtMost)),
+    (">=", Operator::Ordered(Order::AtLeast)),
+    ("=", Operator::Ordered(Order::Equal)),
+    ("<", Operator::Ordered(Order::Below)),
+    (">", Operator::Ordered(Order::Above)),
+    ("~", Operator::Contains),
+];
+
+/// Words that stand for several, with those that they stand for.
+const WORD_GROUPS: [(&str, &[&str]); 1] = [("waiting", &["blocked", "subscribed"])];
+
+impl Filter {
+    /// Reads a condition: a column, an operator, a value.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong, and how it is written.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let found = OPERATORS.into_iter().filter_map(|(sign, operator)| Some((text.find(sign)?, sign, operator)));
+        let Some((at, sign, operator)) = found.min_by_key(|&(at, sign, _)| (at, usize::MAX - sign.len())) else {
+            return Err(format!("{text} has no operator; write 'idle>10m' or 'user=app'"));
+        };
+        // Spaces that people type around an operator; other white space may be a part of the value.
+        let (name, value) = (text[..at].trim_matches(' '), text[at + sign.len()..].trim_matches(' '));
+        let column = Column::find(name).ok_or_else(|| unknown_column(name))?;
+        Self::new(column, operator, value).map_err(|fault| format!("{text}: {fault}"))
+    }
+
+    /// The condition that a column equals a value.
+    ///
+    /// # Errors
+    /// No value of the column can be equal to it.
+    pub fn equal(column: &'static Column, value: &str) -> Result<Self, String> {
+        Self::new(column, Operator::Ordered(Order::Equal), value).map_err(|fault| format!("{}: {fault}", column.name))
+    }
+
+    /// The column that it is about.
+    pub fn column(&self) -> &'static Column {
+        self.column
+    }
+
+    fn new(column: &'static Column, operator: Operator, value: &str) -> Result<Self, String> {
+        let negated = operator == Operator::Unequal;
+        let condition = match operator {
+            Operator::Unequal | Operator::Ordered(Order::Equal) if value.is_empty() => Condition::Empty,
+            Operator::Unequal => condition(column.kind, Order::Equal, value)?,
+            Operator::Ordered(order) => condition(column.kind, order, value)?,
+            Operator::Contains | Operator::StartsWith if !has_text(column.kind) => {
+                return Err(format!("{} is not text; compare it with = != < > <= >=", column.name));
+            }
+            Operator::Contains => Condition::Contains(value.to_owned()),
+            Operator::StartsWith => Condition::StartsWith(value.to_owned()),
+        };
+        Ok(Self { column, condition, negated })
+    }
+
+    /// True if a row meets the condition. A row without the value meets only `=` nothing and `!=` something.
+    pub fn matches<'a>(&self, row: impl Record<'a>) -> bool {
+        let value = row.value(self.column);
+        let met = match &self.condition {
+            Condition::Empty => value.is_empty(),
+            Condition::Ago(order, seconds) => match value {
+                // A longer time ago is larger: `last_interaction>5m` means more than five minutes ago.
+                Value::Time(time) => order.holds(row.now().duration_since(time).as_secs().cmp(seconds)),
+                _ => false,
+            },
+            condition => condition.is_met(&value),
+        };
+        met != self.negated
+    }
+}
+
+impl Condition {
+    fn is_met(&self, value: &Value<'_>) -> bool {
+        match (self, value) {
+            (Condition::Number(order, other), Value::Number(number)) => order.holds(number.cmp(other)),
+            (Condition::Time(order, other), Value::Time(time)) => order.holds(time.as_second().cmp(&other.as_second())),
+            (condition, Value::Text(text)) => condition.is_met_by_text(text),
+            _ => false,
+        }
+    }
+
+    fn is_met_by_text(&self, text: &str) -> bool {
+        match self {
+            Condition::Equal(value) => text == value,
+            Condition::StartsWith(value) => text.starts_with(value.as_str()),
+            Condition::Contains(value) => text.contains(value.as_str()),
+            Condition::OneOf(words) => words.contains(&text),
+            Condition::Address(pattern) => pattern.matches(text),
+            Condition::Version(order, version) => {
+                parse_version(text).is_some_and(|found| order.holds(compare_versions(&found, version)))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Order {
+    fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Order::Equal => ordering.is_eq(),
+            Order::AtMost => ordering.is_le(),
+            Order::AtLeast => ordering.is_ge(),
+            Order::Below => ordering.is_lt(),
+            Order::Above => ordering.is_gt(),
+        }
+    }
+}
+
+/// The sentence on a column that does not exist.
+pub fn unknown_column(name: &str) -> String {
+    let names: Vec<_> = super::column::COLUMNS.iter().map(|column| column.name).collect();
+    format!("unknown column {name:?}; columns are {}, and the keys of CLIENT LIST", names.join(", "))
+}
+
+fn has_text(kind: ValueKind) -> bool {
+    matches!(kind, ValueKind::Text | ValueKind::Word(_) | ValueKind::Address | ValueKind::Version)
+}
+
+fn condition(kind: ValueKind, order: Order, value: &str) -> Result<Condition, String> {
+    match (kind, order) {
+        (ValueKind::Number | ValueKind::Count, _) => {
+            let number = value.parse().map_err(|_| format!("{value:?} is not a whole number"))?;
+            Ok(Condition::Number(order, number))
+        }
+        (ValueKind::Bytes, _) => Ok(Condition::Number(order, bytes(value)?)),
+        (ValueKind::Seconds, _) => Ok(Condition::Number(order, seconds(value)?)),
+        (ValueKind::Time, _) => time(order, value),
+        (ValueKind::Version, _) => match parse_version(value) {
+            // Equal to all of it, so that 5.0 is not 5.0.1.
+            _ if order == Order::Equal => Ok(Condition::Equal(value.to_owned())),
+            Some(version) => Ok(Condition::Version(order, version)),
+            None => Err(format!("{value:?} is not a version; write 6 or 5.2.1")),
+        },
+        (_, order) if order != Order::Equal => Err(format!(
+            "{} values have no order; compare them with =, !=, ~ (contains) or ^= (starts with)",
+            kind.label()
+        )),
+        (ValueKind::Word(words), _) => one_of(&words(), value),
+        (ValueKind::Address, _) => address(value),
+        (ValueKind::Text, _) => Ok(Condition::Equal(value.to_owned())),
+    }
+}
+
+fn one_of(words: &[&'static str], value: &str) -> Result<Condition, String> {
+    if let Some(word) = words.iter().find(|word| **word == value) {
+        return Ok(Condition::OneOf(vec![word]));
+    }
+    let mut known = words.to_vec();
+    for (group, members) in WORD_GROUPS {
+        if members.iter().all(|member| words.contains(member)) {
+            if group == value {
+                return Ok(Condition::OneOf(members.to_vec()));
+            }
+            known.push(group);
+        }
+    }
+    Err(format!("there is no {value:?}; values are {}", known.join(", ")))
+}
+
+fn seconds(value: &str) -> Result<i64, String> {
+    if let Ok(number) = value.parse() {
+        return Ok(number);
+    }
+    duration(value).map(|duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
+}
+
+fn time(order: Order, value: &str) -> Result<Condition, String> {
+    if let Ok(time) = value.parse() {
+        return Ok(Condition::Time(order, time));
+    }
+    let fault = |_| {
+        format!("{value:?} is neither a time nor a duration; write 2026-01-31T12:00:00Z, or 5m for five minutes ago")
+    };
+    seconds(value).map(|seconds| Condition::Ago(order, seconds)).map_err(fault)
+}
+
+fn address(value: &str) -> Result<Condition, String> {
+    // An address that was cut at a sign is the beginning of several: `10.0.`, `10.0.*`, `fd00:*`.
+    let begins = value.strip_suffix('*').or_else(|| value.ends_with(['.', ':']).then_some(value));
+    if let Some(begin) = begins.filter(|_| !value.starts_with('/') && value.parse::<IpAddr>().is_err()) {
+        return Ok(Condition::StartsWith(begin.to_owned()));
+    }
+    let pattern = if let Ok(ip) = value.trim_matches(['[', ']']).parse::<IpAddr>() {
+        AddressPattern::Host(ip.to_canonical())
+    } else if let Ok(network) = value.parse::<IpNet>() {
+        AddressPattern::Network(network.trunc())
+    } else if let Address::Inet(socket) = Address::parse(value.as_bytes()) {
+        AddressPattern::Socket(canonical(socket))
+    } else if value.starts_with(['/', '(', '[', '?']) {
+        AddressPattern::Text(value.to_owned())
+    } else {
+        return Err(format!(
+            "{value:?} is not an address; write 10.0.0.5, 10.0.0.5:6379, 10.0.0.0/8, 10.0.* or the path of a unix socket"
+        ));
+    };
+    Ok(Condition::Address(pattern))
+}
+
+fn canonical(socket: SocketAddr) -> SocketAddr {
+    SocketAddr::new(socket.ip().to_canonical(), socket.port())
+}
+
+impl AddressPattern {
+    fn matches(&self, text: &str) -> bool {
+        let socket = match Address::parse(text.as_bytes()) {
+            Address::Inet(socket) => Some(canonical(socket)),
+            Address::Unix(path) => return self.is_text(text) || self.is_text(&String::from_utf8_lossy(path)),
+            Address::Unknown(_) => None,
+        };
+        let ip = socket.map(|socket| socket.ip()).or_else(|| text.parse().ok()).map(|ip: IpAddr| ip.to_canonical());
+        let network = text.parse::<IpNet>().ok();
+        match (self, ip, network) {
+            (AddressPattern::Socket(other), ..) => socket == Some(*other),
+            (AddressPattern::Host(other), Some(ip), _) => ip == *other,
+            (AddressPattern::Host(other), _, Some(network)) => network.contains(other),
+            (AddressPattern::Network(other), Some(ip), _) => other.contains(&ip),
+            (AddressPattern::Network(other), _, Some(network)) => other.contains(&network),
+            _ => self.is_text(text),
+        }
+    }
+
+    fn is_text(&self, text: &str) -> bool {
+        matches!(self, AddressPattern::Text(other) if other == text)
+    }
+}
+
+/// The numbers of a version: `v5.2.1-rc1` is 5, 2, 1. `None` if it does not begin with a number.
+fn parse_version(text: &str) -> Option<Vec<u64>> {
+    let text = text.strip_prefix(['v', 'V']).unwrap_or(text);
+    let end = text.find(|sign: char| !sign.is_ascii_digit() && sign != '.').unwrap_or(text.len());
+    let numbers: Vec<u64> = text[..end].split('.').map_while(|part| part.parse().ok()).collect();
+    (!numbers.is_empty()).then_some(numbers)
+}
+
+/// Compares number by number; a number that is missing is 0, so 6 is 6.0.0.
+fn compare_versions(one: &[u64], other: &[u64]) -> Ordering {
+    let longest = one.len().max(other.len());
+    let padded =
+        |version: &[u64]| version.iter().copied().chain(std::iter::repeat(0)).take(longest).collect::<Vec<_>>();
+    padded(one).cmp(&padded(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Snapshot;
+    use crate::view::fixture::snapshot;
+    use crate::view::row::rows;
+
+    const REPLY: &str = "id=1 addr=10.0.0.1:1 name=web user=app idle=5 cmd=get flags=N lib-ver=5.2.1 omem=2000000 obl=7 tot-mem=900\n\
+                         id=2 addr=10.0.0.2:2 name=job user=app idle=700 cmd=NULL flags=N lib-ver=10.0\n\
+                         id=3 addr=[::ffff:10.1.0.3]:3 name= user=ops cmd=get flags=b lib-ver=v6-rc1\n\
+                         id=4 addr=/run/redis.sock:0 user=ops idle=1 cmd=get flags=P lib-ver=\n";
+
+    fn ids(snapshot: &Snapshot, filter: &str) -> Vec<u64> {
+        let filter = Filter::parse(filter).expect(filter);
+        rows("node", snapshot).filter(|row| filter.matches(*row)).filter_map(|row| row.entry.id).collect()
+    }
+
+    #[test]
+    fn conditions_compare_by_the_type_of_their_column() {
+        let snapshot = snapshot(REPLY);
+        for (filter, expected) in [
+            ("idle>10m", &[2][..]),
+            ("idle<=5", &[1, 4]),
+            ("idle=", &[3]),
+            ("idle!=", &[1, 2, 4]),
+            ("user=app", &[1, 2]),
+            ("user!=app", &[3, 4]),
+            ("user ^= o", &[3, 4]),
+            ("name=", &[3, 4]),
+            ("addr~10.0.", &[1, 2]),
+            ("address=10.0.0.1", &[1]),
+            ("address=10.0.0.1:1", &[1]),
+            ("address=10.0.0.1:2", &[]),
+            ("address=10.1.0.3", &[3]),
+            ("address=10.0.0.0/8", &[1, 2, 3]),
+            ("address!=10.0.0.0/8", &[4]),
+            ("address=10.0.*", &[1, 2]),
+            ("address=10.0.", &[1, 2]),
+            ("address=/run/redis.sock", &[4]),
+            ("host=10.1.0.3", &[3]),
+            ("network=10.0.0.0/24", &[1, 2]),
+            ("network=10.0.0.1", &[1, 2]),
+            ("network=10.0.0.0/8", &[1, 2, 3]),
+            ("network=(unix)", &[4]),
+            ("kind=application", &[1, 2, 3, 4]),
+            ("state=blocked", &[3]),
+            ("state=waiting", &[3, 4]),
+            ("state!=waiting", &[1, 2]),
+            ("command=", &[2]),
+            ("omem>1MB", &[1]),
+            ("omem>2MB", &[]),
+            ("output_buffer_bytes=2000007", &[1]),
+            ("memory>0.5KB", &[1]),
+            ("library_version<6", &[1]),
+            ("library_version<=6", &[1, 3]),
+            ("library_version>6.0", &[2]),
+            ("library_version=10.0", &[2]),
+            ("last_interaction>5m", &[]),
+            ("last_interaction<5m", &[1, 4]),
+            ("last_interaction>=2025-12-31T23:59:55Z", &[1, 4]),
+            ("last_interaction<2025-12-31T23:59:59Z", &[1]),
+        ] {
+            assert_eq!(ids(&snapshot, filter), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_condition_that_can_never_be_met_is_an_error_that_names_the_values() {
+        for (text, expected) in [
+            ("state=blokked", "values are active, blocked, subscribed, idle, waiting"),
+            ("kind=app", "values are application, replica"),
+            ("closed_reason=x", "values are limit"),
+            ("idle=abc", "not a duration"),
+            ("idle>soon", "not a duration"),
+            ("id=x", "not a whole number"),
+            ("omem>much", "not a size"),
+            ("address=abc", "not an address"),
+            ("address=10.0.0.0/33", "not an address"),
+            ("connected_at>yesterday", "neither a time nor a duration"),
+            ("library_version<new", "not a version"),
+            ("name>web", "no order"),
+            ("idle~5", "not text"),
+            ("idle", "no operator"),
+            ("nonsense=1", "unknown column"),
+            (">5", "unknown column"),
+            ("", "no operator"),
+        ] {
+            let fault = Filter::parse(text).expect_err(text);
+            assert!(fault.contains(expected), "{text}: {fault}");
+        }
+    }
+}

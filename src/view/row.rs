@@ -1,0 +1,98 @@
+//! Clients as rows: one client of one node, connected or closed.
+
+use jiff::Timestamp;
+
+use super::column::Column;
+use super::value::Value;
+use crate::client_list::{Client, Field};
+use crate::snapshot::{Closed, Entry, NetworkPrefix, Roster, Snapshot};
+
+/// One client of one node: references into its snapshot, so a row costs nothing to make.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    /// The node it is connected to.
+    pub node: &'a str,
+    /// The index of its entry.
+    pub index: usize,
+    /// How it is classified.
+    pub entry: &'a Entry,
+    /// What the server reports.
+    pub client: &'a Client<'a>,
+    /// Its application; internal connections have none.
+    pub app: Option<&'a str>,
+    roster: &'a Roster,
+}
+
+/// One closed client of one node.
+#[derive(Clone, Copy)]
+pub struct ClosedRow<'a> {
+    /// The node it was connected to.
+    pub node: &'a str,
+    /// Its last known values.
+    pub closed: &'a Closed,
+}
+
+/// A row that has values by column.
+pub trait Record<'a>: Copy {
+    /// The value of a column.
+    fn value(self, column: &Column) -> Value<'a>;
+
+    /// The time from which ages of the row's times are counted.
+    fn now(self) -> Timestamp;
+}
+
+impl<'a> Record<'a> for Row<'a> {
+    fn value(self, column: &Column) -> Value<'a> {
+        column.value(self)
+    }
+
+    fn now(self) -> Timestamp {
+        self.read_at()
+    }
+}
+
+impl<'a> Record<'a> for ClosedRow<'a> {
+    fn value(self, column: &Column) -> Value<'a> {
+        column.closed_value(self)
+    }
+
+    fn now(self) -> Timestamp {
+        self.closed.closed_at
+    }
+}
+
+impl<'a> Row<'a> {
+    /// The client of an entry; `None` if there is no such entry.
+    pub fn new(node: &'a str, snapshot: &'a Snapshot, index: usize) -> Option<Self> {
+        let roster = snapshot.clients()?;
+        let entry = roster.entries().get(index)?;
+        let app = roster.app(entry).map(|app| &**app);
+        Some(Self { node, index, entry, client: roster.client(entry)?, app, roster })
+    }
+
+    /// When it was read.
+    pub fn read_at(self) -> Timestamp {
+        self.roster.read_at(self.entry)
+    }
+
+    /// How an address becomes a network.
+    pub fn network_prefix(self) -> NetworkPrefix {
+        self.roster.network_prefix()
+    }
+
+    /// The value of a field as bytes.
+    pub fn text(self, field: Field) -> Option<&'a [u8]> {
+        self.client.text(field)
+    }
+}
+
+/// The clients of a node's snapshot, in the order of the sample.
+pub fn rows<'a>(node: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item = Row<'a>> {
+    let count = snapshot.clients().map_or(0, |roster| roster.entries().len());
+    (0..count).filter_map(move |index| Row::new(node, snapshot, index))
+}
+
+/// The closed clients of a node that are remembered, the last closed first.
+pub fn closed_rows<'a>(node: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item = ClosedRow<'a>> {
+    snapshot.churn.ring.iter().map(move |closed| ClosedRow { node, closed })
+}

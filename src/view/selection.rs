@@ -1,0 +1,313 @@
+//! Which clients, in which order, and which part of them: made from URL parameters in `web`, from flags in `command`. Pure.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use super::column::Column;
+use super::filter::{Filter, unknown_column};
+use super::row::{Record, Row, rows};
+use super::value::Value;
+use crate::snapshot::{ClientKind, Snapshot, Tally};
+
+/// The most conditions of a selection.
+pub const MAX_FILTERS: usize = 16;
+
+/// A selection of clients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection {
+    /// The node; `None` for all.
+    pub node: Option<String>,
+    /// Text that one of a client's values must contain, in small letters.
+    search: Option<String>,
+    filters: Vec<Filter>,
+    /// The order.
+    pub sort: Sort,
+    /// The matching clients before the window.
+    pub offset: usize,
+    /// The most clients of the window.
+    pub limit: usize,
+}
+
+/// An order of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// The column to sort by.
+    pub column: &'static Column,
+    /// True for the largest first.
+    pub descending: bool,
+}
+
+/// A window of the matching clients.
+#[derive(Debug)]
+pub struct Window<R> {
+    /// All clients of the selected nodes.
+    pub total: usize,
+    /// Clients that match.
+    pub matched: usize,
+    /// Clients of the window, in order.
+    pub rows: Vec<R>,
+}
+
+/// Clients that have the same value in a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group<'a> {
+    /// The value; [`Value::None`] for clients without one, or with an empty one.
+    pub value: Value<'a>,
+    /// The clients, counted.
+    pub tally: Tally,
+}
+
+/// A window of the groups of the matching clients.
+#[derive(Debug)]
+pub struct GroupWindow<'a> {
+    /// All clients of the selected nodes.
+    pub total: usize,
+    /// Clients that match, and are counted in a group.
+    pub matched: usize,
+    /// Internal connections that match, and are not counted.
+    pub internal: usize,
+    /// Groups in all.
+    pub groups: usize,
+    /// Groups of the window: the most connections first, equal ones by value.
+    pub rows: Vec<Group<'a>>,
+}
+
+impl Default for Selection {
+    /// All clients, the largest idle time first.
+    fn default() -> Self {
+        let column = Column::of_field(crate::client_list::Field::Idle);
+        let sort = Sort { column, descending: true };
+        Self { node: None, search: None, filters: Vec::new(), sort, offset: 0, limit: usize::MAX }
+    }
+}
+
+impl Selection {
+    /// All clients in the default order, at most this many.
+    pub fn of(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Adds a condition; all must be met.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn add_filter(&mut self, filter: Filter) -> Result<(), String> {
+        if self.filters.len() >= MAX_FILTERS {
+            return Err(format!("there are more than {MAX_FILTERS} conditions"));
+        }
+        self.filters.push(filter);
+        Ok(())
+    }
+
+    /// Sets the text to search for, without regard to case.
+    pub fn search(&mut self, text: &str) {
+        self.search = Some(text.to_lowercase());
+    }
+
+    /// True if a node is selected.
+    pub fn has_node(&self, node: &str) -> bool {
+        self.node.as_ref().is_none_or(|selected| selected == node)
+    }
+
+    /// True if a row meets all conditions, and has the search text.
+    pub fn matches<'a>(&self, row: impl Record<'a>) -> bool {
+        self.filters.iter().all(|filter| filter.matches(row)) && self.is_found(row)
+    }
+
+    fn is_found<'a>(&self, row: impl Record<'a>) -> bool {
+        /// What a client says about itself.
+        const SEARCHED: [&str; 7] = ["id", "address", "name", "user", "library", "command", "app"];
+        let Some(search) = &self.search else { return true };
+        SEARCHED.iter().filter_map(|name| Column::find(name)).any(|column| match row.value(column) {
+            Value::Text(text) => text.to_lowercase().contains(search),
+            Value::None => false,
+            value => value.into_text().contains(search),
+        })
+    }
+
+    /// The clients of the selected nodes.
+    fn clients<'a>(&self, nodes: impl Iterator<Item = (&'a str, &'a Snapshot)>) -> impl Iterator<Item = Row<'a>> {
+        nodes.filter(|(node, _)| self.has_node(node)).flat_map(|(node, snapshot)| rows(node, snapshot))
+    }
+
+    /// The window of the clients of these nodes.
+    pub fn window<'a>(&self, nodes: impl Iterator<Item = (&'a str, &'a Snapshot)>) -> Window<Row<'a>> {
+        self.window_of(self.clients(nodes))
+    }
+
+    /// The window of these rows. Keeps no more rows than the window and what is before it, twice.
+    pub fn window_of<'a, R: Record<'a>>(&self, rows: impl Iterator<Item = R>) -> Window<R> {
+        let wanted = self.offset.saturating_add(self.limit);
+        let (mut total, mut matched) = (0, 0);
+        let mut kept: Vec<(SortKey<'a>, R)> = Vec::new();
+        for row in rows {
+            total += 1;
+            if !self.matches(row) {
+                continue;
+            }
+            kept.push((self.sort.key(row, matched), row));
+            matched += 1;
+            if kept.len() > wanted.saturating_mul(2).max(64) {
+                keep_first(&mut kept, wanted);
+            }
+        }
+        kept.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        let rows = kept.into_iter().skip(self.offset).take(self.limit).map(|(_, row)| row).collect();
+        Window { total, matched, rows }
+    }
+
+    /// The clients of these nodes by the value of a column.
+    ///
+    /// Internal connections are counted only by kind, or if a condition is about the kind: everywhere else a group is what
+    /// applications do.
+    pub fn groups<'a>(&self, by: &Column, nodes: impl Iterator<Item = (&'a str, &'a Snapshot)>) -> GroupWindow<'a> {
+        let counts_internal = by.name == "kind" || self.filters.iter().any(|filter| filter.column().name == "kind");
+        let (mut total, mut matched, mut internal) = (0, 0, 0);
+        let mut tallies: HashMap<Value<'a>, Tally> = HashMap::new();
+        for row in self.clients(nodes) {
+            total += 1;
+            if !self.matches(row) {
+                continue;
+            }
+            if row.entry.kind != ClientKind::Application && !counts_internal {
+                internal += 1;
+                continue;
+            }
+            matched += 1;
+            // An empty value says as little as a missing one.
+            let value = Some(row.value(by)).filter(|value| !value.is_empty()).unwrap_or(Value::None);
+            tallies.entry(value).or_default().add(row.entry, row.client, &[]);
+        }
+        let mut rows: Vec<Group<'a>> = tallies.into_iter().map(|(value, tally)| Group { value, tally }).collect();
+        rows.sort_unstable_by(|one, other| {
+            other.tally.connections.cmp(&one.tally.connections).then_with(|| one.value.cmp(&other.value))
+        });
+        let groups = rows.len();
+        let rows = rows.into_iter().skip(self.offset).take(self.limit).collect();
+        GroupWindow { total, matched, internal, groups, rows }
+    }
+}
+
+impl Sort {
+    /// Reads `idle`, or `-idle` for the largest first.
+    ///
+    /// # Errors
+    /// There is no such column.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (descending, name) = text.strip_prefix('-').map_or((false, text), |name| (true, name));
+        Ok(Self { column: Column::find(name).ok_or_else(|| unknown_column(name))?, descending })
+    }
+
+    fn key<'a>(self, row: impl Record<'a>, sequence: usize) -> SortKey<'a> {
+        SortKey { value: row.value(self.column), descending: self.descending, sequence }
+    }
+}
+
+/// Orders rows: those without the value last either way, equal ones in the order in which they were read.
+struct SortKey<'a> {
+    value: Value<'a>,
+    descending: bool,
+    sequence: usize,
+}
+
+impl SortKey<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let is_none = |key: &Self| key.value == Value::None;
+        let by_value = self.value.cmp(&other.value);
+        let by_value = if self.descending { by_value.reverse() } else { by_value };
+        is_none(self).cmp(&is_none(other)).then(by_value).then(self.sequence.cmp(&other.sequence))
+    }
+}
+
+/// Keeps the first `count` rows, in any order.
+fn keep_first<R>(rows: &mut Vec<(SortKey<'_>, R)>, count: usize) {
+    if count < rows.len() {
+        rows.select_nth_unstable_by(count, |one, other| one.0.cmp(&other.0));
+        rows.truncate(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::State;
+    use crate::view::fixture::snapshot;
+
+    const REPLY: &str = "id=1 addr=10.0.0.1:1 name=web-1 user=app idle=5 age=10 cmd=get flags=N\n\
+                         id=2 addr=10.0.0.2:2 name=job-1 user=app idle=700 age=900 cmd=NULL flags=N\n\
+                         id=3 addr=10.1.0.3:3 name= user=ops age=9000 cmd=blpop flags=b\n\
+                         id=4 addr=10.1.0.3:4 name= user=ops idle=2 age=9000 cmd=replconf flags=S\n";
+
+    fn selection(sort: &str, offset: usize, limit: usize) -> Selection {
+        Selection { sort: Sort::parse(sort).expect(sort), offset, limit, ..Selection::default() }
+    }
+
+    fn ids(selection: &Selection, reply: &str) -> (usize, Vec<u64>) {
+        let snapshot = snapshot(reply);
+        let window = selection.window([("node", &snapshot)].into_iter());
+        (window.matched, window.rows.iter().filter_map(|row| row.entry.id).collect())
+    }
+
+    #[test]
+    fn rows_without_the_value_are_last_either_way() {
+        assert_eq!(ids(&selection("-idle", 0, 9), REPLY), (4, vec![2, 1, 4, 3]));
+        assert_eq!(ids(&selection("idle", 0, 9), REPLY), (4, vec![4, 1, 2, 3]));
+        assert_eq!(ids(&selection("-id", 1, 2), REPLY), (4, vec![3, 2]));
+        assert!(Sort::parse("-nonsense").is_err());
+    }
+
+    #[test]
+    fn a_window_is_the_same_part_of_the_whole_order() {
+        let reply: String = (0..1000).map(|id| format!("id={id} addr=a idle={} flags=N\n", id * 7919 % 101)).collect();
+        let all = ids(&selection("-idle", 0, usize::MAX), &reply).1;
+        for (offset, limit) in [(0, 10), (5, 1), (90, 20), (990, 50), (2000, 5), (0, 0)] {
+            let expected: Vec<u64> = all.iter().copied().skip(offset).take(limit).collect();
+            assert_eq!(ids(&selection("-idle", offset, limit), &reply), (1000, expected), "{offset} {limit}");
+        }
+    }
+
+    #[test]
+    fn the_search_is_in_what_a_client_says_of_itself() {
+        let found = |text: &str| {
+            let mut selection = selection("id", 0, 9);
+            selection.search(text);
+            ids(&selection, REPLY).1
+        };
+        assert_eq!(found("JOB"), [2]);
+        assert_eq!(found("10.1."), [3, 4]);
+        assert_eq!(found("nothing"), [] as [u64; 0]);
+    }
+
+    #[test]
+    fn conditions_are_bounded() {
+        let mut selection = Selection::default();
+        let filter = Filter::parse("id>0").expect("a condition");
+        for _ in 0..MAX_FILTERS {
+            selection.add_filter(filter.clone()).expect("there is room");
+        }
+        assert!(selection.add_filter(filter).is_err());
+    }
+
+    #[test]
+    fn groups_count_applications_and_add_up() {
+        let snapshot = snapshot(REPLY);
+        let groups = |by: &str, filter: Option<&str>| {
+            let mut selection = Selection::default();
+            if let Some(filter) = filter {
+                selection.add_filter(Filter::parse(filter).expect(filter)).expect("there is room");
+            }
+            selection.groups(Column::find(by).expect(by), [("node", &snapshot)].into_iter())
+        };
+        let users = groups("user", None);
+        assert_eq!((users.total, users.matched, users.internal, users.groups), (4, 3, 1, 2));
+        let app = &users.rows[0];
+        assert_eq!((app.value.clone(), app.tally.connections), (Value::Text("app".into()), 2));
+        assert_eq!((app.tally.oldest_interaction_seconds, app.tally.in_state(State::Idle)), (Some(5), 1));
+        assert_eq!(users.rows[1].tally.in_state(State::Blocked), 1);
+        assert_eq!(groups("kind", None).internal, 0);
+        assert_eq!(groups("user", Some("kind=replica")).matched, 1);
+        let hosts = groups("host", None);
+        assert_eq!(hosts.rows.iter().map(|group| group.tally.connections).sum::<u64>(), 3);
+        assert_eq!(groups("name", None).rows.iter().filter(|group| group.value == Value::None).count(), 1);
+    }
+}

@@ -1,0 +1,417 @@
+//! Reads the query string of a page or an API call: which parameters it takes, what they select, and the query strings of links to
+//! other windows.
+
+use url::form_urlencoded;
+
+use crate::latest::{NodeState, Nodes};
+use crate::snapshot::Snapshot;
+use crate::view::column::Column;
+use crate::view::filter::{Filter, unknown_column};
+use crate::view::selection::{Selection, Sort};
+
+/// The most clients of one window.
+pub(super) const MAX_WINDOW: usize = 1000;
+
+/// The clients of a window without a limit.
+const DEFAULT_WINDOW: usize = 200;
+
+/// The longest query string, in bytes.
+const MAX_QUERY_BYTES: usize = 4096;
+
+/// The parameters that a route takes. Any other is refused: to ignore it would be a wrong answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Everything about clients.
+    Clients,
+    /// One client.
+    Client,
+    /// Everything about closed clients.
+    Closed,
+    /// Applications.
+    Apps,
+    /// Nodes.
+    Nodes,
+}
+
+/// The query string of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Query {
+    /// The parameters by their canonical names, for links to other windows.
+    pub(super) given: Vec<(String, String)>,
+    /// The clients that are selected.
+    pub(super) selection: Selection,
+    /// The column to group by; `None` for a list.
+    pub(super) group: Option<&'static Column>,
+    /// The chosen columns, in order; none for the default ones.
+    pub(super) columns: Vec<&'static Column>,
+    /// The second of the Unix epoch at which the client was found closed.
+    pub(super) closed_at: Option<i64>,
+    takes: Takes,
+}
+
+impl Takes {
+    /// The names of the parameters, beside names of columns.
+    pub(super) fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Takes::Clients => &[
+                "redis", "q", "filter", "min_idle", "max_idle", "min_age", "sort", "group", "columns", "offset",
+                "limit",
+            ],
+            Takes::Client => &["redis", "columns", "closed_at"],
+            Takes::Closed => &["redis", "q", "filter", "min_age", "sort", "columns", "offset", "limit"],
+            Takes::Apps => &["redis", "q", "app"],
+            Takes::Nodes => &["redis"],
+        }
+    }
+
+    /// The columns that are parameters, and that filters, sorts and lists of columns can name.
+    pub(super) fn columns(self) -> Vec<&'static Column> {
+        match self {
+            Takes::Clients | Takes::Client => Column::of_clients().collect(),
+            Takes::Closed => Column::of_closed().collect(),
+            Takes::Apps | Takes::Nodes => Vec::new(),
+        }
+    }
+
+    fn column(self, name: &str) -> Result<&'static Column, String> {
+        let column = Column::find(name).ok_or_else(|| unknown_column(name))?;
+        self.check(column).map(|()| column)
+    }
+
+    fn check(self, column: &Column) -> Result<(), String> {
+        let columns = self.columns();
+        if columns.contains(&column) {
+            return Ok(());
+        }
+        let of = if self == Takes::Closed { "closed clients" } else { "clients" };
+        let names: Vec<_> = columns.iter().map(|column| column.name).collect();
+        Err(format!("{of} have no column {}; columns are {}", column.name, names.join(", ")))
+    }
+}
+
+impl Query {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// A sentence that names the parameter, what is wrong with it, and what is right.
+    pub(super) fn parse(text: &str, takes: Takes) -> Result<Self, String> {
+        Self::read(text, takes, DEFAULT_WINDOW, MAX_WINDOW, false)
+    }
+
+    /// Reads the query string of a page. Parameters of no route at all, such as those that others add to links, are ignored.
+    ///
+    /// # Errors
+    /// As [`Query::parse`].
+    pub(super) fn of_page(text: &str, takes: Takes) -> Result<Self, String> {
+        Self::read(text, takes, DEFAULT_WINDOW, MAX_WINDOW, true)
+    }
+
+    /// Reads the query string of a list: without a limit, of all that match.
+    ///
+    /// # Errors
+    /// As [`Query::parse`].
+    pub(super) fn of_list(text: &str, takes: Takes) -> Result<Self, String> {
+        Self::read(text, takes, usize::MAX, usize::MAX, false)
+    }
+
+    fn read(text: &str, takes: Takes, limit: usize, max: usize, is_page: bool) -> Result<Self, String> {
+        if text.len() > MAX_QUERY_BYTES {
+            return Err(format!("the query is longer than {MAX_QUERY_BYTES} bytes"));
+        }
+        let selection = Selection::of(limit);
+        let mut query = Self { given: Vec::new(), selection, group: None, columns: Vec::new(), closed_at: None, takes };
+        if takes == Takes::Closed {
+            query.selection.sort = Sort { column: takes.column("closed_at")?, descending: true };
+        }
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            let name = canonical(&name, takes);
+            // An input of a form that was left empty is no condition.
+            if value.is_empty() || is_page && !is_known(name) {
+                continue;
+            }
+            query.set(name, &value, max)?;
+            query.given.push((name.to_owned(), value.into_owned()));
+        }
+        Ok(query)
+    }
+
+    fn set(&mut self, name: &str, value: &str, max: usize) -> Result<(), String> {
+        if !self.takes.parameters().contains(&name) {
+            return self.set_column(name, value);
+        }
+        match name {
+            "redis" => self.selection.node = Some(value.to_owned()),
+            "q" => self.selection.search(value),
+            "filter" => self.add(Filter::parse(value))?,
+            "min_idle" => self.add(Filter::parse(&format!("idle_seconds>={value}")))?,
+            "max_idle" => self.add(Filter::parse(&format!("idle_seconds<={value}")))?,
+            "min_age" => self.add(Filter::parse(&format!("age_seconds>={value}")))?,
+            "app" => self.add(Filter::equal(Column::find("app").ok_or("there is no app")?, value))?,
+            "sort" => {
+                let sort = Sort::parse(value)?;
+                self.takes.check(sort.column)?;
+                self.selection.sort = sort;
+            }
+            "group" => self.group = Some(grouping(value)?),
+            "columns" => {
+                for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+                    let column = self.takes.column(name)?;
+                    // Each once, so that there are no more than the table has.
+                    if !self.columns.contains(&column) {
+                        self.columns.push(column);
+                    }
+                }
+            }
+            "closed_at" => {
+                self.closed_at = Some(value.parse().map_err(|_| format!("closed_at: {value:?} is not a number"))?);
+            }
+            "offset" => self.selection.offset = number(name, value, usize::MAX)?,
+            "limit" => self.selection.limit = number(name, value, max)?,
+            _ => return Err(format!("there is no parameter {name}")),
+        }
+        Ok(())
+    }
+
+    /// Any other name is that of a column, whose value must be equal.
+    fn set_column(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match Column::find(name).filter(|column| self.takes.columns().contains(column)) {
+            Some(column) if self.takes != Takes::Client => self.add(Filter::equal(column, value)),
+            _ => {
+                let mut names = self.takes.parameters().to_vec();
+                if self.takes != Takes::Client {
+                    names.extend(self.takes.columns().iter().map(|column| column.name));
+                }
+                Err(format!("there is no parameter {name} here; parameters are {}", names.join(", ")))
+            }
+        }
+    }
+
+    fn add(&mut self, filter: Result<Filter, String>) -> Result<(), String> {
+        let filter = filter?;
+        if self.takes != Takes::Apps {
+            self.takes.check(filter.column())?;
+        }
+        self.selection.add_filter(filter)
+    }
+
+    /// The nodes that are asked for.
+    pub(super) fn nodes<'a>(&self, nodes: &'a Nodes) -> impl Iterator<Item = &'a NodeState> {
+        nodes.nodes.iter().map(|node| &**node).filter(|node| self.selection.has_node(&node.node))
+    }
+
+    /// The newest snapshots of all nodes, for a selection to choose from.
+    pub(super) fn snapshots(nodes: &Nodes) -> impl Iterator<Item = (&str, &Snapshot)> {
+        nodes.nodes.iter().filter_map(|node| Some((&*node.node, &**node.last_snapshot()?)))
+    }
+
+    /// Checks that the node that is asked for is watched.
+    ///
+    /// # Errors
+    /// A sentence that names the nodes that are.
+    pub(super) fn check_node(&self, nodes: &Nodes) -> Result<(), String> {
+        if self.nodes(nodes).next().is_some() {
+            return Ok(());
+        }
+        let names: Vec<&str> = nodes.nodes.iter().map(|node| &*node.node).take(20).collect();
+        Err(format!("redis: no such server is watched; servers are {}", names.join(", ")))
+    }
+
+    /// The first value that was given for a parameter; empty if none was.
+    pub(super) fn given(&self, name: &str) -> &str {
+        self.given.iter().find(|(given, _)| given == name).map_or("", |(_, value)| value)
+    }
+
+    /// The parameters without an input of their own in a form, and repeated ones; without the window's beginning.
+    pub(super) fn others(&self, inputs: &[&str]) -> Vec<(String, String)> {
+        let is_first = |place: usize, name: &str| !self.given[..place].iter().any(|(given, _)| given == name);
+        let rest = self.given.iter().enumerate().filter(|(place, (name, _))| {
+            name != "offset" && !(inputs.contains(&name.as_str()) && is_first(*place, name))
+        });
+        rest.map(|(_, parameter)| parameter.clone()).collect()
+    }
+
+    /// The query string with some parameters replaced; an empty value leaves one out.
+    pub(super) fn with(&self, changed: &[(&str, &str)]) -> String {
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in &self.given {
+            if !changed.iter().any(|(changed, _)| changed == name) {
+                pairs.append_pair(name, value);
+            }
+        }
+        for (name, value) in changed.iter().filter(|(_, value)| !value.is_empty()) {
+            pairs.append_pair(name, value);
+        }
+        pairs.finish()
+    }
+}
+
+/// The canonical name of a parameter: the column's for an alias, so that each is there under one name.
+fn canonical(name: &str, takes: Takes) -> &str {
+    match name {
+        "cols" => "columns",
+        name if takes.parameters().contains(&name) => name,
+        name => Column::find(name).map_or(name, |column| column.name),
+    }
+}
+
+/// True if any route takes the parameter.
+fn is_known(name: &str) -> bool {
+    let all = [Takes::Clients, Takes::Client, Takes::Closed, Takes::Apps, Takes::Nodes];
+    Column::find(name).is_some() || all.iter().any(|takes| takes.parameters().contains(&name))
+}
+
+fn grouping(name: &str) -> Result<&'static Column, String> {
+    Column::find(name).ok_or_else(|| unknown_column(name))?.check_groupable()
+}
+
+fn number(name: &str, value: &str, max: usize) -> Result<usize, String> {
+    let number = value.parse().ok().filter(|number| *number <= max);
+    number.ok_or_else(|| match max {
+        usize::MAX => format!("{name}: {value:?} is not a number"),
+        max => format!("{name}: {value:?} is not a number up to {max}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::latest::Phase;
+    use crate::view::fixture::snapshot;
+
+    const REPLY: &str = "id=1 addr=10.0.0.1:1 name=web-1 user=app idle=5 age=10 cmd=get flags=N\n\
+                         id=2 addr=10.0.0.2:2 name=job-1 user=app idle=700 age=900 cmd=NULL flags=N\n\
+                         id=3 addr=10.1.0.3:3 name= user=ops idle=9 age=9000 cmd=blpop flags=b\n";
+
+    fn nodes() -> Nodes {
+        let mut node = NodeState::starting("node:1".into());
+        node.phase = Phase::Fresh { snapshot: Arc::new(snapshot(REPLY)), stale_at: Instant::now() };
+        Nodes { generation: 1, nodes: vec![Arc::new(node)] }
+    }
+
+    fn parse(text: &str) -> Result<Query, String> {
+        Query::parse(text, Takes::Clients)
+    }
+
+    fn ids(text: &str) -> (usize, Vec<u64>) {
+        let (nodes, query) = (nodes(), parse(text).expect(text));
+        let window = query.selection.window(Query::snapshots(&nodes));
+        (window.matched, window.rows.iter().filter_map(|row| row.entry.id).collect())
+    }
+
+    #[test]
+    fn a_query_filters_before_it_cuts() {
+        for (text, matched, expected) in [
+            ("", 3, &[2, 3, 1][..]),
+            ("sort=id&limit=1&offset=1", 3, &[2]),
+            ("app=web", 1, &[1]),
+            ("address=10.0.0.1", 1, &[1]),
+            ("addr=10.0.0.0/24&sort=id", 2, &[1, 2]),
+            ("database=", 3, &[2, 3, 1]),
+            ("min_idle=1m", 1, &[2]),
+            ("max_idle=9&sort=id", 2, &[1, 3]),
+            ("min_age=1h", 1, &[3]),
+            ("q=JOB", 1, &[2]),
+            ("q=10.0.&sort=-id", 2, &[2, 1]),
+            ("state=waiting", 1, &[3]),
+            ("state=blocked", 1, &[3]),
+            ("redis=other", 0, &[]),
+            ("filter=idle%3E10m", 1, &[2]),
+            ("app=&q=", 3, &[2, 3, 1]),
+        ] {
+            assert_eq!(ids(text), (matched, expected.to_vec()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_is_wrong_is_an_error() {
+        for text in [
+            "nonsense=1",
+            "sort=nonsense",
+            "sort=closed_at",
+            "limit=1001",
+            "limit=-1",
+            "offset=x",
+            "min_idle=soon",
+            "columns=x",
+            "columns=id,nonsense",
+            "group=memory_bytes",
+            "group=nonsense",
+            "state=idel",
+            "kind=x",
+            "address=x",
+            "closed_reason=limit",
+            &"q=x".repeat(2000),
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_a_route_does_not_take_is_refused_and_not_ignored() {
+        for (takes, text) in [
+            (Takes::Nodes, "min_idle=5"),
+            (Takes::Nodes, "app=web"),
+            (Takes::Apps, "state=idle"),
+            (Takes::Client, "q=x"),
+            (Takes::Closed, "state=idle"),
+            (Takes::Closed, "filter=idle%3E5"),
+            (Takes::Closed, "group=app"),
+            (Takes::Closed, "sort=idle"),
+        ] {
+            for fault in [Query::parse(text, takes), Query::of_page(text, takes)].map(Result::err) {
+                assert!(fault.is_some_and(|fault| fault.contains(" are ")), "{takes:?} {text}");
+            }
+        }
+        for (takes, text) in [
+            (Takes::Nodes, "redis=node:1"),
+            (Takes::Apps, "q=web&app=web"),
+            (Takes::Closed, "reason=limit&sort=-age&library=x&min_age=5m"),
+        ] {
+            assert!(Query::parse(text, takes).is_ok(), "{takes:?} {text}");
+        }
+    }
+
+    #[test]
+    fn pages_ignore_what_others_add_to_links() {
+        let query = Query::of_page("utm_source=x&q=web&fbclid=1", Takes::Clients).expect("a query");
+        assert_eq!(query.given, [("q".to_owned(), "web".to_owned())]);
+        assert!(Query::of_page("q=web&limit=x", Takes::Clients).is_err());
+    }
+
+    #[test]
+    fn white_space_of_a_value_is_kept() {
+        let with = |text| parse(text).expect(text).selection;
+        assert_ne!(with("user=%C2%A0nb"), with("user=nb"));
+    }
+
+    #[test]
+    fn a_server_that_is_not_watched_is_an_error() {
+        let nodes = nodes();
+        assert!(parse("redis=node:1").expect("a query").check_node(&nodes).is_ok());
+        let fault = parse("redis=node:2").expect("a query").check_node(&nodes).expect_err("it is not watched");
+        assert!(fault.contains("servers are node:1"), "{fault}");
+    }
+
+    #[test]
+    fn a_list_is_of_all_that_match() {
+        let limit = |text| Query::of_list(text, Takes::Clients).map(|query| query.selection.limit);
+        assert_eq!((limit(""), limit("limit=5000")), (Ok(usize::MAX), Ok(5000)));
+    }
+
+    #[test]
+    fn columns_are_chosen_individually_or_as_a_list() {
+        let names = |text: &str| parse(text).map(|query| query.columns.iter().map(|c| c.name).collect::<Vec<_>>());
+        assert_eq!(names("columns=id,addr&cols=lib&columns=id"), Ok(vec!["id", "address", "library"]));
+        assert_eq!(names("columns="), Ok(vec![]));
+    }
+
+    #[test]
+    fn links_to_other_windows_keep_the_rest_by_canonical_names() {
+        let query = parse("app=a%26b&lib=x&sort=id&offset=200").expect("a query");
+        assert_eq!(query.with(&[("offset", "400")]), "app=a%26b&library=x&sort=id&offset=400");
+        assert_eq!(query.with(&[("offset", ""), ("sort", "-age")]), "app=a%26b&library=x&sort=-age");
+    }
+}
