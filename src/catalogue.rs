@@ -182,8 +182,6 @@ catalogue! {
         "Clients of an application that do not wait (blocked or subscribed) and had no byte in either direction for at least min_idle seconds.";
     APP_BLOCKED_CONNECTIONS: Gauge, Connections, "redis_clients_app_blocked_connections", ["redis", "client_app"],
         "Clients of an application that wait in a blocking command.";
-    APP_SUBSCRIBED_CONNECTIONS: Gauge, Connections, "redis_clients_app_subscribed_connections", ["redis", "client_app"],
-        "Clients of an application that are subscribed to channels or patterns.";
     APP_NEWEST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_app_newest_interaction_age_seconds", ["redis", "client_app"],
         "Smallest idle time (seconds since the last byte in either direction) of a client of an application. Excludes clients that wait (blocked or subscribed) and clients that have never sent a command.";
     APP_OLDEST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_app_oldest_interaction_age_seconds", ["redis", "client_app"],

@@ -233,7 +233,7 @@ fn a_larger_status_comes_in_parts_that_make_a_whole() {
         scrape.value("redis_clients_connections", &of_applications).is_some_and(|value| value >= 2000.0)
     });
     assert_eq!(scrape.value("redis_clients_sample_complete", &[]), Some(1.0));
-    assert_eq!(scrape.value("redis_clients_sample_source", &[("source", "heard")]), Some(1.0));
+    assert_eq!(scrape.value("redis_clients_sample_source_info", &[("source", "received")]), Some(1.0));
 }
 
 #[test]

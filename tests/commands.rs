@@ -100,11 +100,11 @@ fn clients_as_json_are_those_of_client_list() {
     *kinds.entry("application".into()).or_default() += 1;
     assert_eq!(kinds, truth.kinds);
     let named = |name: &str| list.iter().find(|client| client["name"] == name).unwrap_or_else(|| panic!("no {name}"));
-    assert_eq!(named("a=b")["db"], 3);
-    assert_eq!(named("worker-1")["state"], "waiting");
+    assert_eq!(named("a=b")["database"], 3);
+    assert_eq!(named("worker-1")["state"], "blocked");
     assert_eq!(named("local")["flags"], "U");
     assert!(named(r#"a"b\c=<script>"#)["last_interaction"].as_str().is_some_and(|time| time.ends_with('Z')));
-    let silent = list.iter().filter(|client| client["cmd"] == "NULL").collect::<Vec<_>>();
+    let silent = list.iter().filter(|client| client["command"].is_null()).collect::<Vec<_>>();
     assert!(silent.len() == 3 && silent.iter().all(|client| client["last_interaction"].is_null()), "{silent:?}");
 }
 
@@ -124,9 +124,9 @@ fn clients_can_be_chosen_sorted_and_counted() {
     let by_user = ask(&server, &["clients", "--by=user", "--filter=kind=application"]);
     assert!(by_user.contains("alice"), "{by_user}");
     let by_kind = ask(&server, &["clients", "--by=kind", "--format=csv"]);
-    assert!(by_kind.starts_with("kind,connections\n") && by_kind.contains("monitor,1\n"), "{by_kind}");
+    assert!(by_kind.starts_with("group,connections,active,") && by_kind.contains("\nmonitor,1,"), "{by_kind}");
     let by_network = ask(&server, &["clients", "--by=network", "--group.network-prefix=/8,/64", "--format=csv"]);
-    assert!(by_network.contains("127.0.0.0/8,") && by_network.contains("(unix),1\n"), "{by_network}");
+    assert!(by_network.contains("127.0.0.0/8,") && by_network.contains("(unix),1,"), "{by_network}");
 }
 
 /// What the command counts is what the metrics count, and `check` tells how.
@@ -145,7 +145,7 @@ fn applications_are_the_same_wherever_they_are_told() {
         let counts: BTreeMap<String, u64> = counts
             .iter()
             .map(|count| {
-                (count["app"].as_str().expect("a name").to_owned(), count["connections"].as_u64().expect("a number"))
+                (count["group"].as_str().expect("a name").to_owned(), count["connections"].as_u64().expect("a number"))
             })
             .collect();
         assert_eq!(scrape.by("redis_clients_app_connections", "client_app"), counts);
@@ -295,8 +295,18 @@ fn what_makes_no_sense_is_refused_before_anything_starts() {
     usage_fault(&["--client-announce-frequency=0", "--group.limit=x", "--redis.timeout=never"], "--group.limit");
     usage_fault(&["--client-announce-frequency=0", "--group.limit=x", "--redis.timeout=never"], "--redis.timeout");
     usage_fault(&["--no-such-flag"], "--no-such-flag");
-    usage_fault(&["clients", "--filter=nonsense=1"], "there is no field nonsense");
-    usage_fault(&["clients", "--sort=nonsense"], "there is no field nonsense");
+    usage_fault(&["clients", "--filter=nonsense=1"], "unknown column \"nonsense\"");
+    usage_fault(&["clients", "--sort=nonsense"], "unknown column \"nonsense\"");
+    for (filter, values) in [
+        ("state=blokked", "values are active, blocked, subscribed, idle, waiting"),
+        ("kind=app", "values are application"),
+        ("idle=abc", "not a duration"),
+        ("address=localhost", "not an address"),
+    ] {
+        usage_fault(&["clients", &format!("--filter={filter}")], values);
+    }
+    usage_fault(&["clients", "--by=memory"], "columns to group by are");
+    usage_fault(&["clients", "--columns=id,nonsense"], "unknown column");
     let together = ["clients", "--sort=nonsense", "--filter=idle>soon", "--group.limit=0"];
     for flag in ["--sort", "--filter", "--group.limit"] {
         usage_fault(&together, flag);

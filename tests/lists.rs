@@ -21,11 +21,13 @@ fn items(answer: &Value) -> &[Value] {
 #[test]
 fn clients_are_counted_by_what_they_have_in_common() {
     let Some((server, _crowd, exporter)) = watched(&[]) else { return };
-    let all = api(&exporter, "clients?limit=0")["total"].as_u64();
-    for by in ["app", "user", "state", "kind", "host", "cmd", "db"] {
+    let total = |path: &str| api(&exporter, path)["matched"].as_u64();
+    let (all, applications) = (total("clients?limit=0"), total("clients?limit=0&kind=application"));
+    for by in ["app", "user", "state", "host", "command", "database"] {
         let groups = api(&exporter, &format!("clients?group={by}"));
         let sum: u64 = items(&groups).iter().filter_map(|group| group["connections"].as_u64()).sum();
-        assert_eq!((Some(sum), groups["matched"].as_u64()), (all, all), "{by}");
+        assert_eq!((Some(sum), groups["matched"].as_u64()), (applications, applications), "{by}");
+        assert_eq!(groups["internal"].as_u64().zip(applications).map(|(internal, more)| internal + more), all, "{by}");
     }
     let rows = server.peer().ask(&["CLIENT", "LIST"]).lines().filter(|row| row.contains("name=web-")).count() as u64;
     let web = api(&exporter, "clients?group=app&app=web");
@@ -42,16 +44,16 @@ fn clients_are_counted_by_what_they_have_in_common() {
 #[test]
 fn columns_are_those_that_were_chosen() {
     let Some((_server, _crowd, exporter)) = watched(&[]) else { return };
-    let some = api(&exporter, "clients?cols=id,host,buffers&limit=1");
+    let some = api(&exporter, "clients?columns=id,host,buffers&limit=1");
     let keys: Vec<&String> = items(&some)[0].as_object().map(|object| object.keys().collect()).unwrap_or_default();
-    assert_eq!(keys, ["buffers", "host", "id"]);
-    let csv = get(&exporter.address, "/api/v1/clients.csv?cols=id,name&app=web&sort=id");
+    assert_eq!(keys, ["host", "id", "output_buffer_bytes"]);
+    let csv = get(&exporter.address, "/api/v1/clients.csv?columns=id,name&app=web&sort=id");
     let lines: Vec<&str> = csv.text().lines().collect();
     assert!(lines[0] == "id,name" && lines[1].ends_with(",web-1") && lines[2].ends_with(",web-2"), "{lines:?}");
-    let page = get(&exporter.address, "/clients?cols=id&cols=db&app=web");
+    let page = get(&exporter.address, "/clients?cols=id&columns=db&app=web");
     let heads = page.text().split("<th scope").skip(1).count();
     assert!(heads == 2 && page.text().contains(">Database<") && page.text().contains("<td class=\"number\">3</td>"));
-    assert_eq!(get(&exporter.address, "/clients?cols=nonsense").status, 400);
+    assert_eq!(get(&exporter.address, "/clients?columns=nonsense").status, 400);
 }
 
 #[test]
@@ -66,7 +68,9 @@ fn the_last_hour_is_told_in_columns() {
     });
     let node = &history["nodes"][0];
     let length = node["at"].as_array().map(Vec::len);
-    for column in ["connections", "online", "active", "waiting", "idle", "opened_per_second", "closed_per_second"] {
+    for column in
+        ["connections", "online", "active", "blocked", "subscribed", "idle", "opened_per_second", "closed_per_second"]
+    {
         assert_eq!(node[column].as_array().map(Vec::len), length, "{column}");
     }
     let last = |column: &Value| column.as_array().and_then(|column| column.last()).and_then(Value::as_u64);
@@ -76,10 +80,12 @@ fn the_last_hour_is_told_in_columns() {
     let sum: u64 = apps.iter().filter_map(|app| last(&app["connections"])).sum();
     assert_eq!(Some(sum), last(&node["online"]));
     let ages = node["last_interaction"]["counts"].as_array().expect("a list");
-    let spoken = status["nodes"][0]["online"].as_u64().zip(status["nodes"][0]["silent"].as_u64());
+    let node = &status["nodes"][0];
+    let count = |value: &Value| value.as_u64().expect("a number");
+    let waiting = count(&node["states"]["blocked"]) + count(&node["states"]["subscribed"]);
     let counted: u64 = ages.iter().filter_map(Value::as_u64).sum();
-    assert_eq!(Some(counted), spoken.map(|(online, silent)| online - silent));
-    assert!(get(&exporter.address, "/").text().contains("Changed lately"));
+    assert_eq!(counted, count(&node["online"]) - count(&node["silent"]) - waiting);
+    assert!(get(&exporter.address, "/").text().contains("Recent changes"));
 }
 
 #[test]
@@ -94,9 +100,9 @@ fn who_went_is_found_and_its_page_says_so() {
     drop(leaver);
     let page = eventually("it is gone", PATIENCE, || {
         let page = get(&exporter.address, &format!("/clients/{id}"));
-        page.text().contains("It was gone by").then_some(page)
+        page.text().contains("Closed by").then_some(page)
     });
-    assert!(page.text().contains("Reason: unknown") && !page.text().contains("<b>"), "{}", page.text());
+    assert!(page.text().contains("reason unknown") && !page.text().contains("<b>"), "{}", page.text());
     for (path, found) in
         [("closed?q=leaver", 1), ("closed?q=nobody", 0), ("closed?app=leaver-%3Cb%3E", 1), ("closed?user=x", 0)]
     {
@@ -140,7 +146,7 @@ fn a_list_has_everyone_who_is_there() {
         .lines()
         .filter_map(|row| row.strip_prefix("id=")?.split(' ').next().map(str::to_owned))
         .collect();
-    let csv = get(&exporter.address, "/api/v1/clients.csv?cols=id");
+    let csv = get(&exporter.address, "/api/v1/clients.csv?columns=id");
     let listed: BTreeSet<String> = csv.text().lines().skip(1).map(str::to_owned).collect();
     assert_eq!(csv.text().lines().count() - 1, listed.len(), "nobody twice");
     // The one that asked is gone again.
@@ -197,7 +203,7 @@ fn a_count_leads_to_as_many_clients() {
     let mut long = server.peer();
     long.must(&["CLIENT", "SETNAME", &"x".repeat(300)]);
     exporter.fresh_scrape();
-    let pages = ["app", "name", "user", "host", "network", "cmd", "db", "state", "kind", "lib_name"];
+    let pages = ["app", "name", "user", "host", "network", "cmd", "db", "state", "kind", "library"];
     let pages = pages.map(|by| format!("/clients?group={by}")).into_iter().chain(["/".to_owned()]);
     for path in pages {
         let page = get(&exporter.address, &path);
@@ -235,7 +241,7 @@ fn who_went_before_a_restart_is_not_taken_for_who_came_after() {
         get(&exporter.address, &format!("/clients/{id}")).text().contains(">after<").then_some(())
     });
     let page = get(&exporter.address, &link);
-    assert!(page.text().contains("It was gone by") && page.text().contains(">before<"), "{link}: {}", page.text());
+    assert!(page.text().contains("Closed by") && page.text().contains(">before<"), "{link}: {}", page.text());
 }
 
 #[test]
@@ -246,7 +252,7 @@ fn pages_say_when_what_they_show_is_from_before() {
     server.kill();
     for path in ["/", "/clients", "/apps", "/closed", &format!("/clients/{id}")] {
         eventually(path, PATIENCE, || {
-            get(&exporter.address, path).text().contains("What is shown is from before").then_some(())
+            get(&exporter.address, path).text().contains("Showing the last successful sample").then_some(())
         });
     }
 }
@@ -257,10 +263,10 @@ fn a_form_keeps_what_it_was_asked_with() {
     let page =
         get(&exporter.address, "/clients?group=library&app=web&app=web&cols=id&cols=fd&kind=application&utm_source=x");
     for part in [
-        r#"<option value="lib_name" selected>"#,
+        r#"<option value="library" selected>"#,
         r#"<input type="hidden" name="app" value="web">"#,
         r#"<input type="hidden" name="kind" value="application">"#,
-        r#"name="cols" value="fd" checked>"#,
+        r#"name="columns" value="fd" checked>"#,
     ] {
         assert!(page.text().contains(part), "{part} in {}", page.text());
     }
@@ -268,9 +274,9 @@ fn a_form_keeps_what_it_was_asked_with() {
     let usual = get(&exporter.address, "/clients")
         .text()
         .split('"')
-        .find(|text| text.starts_with("id,addr,"))
+        .find(|text| text.starts_with("id,address,"))
         .map(str::to_owned);
-    let page = get(&exporter.address, &format!("/clients?q=web&cols={}", usual.expect("the usual columns")));
+    let page = get(&exporter.address, &format!("/clients?q=web&columns={}", usual.expect("the usual columns")));
     assert!(page.text().contains(r#"href="/api/v1/clients.csv?q=web" download"#), "{}", page.text());
     for path in ["/?redis=nope", "/clients?redis=nope", "/api/v1/status?redis=nope", "/api/v1/clients.csv?redis=nope"] {
         let answer = get(&exporter.address, path);
@@ -279,7 +285,7 @@ fn a_form_keeps_what_it_was_asked_with() {
     let far = get(&exporter.address, "/clients?offset=99999999&limit=5");
     let back = far.text().split('"').find(|text| text.contains("offset=") && text.contains("limit=5"));
     let back = get(&exporter.address, &back.expect("a way back").replace("&#38;", "&"));
-    assert!(back.text().contains("data-rows") && !back.text().contains("No client is as you ask"), "{}", back.text());
+    assert!(back.text().contains("data-rows") && !back.text().contains("No clients match"), "{}", back.text());
 }
 
 #[test]
@@ -292,5 +298,5 @@ fn who_may_not_list_clients_still_sees_how_many_there_are() {
     exporter.fresh_scrape();
     let overview = get(&exporter.address, "/");
     assert!(overview.text().contains("<dt>Connections</dt><dd>1</dd>"), "{}", overview.text());
-    assert!(get(&exporter.address, "/clients").text().contains("The clients are not known"));
+    assert!(get(&exporter.address, "/clients").text().contains("No client list"));
 }

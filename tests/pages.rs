@@ -147,7 +147,7 @@ fn events_tell_the_state_at_once_and_who_comes_and_goes() {
     events.until(&["event: opened"]);
     events.until(&["data:", &format!("\"id\":{id}")]);
     drop(newcomer);
-    let gone = events.until(&["data:", &format!("\"id\":{id},"), "\"reason\""]);
+    let gone = events.until(&["data:", &format!("\"id\":{id},"), "\"closed_reason\""]);
     assert!(gone.contains("\"name\":\"newcomer\""), "{gone}");
 }
 
@@ -193,7 +193,7 @@ fn browsers_are_told_of_errors_in_a_page() {
         assert!(json(&get(&exporter.address, path))["error"].is_string(), "{path}");
     }
     let overview = get(&exporter.address, "/");
-    assert!(overview.text().contains("ghost has 0 of the 2 connections"), "{}", overview.text());
+    assert!(overview.text().contains("ghost has 0 of 2 expected connections"), "{}", overview.text());
 }
 
 #[test]

@@ -110,12 +110,12 @@ proptest! {
         prop_assert_eq!(crowd.connections(), rows.len() as u64);
         prop_assert_eq!(ClientKind::ALL.map(|kind| crowd.of_kind(kind)).iter().sum::<u64>(), rows.len() as u64);
         prop_assert_eq!(State::ALL.map(|state| crowd.in_state(state)).iter().sum::<u64>(), online);
-        prop_assert!(crowd.silent <= online);
-        prop_assert!(crowd.last_interaction.count() + crowd.silent <= online);
+        prop_assert!(crowd.silent() <= online);
+        prop_assert!(crowd.last_interaction.count() + crowd.silent() <= online);
         for groups in [&crowd.users, &crowd.libraries, &crowd.databases, &crowd.commands, &crowd.networks].into_iter().flatten() {
             check_groups(groups, online)?;
         }
-        prop_assert!(crowd.idle.is_sorted_by(|(_, more), (_, fewer)| more >= fewer));
+        prop_assert!(crowd.applications.idle.is_sorted_by(|more, fewer| more >= fewer));
     }
 
     #[test]

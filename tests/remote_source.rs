@@ -48,7 +48,7 @@ fn errors(scrape: &Scrape, reason: &str) -> f64 {
 }
 
 fn is_heard(scrape: &Scrape) -> bool {
-    scrape.value("redis_clients_sample_source", &[("source", "heard")]) == Some(1.0)
+    scrape.value("redis_clients_sample_source_info", &[("source", "received")]) == Some(1.0)
 }
 
 /// What all who watch one server must agree on.
@@ -349,7 +349,7 @@ fn a_cut_link_and_a_restart_are_survived() {
     let address = server.address();
     let announcer = Exporter::start(&[&address], &["--announce=auto", FREQUENCY], &[]);
     let listener = Exporter::start(&[&address], &["--sample=never", FREQUENCY], &[]);
-    let heard = |scrape: &Scrape| scrape.value("redis_clients_announcements_heard_total", &[]).unwrap_or(0.0);
+    let heard = |scrape: &Scrape| scrape.value("redis_clients_announcements_received_total", &[]).unwrap_or(0.0);
     let hears = |what: &str| {
         let before = heard(&listener.scrape());
         listener.scrape_until(what, |scrape| up(scrape) == Some(1.0) && heard(scrape) >= before + 2.0);

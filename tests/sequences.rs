@@ -209,7 +209,7 @@ fn who_is_seen_at_a_look_was_seen_then() {
     let second = derive(Some(&first), look(2, 7, 11), &Limits::default());
     let third = derive(Some(&second), look(3, 9, 12), &Limits::default());
     let gone = third.changes.closed.first().expect("one went");
-    assert_eq!((gone.id, gone.seen_at, gone.gone_at), (2, at(7), at(9)));
+    assert_eq!((gone.id, gone.last_seen_at, gone.closed_at), (2, at(7), at(9)));
     let cron = second.presence.shown.iter().find(|seen| &*seen.app == "cron").expect("it is there");
     assert_eq!(cron.last_seen, Some(at(7)));
 }

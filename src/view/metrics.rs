@@ -333,7 +333,6 @@ impl NodeSeries<'_> {
         }
         let numbers = [
             (c::APP_BLOCKED_CONNECTIONS, Some(now.in_state(State::Blocked))),
-            (c::APP_SUBSCRIBED_CONNECTIONS, Some(now.in_state(State::Subscribed))),
             (c::APP_NEWEST_INTERACTION_AGE, now.newest_interaction_seconds),
             (c::APP_OLDEST_INTERACTION_AGE, now.oldest_interaction_seconds),
             (c::APP_OLDEST_WAITING_AGE, now.oldest_waiting_seconds),

@@ -26,9 +26,9 @@ const OWN_WORK: &[&str] = &[
 /// Families of the catalogue that no board shows, and why.
 const NOT_SHOWN: &[(&str, &str)] = &[
     ("redis_clients_sample_pages", "a detail of the plan; duration and longest command tell what it does to the node"),
-    ("redis_clients_sample_source", "tells the operator of several exporters, and no panel"),
+    ("redis_clients_sample_source_info", "tells the operator of several exporters, and no panel"),
     ("redis_clients_announcements_total", "the exporter's own work on the channel"),
-    ("redis_clients_announcements_heard_total", "the exporter's own work on the channel"),
+    ("redis_clients_announcements_received_total", "the exporter's own work on the channel"),
     ("redis_clients_announcements_refused_total", "the exporter's own work on the channel"),
     ("redis_clients_client_info", "an operator asks for single clients, no board does"),
     ("redis_clients_client_last_interaction_age_seconds", "an operator asks for single clients, no board does"),

@@ -87,8 +87,10 @@ impl Truth {
         }
         let idle = fields["idle"].parse::<i64>().expect("idle is a number") >= idle_after;
         let waits = flags.contains(['b', 'P']);
-        let state = if waits {
-            "waiting"
+        let state = if flags.contains('b') {
+            "blocked"
+        } else if waits {
+            "subscribed"
         } else if idle {
             "idle"
         } else {

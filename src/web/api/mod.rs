@@ -6,6 +6,8 @@ mod clients;
 mod closed;
 mod groups;
 mod history;
+#[cfg(test)]
+mod openapi;
 mod status;
 
 use std::time::Instant;

@@ -183,12 +183,12 @@ if (pause && document.querySelector("[data-window]")) {
 
 // An address says what was chosen and nothing else; the usual columns are not chosen, so that exports beside the table stay whole.
 function shorten(given) {
-  const words = [...given].filter(([name, value]) => name !== "cols" && value !== "");
-  const columns = given.getAll("cols");
-  const usual = form.querySelector("[data-usual]")?.dataset.usual.split(",") ?? [];
+  const words = [...given].filter(([name, value]) => name !== "columns" && value !== "");
+  const columns = given.getAll("columns");
+  const defaults = form.querySelector("[data-defaults]")?.dataset.defaults.split(",") ?? [];
   for (const name of [...given.keys()]) given.delete(name);
   for (const [name, value] of words) given.append(name, value);
-  if (columns.length > 0 && [...columns].sort().join() !== usual.sort().join()) given.set("cols", columns.join());
+  if (columns.length > 0 && [...columns].sort().join() !== defaults.sort().join()) given.set("columns", columns.join());
 }
 
 // Who types sees what matches, and the address of it.

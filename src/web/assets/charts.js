@@ -134,7 +134,7 @@ const apps = {
 const line = (label, colour) => ({ label, stroke: colour, width: 1.5, value: whole, points: few(3) });
 
 const churn = {
-  names: () => ["Opened a second", "Closed a second"],
+  names: () => ["Opened/s", "Closed/s"],
   data: ({ node }) => [node.at, node.opened_per_second, node.closed_per_second],
   options: ({ names }) => ({
     series: [{ label: "Time", value: moment }, line(names[0], COLOURS[2]), line(names[1], COLOURS[5])],
