@@ -1,19 +1,20 @@
-# make demo    shows it at work on a throw-away Redis; Ctrl-C ends all of it
-# make test    installs what the tests need, and runs every test
-# make check   what CI runs: formatting, lints, docs, tests
+# make demo    demonstrates the exporter on a temporary Redis; Ctrl-C stops everything
+# make test    installs what the tests need, and runs all tests
+# make check   runs what CI runs: formatting, lints, docs, tests
 # make static  builds the program as one file that needs no C library; prints its path
-# make bench   parse, derive and encode at 1k, 10k and 100k clients; then what watching 19,000 clients costs a server, side
-#              by side with a full listing and redis_exporter (BENCH_SERVER: another server; see bench/contenders.rs)
-# make bench-page   what the pages cost with 19,000 clients, in a browser (see bench/page.mjs); some 15 minutes
-# make screenshots  draws the pictures of docs/screenshots from real runs; some 20 minutes
+# make bench   measures parse, derive and encode at 1k, 10k and 100k clients; then the cost for a server with 19,000
+#              clients, compared with a full listing and redis_exporter (BENCH_SERVER: another server; see
+#              bench/contenders.rs)
+# make bench-page   measures the pages with 19,000 clients in a browser (see bench/page.mjs); about 15 minutes
+# make screenshots  takes the screenshots in docs/screenshots from real runs; about 20 minutes
 .PHONY: demo test check lint servers static bench bench-stages bench-contenders bench-page screenshots screenshots-dashboards \
 	screenshots-pages release-crowd
 
-# Real servers of six generations, a Prometheus, an Alertmanager and a systemd-analyze; then kits, each with an installer of its own:
-# what subscribers in other languages stand on, what checks the files in deploy/, the schema of dashboards, what drives a browser (as root
-# also the browser), and what tries the API.
+# Servers: real ones of six generations, Prometheus, Alertmanager and systemd-analyze. Kits, each with its own
+# installer: libraries of the subscribers in other languages, checkers for the files in deploy/, the schema of
+# dashboards, a browser driver (as root also the browser), and a tester for the API.
 SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus alertmanager systemd-analyze
-# What is read for errors by itself: what tests do not run would else be found broken by who needs it.
+# Scripts whose syntax is checked, since tests do not run all of them.
 SCRIPTS = deploy/demo/run deploy/subscribers/subscriber.sh deploy/static tests/*/install tests/dashboards/pictures/run .ci/run
 MODULES = $(wildcard bench/*.mjs tests/*/*.mjs tests/*/*/*.mjs deploy/subscribers/*.mjs src/web/assets/*.js)
 KITS = subscribers deploy dashboards browser api
@@ -24,7 +25,7 @@ demo:
 test: servers
 	cargo test --locked
 
-# At home a server that cannot be had makes its tests skip, loudly; in CI it is a failure.
+# On a developer's machine, tests of a missing server are skipped with a message. In CI a missing server is a failure.
 servers:
 	@tests/servers/install .cache/servers $(SERVERS) || test -z "$$CI"
 	@for kit in $(KITS); do "tests/$$kit/install" ".cache/$$kit" || test -z "$$CI" || exit 1; done
@@ -41,7 +42,7 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
-# Pictures for docs/screenshots: to be looked at, so not a part of CI.
+# Screenshots for docs/screenshots. A person has to review them, so they are not part of CI.
 screenshots: screenshots-dashboards screenshots-pages
 
 screenshots-dashboards:

@@ -1,10 +1,15 @@
-//! What watching clients costs the server, side by side in one run: nothing, a full `CLIENT LIST` every interval,
-//! redis_exporter with `--export-client-list` where it is on PATH, and this exporter.
+//! Measures what monitoring of clients costs the server. One run compares: no exporter, a full `CLIENT LIST` every
+//! interval, redis_exporter with `--export-client-list` if it is on PATH, and this exporter.
 //!
-//! `make bench-contenders`. Variables: BENCH_SERVER (path of a server; options may follow, divided by spaces), BENCH_CROWD
-//! (path of the example `client_counts`: active, idle, blocked, subscribed and churning clients), BENCH_CLIENTS (19000), BENCH_SECONDS (20, for each contender), BENCH_INTERVAL (5 s between samples and scrapes),
-//! BENCH_FLAGS (more flags of this exporter, such as `--sample.max-load 0.1%`).
-//! Only loopback; ends by itself.
+//! Run `make bench-contenders`. Environment variables:
+//! - BENCH_SERVER: path of a server; options may follow, separated by spaces
+//! - BENCH_CROWD: path of the example `crowd`, which simulates active, idle, blocked, subscribed and churning clients
+//! - BENCH_CLIENTS: number of clients (19000)
+//! - BENCH_SECONDS: duration for each contender (20)
+//! - BENCH_INTERVAL: seconds between samples and scrapes (5)
+//! - BENCH_FLAGS: further flags of this exporter, such as `--sample.max-load 0.1%`
+//!
+//! It uses only the loopback interface and ends by itself.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,18 +19,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn main() {
-    // `cargo bench` hands its own flags to every bench, and `cargo test` runs them too.
+    // `cargo bench` passes its own flags to every bench, and `cargo test` runs them too.
     if !std::env::args().any(|arg| arg == "--bench") || std::env::var_os("BENCH_CONTENDERS").is_none() {
         return;
     }
     let bench = Bench::start();
     println!("{} clients, {} s each, one sample and scrape every {} s", bench.clients, bench.seconds, bench.interval);
-    let nothing = bench.measure("nothing", &Contender::Nothing);
+    let nothing = bench.measure("no exporter", &Contender::Nothing);
     let mut rows = vec![nothing, bench.measure("full listing", &Contender::FullListing)];
     if let Some(name) = ["redis_exporter", "prometheus-redis-exporter"].into_iter().find(|name| is_on_path(name)) {
         rows.push(bench.measure("redis_exporter", &Contender::Program(bench.redis_exporter(name))));
     }
-    rows.push(bench.measure("redis-client-exporter", &Contender::Program(bench.ours())));
+    rows.push(bench.measure("redis-client-exporter", &Contender::Program(bench.redis_client_exporter())));
     print_table(&rows);
 }
 
@@ -47,7 +52,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// A process that is ended with its owner.
+/// A process that is killed on drop.
 struct Process(Child);
 
 impl Drop for Process {
@@ -57,7 +62,7 @@ impl Drop for Process {
     }
 }
 
-/// A connection that asks and waits.
+/// A connection that sends a command and waits for the reply.
 struct Peer(BufReader<TcpStream>);
 
 impl Peer {
@@ -67,10 +72,10 @@ impl Peer {
         Some(Self(BufReader::new(stream)))
     }
 
-    fn ask(&mut self, words: &[&str]) -> String {
-        let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
-        let count = words.matches('$').count();
-        self.0.get_mut().write_all(format!("*{count}\r\n{words}").as_bytes()).expect("the server reads");
+    fn ask(&mut self, args: &[&str]) -> String {
+        let count = args.len();
+        let args: String = args.iter().map(|arg| format!("${}\r\n{arg}\r\n", arg.len())).collect();
+        self.0.get_mut().write_all(format!("*{count}\r\n{args}").as_bytes()).expect("the server reads");
         self.answer()
     }
 
@@ -90,7 +95,7 @@ impl Peer {
         }
     }
 
-    /// Calls and microseconds of a command, of its subcommands too.
+    /// The calls and microseconds of a command, including its subcommands.
     fn command_time(&mut self, command: &str) -> (u64, u64) {
         let text = self.ask(&["INFO", "commandstats"]);
         let line = text.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:"))).unwrap_or_default();
@@ -102,22 +107,22 @@ impl Peer {
     }
 }
 
-/// The client_counts, once it is there.
-fn client_counts(port: u16, clients: usize) -> Process {
-    let client_counts = std::env::var("BENCH_CROWD").expect("BENCH_CROWD is the path of the example client_counts");
-    let child = Command::new(client_counts)
+/// Starts the simulated clients and waits until all of them are connected.
+fn start_crowd(port: u16, clients: usize) -> Process {
+    let program = std::env::var("BENCH_CROWD").expect("BENCH_CROWD is the path of the example `crowd`");
+    let child = Command::new(program)
         .args([format!("redis://127.0.0.1:{port}"), clients.to_string()])
         .stdout(Stdio::piped())
         .spawn();
-    let mut client_counts = Process(child.expect("the client_counts starts"));
+    let mut crowd = Process(child.expect("the crowd starts"));
     let mut ready = String::new();
-    let out = client_counts.0.stdout.take().expect("it is piped");
-    BufReader::new(out).read_line(&mut ready).expect("the client_counts speaks");
-    assert_eq!(ready.trim(), "ready", "the client_counts could not connect");
-    client_counts
+    let out = crowd.0.stdout.take().expect("it is piped");
+    BufReader::new(out).read_line(&mut ready).expect("the crowd prints a line");
+    assert_eq!(ready.trim(), "ready", "the crowd could not connect");
+    crowd
 }
 
-/// The server, its client_counts, and how long to watch.
+/// The server, its clients, and the duration and interval of the measurement.
 struct Bench {
     port: u16,
     clients: usize,
@@ -130,18 +135,18 @@ struct Bench {
 enum Contender {
     Nothing,
     FullListing,
-    /// A process, and the port where it serves its metrics.
+    /// An exporter process, and the port of its metrics.
     Program((Process, u16)),
 }
 
-/// What was measured of a contender.
+/// The results of a contender.
 struct Row {
     name: &'static str,
-    /// The longest of our commands, and the one in the middle of those that list clients, microseconds.
+    /// The longest command of the contender, and the median of those that list clients, in microseconds.
     longest_us: u64,
     median_us: u64,
     server_us: f64,
-    /// The share of all time that the contender's commands took of the server's main thread.
+    /// The share of the server's main-thread time that the contender's commands took.
     load: f64,
     ping_p999_us: u64,
     ping_max_us: u64,
@@ -155,11 +160,11 @@ impl Bench {
     fn start() -> Self {
         let (port, clients) = (free_port(), number("BENCH_CLIENTS", 19_000) as usize);
         let command = std::env::var("BENCH_SERVER").unwrap_or_else(|_| "redis-server".into());
-        let mut words = command.split(' ');
-        let server = Command::new(words.next().expect("a path"))
+        let mut args = command.split(' ');
+        let server = Command::new(args.next().expect("a path"))
             .args(["--port", &port.to_string(), "--save", "", "--maxclients", &(clients + 500).to_string()])
             .args(["--tcp-backlog", "4096", "--bind", "127.0.0.1"])
-            .args(words)
+            .args(args)
             .stdout(Stdio::null())
             .spawn()
             .expect("the server starts");
@@ -167,7 +172,7 @@ impl Bench {
         while Peer::connect(port).is_none() {
             pause(Duration::from_millis(50));
         }
-        let client_counts = client_counts(port, clients);
+        let crowd = start_crowd(port, clients);
         let mut control = Peer::connect(port).expect("a connection");
         println!("{}", control.ask(&["INFO", "server"]).lines().take(4).collect::<Vec<_>>().join(" "));
         control.ask(&["CONFIG", "SET", "slowlog-log-slower-than", "50"]);
@@ -178,11 +183,11 @@ impl Bench {
             seconds: number("BENCH_SECONDS", 20),
             interval: number("BENCH_INTERVAL", 5),
             _server: server,
-            _crowd: client_counts,
+            _crowd: crowd,
         }
     }
 
-    fn ours(&self) -> (Process, u16) {
+    fn redis_client_exporter(&self) -> (Process, u16) {
         let web = free_port();
         let child = Command::new(env!("CARGO_BIN_EXE_redis-client-exporter"))
             .args(["--redis.addr", &format!("127.0.0.1:{}", self.port)])
@@ -206,7 +211,7 @@ impl Bench {
 
     fn measure(&self, name: &'static str, contender: &Contender) -> Row {
         let mut control = Peer::connect(self.port).expect("a connection");
-        // What happens once, at its start, is not what it costs.
+        // The cost of startup is left out.
         let mut scrapes = Vec::new();
         for _ in 0..2 {
             self.act(contender, &mut control, &mut scrapes);
@@ -259,7 +264,7 @@ impl Bench {
         }
     }
 
-    /// Requests a second of 16 connections that ask as fast as they are answered, while the contender goes on.
+    /// Requests per second of 16 connections that send requests without pauses while the contender runs.
     fn throughput(&self, contender: &Contender) -> f64 {
         let stop = Arc::new(AtomicBool::new(false));
         let began = Instant::now();
@@ -300,8 +305,9 @@ fn scrape(web: u16) -> Option<(usize, usize, Duration)> {
     Some((body.len(), series, took))
 }
 
-/// The longest `CLIENT` or `INFO` of the log, and the median of `CLIENT LIST`. An entry is its number, its time, its
-/// microseconds, then the command. What took less than the log's threshold is not in it, so the median is rather too high.
+/// The longest `CLIENT` or `INFO` in the slow log, and the median of `CLIENT LIST`. An entry has its number, its time,
+/// its microseconds, then the command. Commands below the log's threshold are missing, so the median is rather too
+/// high.
 fn longest_and_median(slowlog: &str) -> (u64, u64) {
     let lines: Vec<_> = slowlog.lines().filter(|line| !line.is_empty()).collect();
     let is = |at: usize, word: &str| lines.get(at).is_some_and(|line| line.eq_ignore_ascii_case(word));
@@ -313,7 +319,7 @@ fn longest_and_median(slowlog: &str) -> (u64, u64) {
     (longest.unwrap_or(0), lists.get(lists.len() / 2).copied().unwrap_or(0))
 }
 
-/// A loop of PING that records every round trip in microseconds.
+/// Sends PING in a loop and records every round trip in microseconds.
 struct Pings {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<Vec<u64>>,
@@ -349,7 +355,7 @@ impl Contender {
         std::fs::read_to_string(format!("/proc/{}/{file}", process.0.id())).ok()
     }
 
-    /// User and system time so far (proc(5): fields 14 and 15, in hundredths of a second).
+    /// The user and system time so far (proc(5): fields 14 and 15, in hundredths of a second).
     fn cpu_ms(&self) -> Option<f64> {
         let stat = self.proc("stat")?;
         let fields: Vec<_> = stat.rsplit(')').next()?.split_whitespace().collect();
@@ -367,7 +373,8 @@ impl Contender {
 fn print_table(rows: &[Row]) {
     let base = rows[0].throughput;
     println!(
-        "\n| | longest command | median listing | server time a sample | load | PING p99.9 | PING max | throughput kept | exporter CPU a sample | RSS | scrape |"
+        "\n| | longest command | median listing | server time per sample | load | PING p99.9 | PING max \
+         | throughput kept | exporter CPU per sample | RSS | scrape |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for row in rows {
@@ -377,7 +384,8 @@ fn print_table(rows: &[Row]) {
             format!("{:.0} KB, {series} series, {:.1} ms", bytes as f64 / 1e3, took.as_secs_f64() * 1e3)
         });
         println!(
-            "| {} | {:.2} ms | {:.2} ms | {:.1} ms | {:.3} % | {:.2} ms | {:.1} ms | {:.1} % | {cpu} | {rss} | {scrape} |",
+            "| {} | {:.2} ms | {:.2} ms | {:.1} ms | {:.3} % | {:.2} ms | {:.1} ms \
+             | {:.1} % | {cpu} | {rss} | {scrape} |",
             row.name,
             row.longest_us as f64 / 1e3,
             row.median_us as f64 / 1e3,

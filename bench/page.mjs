@@ -1,8 +1,8 @@
-// What the pages cost with many clients: the first paint in a real Chromium, the windows that pages fetch again, two hundred open
-// streams, and the memory of a page that is kept open.
+// Measures the pages with many clients: the first paint in a real Chromium, the windows that pages fetch when they
+// update, two hundred open streams, and the memory of a page that stays open.
 //
-// `make bench-page`. Variables: BENCH_SERVER (path of a server), BENCH_CLIENTS (19000), BENCH_SECONDS (60, for streams),
-// BENCH_MINUTES (5, for memory). Only loopback; ends by itself.
+// Run `make bench-page`. Environment variables: BENCH_SERVER (path of a server), BENCH_CLIENTS (19000), BENCH_SECONDS
+// (60, for streams), BENCH_MINUTES (5, for memory). It uses only the loopback interface and ends by itself.
 
 import { execFileSync } from "node:child_process";
 import { loadavg } from "node:os";
@@ -18,20 +18,23 @@ const STREAMS = 200;
 const REFETCHES = 300;
 const VISITS = 7;
 
-// Ticks of a processor a second, as /proc counts them.
+// Clock ticks per second, the unit of CPU time in /proc.
 const TICKS = Number(execFileSync("getconf", ["CLK_TCK"]));
 
-const at = (values, share) => [...values].sort((one, other) => one - other)[Math.min(values.length - 1, Math.floor(values.length * share))];
+function quantile(values, share) {
+  const sorted = [...values].sort((one, other) => one - other);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+}
 const ms = (value) => `${value.toFixed(1)} ms`;
 const mb = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
 const table = [];
-function row(what, ...told) {
-  table.push([what, ...told]);
-  console.log([what, ...told].join(" | "));
+function row(name, ...values) {
+  table.push([name, ...values]);
+  console.log([name, ...values].join(" | "));
 }
 
-/** Milliseconds to the first contentful paint of a page that a fresh browser window opens. */
+/** Returns the milliseconds to the first contentful paint of a page in a new browser window. */
 async function firstPaint(browser, url) {
   const context = await browser.newContext();
   const page = await context.newPage();
@@ -47,14 +50,20 @@ async function paints(browser, watched) {
   for (const path of ["/", "/clients"]) {
     const times = [];
     for (let visit = 0; visit < VISITS; visit += 1) times.push(await firstPaint(browser, watched.url + path));
-    row(`first contentful paint of ${path}`, `median ${ms(at(times, 0.5))}`, `worst ${ms(Math.max(...times))}`);
+    row(`first contentful paint of ${path}`, `median ${ms(quantile(times, 0.5))}`, `worst ${ms(Math.max(...times))}`);
   }
 }
 
-/** A query that nobody has asked before, of every sort that people ask. */
+/** Returns a query that was not used before, in all typical forms. */
 function query(turn) {
   const sorts = ["-idle", "id", "addr", "-age", "name", "-omem", "app", "cmd"];
-  const kinds = [`offset=${turn * 40}`, `q=web&offset=${turn}`, `min_idle=1&offset=${turn}`, `app=checkout&offset=${turn}`, `filter=name~-${turn}`];
+  const kinds = [
+    `offset=${turn * 40}`,
+    `q=web&offset=${turn}`,
+    `min_idle=1&offset=${turn}`,
+    `app=checkout&offset=${turn}`,
+    `filter=name~-${turn}`,
+  ];
   return `sort=${sorts[turn % sorts.length]}&${kinds[turn % kinds.length]}`;
 }
 
@@ -68,12 +77,14 @@ async function refetches(watched) {
       times.push(performance.now() - began);
     }
     fetcher.close();
-    row(`window of ${path}, ${REFETCHES} different ones`, `p50 ${ms(at(times, 0.5))}`, `p99 ${ms(at(times, 0.99))}`, `${Math.round(at(sizes, 0.5) / 1000)} KB`);
+    const [p50, p99] = [0.5, 0.99].map((share) => ms(quantile(times, share)));
+    const kilobytes = Math.round(quantile(sizes, 0.5) / 1000);
+    row(`window of ${path}, ${REFETCHES} different queries`, `p50 ${p50}`, `p99 ${p99}`, `${kilobytes} KB`);
   }
 }
 
-/** The share of a core that the exporter takes for so many seconds. */
-async function share(watched) {
+/** Returns the share of a core that the exporter uses, measured over SECONDS. */
+async function cpuShare(watched) {
   const before = watched.ticks();
   await pause(SECONDS * 1000);
   return (watched.ticks() - before) / TICKS / SECONDS;
@@ -81,19 +92,24 @@ async function share(watched) {
 
 async function streams(watched) {
   await pause(5000);
-  const alone = await share(watched);
+  const alone = await cpuShare(watched);
   const open = await openStreams(watched.port, STREAMS);
   await pause(2000);
   const before = open.bytes();
-  const loaded = await share(watched);
-  const told = (open.bytes() - before) / SECONDS / STREAMS;
+  const loaded = await cpuShare(watched);
+  const received = Math.round((open.bytes() - before) / SECONDS / STREAMS);
   const percent = (value) => `${(value * 100).toFixed(2)} %`;
-  row(`${STREAMS} open streams, ${SECONDS} s`, `${percent(loaded - alone)} of a core`, `${percent(loaded)} with, ${percent(alone)} without`, `${Math.round(told)} bytes a second each`);
+  row(
+    `${STREAMS} open streams, ${SECONDS} s`,
+    `${percent(loaded - alone)} of a core`,
+    `${percent(loaded)} with, ${percent(alone)} without`,
+    `${received} bytes per second each`,
+  );
   open.close();
 }
 
-/** What a page holds after its garbage is gone. */
-async function held(session) {
+/** Returns the heap size and the DOM nodes of a page after a garbage collection. */
+async function heapAndNodes(session) {
   await session.send("HeapProfiler.collectGarbage");
   const { metrics } = await session.send("Performance.getMetrics");
   const metric = (name) => metrics.find((metric) => metric.name === name).value;
@@ -108,14 +124,19 @@ async function memory(browser, watched, path) {
   const session = await page.context().newCDPSession(page);
   await session.send("Performance.enable");
   await pause(10_000);
-  const first = await held(session);
+  const first = await heapAndNodes(session);
   const heaps = [];
   for (let minute = 0; minute < MINUTES; minute += 1) {
     await pause(60_000);
-    heaps.push((await held(session)).heap);
+    heaps.push((await heapAndNodes(session)).heap);
   }
-  const last = await held(session);
-  row(`page memory of ${path}, ${MINUTES} min, ${refreshes} refreshes`, `${mb(first.heap)} after 10 s`, `each minute ${heaps.map(mb).join(", ")}`, `DOM nodes ${first.nodes}, then ${last.nodes}`);
+  const last = await heapAndNodes(session);
+  row(
+    `page memory of ${path}, ${MINUTES} min, ${refreshes} refreshes`,
+    `${mb(first.heap)} after 10 s`,
+    `each minute ${heaps.map(mb).join(", ")}`,
+    `DOM nodes ${first.nodes}, then ${last.nodes}`,
+  );
   await page.close();
 }
 

@@ -1,7 +1,7 @@
-//! How long each stage takes from a reply to a scrape: parse, derive, encode, at 1,000, 10,000 and 100,000 clients.
+//! Measures each stage from a reply to a scrape: parse, derive, encode, at 1,000, 10,000 and 100,000 clients.
 //!
-//! `make bench`. Parsing is counted in bytes, the others in clients. The rows are those of Redis 8.2, the longest of all
-//! servers, with names, users and libraries as a mixed client_counts has them.
+//! Run `make bench`. Parsing is measured in bytes, the other stages in clients. The rows are those of Redis 8.2, which
+//! are the longest of all servers, with a mix of names, users and libraries.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn main() {
     divan::main();
 }
 
-/// A reply of so many clients.
+/// A reply with this number of clients.
 fn reply(clients: usize) -> Vec<u8> {
     let commands = ["get", "set", "hgetall", "client|setinfo", "blpop", "NULL"];
     let libraries = ["redis-py", "jedis", "go-redis(,go1.24.4)", "StackExchange.Redis", ""];
@@ -94,7 +94,7 @@ fn parse_reply(bencher: Bencher<'_, '_>, clients: usize) {
     bencher.counter(BytesCount::of_slice(&reply)).bench(|| parse(black_box(&reply)).clients.len());
 }
 
-/// The densest rows: 6.2 has fewer bytes a field than any later server.
+/// The densest rows: 6.2 has fewer bytes per field than any later server.
 #[divan::bench(args = SIZES)]
 fn parse_reply_of_6_2(bencher: Bencher<'_, '_>, clients: usize) {
     let later: [&[u8]; 10] =
@@ -116,7 +116,8 @@ fn derive_snapshot(bencher: Bencher<'_, '_>, clients: usize) {
     bencher.counter(ItemsCount::new(clients)).bench(|| derive(None, Arc::clone(black_box(&sample)), &limits));
 }
 
-/// A further sample of a client_counts in which nobody came or went, as most samples are: names are known, differences are taken.
+/// A further sample without opened or closed connections, like most samples: names are known, and counters are
+/// compared.
 #[divan::bench(args = SIZES)]
 fn derive_next_snapshot(bencher: Bencher<'_, '_>, clients: usize) {
     let (limits, first) = (limits(), derive(None, sample(clients), &limits()));
@@ -124,8 +125,8 @@ fn derive_next_snapshot(bencher: Bencher<'_, '_>, clients: usize) {
     bencher.counter(ItemsCount::new(clients)).bench(|| derive(Some(&first), Arc::clone(black_box(&next)), &limits));
 }
 
-/// 19,000 clients of 6,000 names and applications, some names 500 bytes long: first with names that were never seen, then
-/// with names that are known.
+/// 19,000 clients with 6,000 names and applications, some names 500 bytes long: first with new names, then with known
+/// ones.
 #[divan::bench(args = [false, true])]
 fn derive_of_6000_applications(bencher: Bencher<'_, '_>, names_known: bool) {
     let reply = (0..19_000_usize).map(|n| {
@@ -152,7 +153,7 @@ fn derive_of_6000_applications(bencher: Bencher<'_, '_>, names_known: bool) {
     });
 }
 
-/// A number in letters, so that it is part of a name that lasts.
+/// A number written in letters, so that grouping keeps it as a part of the name.
 fn letters(mut number: usize) -> String {
     let mut text = String::new();
     for _ in 0..4 {

@@ -1,4 +1,5 @@
-// A server with a crowd and an exporter, as release builds, for what is measured or shown in a browser. All of it ends with us.
+// A server with simulated clients and an exporter, as release builds, for measurements and screenshots in a browser.
+// All processes end with this one.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -11,7 +12,7 @@ import { createInterface } from "node:readline";
 const project = path.resolve(import.meta.dirname, "..");
 const release = (name) => path.join(project, "target/release", name);
 
-/** The server: named, or Debian's of `make servers`. */
+/** The server program: BENCH_SERVER, or Debian's from `make servers`. */
 const SERVER = process.env.BENCH_SERVER ?? path.join(project, ".cache/servers/redis-7.0/redis-server");
 
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
@@ -24,13 +25,13 @@ async function freePort() {
   return port;
 }
 
-/** Tries until there is something, for a minute. */
-async function eventually(what, attempt) {
+/** Repeats `attempt` until it returns a value, for a minute. */
+async function eventually(name, attempt) {
   for (const end = Date.now() + 60_000; Date.now() < end; await pause(50)) {
     const found = await attempt();
     if (found) return found;
   }
-  throw new Error(`not within a minute: ${what}`);
+  throw new Error(`not within a minute: ${name}`);
 }
 
 export class Watched {
@@ -38,13 +39,13 @@ export class Watched {
   #processes = [];
   #exporter;
 
-  /** Starts a server, and so many clients of it. */
+  /** Starts a server and this number of clients. */
   static async start(clients) {
     const watched = new Watched();
     process.once("exit", () => watched.end());
     watched.redis = await freePort();
-    const options = ["--port", watched.redis, "--bind", "127.0.0.1", "--save", "", "--dir", watched.#folder, "--tcp-backlog", "4096"];
-    watched.#run(SERVER, [...options, "--maxclients", clients + 500]);
+    const network = ["--port", watched.redis, "--bind", "127.0.0.1", "--tcp-backlog", "4096"];
+    watched.#run(SERVER, [...network, "--save", "", "--dir", watched.#folder, "--maxclients", clients + 500]);
     await eventually("the server listens", () => listens(watched.redis));
     const crowd = watched.#run(release("examples/crowd"), [`redis://127.0.0.1:${watched.redis}`, clients], "pipe");
     await once(createInterface(crowd.stdout), "line");
@@ -52,22 +53,23 @@ export class Watched {
     return watched;
   }
 
-  /** Watches it, in the place of who did before; once this returns there is a whole sample. */
-  async exporter(frequency, ...words) {
+  /** Starts an exporter in place of the previous one, and waits for its first whole sample. */
+  async exporter(frequency, ...args) {
     this.#exporter?.kill();
     this.port = await freePort();
     this.url = `http://127.0.0.1:${this.port}`;
-    const options = ["--redis.addr", `127.0.0.1:${this.redis}`, "--web.listen-address", `127.0.0.1:${this.port}`];
-    this.#exporter = this.#run(release("redis-client-exporter"), [...options, "--client-announce-frequency", frequency, ...words]);
+    const addresses = ["--redis.addr", `127.0.0.1:${this.redis}`, "--web.listen-address", `127.0.0.1:${this.port}`];
+    const options = [...addresses, "--client-announce-frequency", frequency, ...args];
+    this.#exporter = this.#run(release("redis-client-exporter"), options);
     const status = async () => (await (await fetch(`${this.url}/api/v1/status`)).json()).nodes[0];
-    const seen = await eventually("the exporter has seen them all", async () => {
+    const seen = await eventually("the exporter sees all clients", async () => {
       const node = await status().catch(() => undefined);
       return node?.connections >= this.clients && node;
     });
     this.version = `redis ${seen.version}`;
   }
 
-  /** Ticks of a processor that the exporter took (proc(5): utime and stime of /proc/PID/stat). */
+  /** The exporter's CPU time in clock ticks (proc(5): utime and stime of /proc/PID/stat). */
   ticks() {
     const fields = readFileSync(`/proc/${this.#exporter.pid}/stat`, "utf8").split(") ")[1].split(" ");
     return Number(fields[11]) + Number(fields[12]);
@@ -83,16 +85,16 @@ export class Watched {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  #run(program, words, stdout = "ignore") {
-    const child = spawn(program, words.map(String), { stdio: ["ignore", stdout, "ignore"] });
+  #run(program, args, stdout = "ignore") {
+    const child = spawn(program, args.map(String), { stdio: ["ignore", stdout, "ignore"] });
     this.#processes.push(child);
     return child;
   }
 }
 
 function listens(port) {
-  return new Promise((told) => {
+  return new Promise((resolve) => {
     const socket = net.connect({ host: "127.0.0.1", port });
-    socket.once("connect", () => (socket.destroy(), told(true))).once("error", () => told(false));
+    socket.once("connect", () => (socket.destroy(), resolve(true))).once("error", () => resolve(false));
   });
 }

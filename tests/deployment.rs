@@ -161,8 +161,8 @@ fn the_prometheusrule_is_the_rules() {
     let rules = read("deploy/prometheus/rules.yml");
     let indented: String = rules.lines().map(|line| format!("  {line}").trim_end().to_owned() + "\n").collect();
     let made = format!(
-        "# deploy/prometheus/rules.yml for the prometheus-operator; change them there. Give it the labels that your Prometheus selects\n\
-         # by (ruleSelector; kube-prometheus-stack: `release`).\n\
+        "# The rules of deploy/prometheus/rules.yml for the prometheus-operator. Change them there. Add the labels by which your\n\
+         # Prometheus selects rules (ruleSelector; kube-prometheus-stack: `release`).\n\
          apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: redis-client-exporter\n  labels:\n    \
          app.kubernetes.io/name: redis-client-exporter\nspec:\n{indented}"
     );

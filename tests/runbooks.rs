@@ -82,7 +82,7 @@ fn every_alert_has_a_page_and_every_page_an_alert() {
         let text = read(&page);
         assert!(text.starts_with(&format!("# {name}\n")), "{page}: title");
         let sections: Vec<&str> = text.lines().filter(|line| line.starts_with("## ")).collect();
-        assert_eq!(sections, ["## Look", "## Do", "## Harmless when"], "{page}");
+        assert_eq!(sections, ["## Diagnosis", "## Mitigation", "## When to ignore it"], "{page}");
         assert!(listed.contains(&format!("[{name}]({})", file_of(&name))), "README.md: {name}");
     }
     assert_eq!(pages(), needed);

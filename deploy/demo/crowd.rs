@@ -1,8 +1,9 @@
-//! A crowd of clients such as a shop has: for `make demo`, for `make bench`, and for whoever wants to see the metrics move.
+//! Simulates the Redis clients of a web shop, for `make demo`, `make bench`, and for trying out the metrics.
 //!
-//! `crowd redis://127.0.0.1:6379 [40]` connects so many, says `ready` once they are, and keeps them until it is ended. A
-//! larger crowd asks no more of the server as a whole than the smallest one does, but comes and goes more. With the word
-//! `troubled` behind the number, one more application leaks connections, and another never reads what it subscribed to.
+//! `crowd redis://127.0.0.1:6379 [40]` opens the given number of connections, prints `ready` when all of them are open,
+//! and keeps them until the process is stopped. More clients do not increase the total load on the server, but they
+//! connect and disconnect more often. With a third argument `troubled`, one more application leaks connections, and
+//! another one never reads the messages of its subscription.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,57 +16,57 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// The most clients that come, and go, in a second.
-const MOST_COMING: f64 = 50.0;
+/// The maximum number of clients that reconnect per second.
+const MAX_RECONNECTS_PER_SECOND: f64 = 50.0;
 
-/// Connections that are made at once.
-const AT_ONCE: usize = 100;
+/// The maximum number of connections that are being opened at once.
+const MAX_CONNECTING: usize = 100;
 
-/// What a client does. Times are those of the smallest crowd.
+/// The behavior of a client. Times are those of the smallest number of clients.
 #[derive(Clone, Copy)]
-enum Habit {
-    /// Asks something every so many milliseconds.
+enum Behavior {
+    /// Sends a command at this interval, in milliseconds.
     Busy(u64),
-    /// Waits for work in a list.
-    Works,
-    /// Listens to a channel.
-    Listens,
-    /// Asked once and then forgot the connection.
-    Forgot,
-    /// Connects, stays for so many milliseconds, goes, and so on.
-    Comes(u64),
-    /// Opens a further connection every so many milliseconds, and keeps them all.
+    /// Waits for jobs with BLPOP.
+    Blocks,
+    /// Subscribes to a channel.
+    Subscribes,
+    /// Connects and then stays idle.
+    Idles,
+    /// Disconnects after this time, in milliseconds, and connects again.
+    Reconnects(u64),
+    /// Opens a further connection at this interval, in milliseconds, and never closes one.
     Leaks(u64),
-    /// Publishes a page every so many milliseconds.
+    /// Publishes a message at this interval, in milliseconds.
     Publishes(u64),
-    /// Listens to those pages, and never reads one.
+    /// Subscribes to those messages and never reads one.
     NeverReads,
 }
 
-/// An application: its client name, library, how many clients it has, and what they do.
-const APPLICATIONS: [(&str, &str, usize, Habit); 8] = [
-    ("web-6d4cf56db6", "redis-py", 8, Habit::Busy(700)),
-    ("checkout", "jedis", 5, Habit::Busy(1900)),
-    ("session-cache", "go-redis", 6, Habit::Busy(250)),
-    ("celery-worker", "redis-py", 4, Habit::Works),
-    ("price-feed", "lettuce", 3, Habit::Listens),
-    ("billing", "StackExchange.Redis", 12, Habit::Forgot),
-    ("report-cron", "predis", 1, Habit::Forgot),
-    ("health-probe", "ioredis", 1, Habit::Comes(3000)),
+/// The applications: client name, library, number of clients, behavior.
+const APPLICATIONS: [(&str, &str, usize, Behavior); 8] = [
+    ("web-6d4cf56db6", "redis-py", 8, Behavior::Busy(700)),
+    ("checkout", "jedis", 5, Behavior::Busy(1900)),
+    ("session-cache", "go-redis", 6, Behavior::Busy(250)),
+    ("celery-worker", "redis-py", 4, Behavior::Blocks),
+    ("price-feed", "lettuce", 3, Behavior::Subscribes),
+    ("billing", "StackExchange.Redis", 12, Behavior::Idles),
+    ("report-cron", "predis", 1, Behavior::Idles),
+    ("health-probe", "ioredis", 1, Behavior::Reconnects(3000)),
 ];
 
-/// What else there is in a troubled crowd.
-const TROUBLE: [(&str, &str, Habit); 3] = [
-    ("image-resizer", "hiredis", Habit::Leaks(2000)),
-    ("ticker", "redis-py", Habit::Publishes(500)),
-    ("slow-feed", "node-redis", Habit::NeverReads),
+/// The additional applications with `troubled`.
+const TROUBLED: [(&str, &str, Behavior); 3] = [
+    ("image-resizer", "hiredis", Behavior::Leaks(2000)),
+    ("ticker", "redis-py", Behavior::Publishes(500)),
+    ("slow-feed", "node-redis", Behavior::NeverReads),
 ];
 
-/// The most connections that one client leaks, so that a crowd that was forgotten does no harm.
-const MOST_LEAKED: usize = 1000;
+/// The maximum number of leaked connections, so that a forgotten process does not fill up the server.
+const MAX_LEAKED: usize = 1000;
 
-/// How large a published page is, in bytes.
-const PAGE: usize = 64 * 1024;
+/// The size of a published message.
+const MESSAGE_BYTES: usize = 64 * 1024;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> RedisResult<()> {
@@ -74,88 +75,91 @@ async fn main() -> RedisResult<()> {
     let smallest: usize = APPLICATIONS.iter().map(|(_, _, count, _)| count).sum();
     let wanted = args.next().and_then(|text| text.parse().ok()).unwrap_or(smallest);
     let scale = wanted as f64 / smallest as f64;
-    let (mut clients, doors) = (JoinSet::new(), Arc::new(Semaphore::new(AT_ONCE)));
+    let (mut clients, permits) = (JoinSet::new(), Arc::new(Semaphore::new(MAX_CONNECTING)));
     let mut remaining = wanted;
-    for (name, library, count, habit) in APPLICATIONS {
+    for (name, library, count, behavior) in APPLICATIONS {
         let count = ((count as f64 * scale).round().max(1.0) as usize).min(remaining);
         remaining -= count;
-        let habit = habit.in_a_crowd(count, scale);
+        let behavior = behavior.scaled(count, scale);
         for number in 0..count {
             let name = format!("{name}-{number}");
-            clients.spawn(live(address.clone(), name, library, habit, Arc::clone(&doors)));
+            clients.spawn(run(address.clone(), name, library, behavior, Arc::clone(&permits)));
         }
     }
-    let troubles = if args.next().is_some_and(|word| word == "troubled") { &TROUBLE[..] } else { &[] };
-    for &(name, library, habit) in troubles {
-        clients.spawn(live(address.clone(), format!("{name}-0"), library, habit, Arc::clone(&doors)));
+    let troubled = if args.next().is_some_and(|arg| arg == "troubled") { &TROUBLED[..] } else { &[] };
+    for &(name, library, behavior) in troubled {
+        clients.spawn(run(address.clone(), format!("{name}-0"), library, behavior, Arc::clone(&permits)));
     }
-    // Those who come later are let in one by one; when all doors are free, all are in.
+    // Permits are handed out in order: when all of them are free, every client has connected.
     tokio::task::yield_now().await;
-    drop(doors.acquire_many(AT_ONCE as u32).await);
+    drop(permits.acquire_many(MAX_CONNECTING as u32).await);
     println!("ready");
-    // A client lives for ever; the first that fails tells why, and ends the others.
+    // A client runs forever. The first one that fails ends the program with its error.
     while let Some(ended) = clients.join_next().await {
         ended.unwrap_or(Ok(()))?;
     }
     Ok(())
 }
 
-impl Habit {
-    /// The same habit among so many, in a crowd so many times the smallest.
-    fn in_a_crowd(self, count: usize, scale: f64) -> Self {
+impl Behavior {
+    /// Adapts the behavior to an application of `count` clients, with `scale` times the smallest number of clients in
+    /// all.
+    fn scaled(self, count: usize, scale: f64) -> Self {
         match self {
             Self::Busy(pause) => Self::Busy((pause as f64 * scale.max(1.0)) as u64),
-            Self::Comes(stay) => Self::Comes(stay.max((count as f64 * 1e3 / MOST_COMING) as u64)),
+            Self::Reconnects(stay) => {
+                Self::Reconnects(stay.max((count as f64 * 1e3 / MAX_RECONNECTS_PER_SECOND) as u64))
+            }
             same => same,
         }
     }
 }
 
-async fn live(
+async fn run(
     address: String,
     name: String,
     library: &'static str,
-    habit: Habit,
-    doors: Arc<Semaphore>,
+    behavior: Behavior,
+    permits: Arc<Semaphore>,
 ) -> RedisResult<()> {
     let info = address.as_str().into_connection_info()?;
     let settings = info.redis_settings().clone().set_lib_name(library, "1.0.0");
     let client = Client::open(info.set_redis_settings(settings))?;
     loop {
-        let door = doors.acquire().await;
-        if matches!(habit, Habit::Listens) {
+        let permit = permits.acquire().await;
+        if matches!(behavior, Behavior::Subscribes) {
             let mut listener = client.get_async_pubsub().await?;
             listener.subscribe("prices").await?;
-            drop(door);
+            drop(permit);
             return std::future::pending().await;
         }
-        if matches!(habit, Habit::NeverReads) {
-            drop(door);
+        if matches!(behavior, Behavior::NeverReads) {
+            drop(permit);
             never_read(&address, &name).await?;
             continue;
         }
         let mut connection = named(&client, &name).await?;
-        drop(door);
-        match habit {
-            Habit::Busy(pause) => ask(&mut connection, pause).await?,
-            Habit::Works => cmd("BLPOP").arg("jobs").arg(0).query_async::<()>(&mut connection).await?,
-            Habit::Leaks(pause) => leak(&client, &name, pause).await?,
-            Habit::Publishes(pause) => publish(&mut connection, pause).await?,
-            Habit::Forgot | Habit::Listens | Habit::NeverReads => std::future::pending().await,
-            Habit::Comes(stay) => sleep(Duration::from_millis(stay)).await,
+        drop(permit);
+        match behavior {
+            Behavior::Busy(pause) => send_commands(&mut connection, pause).await?,
+            Behavior::Blocks => cmd("BLPOP").arg("jobs").arg(0).query_async::<()>(&mut connection).await?,
+            Behavior::Leaks(pause) => leak(&client, &name, pause).await?,
+            Behavior::Publishes(pause) => publish(&mut connection, pause).await?,
+            Behavior::Idles | Behavior::Subscribes | Behavior::NeverReads => std::future::pending().await,
+            Behavior::Reconnects(stay) => sleep(Duration::from_millis(stay)).await,
         }
     }
 }
 
 async fn named(client: &Client, name: &str) -> RedisResult<MultiplexedConnection> {
-    // Nothing here waits in vain but the workers, and those wait for ever.
+    // Only workers wait for a reply, and they wait forever: no timeouts.
     let config = redis::AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     cmd("CLIENT").arg("SETNAME").arg(name).query_async::<()>(&mut connection).await?;
     Ok(connection)
 }
 
-async fn ask(connection: &mut MultiplexedConnection, pause: u64) -> RedisResult<()> {
+async fn send_commands(connection: &mut MultiplexedConnection, pause: u64) -> RedisResult<()> {
     loop {
         cmd("INCR").arg("visits").query_async::<i64>(connection).await?;
         sleep(Duration::from_millis(pause)).await;
@@ -164,7 +168,7 @@ async fn ask(connection: &mut MultiplexedConnection, pause: u64) -> RedisResult<
 
 async fn leak(client: &Client, name: &str, pause: u64) -> RedisResult<()> {
     let mut kept = Vec::new();
-    while kept.len() < MOST_LEAKED {
+    while kept.len() < MAX_LEAKED {
         kept.push(named(client, name).await?);
         sleep(Duration::from_millis(pause)).await;
     }
@@ -172,14 +176,14 @@ async fn leak(client: &Client, name: &str, pause: u64) -> RedisResult<()> {
 }
 
 async fn publish(connection: &mut MultiplexedConnection, pause: u64) -> RedisResult<()> {
-    let page = "x".repeat(PAGE);
+    let message = "x".repeat(MESSAGE_BYTES);
     loop {
-        cmd("PUBLISH").arg("pages").arg(&page).query_async::<i64>(connection).await?;
+        cmd("PUBLISH").arg("pages").arg(&message).query_async::<i64>(connection).await?;
         sleep(Duration::from_millis(pause)).await;
     }
 }
 
-/// No library is so careless, so this one writes to the socket itself. Returns when the server has closed the connection.
+/// Writes to the socket directly, since every client library reads. Returns when the server has closed the connection.
 async fn never_read(address: &str, name: &str) -> RedisResult<()> {
     let host = address.trim_start_matches("redis://").trim_end_matches('/');
     let mut stream = TcpStream::connect(host).await?;

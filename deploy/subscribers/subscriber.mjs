@@ -1,4 +1,5 @@
-// Prints how many clients are connected and online, and when each last spoke. Needs Node's redis: npm install redis
+// Prints the number of connected and online clients, and the last interaction of each.
+// Needs Node's redis: npm install redis
 import { createClient } from 'redis';
 
 const client = createClient({ url: process.env.REDIS_URL ?? 'redis://127.0.0.1:6379' });

@@ -1,4 +1,4 @@
-"""Prints how many clients are connected and online, and when each last spoke. Needs redis-py: pip install redis"""
+"""Prints the number of connected and online clients, and the last interaction of each. Needs redis-py: pip install redis"""
 import json
 import os
 from datetime import datetime

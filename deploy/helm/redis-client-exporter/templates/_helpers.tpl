@@ -1,9 +1,9 @@
-{{/* Names and labels that every part of a release shares. */}}
+{{/* Names and labels shared by all resources of a release. */}}
 {{- define "exporter.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* A release that is named after the chart does not say it twice. 52 characters leave room for what is added to it. */}}
+{{/* If the release name contains the chart's name, it is not repeated. 52 characters leave room for suffixes. */}}
 {{- define "exporter.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
@@ -22,7 +22,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 }}
 {{- end }}
 
-{{/* With users or client certificates the kubelet is refused; the program itself finds out without either. */}}
+{{/* With users or client certificates, the exporter refuses the kubelet. `healthy` needs neither. */}}
 {{- define "exporter.probe" -}}
 {{- if .root.Values.web.configSecret -}}
 exec:
