@@ -16,6 +16,7 @@ mod image;
 mod lists;
 mod monitoring;
 mod pages;
+mod parity;
 mod presence;
 mod properties;
 mod remote_source;
