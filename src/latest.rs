@@ -20,7 +20,7 @@ pub struct NodeState {
     /// Whether there is something to show.
     pub phase: Phase,
     /// What became of the attempts so far.
-    pub tally: Tally,
+    pub tally: SampleTally,
     /// What was announced and heard so far.
     pub channel: Arc<ChannelTally>,
     /// Its last hour.
@@ -97,7 +97,7 @@ pub enum Phase {
 
 /// How the attempts to sample a node ended.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
+pub struct SampleTally {
     /// Samples that told everything.
     pub whole: u64,
     /// Samples of which the server refused one half.
@@ -107,7 +107,7 @@ pub struct Tally {
     errors: [u64; Reason::ALL.len()],
 }
 
-impl Tally {
+impl SampleTally {
     /// How often this went wrong.
     pub fn errors(&self, reason: Reason) -> u64 {
         self.errors[reason as usize]
@@ -133,7 +133,13 @@ impl Tally {
 impl NodeState {
     /// A node of which nothing is known yet.
     pub fn starting(node: Arc<str>) -> Self {
-        Self { node, phase: Phase::Starting, tally: Tally::default(), channel: Arc::default(), history: Arc::default() }
+        Self {
+            node,
+            phase: Phase::Starting,
+            tally: SampleTally::default(),
+            channel: Arc::default(),
+            history: Arc::default(),
+        }
     }
 
     /// Adds what is known now to the last hour.

@@ -33,7 +33,7 @@ pub(super) fn run(args: &ClientsArgs) -> Result<Exit> {
 }
 
 fn clients<'a>(
-    request: &Request,
+    request: &ClientsRequest,
     format: ListFormat,
     several_nodes: bool,
     nodes: impl Iterator<Item = (&'a str, &'a Snapshot)>,
@@ -54,7 +54,7 @@ fn clients<'a>(
 }
 
 fn groups<'a>(
-    request: &Request,
+    request: &ClientsRequest,
     by: &Column,
     format: ListFormat,
     nodes: impl Iterator<Item = (&'a str, &'a Snapshot)>,
@@ -101,13 +101,13 @@ async fn sample_all(targets: &[Target], limits: &Limits) -> Read {
 }
 
 /// The clients to list, in which columns, or how to group them.
-struct Request {
+struct ClientsRequest {
     selection: Selection,
     columns: Vec<&'static Column>,
     by: Option<&'static Column>,
 }
 
-impl Request {
+impl ClientsRequest {
     /// # Errors
     /// All faults of the args together.
     fn new(args: &ClientsArgs) -> Result<Self, Faults> {
@@ -137,8 +137,8 @@ fn grouping(name: &str) -> Result<&'static Column, String> {
 }
 
 /// The meaning of the args; the faults of all of them together.
-fn validated(args: &ClientsArgs) -> Result<(Vec<Target>, Limits, Request), Faults> {
-    match (config::listing(&args.redis, &args.group, &args.idle_after), Request::new(args)) {
+fn validated(args: &ClientsArgs) -> Result<(Vec<Target>, Limits, ClientsRequest), Faults> {
+    match (config::listing(&args.redis, &args.group, &args.idle_after), ClientsRequest::new(args)) {
         (Ok((targets, limits)), Ok(request)) => Ok((targets, limits, request)),
         (Err(faults), Err(more)) => Err(faults.and(more)),
         (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),

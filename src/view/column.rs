@@ -25,7 +25,7 @@ pub struct Column {
     pub groupable: bool,
     /// The place among the columns that are shown unless others are chosen; `None` if it is not one of them.
     pub default_place: Option<u8>,
-    source: Source,
+    source: ValueSource,
     closed: Option<for<'a> fn(ClosedRow<'a>) -> Value<'a>>,
 }
 
@@ -54,7 +54,7 @@ pub enum ValueKind {
 
 /// Where a column's value is from.
 #[derive(Clone, Copy, Debug)]
-enum Source {
+enum ValueSource {
     /// A field of `CLIENT LIST`.
     Field(Field),
     /// A field of `CLIENT LIST` whose value needs interpretation.
@@ -75,7 +75,7 @@ impl Eq for Column {}
 
 impl Column {
     const fn field(field: Field, name: &'static str, title: &'static str, kind: ValueKind, help: &'static str) -> Self {
-        Self::new(Source::Field(field), name, title, kind, help)
+        Self::new(ValueSource::Field(field), name, title, kind, help)
     }
 
     const fn derived(
@@ -85,10 +85,16 @@ impl Column {
         kind: ValueKind,
         help: &'static str,
     ) -> Self {
-        Self::new(Source::Row(value), name, title, kind, help)
+        Self::new(ValueSource::Row(value), name, title, kind, help)
     }
 
-    const fn new(source: Source, name: &'static str, title: &'static str, kind: ValueKind, help: &'static str) -> Self {
+    const fn new(
+        source: ValueSource,
+        name: &'static str,
+        title: &'static str,
+        kind: ValueKind,
+        help: &'static str,
+    ) -> Self {
         Self { name, aliases: &[], title, kind, help, groupable: false, default_place: None, source, closed: None }
     }
 
@@ -131,7 +137,7 @@ impl Column {
 
     /// The columns of clients that are connected.
     pub fn of_clients() -> impl Iterator<Item = &'static Self> {
-        COLUMNS.iter().filter(|column| !matches!(column.source, Source::ClosedOnly))
+        COLUMNS.iter().filter(|column| !matches!(column.source, ValueSource::ClosedOnly))
     }
 
     /// The columns of closed clients.
@@ -158,18 +164,18 @@ impl Column {
 
     fn client_list_field(&self) -> Option<Field> {
         match self.source {
-            Source::Field(field) | Source::Interpreted(field, _) => Some(field),
-            Source::Row(_) | Source::ClosedOnly => None,
+            ValueSource::Field(field) | ValueSource::Interpreted(field, _) => Some(field),
+            ValueSource::Row(_) | ValueSource::ClosedOnly => None,
         }
     }
 
     /// The value of a client.
     pub fn value<'a>(&self, row: Row<'a>) -> Value<'a> {
         match self.source {
-            Source::Field(field) if field.is_text() => Value::untrusted(row.client.text(field)),
-            Source::Field(field) => row.client.number(field).map_or(Value::None, Value::Number),
-            Source::Interpreted(_, value) | Source::Row(value) => value(row),
-            Source::ClosedOnly => Value::None,
+            ValueSource::Field(field) if field.is_text() => Value::untrusted(row.client.text(field)),
+            ValueSource::Field(field) => row.client.number(field).map_or(Value::None, Value::Number),
+            ValueSource::Interpreted(_, value) | ValueSource::Row(value) => value(row),
+            ValueSource::ClosedOnly => Value::None,
         }
     }
 
@@ -324,7 +330,7 @@ pub static COLUMNS: &[Column] = &[
     )
     .groupable(),
     Column::new(
-        Source::Interpreted(Field::Cmd, command),
+        ValueSource::Interpreted(Field::Cmd, command),
         "command",
         "Command",
         Text,
@@ -498,7 +504,7 @@ pub static COLUMNS: &[Column] = &[
     ),
     Column::field(Field::Fd, "fd", "File descriptor", Number, "File descriptor; -1 is possible."),
     Column::new(
-        Source::ClosedOnly,
+        ValueSource::ClosedOnly,
         "last_seen_at",
         "Last seen at",
         Time,
@@ -506,7 +512,7 @@ pub static COLUMNS: &[Column] = &[
     )
     .closed(|row| Value::time(Some(row.closed.last_seen_at))),
     Column::new(
-        Source::ClosedOnly,
+        ValueSource::ClosedOnly,
         "closed_at",
         "Closed at (approx.)",
         Time,
@@ -514,7 +520,7 @@ pub static COLUMNS: &[Column] = &[
     )
     .closed(|row| Value::time(Some(row.closed.closed_at))),
     Column::new(
-        Source::ClosedOnly,
+        ValueSource::ClosedOnly,
         "closed_reason",
         "Reason",
         Word(|| CloseReason::ALL.map(CloseReason::label).to_vec()),
