@@ -6,6 +6,7 @@ mod api;
 mod browser;
 mod channel;
 mod churn;
+mod columns;
 mod commands;
 mod corpus;
 mod dashboards;
