@@ -31,7 +31,7 @@ fn idle_seconds(control: &mut Peer) -> BTreeMap<u64, i64> {
     let rows = control.ask(&["CLIENT", "LIST"]);
     let field = |row: &str, key: &str| -> i64 {
         let token = row.split(' ').find_map(|token| token.strip_prefix(key)?.strip_prefix('='));
-        token.expect("the field is there").parse().expect("a number")
+        token.expect("the field exists").parse().expect("a number")
     };
     let clients = rows.lines().map(|row| (field(row, "id") as u64, field(row, "idle")));
     clients.filter(|(id, _)| format!(":{id}") != own).collect()
@@ -77,7 +77,7 @@ fn the_channel_works_as_the_article_describes() {
         let began = Instant::now();
         pause(4 * SECOND);
         let statuses = subscriber.since(began).into_iter().filter(Received::is_status).count();
-        assert!((3..=6).contains(&statuses), "one a second: {statuses} in four");
+        assert!((3..=6).contains(&statuses), "one per second: {statuses} in 4 s");
         assert!(subscriber.received().iter().all(|message| message.bytes.len() <= MAX_MESSAGE));
     }
 }

@@ -71,7 +71,7 @@ fn rows_of_real_servers_match_the_goldens() {
         }
         assert_eq!(text, fs::read_to_string(&golden).expect("a golden"), "{}", path.display());
     }
-    assert_eq!(seen, 6, "one reply a server generation");
+    assert_eq!(seen, 6, "one reply per server generation");
 }
 
 /// The complete metrics of a node, of a sample in which all numbers differ. Set UPDATE_GOLDEN to write the golden.

@@ -20,7 +20,7 @@ fn up(scrape: &Scrape) -> Option<f64> {
 }
 
 fn errors(scrape: &Scrape, reason: &str) -> f64 {
-    scrape.value(ERRORS, &[("reason", reason)]).expect("every reason is there from the start")
+    scrape.value(ERRORS, &[("reason", reason)]).expect("every reason is exported from the start")
 }
 
 /// The gauges about clients. They must disappear when their sample is no longer valid.

@@ -22,8 +22,8 @@ const DOCKERFILE: &str = "deploy/Dockerfile";
 fn instructions() -> Vec<(String, String)> {
     let text = read(DOCKERFILE);
     let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    let whole = lines.join("\n").replace("\\\n", " ");
-    let split = whole.lines().filter_map(|line| line.split_once(' '));
+    let joined = lines.join("\n").replace("\\\n", " ");
+    let split = joined.lines().filter_map(|line| line.split_once(' '));
     split.map(|(name, rest)| (name.to_owned(), rest.trim().to_owned())).collect()
 }
 

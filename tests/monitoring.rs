@@ -26,7 +26,7 @@ fn assert_clean(args: &[&str], input: &str) {
 fn promtool_finds_no_fault_in_the_metrics() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let exporter = Exporter::watching(&[&server.address(), "127.0.0.1:1"]);
     exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_online") > 5.0);
     assert_clean(&["check", "metrics"], get(&exporter.address, "/metrics").text());
@@ -52,7 +52,7 @@ fn alerts_fire_and_stay_quiet_as_their_tests_expect() {
 fn every_panel_has_data_from_a_real_prometheus() {
     let Some(binary) = binary("valkey-9.1") else { return };
     let server = Server::start_with(&binary, &["--maxclients", "200"]);
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let _hoarders = hoard(&server, "billing", 110);
     let _slow = never_reads(&server, "slow-feed");
     let _busy = work(&server, "web", 4, Duration::from_millis(200));

@@ -40,11 +40,11 @@ fn online(scrape: &Scrape) -> Option<f64> {
 
 fn refused(scrape: &Scrape, reason: &str) -> f64 {
     let value = scrape.value("redis_clients_announcements_refused_total", &[("reason", reason)]);
-    value.expect("every reason is there from the start")
+    value.expect("every reason is exported from the start")
 }
 
 fn errors(scrape: &Scrape, reason: &str) -> f64 {
-    scrape.value("redis_clients_sample_errors_total", &[("reason", reason)]).expect("every reason is there")
+    scrape.value("redis_clients_sample_errors_total", &[("reason", reason)]).expect("every reason is exported")
 }
 
 fn is_received(scrape: &Scrape) -> bool {

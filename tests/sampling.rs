@@ -42,7 +42,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Returns the ids of a sample, and asserts that each is there once.
+/// Returns the ids of a sample, and asserts that each is unique.
 fn ids(sample: &Sample) -> BTreeSet<u64> {
     let clients = sample.clients.as_ref().expect("the clients were listed");
     let ids: Vec<u64> = clients.clients().filter_map(|(_, client)| client.id()).collect();

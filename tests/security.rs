@@ -50,7 +50,7 @@ fn tls_with_a_given_authority_and_a_client_certificate() {
 }
 
 fn errors(scrape: &Scrape, reason: &str) -> f64 {
-    scrape.value("redis_clients_sample_errors_total", &[("reason", reason)]).expect("every reason is there")
+    scrape.value("redis_clients_sample_errors_total", &[("reason", reason)]).expect("every reason is exported")
 }
 
 #[test]

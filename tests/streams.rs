@@ -36,7 +36,7 @@ fn unread(exporter: &Exporter) -> TcpStream {
     socket.connect(&address.into()).expect("a connection");
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    (&stream).write_all(REQUEST).expect("it is asked");
+    (&stream).write_all(REQUEST).expect("the request is sent");
     let mut answer = [0; 12];
     stream.peek(&mut answer).expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 200");
@@ -46,7 +46,7 @@ fn unread(exporter: &Exporter) -> TcpStream {
 /// Reads a stream until it ends, and reports the time of each `status` event.
 fn read(exporter: &Exporter) -> std::sync::mpsc::Receiver<Instant> {
     let mut stream = TcpStream::connect(&exporter.address).expect("a connection");
-    stream.write_all(REQUEST).expect("it is asked");
+    stream.write_all(REQUEST).expect("the request is sent");
     let (sender, statuses) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let lines = BufReader::new(stream).lines().map_while(Result::ok);
@@ -109,7 +109,7 @@ fn a_stream_that_is_not_read_is_dropped_and_frees_a_place() {
 fn refused(exporter: &Exporter) -> bool {
     let mut stream = TcpStream::connect(&exporter.address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    stream.write_all(REQUEST).expect("it is asked");
+    stream.write_all(REQUEST).expect("the request is sent");
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).expect("an answer");
     line.contains(" 503 ")

@@ -76,7 +76,7 @@ fn assert_prints_counts(binary: &Binary, command: &mut Command, lists_clients: b
     for _ in 0..3 {
         subscriber.line(|line| line.starts_with("connections "));
     }
-    assert!(began.elapsed() < Duration::from_secs(6), "one a second: three in {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(6), "one per second: three in {:?}", began.elapsed());
     if lists_clients {
         let line = subscriber.line(|line| line.contains("control"));
         assert!(line.contains("127.0.0.1:") && line.contains(":") && line.contains("20"), "{line}");
@@ -155,7 +155,7 @@ fn statuses_are_loaded_into_sqlite() {
 
 /// Returns the documented schema. A message may have only the members that it names.
 fn schema() -> (Value, jsonschema::Validator) {
-    let text = std::fs::read_to_string(project("docs/status.schema.json")).expect("it is there");
+    let text = std::fs::read_to_string(project("docs/status.schema.json")).expect("the file exists");
     let schema: Value = serde_json::from_str(&text).expect("it is JSON");
     let validator = jsonschema::draft202012::new(&schema).expect("it is a JSON Schema");
     (schema, validator)
@@ -208,7 +208,7 @@ fn messages_match_their_schema() {
 #[test]
 fn the_documented_examples_match_the_schema() {
     let (schema, validator) = schema();
-    let text = std::fs::read_to_string(project("docs/status-messages.md")).expect("it is there");
+    let text = std::fs::read_to_string(project("docs/status-messages.md")).expect("the file exists");
     let blocks: Vec<Value> = text
         .split("```json\n")
         .skip(1)
@@ -236,7 +236,7 @@ fn the_documented_code_verifies_signatures() {
     let args = ["--announce=always", FREQUENCY, &format!("--announce.key-file={}", file.path().display())];
     let _exporter = Exporter::start(&[&server.address()], &args, &[]);
     let message = subscriber.next_status().bytes;
-    let text = std::fs::read_to_string(project("docs/status-messages.md")).expect("it is there");
+    let text = std::fs::read_to_string(project("docs/status-messages.md")).expect("the file exists");
     let (_, code) = text.split_once("```python\n").expect("it has an example");
     let code = code.split("```").next().unwrap_or_default();
     let verifies = |message: &[u8], key: &str| {

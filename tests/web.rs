@@ -100,7 +100,7 @@ fn the_exporter_is_not_ready_before_the_first_attempt_has_ended() {
 fn hostile_names_become_escaped_labels() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let mut odd = server.peer();
     let users: [&[u8]; 4] = [b"(other)", br#"a"b\c=<script>"#, b"caf\xe9\x1b[31m", &[b'x'; 500]];
     let mut peers = Vec::new();

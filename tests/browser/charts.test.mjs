@@ -16,7 +16,7 @@ function asked(page) {
 }
 
 /** Replaces the history with these applications, in the period from `from` to `to` minutes ago. */
-async function told(page, apps, from, to) {
+async function mockHistory(page, apps, from, to) {
   await page.route("**/api/v1/history*", async (route) => {
     const answer = await route.fetch();
     const { nodes, ...others } = await answer.json();
@@ -64,7 +64,7 @@ look("the legend keeps the time under the mouse during updates", {}, async (read
 
 look("a hidden series is not part of the stack", {}, async (reader) => {
   const page = await reader.open("/", 200);
-  await told(page, { large: 5, middle: 3, small: 2 }, 50, 0);
+  await mockHistory(page, { large: 5, middle: 3, small: 2 }, 50, 0);
   await page.reload();
   await drawn(page);
   const places = () => Promise.all([0.2, 0.4, 0.7, 0.85].map((height) => color(page, 0.5, height)));
@@ -83,7 +83,7 @@ look("a hidden series is not part of the stack", {}, async (reader) => {
 
 look("the chart of a server without recent samples shows when they ended", {}, async (reader) => {
   const page = await reader.open("/", 200);
-  await told(page, { one: 4 }, 100, 30);
+  await mockHistory(page, { one: 4 }, 100, 30);
   await page.reload();
   await drawn(page);
   await eventually("its samples are drawn", PATIENCE, async () => (await color(page, 0.25, 0.3)) !== NOTHING);

@@ -58,7 +58,7 @@ pub(crate) fn exchange(
     write!(stream, "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n")?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
-    parse(&bytes).ok_or_else(|| io::Error::other("no HTTP answer"))
+    parse(&bytes).ok_or_else(|| io::Error::other("not an HTTP response"))
 }
 
 fn parse(bytes: &[u8]) -> Option<Answer> {

@@ -32,7 +32,7 @@ impl Scrape {
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         let series: Vec<_> = lines.map(|line| series(line).unwrap_or_else(|| panic!("not a series: {line}"))).collect();
         let distinct: HashSet<_> = series.iter().map(|series| (&series.name, &series.labels)).collect();
-        assert_eq!(distinct.len(), series.len(), "a series is there twice");
+        assert_eq!(distinct.len(), series.len(), "a series is listed twice");
         Self { series, bytes: text.len() }
     }
 

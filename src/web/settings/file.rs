@@ -142,7 +142,7 @@ fn describe(error: &Error) -> String {
             format!("the value must be {expected}")
         }
         Error::DuplicateMappingKey { .. } => "a key is set twice; remove one".to_owned(),
-        _ => "this is not valid YAML of the expected form".to_owned(),
+        _ => "this is not valid YAML, or not in the form of docs/web-configuration.md".to_owned(),
     };
     match error.location() {
         Some(place) => format!("line {}, column {}: {what}", place.line(), place.column()),
