@@ -67,7 +67,7 @@ impl EventStream {
             return Some(event("status", &api::status(&nodes, Instant::now())));
         }
         match tokio::time::timeout(HEARTBEAT, self.changes.changed()).await {
-            Err(_) => Some(": still here\n\n".to_owned()),
+            Err(_) => Some(": keep-alive\n\n".to_owned()),
             Ok(Err(_)) => None,
             Ok(Ok(())) => {
                 let nodes = self.latest.read();
