@@ -21,7 +21,7 @@ use crate::latest::Nodes;
 /// A route. Its label is the one of the request counter, so that a requested path never becomes a label value.
 #[derive(Clone, Copy)]
 enum Route<'a> {
-    PageRoute(PageRoute<'a>),
+    Page(PageRoute<'a>),
     Api(Call<'a>),
     /// All matching clients, one per line.
     Export(Lines),
@@ -37,17 +37,17 @@ impl<'a> Route<'a> {
     fn of(path: &'a str, telemetry_path: &str) -> Self {
         match path {
             _ if path == telemetry_path => Route::Metrics,
-            "/" => Route::PageRoute(PageRoute::Overview),
-            "/clients" => Route::PageRoute(PageRoute::Clients),
-            "/apps" => Route::PageRoute(PageRoute::Apps),
-            "/closed" => Route::PageRoute(PageRoute::Closed),
+            "/" => Route::Page(PageRoute::Overview),
+            "/clients" => Route::Page(PageRoute::Clients),
+            "/apps" => Route::Page(PageRoute::Apps),
+            "/closed" => Route::Page(PageRoute::Closed),
             "/api/v1/clients.csv" => Route::Export(Lines::Csv),
             "/api/v1/clients.ndjson" => Route::Export(Lines::Ndjson),
             "/api/v1/events" => Route::Events,
             "/-/healthy" | "/health" => Route::Healthy,
             "/-/ready" => Route::Ready,
             _ => {
-                let client = path.strip_prefix("/clients/").map(|id| Route::PageRoute(PageRoute::Client(id)));
+                let client = path.strip_prefix("/clients/").map(|id| Route::Page(PageRoute::Client(id)));
                 let call = || path.strip_prefix("/api/v1/").and_then(Call::of).map(Route::Api);
                 let asset = || assets::find(path).map(Route::Asset);
                 client.or_else(call).or_else(asset).unwrap_or(Route::Unknown)
@@ -57,7 +57,7 @@ impl<'a> Route<'a> {
 
     fn label(self) -> &'static str {
         match self {
-            Route::PageRoute(_) => "page",
+            Route::Page(_) => "page",
             Route::Api(_) | Route::Export(_) => "api",
             Route::Events => "events",
             Route::Metrics => "metrics",
@@ -126,14 +126,14 @@ async fn answer(app: &WebState, route: Route<'_>, request: &Parts, peer: &Peer) 
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    if let Route::PageRoute(_) | Route::Api(_) | Route::Export(_) | Route::Events = route
+    if let Route::Page(_) | Route::Api(_) | Route::Export(_) | Route::Events = route
         && let Err(refusal) = app.pages.admit(*peer, &request.headers)
     {
         return *refusal;
     }
     let query = request.uri.query().unwrap_or_default();
     match route {
-        Route::PageRoute(page) => app.render(request, |nodes, now| pages::write(app, nodes, now, page, query)).await,
+        Route::Page(page) => app.render(request, |nodes, now| pages::write(app, nodes, now, page, query)).await,
         Route::Api(call) => app.render(request, |nodes, now| api::write(app, nodes, now, call, query)).await,
         Route::Export(lines) => tokio::task::block_in_place(|| export::answer(app, lines, query)),
         // HEAD gets the headers only and must not start a stream.
