@@ -1,4 +1,4 @@
-//! The alert rules at work: real clients, a pair of real exporters, a real Prometheus and a real Alertmanager.
+//! The alert rules end to end: real clients, a pair of exporters, a real Prometheus and a real Alertmanager.
 
 use std::time::Duration;
 
@@ -12,46 +12,46 @@ use crate::support::{eventually, pause, rules};
 
 const LEAK: &str = "RedisClientsLeakSuspected";
 
-/// An hour passes in a second. All applications are there for a day and more; then one of them begins to leak.
+/// An hour passes in a second. All applications are online for more than a day; then one of them starts to leak.
 #[test]
-fn a_leak_fires_one_alert_for_whom_it_concerns_and_alertmanager_has_it() {
+fn a_leak_fires_one_alert_for_its_application_and_alertmanager_receives_it() {
     let (Some(binary), Some(alertmanager)) = (any_binary(), Alertmanager::start()) else { return };
     let server = Server::start(&binary);
     let (_busy, _pool) = (work(&server, "web", 4, Duration::from_millis(50)), hoard(&server, "billing", 60));
     let _churning = churn(&server, "probe", Duration::from_millis(100));
     let _pool_at_first = hoard(&server, "resizer", 25);
-    let words = ["--idle.thresholds=1s", "--web.external-url=https://clients.example.org"];
-    let pair = [(); 2].map(|()| Exporter::start(&[&server.address()], &words, &[]));
+    let args = ["--idle.thresholds=1s", "--web.external-url=https://clients.example.org"];
+    let pair = [(); 2].map(|()| Exporter::start(&[&server.address()], &args, &[]));
     let targets = [&*pair[0].address, &pair[1].address];
-    let Some(prometheus) = Prometheus::alerting(&targets, &rules::hurried(), &alertmanager.address) else { return };
+    let Some(prometheus) = Prometheus::alerting(&targets, &rules::sped_up(), &alertmanager.address) else { return };
 
     let known = r#"app:redis_clients_connections:max1h{client_app="resizer"} offset 31s"#;
-    eventually("a day and more has passed", Duration::from_secs(90), || prometheus.value(known));
-    assert_eq!(firing(&prometheus, LEAK), Vec::<String>::new(), "nobody leaks yet");
+    eventually("more than a day has passed", Duration::from_secs(90), || prometheus.value(known));
+    assert_eq!(firing(&prometheus, LEAK), Vec::<String>::new(), "no application leaks yet");
 
     let _leaking = leak(&server, "resizer", Duration::from_millis(40));
-    let told = eventually("Alertmanager has the alert", Duration::from_secs(90), || {
+    let received = eventually("Alertmanager has the alert", Duration::from_secs(90), || {
         Some(alertmanager.alerts(LEAK)).filter(|alerts| !alerts.is_empty())
     });
-    // Whoever else might be accused, is so by now or soon.
+    // If an alert fires for another application as well, it does so within this time.
     pause(Duration::from_secs(2));
     assert_eq!(firing(&prometheus, LEAK), ["resizer"]);
     let alerts = alertmanager.alerts(LEAK);
-    assert_eq!((told.len(), alerts.len()), (1, 1), "{alerts:?}");
+    assert_eq!((received.len(), alerts.len()), (1, 1), "{alerts:?}");
     let labels: Vec<_> = ["client_app", "redis", "severity"].map(|label| text(&alerts[0]["labels"][label])).into();
     assert_eq!(labels, ["resizer", &server.address(), "warning"]);
     let page = text(&alerts[0]["annotations"]["page_url"]);
     let address = server.address().replace(':', "%3A");
     assert_eq!(page, format!("https://clients.example.org/clients?redis={address}&app=resizer&min_idle=1h"));
 
-    // No rule has failed, whatever it was asked.
+    // No rule evaluation has failed.
     for rule in prometheus.rules() {
         assert_eq!((text(&rule["health"]), text(&rule["lastError"])), ("ok", ""), "{}", rule["name"]);
     }
     assert_eq!(prometheus.rules().len(), rules::rules().len());
 }
 
-/// The applications for which an alert fires.
+/// Returns the applications for which an alert fires.
 fn firing(prometheus: &Prometheus, alert: &str) -> Vec<String> {
     let series = prometheus.query(&format!(r#"ALERTS{{alertname="{alert}", alertstate="firing"}}"#));
     series.iter().map(|series| text(&series["metric"]["client_app"]).to_owned()).collect()

@@ -1,5 +1,5 @@
-//! The API against its own description: schemathesis asks all that the description allows and much that it does not, and every
-//! answer must be one that is described.
+//! The API against its OpenAPI description: schemathesis sends valid and invalid requests, and every response must
+//! match the description.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,15 +13,16 @@ use crate::support::project;
 use crate::support::server::{Server, any_binary, missing};
 use crate::support::test_clients::TestClients;
 
-/// All but one: which conditions and orders there are is more than a description can tell, so not all that it allows is taken.
+/// All checks but one. The description cannot express which filters and sort orders are valid, so the API refuses some
+/// requests that the description allows.
 const ALL: &[&str] = &["--checks=all", "--exclude-checks=positive_data_acceptance"];
 
-/// To who may not ask it does not matter what.
-const REFUSED: &[&str] = &[
-    "--checks=not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance",
-];
+/// The checks for a client without access. It gets the same refusal for every request.
+const REFUSED: &[&str] =
+    &["--checks=not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
+     response_schema_conformance"];
 
-/// The program; if it is missing, a test is skipped loudly, and fails in CI.
+/// Returns the program. If it is missing, the test is skipped with a message, and fails in CI.
 fn schemathesis() -> Option<PathBuf> {
     let found = project(".cache/api/venv/bin/schemathesis");
     if !found.exists() {
@@ -30,8 +31,8 @@ fn schemathesis() -> Option<PathBuf> {
     found.exists().then_some(found)
 }
 
-/// Tries every operation but the stream of events, which has no end; the same questions each time. `client` is the id of one that
-/// is there.
+/// Tests every operation except the event stream, which does not end. The requests are the same in each run. `client`
+/// is the id of a connected client.
 fn try_all(program: PathBuf, exporter: &Exporter, client: u64, examples: u32, checks: &[&str]) {
     let folder = TempDir::new().expect("a temporary folder");
     let config = format!(
@@ -52,43 +53,43 @@ fn try_all(program: PathBuf, exporter: &Exporter, client: u64, examples: u32, ch
         .expect("schemathesis starts");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}\n{told}{}", output.status, String::from_utf8_lossy(&output.stderr));
-    // That it asked something is told in its summary.
+    // The summary says how many requests it has generated.
     let generated = told.lines().find_map(|line| line.trim().split_once(" generated")?.0.parse::<u32>().ok());
     assert!(generated.is_some_and(|generated| generated >= 8 * examples.min(10)), "{told}");
     println!("{told}");
 }
 
-/// Something that the API tells, as JSON.
+/// Returns a response of the API as JSON.
 fn told(exporter: &Exporter, path: &str) -> Value {
     serde_json::from_str(get(&exporter.address, path).text()).expect("JSON")
 }
 
 #[test]
-fn every_answer_of_the_api_is_as_its_description_says() {
+fn every_response_of_the_api_matches_its_description() {
     let (Some(program), Some(binary)) = (schemathesis(), any_binary()) else { return };
     let server = Server::start(&binary);
     let _crowd = TestClients::join(&server);
     let exporter = Exporter::watching(&[&server.address()]);
-    // Something is there to be told: clients, and one that went.
+    // So that every list has content: connected clients, and a closed one.
     let mut gone = server.peer();
     gone.must(&["CLIENT", "SETNAME", "gone"]);
     exporter.fresh_scrape();
     drop(gone);
-    exporter.scrape_until("a departure", |scrape| scrape.sum("redis_clients_closed_total") > 0.0);
+    exporter.scrape_until("a closed connection", |scrape| scrape.sum("redis_clients_closed_total") > 0.0);
     assert_eq!(told(&exporter, "/api/v1/openapi.json")["openapi"], "3.1.0");
     let client = told(&exporter, "/api/v1/clients?app=web&limit=1")["items"][0]["id"].as_u64().expect("an id");
     try_all(program, &exporter, client, 100, ALL);
 }
 
 #[test]
-fn refusals_are_described_too() {
+fn refusals_match_the_description_too() {
     let Some(program) = schemathesis() else { return };
     let config = tempfile::NamedTempFile::new().expect("a temporary file");
     let hash = bcrypt::hash("secret", 4).expect("a hash");
     std::fs::write(config.path(), format!("basic_auth_users:\n  ann: {hash}\n")).expect("it is written");
     let file = format!("--web.config.file={}", config.path().display());
-    for (words, status) in [(file.as_str(), 401), ("--web.pages=off", 403)] {
-        let exporter = Exporter::start(&["127.0.0.1:1"], &[words], &[]);
+    for (args, status) in [(file.as_str(), 401), ("--web.pages=off", 403)] {
+        let exporter = Exporter::start(&["127.0.0.1:1"], &[args], &[]);
         assert_eq!(get(&exporter.address, "/api/v1/status").status, status);
         try_all(program.clone(), &exporter, 1, 3, REFUSED);
     }

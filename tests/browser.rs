@@ -1,4 +1,5 @@
-//! The pages in a real Chromium: each script of `tests/browser` runs against a real server with a crowd, and a real exporter.
+//! The pages in a real Chromium. Each script of `tests/browser` runs with a real server that has many clients, and a
+//! real exporter.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,13 +9,15 @@ use crate::support::project;
 use crate::support::server::{Binary, Server, any_binary, binary, missing};
 use crate::support::test_clients::TestClients;
 
-/// A script that takes longer hangs, in seconds.
+/// The time limit for a script, in seconds.
 const MAX_SECONDS: &str = "100";
 
-/// A machine that is busy with browsers makes the server look slow, and the exporter rest for it; here pages are tried, not that.
-const UNHURT: &str = "--sample.max-load=50%";
+/// With browsers on the same machine, the server seems slow, so the default load budget would delay samples. These
+/// tests are not about the budget.
+const LARGE_BUDGET: &str = "--sample.max-load=50%";
 
-/// Whether there is all that a script needs; if not, a test is skipped loudly, and fails in CI.
+/// Returns true if everything that a script needs is installed. If not, the test is skipped with a message, and fails
+/// in CI.
 fn can_browse() -> bool {
     let packages = project(".cache/browser/node_modules/playwright-core");
     let found = [("chromium", on_path("chromium")), ("playwright-core", packages.exists().then_some(packages))];
@@ -28,12 +31,12 @@ fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.exists())
 }
 
-/// Runs a script against a server with a crowd, and an exporter with these words.
-fn browse(script: &str, server: Option<Binary>, words: &[&str]) {
+/// Runs a script with a server that has clients of every kind, and an exporter with these arguments.
+fn browse(script: &str, server: Option<Binary>, args: &[&str]) {
     let (true, Some(binary)) = (can_browse(), server) else { return };
     let server = Server::start(&binary);
-    let _crowd = TestClients::join(&server);
-    let exporter = Exporter::start(&[&server.address()], &[&[UNHURT], words].concat(), &[]);
+    let _clients = TestClients::join(&server);
+    let exporter = Exporter::start(&[&server.address()], &[&[LARGE_BUDGET], args].concat(), &[]);
     exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_online") > 5.0);
     let output = Command::new("timeout")
         .args(["-k", "5", MAX_SECONDS, "node", "--test-reporter=tap"])
@@ -42,25 +45,25 @@ fn browse(script: &str, server: Option<Binary>, words: &[&str]) {
         .env("REDIS_ADDRESS", server.address())
         .output()
         .expect("node starts");
-    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{script}: {}\n{told}", output.status);
-    let passed = told.lines().find_map(|line| line.strip_prefix("# pass ")?.parse::<u32>().ok());
-    assert!(passed.is_some_and(|passed| passed > 0), "{script} has no test\n{told}");
-    println!("{told}");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{script}: {}\n{text}", output.status);
+    let passed = text.lines().find_map(|line| line.strip_prefix("# pass ")?.parse::<u32>().ok());
+    assert!(passed.is_some_and(|passed| passed > 0), "{script} has no test\n{text}");
+    println!("{text}");
 }
 
 #[test]
-fn what_pages_say_of_clients_is_true() {
+fn pages_match_client_list() {
     browse("truth", any_binary(), &[]);
 }
 
 #[test]
-fn who_comes_and_goes_is_seen_without_loading_the_page_anew() {
+fn opened_and_closed_connections_appear_without_a_reload() {
     browse("live", any_binary(), &["--client-announce-frequency=10s"]);
 }
 
 #[test]
-fn the_table_sorts_filters_pages_and_holds_still() {
+fn the_table_sorts_filters_pages_and_stays_stable() {
     browse("table", any_binary(), &[]);
 }
 
@@ -70,27 +73,27 @@ fn pages_work_without_a_script() {
 }
 
 #[test]
-fn what_clients_and_links_say_never_runs() {
-    // A server that knows the names of libraries, which are hostile too.
+fn text_from_clients_and_links_is_never_executed() {
+    // A server that supports library names, which are hostile too.
     browse("hostile", binary("redis-8.2").or_else(any_binary), &[]);
 }
 
 #[test]
-fn pages_keep_nobody_out() {
+fn pages_are_accessible() {
     browse("accessible", any_binary(), &["--presence.expect=ghost=2"]);
 }
 
 #[test]
-fn a_page_without_its_stream_says_so_and_catches_up() {
+fn a_page_without_its_stream_shows_it_and_recovers() {
     browse("stream", any_binary(), &[]);
 }
 
 #[test]
-fn news_takes_nothing_from_who_reads() {
+fn updates_do_not_disturb_the_reader() {
     browse("reading", any_binary(), &[]);
 }
 
 #[test]
-fn charts_hold_still_and_tell_the_hour() {
+fn charts_stay_stable_and_show_the_last_hour() {
     browse("charts", any_binary(), &[]);
 }

@@ -1,4 +1,4 @@
-//! Who came and went, and why, on real servers.
+//! Opened and closed connections, and why they closed, on real servers.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -16,7 +16,7 @@ use crate::support::peer::Peer;
 use crate::support::server::{Binary, Server, any_binary, binaries, binary};
 use crate::support::{PATIENCE, eventually, pause};
 
-/// Sampling by hand: a step when the test wants one.
+/// Manual sampling: the test decides when a sample is taken.
 struct Watch {
     runtime: tokio::runtime::Runtime,
     sampler: Sampler,
@@ -38,9 +38,9 @@ impl Watch {
         self.snapshot.insert(derive(self.snapshot.as_ref(), Arc::new(sample), &Limits::default()))
     }
 
-    /// Samples until so many have gone, and gives the last of them.
-    fn until_gone(&mut self, count: usize) -> Vec<Arc<Closed>> {
-        eventually("they are gone", PATIENCE, || {
+    /// Samples until this many connections have closed, and returns the last ones.
+    fn until_closed(&mut self, count: usize) -> Vec<Arc<Closed>> {
+        eventually("they are closed", PATIENCE, || {
             let ring = &self.step().churn.ring;
             (ring.iter().len() >= count).then(|| ring.iter().cloned().collect())
         })
@@ -55,14 +55,14 @@ fn id(peer: &mut Peer) -> u64 {
     peer.ask(&["CLIENT", "ID"])[1..].parse().expect("a number")
 }
 
-/// Servers of which the test's counter is there.
+/// Returns the servers that report this counter.
 fn servers_that_count(field: &str) -> Vec<(Binary, Server)> {
     let all = binaries().into_iter().map(|binary| (binary.clone(), Server::start(&binary)));
     all.filter(|(_, server)| server.peer().ask(&["INFO", "stats"]).contains(&format!("{field}:"))).collect()
 }
 
 #[test]
-fn a_subscriber_beyond_its_output_limit_went_for_a_limit() {
+fn a_subscriber_beyond_its_output_limit_was_closed_by_the_limit() {
     let servers = servers_that_count("client_output_buffer_limit_disconnections");
     let names: Vec<_> = servers.iter().map(|(binary, _)| binary.name.as_str()).collect();
     assert!(binaries().is_empty() || names.contains(&"redis-8.2") && names.contains(&"valkey-9.1"), "{names:?}");
@@ -77,17 +77,17 @@ fn a_subscriber_beyond_its_output_limit_went_for_a_limit() {
         eventually("the server closes it", PATIENCE, || {
             (control.ask(&["PUBLISH", "news", &news]) == ":0").then_some(())
         });
-        let gone = watch.until_gone(1);
-        assert_eq!((gone[0].id, gone[0].reason), (slow_id, CloseReason::Limit), "{}: {gone:?}", binary.name);
-        assert_eq!(gone[0].app.as_deref(), Some("slow-reader"), "{}", binary.name);
+        let closed = watch.until_closed(1);
+        assert_eq!((closed[0].id, closed[0].reason), (slow_id, CloseReason::Limit), "{}: {closed:?}", binary.name);
+        assert_eq!(closed[0].app.as_deref(), Some("slow-reader"), "{}", binary.name);
         assert_eq!((watch.closed(CloseReason::Limit), watch.closed(CloseReason::Unknown)), (1, 0), "{}", binary.name);
     }
 }
 
 #[test]
-fn a_client_evicted_for_memory_was_evicted() {
+fn a_client_closed_for_memory_was_evicted() {
     let servers = servers_that_count("evicted_clients");
-    assert!(binaries().is_empty() || servers.len() >= 5, "all but 6.2 count them");
+    assert!(binaries().is_empty() || servers.len() >= 5, "all but 6.2 count evictions");
     for (binary, server) in servers {
         let mut control = server.peer();
         let mut hog = server.peer();
@@ -97,14 +97,14 @@ fn a_client_evicted_for_memory_was_evicted() {
         hog.must(&["SET", "key", &load]);
         let mut watch = Watch::of(&server);
         control.must(&["CONFIG", "SET", "maxmemory-clients", "2mb"]);
-        let gone = watch.until_gone(1);
-        assert_eq!((gone[0].id, gone[0].reason), (hog_id, CloseReason::Evicted), "{}: {gone:?}", binary.name);
+        let closed = watch.until_closed(1);
+        assert_eq!((closed[0].id, closed[0].reason), (hog_id, CloseReason::Evicted), "{}: {closed:?}", binary.name);
         assert_eq!((watch.closed(CloseReason::Evicted), watch.closed(CloseReason::Unknown)), (1, 0), "{}", binary.name);
     }
 }
 
 #[test]
-fn whoever_was_there_before_a_restart_went_by_it() {
+fn clients_from_before_a_restart_were_closed_by_it() {
     for binary in binaries() {
         let mut server = Server::start(&binary);
         let mut peers: Vec<_> = (0..3).map(|_| server.peer()).collect();
@@ -113,38 +113,38 @@ fn whoever_was_there_before_a_restart_went_by_it() {
         server.restart();
         let mut later = server.peer();
         later.must(&["CLIENT", "SETNAME", "later"]);
-        let mut gone: Vec<_> = watch.until_gone(3).iter().map(|closed| (closed.id, closed.reason)).collect();
-        gone.sort_unstable_by_key(|(id, _)| *id);
+        let mut closed: Vec<_> = watch.until_closed(3).iter().map(|closed| (closed.id, closed.reason)).collect();
+        closed.sort_unstable_by_key(|(id, _)| *id);
         let expected: Vec<_> = ids.into_iter().map(|id| (id, CloseReason::Restart)).collect();
-        assert_eq!(gone, expected, "{}", binary.name);
+        assert_eq!(closed, expected, "{}", binary.name);
         let snapshot = watch.step();
-        let seen = snapshot.presence.shown.iter().find(|seen| &*seen.app == "later").expect("who came since");
+        let seen = snapshot.presence.shown.iter().find(|seen| &*seen.app == "later").expect("the later client");
         assert_eq!((seen.now.connections, seen.totals.opened, seen.totals.closed), (1, 1, 0), "{}", binary.name);
     }
 }
 
 #[test]
-fn kills_and_time_outs_leave_no_trace() {
+fn kills_and_timeouts_have_no_known_reason() {
     for binary in binaries() {
         let server = Server::start(&binary);
         let (mut control, mut killed, mut quiet) = (server.peer(), server.peer(), server.peer());
         let (killed_id, quiet_id) = (id(&mut killed), id(&mut quiet));
         let mut watch = Watch::of(&server);
         control.must(&["CLIENT", "KILL", "ID", &killed_id.to_string()]);
-        assert_eq!(watch.until_gone(1)[0].id, killed_id, "{}", binary.name);
+        assert_eq!(watch.until_closed(1)[0].id, killed_id, "{}", binary.name);
         control.must(&["CONFIG", "SET", "timeout", "1"]);
-        let gone = eventually("it times out", PATIENCE, || {
+        let closed = eventually("the timeout closes it", PATIENCE, || {
             control.must(&["PING"]);
             pause(Duration::from_millis(100));
             let ring = &watch.step().churn.ring;
             (ring.iter().len() >= 2).then(|| ring.iter().next().cloned()).flatten()
         });
-        assert_eq!((gone.id, gone.reason), (quiet_id, CloseReason::Unknown), "{}", binary.name);
+        assert_eq!((closed.id, closed.reason), (quiet_id, CloseReason::Unknown), "{}", binary.name);
         assert_eq!(watch.closed(CloseReason::Unknown), 2, "{}", binary.name);
     }
 }
 
-/// A process with all applications of the example crowd, in a group of its own.
+/// A process with all applications of the example `crowd`, in its own process group.
 struct Shop(Child);
 
 impl Shop {
@@ -156,14 +156,14 @@ impl Shop {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn();
-        let mut shop = Self(child.expect("the crowd starts"));
+        let mut shop = Self(child.expect("the example starts"));
         let mut ready = String::new();
-        BufReader::new(shop.0.stdout.take().expect("it is piped")).read_line(&mut ready).expect("it speaks");
+        BufReader::new(shop.0.stdout.take().expect("it is piped")).read_line(&mut ready).expect("it prints a line");
         assert_eq!(ready.trim(), "ready");
         shop
     }
 
-    /// Ends all of it as a crash would.
+    /// Kills the process group, as a crash would.
     fn kill(mut self) {
         let group = format!("-{}", self.0.id());
         let status = Command::new("kill").args(["-s", "KILL", "--", &group]).status().expect("kill runs");
@@ -172,7 +172,7 @@ impl Shop {
     }
 }
 
-/// The applications of the crowd that stay, with their connections in its smallest size.
+/// The long-lived applications of the example, with their connections at its smallest size.
 const SHOP: [(&str, u64); 6] =
     [("web", 8), ("checkout", 5), ("session-cache", 6), ("celery-worker", 4), ("billing", 12), ("report-cron", 1)];
 
@@ -180,30 +180,30 @@ const SHOP: [(&str, u64); 6] =
 fn an_application_that_is_killed_is_offline_within_one_frequency() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let words = ["--client-announce-frequency=2", "--presence.expect=billing=12,ghost"];
-    let exporter = Exporter::start(&[&server.address()], &words, &[]);
+    let args = ["--client-announce-frequency=2", "--presence.expect=billing=12,ghost"];
+    let exporter = Exporter::start(&[&server.address()], &args, &[]);
     let shop = Shop::open(&server, 40);
     let billing = [("client_app", "billing")];
-    exporter.scrape_until("billing is there", |scrape| {
+    exporter.scrape_until("billing is online", |scrape| {
         scrape.value("redis_clients_app_connections", &billing) == Some(12.0)
             && scrape.value("redis_clients_app_online", &billing) == Some(1.0)
     });
     let mut watch = Watch::of(&server);
-    let mut there: Vec<u64> = server
+    let mut ids: Vec<u64> = server
         .peer()
         .ask(&["CLIENT", "LIST"])
         .lines()
         .filter(|row| row.contains("name=billing-"))
         .map(|row| row[3..].split(' ').next().expect("an id").parse().expect("a number"))
         .collect();
-    there.sort_unstable();
-    assert_eq!(there.len(), 12);
+    ids.sort_unstable();
+    assert_eq!(ids.len(), 12);
     let seconds = || redis_client_exporter::clock::now().as_duration().as_secs_f64();
     shop.kill();
     let killed = seconds();
     let scrape = exporter
         .scrape_until("billing is offline", |scrape| scrape.value("redis_clients_app_online", &billing) == Some(0.0));
-    assert!(seconds() - killed < 2.5, "one frequency is 2 s, and took {}", seconds() - killed);
+    assert!(seconds() - killed < 2.5, "the frequency is 2 s, but it took {} s", seconds() - killed);
     let last_seen = scrape.value("redis_clients_app_last_seen_timestamp_seconds", &billing).expect("it was seen");
     assert!((last_seen - killed).abs() <= 2.5, "seen {} s before it was killed", killed - last_seen);
     for (app, count) in SHOP {
@@ -212,16 +212,16 @@ fn an_application_that_is_killed_is_offline_within_one_frequency() {
         assert_eq!(scrape.value("redis_clients_app_opened_total", &label), Some(count as f64), "{app}");
         assert_eq!(scrape.value("redis_clients_app_closed_total", &label), Some(count as f64), "{app}");
     }
-    // One that is expected is there though it never was.
+    // An expected application is exported although it was never online.
     let ghost = [("client_app", "ghost")];
     assert_eq!(scrape.value("redis_clients_app_online", &ghost), Some(0.0));
     assert_eq!(scrape.value("redis_clients_app_expected", &ghost), Some(1.0));
     assert_eq!(scrape.value("redis_clients_app_last_seen_timestamp_seconds", &ghost), None);
-    // And each of its clients is remembered, with its name, its command and when it was last seen.
+    // Each of its clients is kept with its name, its command and when it was last seen.
     let ring: Vec<_> = watch.step().churn.ring.iter().cloned().collect();
     let mut billing: Vec<_> = ring.iter().filter(|closed| closed.app.as_deref() == Some("billing")).collect();
     billing.sort_unstable_by_key(|closed| closed.id);
-    assert_eq!(billing.iter().map(|closed| closed.id).collect::<Vec<_>>(), there);
+    assert_eq!(billing.iter().map(|closed| closed.id).collect::<Vec<_>>(), ids);
     for closed in billing {
         assert!(
             closed.name.starts_with("billing-")
@@ -244,7 +244,7 @@ fn thousands_of_applications_make_a_bounded_scrape() {
     let _peers: Vec<_> = (0..count).map(|number| named(&server, number)).collect();
     let exporter = Exporter::start(&[&server.address()], &["--client-announce-frequency=1"], &[]);
     let scrape = exporter
-        .scrape_until("all are there", |scrape| scrape.value("redis_clients_online", &[]) == Some(f64::from(count)));
+        .scrape_until("all are online", |scrape| scrape.value("redis_clients_online", &[]) == Some(f64::from(count)));
     assert_eq!(scrape.sum("redis_clients_app_connections"), f64::from(count));
     assert_eq!(scrape.all("redis_clients_app_connections", &[]).count(), 51);
     let folded = scrape.value("redis_clients_groups_folded", &[("dimension", "app")]);
@@ -252,11 +252,11 @@ fn thousands_of_applications_make_a_bounded_scrape() {
     assert!(scrape.series.len() <= 2000 && scrape.bytes <= 200_000, "{} {}", scrape.series.len(), scrape.bytes);
 }
 
-/// A client of an application of its own.
+/// Connects a client whose name gives it its own application.
 fn named(server: &Server, number: u32) -> Peer {
     let tail = if number.is_multiple_of(100) { "y".repeat(480) } else { String::new() };
-    let word: String = (0..4).map(|place| char::from(b'a' + (number / 26_u32.pow(place) % 26) as u8)).collect();
+    let letters: String = (0..4).map(|place| char::from(b'a' + (number / 26_u32.pow(place) % 26) as u8)).collect();
     let mut peer = server.peer();
-    peer.must(&["CLIENT", "SETNAME", &format!("app-{word}{tail}-{number}")]);
+    peer.must(&["CLIENT", "SETNAME", &format!("app-{letters}{tail}-{number}")]);
     peer
 }

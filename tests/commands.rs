@@ -1,4 +1,4 @@
-//! The subcommands as a user runs them, and the documents that are made by them.
+//! The subcommands as a user runs them, and the documents that they generate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,7 +19,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-/// Runs with an address, and demands success.
+/// Runs a subcommand for this server, and asserts that it succeeds.
 fn ask(server: &Server, words: &[&str]) -> String {
     let (command, words) = words.split_first().expect("a command");
     let output = run(&[&[*command, "--redis.addr", &server.address()], words].concat());
@@ -43,15 +43,15 @@ fn metrics_md_is_the_catalogue() {
     assert_eq!(
         fs::read_to_string(&file).expect("METRICS.md"),
         made,
-        "write it anew: redis-client-exporter catalogue > METRICS.md"
+        "update it: redis-client-exporter catalogue > METRICS.md"
     );
     let json: Value = serde_json::from_slice(&run(&["catalogue", "--format=json"]).stdout).expect("JSON");
     assert_eq!(json.as_array().map(Vec::len), Some(ALL.len()));
 }
 
-/// The newest server reports everything, so that every family of the catalogue is there; and nothing else is.
+/// The newest server reports every field, so the scrape has every metric of the catalogue, and no other.
 #[test]
-fn a_scrape_and_the_catalogue_tell_of_the_same_metrics() {
+fn a_scrape_and_the_catalogue_have_the_same_metrics() {
     let Some(binary) = binary("valkey-9.1") else { return };
     let server = Server::start(&binary);
     let _crowd = TestClients::join(&server);
@@ -87,11 +87,11 @@ fn a_scrape_and_the_catalogue_tell_of_the_same_metrics() {
 }
 
 #[test]
-fn clients_as_json_are_those_of_client_list() {
+fn clients_as_json_match_client_list() {
     let Some((server, _crowd)) = server_with_a_crowd() else { return };
     let list: Vec<Value> = serde_json::from_str(&ask(&server, &["clients", "--format=json"])).expect("JSON");
     let truth = Truth::ask(&mut server.peer(), 300);
-    // Each of both listings has one client that the other has not: whoever asked for it.
+    // Each of the two listings has one client that the other lacks: the one that sent the command.
     let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
     for client in &list {
         *kinds.entry(client["kind"].as_str().expect("a kind").to_owned()).or_default() += 1;
@@ -109,7 +109,7 @@ fn clients_as_json_are_those_of_client_list() {
 }
 
 #[test]
-fn clients_can_be_chosen_sorted_and_counted() {
+fn clients_can_be_filtered_sorted_and_counted() {
     let Some((server, _crowd)) = server_with_a_crowd() else { return };
     let table = ask(&server, &["clients", "--filter=state=waiting", "--filter=name=worker-1"]);
     assert_eq!(table.lines().count(), 2, "{table}");
@@ -129,9 +129,9 @@ fn clients_can_be_chosen_sorted_and_counted() {
     assert!(by_network.contains("127.0.0.0/8,") && by_network.contains("(unix),1,"), "{by_network}");
 }
 
-/// What the command counts is what the metrics count, and `check` tells how.
+/// The counts of the command match the metrics, and `check` explains the grouping.
 #[test]
-fn applications_are_the_same_wherever_they_are_told() {
+fn applications_are_the_same_in_every_output() {
     let Some((server, _crowd)) = server_with_a_crowd() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("groups.yml");
@@ -164,7 +164,7 @@ fn applications_are_the_same_wherever_they_are_told() {
 }
 
 #[test]
-fn so_many_clients_are_told_one_by_one_and_no_more() {
+fn the_number_of_individually_exported_clients_is_limited() {
     let Some((server, _crowd)) = server_with_a_crowd() else { return };
     let none = Exporter::watching(&[&server.address()]);
     none.scrape_until("clients", |scrape| scrape.sum("redis_clients_online") > 5.0);
@@ -176,7 +176,7 @@ fn so_many_clients_are_told_one_by_one_and_no_more() {
         assert!(scrape.value("redis_clients_client_connection_age_seconds", &id).is_some(), "{series:?}");
         assert_eq!(series.labels["address"], "127.0.0.1", "no port");
     }
-    // All clients, if there is room for them.
+    // All clients, if they are within the limit.
     let all = Exporter::start(&[&server.address()], &["--metrics.per-client=1000"], &[]);
     let scrape = all.scrape_until("clients", |scrape| scrape.all("redis_clients_client_info", &[]).count() > 5);
     let online = scrape.value("redis_clients_online", &[]).expect("clients") as usize;
@@ -209,7 +209,7 @@ fn an_empty_variable_is_the_same_as_none() {
 }
 
 #[test]
-fn csv_is_no_formula() {
+fn csv_contains_no_formulas() {
     let Some((server, _crowd)) = server_with_a_crowd() else { return };
     let text = ask(&server, &["clients", "--format=csv"]);
     let mut reader = csv::Reader::from_reader(text.as_bytes());
@@ -220,46 +220,46 @@ fn csv_is_no_formula() {
 }
 
 #[test]
-fn check_tells_by_its_exit_code() {
+fn check_reports_by_its_exit_code() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
     let output = run(&["check", "--redis.addr", &server.address()]);
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stdout).contains("ok       CLIENT LIST: 1 clients, 0 unreadable lines"));
     let output = run(&["check", "--redis.addr", &server.address(), "--redis.addr", "127.0.0.1:1"]);
-    assert_eq!(output.status.code(), Some(4), "the worst of all servers counts");
+    assert_eq!(output.status.code(), Some(4), "the worst result of all servers counts");
     assert!(text(&output.stdout).contains("127.0.0.1:1: cannot connect"));
     let output = run(&["clients", "--redis.addr", "127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(4));
 }
 
-/// What `healthy` says of an address, and its exit code.
+/// Returns the output of `healthy` for an address, and its exit code.
 fn healthy(address: &str) -> (String, Option<i32>) {
     let output = run(&["healthy", "--web.listen-address", address]);
     (text(&output.stdout) + &text(&output.stderr), output.status.code())
 }
 
 #[test]
-fn healthy_asks_the_exporter_beside_it() {
-    // A server that is down does not make the exporter unwell.
+fn healthy_probes_the_local_exporter() {
+    // A server that is down does not make the exporter unhealthy.
     let exporter = Exporter::watching(&["127.0.0.1:1"]);
     assert_eq!(healthy(&exporter.address), (format!("{} is healthy\n", exporter.address), Some(0)));
     let port = exporter.address.rsplit(':').next().expect("a port");
     for everywhere in [format!(":{port}"), format!("0.0.0.0:{port}"), format!("localhost:{port}")] {
         assert_eq!(healthy(&everywhere).1, Some(0), "{everywhere}");
     }
-    // The environment that serve was given is enough.
+    // The environment variables of serve are enough.
     let output = program().arg("healthy").env("WEB_LISTEN_ADDRESS", &exporter.address).output().expect("it starts");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    // Of several addresses every one has to answer.
+    // If there are several addresses, all must respond.
     let (told, code) = healthy(&format!("{},127.0.0.1:1", exporter.address));
     assert_eq!((told.contains("nothing listens on 127.0.0.1:1"), code), (true, Some(1)), "{told}");
 }
 
-/// What listens there but is no exporter: one that says something else, one that leaves, and one that says nothing, as an
-/// exporter that was stopped.
+/// Listeners that are not a working exporter: one with another response, one that closes the connection, and a stopped
+/// exporter, which sends nothing.
 #[test]
-fn healthy_is_not_deceived_and_does_not_wait_for_ever() {
+fn healthy_fails_for_other_listeners_and_does_not_wait_forever() {
     let (told, code) = healthy("127.0.0.1:1");
     assert_eq!((told.contains("nothing listens on 127.0.0.1:1"), code), (true, Some(1)), "{told}");
     for (said, expected) in
@@ -268,9 +268,9 @@ fn healthy_is_not_deceived_and_does_not_wait_for_ever() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let answering = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("it is asked");
+            let (mut stream, _) = listener.accept().expect("healthy connects");
             let read = stream.read(&mut [0; 512]).expect("a request");
-            stream.write_all(said.as_bytes()).expect("it is still there");
+            stream.write_all(said.as_bytes()).expect("the connection is open");
             read
         });
         let (told, code) = healthy(&address);
@@ -291,7 +291,7 @@ fn usage_fault(words: &[&str], expected: &str) {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_anything_starts() {
+fn invalid_arguments_are_refused_before_anything_starts() {
     usage_fault(&["--client-announce-frequency=0", "--group.limit=x", "--redis.timeout=never"], "--group.limit");
     usage_fault(&["--client-announce-frequency=0", "--group.limit=x", "--redis.timeout=never"], "--redis.timeout");
     usage_fault(&["--no-such-flag"], "--no-such-flag");
@@ -319,9 +319,9 @@ fn what_makes_no_sense_is_refused_before_anything_starts() {
 }
 
 #[test]
-fn help_says_what_a_stranger_must_know() {
+fn help_says_what_a_new_user_must_know() {
     let help = text(&run(&["--help"]).stdout);
-    // Lines are broken where the terminal ends.
+    // Lines are wrapped at the width of the terminal.
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     for needed in [
         "No stock server has a `client-announce-frequency` of its own",

@@ -1,5 +1,4 @@
-//! Rows as they are found in the world: from our own real servers (goldens), and hand-made in every shape that people
-//! have published.
+//! `CLIENT LIST` rows: from our own real servers (goldens), and hand-made in every form that has been published.
 
 use std::fmt::Write;
 use std::fs;
@@ -15,22 +14,23 @@ use redis_client_exporter::view::metrics;
 
 use crate::support::project;
 
-/// What was read of a reply, one line a client: the goldens' form.
+/// Formats a parsed reply as in the goldens, one line per client.
 fn rendered(parsed: &Parsed<'_>) -> String {
     let mut text = String::new();
     for client in &parsed.clients {
-        let word = |field| client.text(field).map_or("-".into(), |value| value.escape_ascii().to_string());
+        let text_of = |field| client.text(field).map_or("-".into(), |value| value.escape_ascii().to_string());
         let number = |field| client.number(field).map_or("-".into(), |number| number.to_string());
         writeln!(
             text,
-            "id={} {} fields={} name={} user={} lib={} cmd={} flags={} db={} sub={} multi={} omem={} tot-cmds={} silent={}",
+            "id={} {} fields={} name={} user={} lib={} cmd={} flags={} db={} sub={} multi={} omem={} tot-cmds={} \
+             silent={}",
             number(Field::Id),
             client.address().map_or("-".into(), address),
             client.fields().count(),
-            word(Field::Name),
-            word(Field::User),
-            word(Field::LibName),
-            word(Field::Cmd),
+            text_of(Field::Name),
+            text_of(Field::User),
+            text_of(Field::LibName),
+            text_of(Field::Cmd),
             client.flags().letters().escape_ascii(),
             number(Field::Db),
             client.subscriptions(),
@@ -53,9 +53,9 @@ fn address(address: Address<'_>) -> String {
     }
 }
 
-/// Set UPDATE_GOLDEN to write what is read now; then read it yourself.
+/// Set UPDATE_GOLDEN to write the goldens; then review them.
 #[test]
-fn rows_of_real_servers_are_read_as_the_goldens_say() {
+fn rows_of_real_servers_match_the_goldens() {
     let folder = project("tests/corpus/real");
     let mut seen = 0;
     for entry in fs::read_dir(&folder).expect("the goldens") {
@@ -71,12 +71,12 @@ fn rows_of_real_servers_are_read_as_the_goldens_say() {
         }
         assert_eq!(text, fs::read_to_string(&golden).expect("a golden"), "{}", path.display());
     }
-    assert_eq!(seen, 6, "one reply a server generation");
+    assert_eq!(seen, 6, "one reply per server generation");
 }
 
-/// The whole text of a node's metrics, of a sample in which every number is another. Set UPDATE_GOLDEN as above.
+/// The complete metrics of a node, of a sample in which all numbers differ. Set UPDATE_GOLDEN to write the golden.
 #[test]
-fn the_metrics_of_a_known_sample_are_as_the_golden_says() {
+fn the_metrics_of_a_known_sample_match_the_golden() {
     let reply = fs::read(project("tests/corpus/real/valkey-9.1.txt")).expect("a reply");
     let info = b"valkey_version:9.1.2\nrole:master\nredis_mode:standalone\nrun_id:r\nuptime_in_seconds:1\n\
         connected_clients:11\nmaxclients:12\nblocked_clients:13\ntracking_clients:14\ntotal_connections_received:15\n\
@@ -125,11 +125,11 @@ fn one(row: &str) -> Parsed<'_> {
 }
 
 fn text(client: &Client<'_>, field: Field) -> String {
-    String::from_utf8_lossy(client.text(field).expect("the field is there")).into_owned()
+    String::from_utf8_lossy(client.text(field).expect("the field exists")).into_owned()
 }
 
 #[test]
-fn values_hold_equals_signs_spaces_and_nothing() {
+fn values_may_contain_equals_signs_and_spaces_or_be_empty() {
     let cases = [
         ("id=2 addr=127.0.0.1:49481 fd=8 name=roi=lipman age=27", Field::Name, "roi=lipman"),
         ("id=7 addr=/tmp/redis sock/redis.sock:0 fd=9 name=x", Field::Addr, "/tmp/redis sock/redis.sock:0"),
@@ -150,7 +150,7 @@ fn values_hold_equals_signs_spaces_and_nothing() {
 }
 
 #[test]
-fn numbers_that_are_none_leave_their_row_alone() {
+fn invalid_numbers_do_not_invalidate_their_row() {
     let parsed = one("id=81 dummy addr=172.18.0.1:33504 fd=13 age=0 idle=x omem=99999999999999999999 multi=-1 db=");
     let client = &parsed.clients[0];
     assert_eq!(client.id(), None);
@@ -172,7 +172,7 @@ fn the_first_of_two_equal_keys_wins() {
 }
 
 #[test]
-fn unknown_fields_are_kept_in_their_place() {
+fn unknown_fields_are_kept_in_order() {
     let parsed = one("id=1 addr=a:1 ow=0 owmem=7 http=true numops=12 future=a b");
     let fields: Vec<_> = parsed.clients[0].fields().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
     let expected = [
@@ -189,7 +189,7 @@ fn unknown_fields_are_kept_in_their_place() {
 }
 
 #[test]
-fn rows_of_different_shape_stand_in_one_reply() {
+fn one_reply_may_have_rows_of_different_form() {
     let reply =
         "id=1 addr=a:1 name=x age=1 idle=2\nid=2 addr=b:2 tls=v1.3|aes age=3\n\nid=3 addr=c:3 name=y age=1 idle=9\n";
     let parsed = parse(reply.as_bytes());
@@ -198,13 +198,13 @@ fn rows_of_different_shape_stand_in_one_reply() {
 }
 
 #[test]
-fn bytes_that_are_not_utf8_are_read() {
+fn bytes_that_are_not_utf8_are_accepted() {
     let parsed = parse(b"id=1 addr=a:1 user=caf\xe9\x01 cmd=get\n");
     assert_eq!(parsed.clients[0].text(Field::User), Some(b"caf\xe9\x01".as_slice()));
 }
 
 #[test]
-fn lines_that_are_no_client_are_counted_by_why() {
+fn lines_that_are_not_clients_are_counted_by_fault() {
     let cases: [(&[u8], usize, Fault); 5] = [
         (b"------ CLIENT LIST OUTPUT ------\nid=1 addr=a:1 fd=1\n", 1, Fault::NotAClient),
         (b"[25579] 12 Mar 03:33:23 # addr=127.0.0.1:42757 fd=10\n", 0, Fault::NotAClient),
@@ -220,14 +220,14 @@ fn lines_that_are_no_client_are_counted_by_why() {
 }
 
 #[test]
-fn a_last_line_without_its_end_is_read_when_it_is_whole() {
+fn a_last_line_without_a_line_end_is_parsed_if_it_is_complete() {
     let parsed = parse(b"id=1 addr=a:1 fd=5\nid=2 addr=b:2 fd=6");
     assert_eq!((parsed.clients.len(), parsed.unreadable.total()), (2, 0));
     assert!(parse(b"").clients.is_empty() && parse(b"\n").clients.is_empty());
 }
 
 #[test]
-fn a_client_with_a_huge_name_is_kept_with_its_name_cut() {
+fn a_client_with_a_huge_name_is_kept_with_its_name_truncated() {
     let row = format!("id=5 addr=1.2.3.4:5 name={} idle=7 cmd=get\n", "x".repeat(1_000_000));
     let parsed = one(&row);
     let client = &parsed.clients[0];
@@ -238,9 +238,9 @@ fn a_client_with_a_huge_name_is_kept_with_its_name_cut() {
     assert_eq!(parse(hopeless.as_bytes()).unreadable.count(Fault::TooLong), 1);
 }
 
-/// Rows that people published, where the collection lies beside this project.
+/// Rows that users have published, if the collection is beside this project.
 #[test]
-fn published_rows_are_read_line_by_line() {
+fn published_rows_are_parsed_line_by_line() {
     let Ok(folder) = fs::read_dir(project("../shared/corpus")) else { return };
     let (mut clients, mut lines, mut files) = (0, 0, 0);
     for entry in folder {

@@ -1,5 +1,5 @@
-//! What is in deploy/, checked by the tools of those who will take it: schemas of Kubernetes and of the prometheus-operator, Helm,
-//! systemd, promtool. The Dockerfile and its image are in `image`.
+//! The files in deploy/, checked with the tools that will read them: the schemas of Kubernetes and the
+//! prometheus-operator, Helm, systemd, promtool. The Dockerfile and its image are tested in `image`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,8 @@ use crate::support::server::{Server, binaries, missing};
 
 const CHART: &str = "deploy/helm/redis-client-exporter";
 
-/// Something that `tests/deploy/install` gets; if it is missing, a test is skipped loudly, and fails in CI.
+/// Returns a tool that `tests/deploy/install` installs. If it is missing, the test is skipped with a message, and fails
+/// in CI.
 pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     needed(&format!(".cache/deploy/{name}"))
 }
@@ -34,18 +35,20 @@ pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(project(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-fn said(output: &Output) -> String {
+/// Returns what a command printed, standard output first.
+pub(crate) fn printed(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }
 
-/// Runs a tool in the project's folder with this input, and demands that it finds nothing wrong.
-pub(crate) fn content(command: &mut Command, input: &str) -> String {
-    let output = told(command, input);
-    assert!(output.status.success(), "{command:?}: {}", said(&output));
+/// Runs a command in the project's folder with this input, asserts that it succeeds, and returns its standard output.
+pub(crate) fn must_succeed(command: &mut Command, input: &str) -> String {
+    let output = run_with_input(command, input);
+    assert!(output.status.success(), "{command:?}: {}", printed(&output));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-fn told(command: &mut Command, input: &str) -> Output {
+/// Runs a command with this input, by default in the project's folder.
+fn run_with_input(command: &mut Command, input: &str) -> Output {
     if command.get_current_dir().is_none() {
         command.current_dir(project(""));
     }
@@ -55,7 +58,7 @@ fn told(command: &mut Command, input: &str) -> Output {
     let input = input.to_owned();
     let writing = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().expect("it ends");
-    // A tool that reads nothing is no fault.
+    // A tool may end without reading its input.
     let _ = writing.join().expect("writing does not panic");
     output
 }
@@ -64,13 +67,13 @@ pub(crate) fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}:\n{text}"))
 }
 
-/// The documents of a file, or of a chart's output.
+/// Returns the YAML documents of a text.
 fn documents(text: &str) -> Vec<Value> {
     let texts = text.split("\n---\n").map(|text| text.trim_start_matches("---\n"));
     texts.map(yaml).filter(|document| !document.is_null()).collect()
 }
 
-/// All manifests of deploy/kubernetes.
+/// Returns all manifests of deploy/kubernetes.
 fn manifests() -> Vec<Value> {
     let mut paths: Vec<_> = fs::read_dir(project("deploy/kubernetes"))
         .expect("a folder")
@@ -86,10 +89,10 @@ fn of_kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {
     documents.iter().filter(|document| document["kind"] == kind).collect()
 }
 
-/// The kinds that Kubernetes itself does not know.
+/// The resource kinds of the prometheus-operator.
 const OPERATOR_KINDS: [&str; 2] = ["PrometheusRule", "ServiceMonitor"];
 
-/// Checks documents against the schemas of Kubernetes and of the operator; `None` where these are missing.
+/// Validates documents with the schemas of Kubernetes and the operator; `None` if these are not installed.
 fn valid(documents: &[Value]) -> Option<Result<(), String>> {
     let (validate, folder) = (tool("venv/bin/kubernetes-validate")?, tool("node")?);
     let (operator, own): (Vec<_>, Vec<_>) =
@@ -97,23 +100,25 @@ fn valid(documents: &[Value]) -> Option<Result<(), String>> {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
     let text: String = own.iter().map(|document| format!("---\n{document}\n")).collect();
     fs::write(file.path(), text).expect("it can be written");
-    let kubernetes = told(Command::new(validate).arg("--strict").arg(file.path()), "");
+    let kubernetes = run_with_input(Command::new(validate).arg("--strict").arg(file.path()), "");
     let lines: String = operator.iter().map(|document| format!("{document}\n")).collect();
     let script = read("tests/deploy/operator.mjs");
-    let operator =
-        told(Command::new("node").args(["--input-type=module", "--eval", &script]).current_dir(folder), &lines);
-    let passed = said(&kubernetes).matches(" passed for ").count() + said(&operator).matches(" ok\n").count();
-    let faults = format!("{}{}", said(&kubernetes), said(&operator));
+    let operator = run_with_input(
+        Command::new("node").args(["--input-type=module", "--eval", &script]).current_dir(folder),
+        &lines,
+    );
+    let passed = printed(&kubernetes).matches(" passed for ").count() + printed(&operator).matches(" ok\n").count();
+    let faults = format!("{}{}", printed(&kubernetes), printed(&operator));
     let all_passed = kubernetes.status.success() && operator.status.success() && passed == documents.len();
     Some(if all_passed { Ok(()) } else { Err(faults) })
 }
 
 #[test]
-fn kubernetes_takes_the_manifests_and_would_refuse_a_slip() {
+fn manifests_are_valid_and_a_mistake_would_be_found() {
     let documents = manifests();
     let Some(result) = valid(&documents) else { return };
     result.unwrap_or_else(|faults| panic!("{faults}"));
-    for (kind, place, slip) in [
+    for (kind, place, mistake) in [
         ("Deployment", "/spec/template/spec/containers/0", json!({ "livenesProbe": {} })),
         ("NetworkPolicy", "/spec", json!({ "ingres": [] })),
         ("ServiceMonitor", "/spec/endpoints/0", json!({ "interval": "15" })),
@@ -121,12 +126,12 @@ fn kubernetes_takes_the_manifests_and_would_refuse_a_slip() {
     ] {
         let mut document = of_kind(&documents, kind)[0].clone();
         let object = document.pointer_mut(place).and_then(Value::as_object_mut).expect("an object");
-        object.extend(slip.as_object().expect("an object").clone());
-        assert!(valid(&[document]).is_some_and(|result| result.is_err()), "{kind}: {slip}");
+        object.extend(mistake.as_object().expect("an object").clone());
+        assert!(valid(&[document]).is_some_and(|result| result.is_err()), "{kind}: {mistake}");
     }
 }
 
-/// What the restricted Pod Security Standard demands, and what else the images are made for.
+/// Asserts the restricted Pod Security Standard, and the settings that our image needs.
 fn assert_restricted(pod: &Value) {
     assert_eq!(pod["automountServiceAccountToken"], false, "{pod}");
     let (all, containers) = (&pod["securityContext"], pod["containers"].as_array().expect("containers"));
@@ -147,16 +152,16 @@ fn assert_restricted(pod: &Value) {
 }
 
 #[test]
-fn pods_may_do_nothing_and_are_of_this_version() {
+fn pods_are_restricted_and_have_the_current_version() {
     let documents = manifests();
     let pods: Vec<_> = ["Deployment", "StatefulSet"].iter().flat_map(|kind| of_kind(&documents, kind)).collect();
     assert_eq!(pods.len(), 2);
     pods.iter().for_each(|pod| assert_restricted(&pod["spec"]["template"]["spec"]));
 }
 
-/// The manifest is made of rules.yml: `UPDATE_GOLDEN=1 cargo test deployment` writes it anew.
+/// The manifest is generated from rules.yml. To update it: `UPDATE_GOLDEN=1 cargo test --test integration deployment`.
 #[test]
-fn the_prometheusrule_is_the_rules() {
+fn the_prometheusrule_contains_the_rules() {
     let path = "deploy/kubernetes/prometheusrule.yaml";
     let rules = read("deploy/prometheus/rules.yml");
     let indented: String = rules.lines().map(|line| format!("  {line}").trim_end().to_owned() + "\n").collect();
@@ -169,13 +174,13 @@ fn the_prometheusrule_is_the_rules() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(project(path), &made).expect("a file");
     }
-    assert_eq!(read(path), made, "write it anew: UPDATE_GOLDEN=1 cargo test --test integration deployment");
+    assert_eq!(read(path), made, "update it: UPDATE_GOLDEN=1 cargo test --test integration deployment");
     assert_eq!(yaml(&made)["spec"], yaml(&rules));
 }
 
-/// Rules ask for this job, so whoever scrapes has to give it that name.
+/// The rules select this job, so every scrape configuration must use its name.
 #[test]
-fn what_scrapes_names_the_job_that_rules_ask_for() {
+fn scrape_configurations_use_the_job_of_the_rules() {
     assert!(read("deploy/prometheus/rules.yml").contains(r#"job="redis-clients""#));
     let documents = manifests();
     let monitor = of_kind(&documents, "ServiceMonitor")[0];
@@ -188,19 +193,19 @@ fn what_scrapes_names_the_job_that_rules_ask_for() {
         service["metadata"]["labels"] == monitor["spec"]["selector"]["matchLabels"]
             && service["spec"]["ports"][0]["name"] == monitor["spec"]["endpoints"][0]["port"]
     };
-    assert_eq!(services.iter().filter(scraped).count(), 2, "that of the Deployment, and that of the sidecars");
+    assert_eq!(services.iter().filter(scraped).count(), 2, "the Services of the Deployment and of the sidecars");
     for path in ["deploy/compose/prometheus.yml", "deploy/prometheus/scrape.yml"] {
         assert_eq!(yaml(&read(path))["scrape_configs"][0]["job_name"], "redis-clients", "{path}");
     }
 }
 
-/// Runs Helm; `None` where it is missing.
-fn helm(words: &[&str]) -> Option<Output> {
+/// Runs Helm; `None` if it is not installed.
+fn helm(args: &[&str]) -> Option<Output> {
     let python = tool("venv/bin/python")?;
-    Some(told(Command::new(python).arg("tests/deploy/helm.py").args(words), ""))
+    Some(run_with_input(Command::new(python).arg("tests/deploy/helm.py").args(args), ""))
 }
 
-/// A release with everything switched on.
+/// Returns chart values with every feature enabled.
 fn everything() -> Value {
     json!({
         "redis": {
@@ -209,9 +214,19 @@ fn everything() -> Value {
             "passwordSecret": { "name": "password" },
             "tlsSecret": { "name": "tls", "certificate": "tls.crt", "key": "tls.key" },
         },
-        "settings": { "CLIENT_ANNOUNCE_FREQUENCY": "5s", "GROUP_LIMIT": 20, "ANNOUNCE_MAX_BYTES": 1_048_576, "PRESENCE_EXPECT": "billing=2" },
+        "settings": {
+            "CLIENT_ANNOUNCE_FREQUENCY": "5s",
+            "GROUP_LIMIT": 20,
+            "ANNOUNCE_MAX_BYTES": 1_048_576,
+            "PRESENCE_EXPECT": "billing=2",
+        },
         "web": { "configSecret": "web", "externalUrl": "https://clients.example.org" },
-        "serviceMonitor": { "enabled": true, "labels": { "release": "stack" }, "endpoint": { "scheme": "https" }, "relabelings": [{ "action": "labeldrop", "regex": "service" }] },
+        "serviceMonitor": {
+            "enabled": true,
+            "labels": { "release": "stack" },
+            "endpoint": { "scheme": "https" },
+            "relabelings": [{ "action": "labeldrop", "regex": "service" }],
+        },
         "prometheusRule": { "enabled": true },
         "dashboards": { "enabled": true, "annotations": { "grafana_folder": "Redis clients" } },
         "networkPolicy": { "enabled": true },
@@ -227,7 +242,7 @@ fn release(values: &Value) -> Option<Vec<Value>> {
     let values = values.to_string();
     for act in ["lint", "template"] {
         let output = helm(&[act, CHART, &values])?;
-        assert!(output.status.success(), "{act}: {}", said(&output));
+        assert!(output.status.success(), "{act}: {}", printed(&output));
         if act == "template" {
             return Some(documents(&String::from_utf8(output.stdout).expect("UTF-8")));
         }
@@ -236,19 +251,19 @@ fn release(values: &Value) -> Option<Vec<Value>> {
 }
 
 #[test]
-fn helm_finds_nothing_to_mend_and_kubernetes_takes_what_it_makes() {
-    let Some(least) = release(&json!({})) else { return };
-    assert_eq!(of_kind(&least, "Deployment").len() + of_kind(&least, "Service").len(), least.len());
-    let Some(most) = release(&everything()) else { return };
-    for documents in [&least, &most] {
+fn the_chart_passes_lint_and_renders_valid_manifests() {
+    let Some(minimal) = release(&json!({})) else { return };
+    assert_eq!(of_kind(&minimal, "Deployment").len() + of_kind(&minimal, "Service").len(), minimal.len());
+    let Some(full) = release(&everything()) else { return };
+    for documents in [&minimal, &full] {
         if let Some(Err(faults)) = valid(documents) {
             panic!("{faults}");
         }
         assert_restricted(&of_kind(documents, "Deployment")[0]["spec"]["template"]["spec"]);
     }
-    let rules = of_kind(&most, "PrometheusRule")[0];
+    let rules = of_kind(&full, "PrometheusRule")[0];
     assert_eq!(rules["spec"], yaml(&read("deploy/prometheus/rules.yml")));
-    let boards = of_kind(&most, "ConfigMap");
+    let boards = of_kind(&full, "ConfigMap");
     assert_eq!(boards.len(), 2);
     for board in boards {
         assert_eq!(board["metadata"]["labels"]["grafana_dashboard"], "1");
@@ -260,11 +275,11 @@ fn helm_finds_nothing_to_mend_and_kubernetes_takes_what_it_makes() {
             );
         }
     }
-    let monitor = of_kind(&most, "ServiceMonitor")[0];
+    let monitor = of_kind(&full, "ServiceMonitor")[0];
     assert_eq!(monitor["spec"]["endpoints"][0]["relabelings"][0]["replacement"], "redis-clients");
     assert_eq!(monitor["spec"]["endpoints"][0]["relabelings"][1]["regex"], "service");
     assert_eq!(monitor["spec"]["endpoints"][0]["scheme"], "https");
-    let container = &of_kind(&most, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
+    let container = &of_kind(&full, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
     let variable = |name: &str| container["env"].as_array()?.iter().find(|variable| variable["name"] == name).cloned();
     assert_eq!(variable("ANNOUNCE_MAX_BYTES").map(|it| it["value"].clone()), Some(json!("1048576")));
     assert_eq!(variable("WEB_EXTERNAL_URL").map(|it| it["value"].clone()), Some(json!("https://clients.example.org")));
@@ -272,7 +287,7 @@ fn helm_finds_nothing_to_mend_and_kubernetes_takes_what_it_makes() {
 }
 
 #[test]
-fn the_chart_refuses_what_it_does_not_know_and_passwords_among_values() {
+fn the_chart_refuses_unknown_values_and_passwords() {
     for values in [
         json!({ "replica": 2 }),
         json!({ "redis": { "addresses": ["redis://ann:hush@redis:6379"] } }),
@@ -284,19 +299,19 @@ fn the_chart_refuses_what_it_does_not_know_and_passwords_among_values() {
         json!({ "web": { "externalUrl": "clients.example.org" } }),
     ] {
         let Some(output) = helm(&["template", CHART, &values.to_string()]) else { return };
-        let refused = !output.status.success() && said(&output).contains("helm: redis-client-exporter:");
-        assert!(refused, "{values}: {}", said(&output));
+        let refused = !output.status.success() && printed(&output).contains("helm: redis-client-exporter:");
+        assert!(refused, "{values}: {}", printed(&output));
     }
 }
 
-/// The chart names files beside it by links; an archive of it holds what they name.
+/// The chart has links to files outside it. Its archive must contain their content.
 #[test]
-fn an_archive_of_the_chart_is_whole() {
+fn an_archive_of_the_chart_is_complete() {
     let folder = TempDir::new().expect("a folder");
     let Some(output) = helm(&["package", CHART, &folder.path().display().to_string()]) else { return };
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let archive = String::from_utf8(output.stdout).expect("a path");
-    content(Command::new("tar").args(["xzf", archive.trim(), "-C"]).arg(folder.path()), "");
+    must_succeed(Command::new("tar").args(["xzf", archive.trim(), "-C"]).arg(folder.path()), "");
     let inside = folder.path().join("redis-client-exporter/files");
     for (copy, original) in [
         ("rules.yml", "deploy/prometheus/rules.yml"),
@@ -312,9 +327,9 @@ fn an_archive_of_the_chart_is_whole() {
     );
 }
 
-/// Every setting that a manifest gives by a variable is one that the program has.
+/// Every environment variable in a manifest is one that the exporter reads.
 #[test]
-fn variables_are_those_of_the_program() {
+fn variables_of_manifests_exist() {
     let help = String::from_utf8(run(&["--help"]).stdout).expect("UTF-8");
     let known: BTreeSet<&str> = help.split("[env: ").skip(1).filter_map(|rest| rest.split([']', '=']).next()).collect();
     let mut named = BTreeSet::new();
@@ -333,7 +348,7 @@ fn variables_are_those_of_the_program() {
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
-/// What mounts files beside compose.yaml, as (where they are, where they are seen).
+/// Returns the mounts of a compose service that are relative to compose.yaml, as `(path here, path in the container)`.
 fn mounts(service: &Value) -> Vec<(PathBuf, String)> {
     let volumes = service["volumes"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let here = project("deploy/compose");
@@ -345,17 +360,17 @@ fn mounts(service: &Value) -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn compose_is_valid_and_what_it_mounts_is_there() {
+fn compose_is_valid_and_the_files_that_it_mounts_exist() {
     let Some(check) = tool("venv/bin/check-jsonschema") else { return };
     let file = "deploy/compose/compose.yaml";
-    content(Command::new(check).args(["--builtin-schema", "vendor.compose-spec", file]), "");
+    must_succeed(Command::new(check).args(["--builtin-schema", "vendor.compose-spec", file]), "");
     let compose = yaml(&read(file));
     let services = compose["services"].as_object().expect("services");
     for (name, service) in services {
         for port in service["ports"].as_array().into_iter().flatten() {
             assert!(
                 port.as_str().is_some_and(|port| port.starts_with("127.0.0.1:")),
-                "{name}: {port} is for all to see"
+                "{name}: {port} is published on all addresses"
             );
         }
         for (from, _) in mounts(service) {
@@ -366,14 +381,14 @@ fn compose_is_valid_and_what_it_mounts_is_there() {
     let context = project("deploy/compose").join(build["context"].as_str().expect("a folder"));
     assert!(context.join(build["dockerfile"].as_str().expect("a file")).exists(), "{build}");
 
-    // Prometheus and Grafana, as they see it.
+    // The configurations of Prometheus and Grafana, at their paths in the containers.
     let folder = TempDir::new().expect("a folder");
     for (from, to) in mounts(&services["prometheus"]) {
         fs::copy(from, folder.path().join(Path::new(&to).file_name().expect("a name"))).expect("a copy");
     }
     let config = folder.path().join("prometheus.yml").display().to_string();
     if let Some(output) = promtool(&["check", "config", &config], "") {
-        assert!(output.status.success() && said(&output).contains("1 rule files found"), "{}", said(&output));
+        assert!(output.status.success() && printed(&output).contains("1 rule files found"), "{}", printed(&output));
     }
     let grafana = &services["grafana"];
     let boards = yaml(&read("deploy/compose/grafana/boards.yml"))["providers"][0]["options"]["path"].clone();
@@ -384,39 +399,39 @@ fn compose_is_valid_and_what_it_mounts_is_there() {
     assert_eq!((&datasource["isDefault"], &datasource["url"]), (&json!(true), &json!("http://prometheus:9090")));
 }
 
-/// systemd's verdict on the unit, with these words: what it says, and whether it was content.
-fn systemd(words: &[&str], unit: &str) -> Option<(String, bool)> {
+/// Runs `systemd-analyze` with these arguments on the unit. Returns what it prints, and true if it succeeds.
+fn systemd(args: &[&str], unit: &str) -> Option<(String, bool)> {
     let analyze = needed(".cache/servers/systemd-analyze/systemd-analyze")?;
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("redis-client-exporter.service");
-    // systemd looks whether the program is there.
+    // systemd checks that the program exists.
     let unit = unit.replace("/usr/local/bin/redis-client-exporter", &program().get_program().to_string_lossy());
     fs::write(&path, unit).expect("a file");
     let units = analyze.with_file_name("root").join("lib/systemd/system");
-    let output = told(Command::new(analyze).args(words).arg(&path).env("SYSTEMD_UNIT_PATH", units), "");
-    Some((said(&output), output.status.success()))
+    let output = run_with_input(Command::new(analyze).args(args).arg(&path).env("SYSTEMD_UNIT_PATH", units), "");
+    Some((printed(&output), output.status.success()))
 }
 
 #[test]
-fn systemd_takes_the_unit_and_finds_it_safe() {
+fn systemd_accepts_the_unit_and_rates_it_safe() {
     let unit = read("deploy/systemd/redis-client-exporter.service");
     let verify = ["verify", "--man=no"];
     let Some(verdict) = systemd(&verify, &unit) else { return };
     assert_eq!(verdict, (String::new(), true));
-    let (told, _) = systemd(&verify, &unit.replace("ProtectHome=", "ProtectHoem=")).expect("it was there");
-    assert!(told.contains("Unknown key"), "{told}");
-    // In tenths: 100 is a service that may do all, 11 and something what remains to one that needs the network and unix sockets.
+    let (text, _) = systemd(&verify, &unit.replace("ProtectHome=", "ProtectHoem=")).expect("systemd-analyze");
+    assert!(text.contains("Unknown key"), "{text}");
+    // In tenths: 100 is a service without restrictions. One that needs the network and unix sockets has at minimal 11.
     let security = ["security", "--offline=true", "--no-pager", "--threshold=12"];
-    let (told, safe) = systemd(&security, &unit).expect("it was there");
-    assert!(safe, "{told}");
-    let (told, safe) = systemd(&security, &unit.replace("PrivateDevices=yes\n", "")).expect("it was there");
-    assert!(!safe, "{told}");
+    let (text, safe) = systemd(&security, &unit).expect("systemd-analyze");
+    assert!(safe, "{text}");
+    let (text, safe) = systemd(&security, &unit.replace("PrivateDevices=yes\n", "")).expect("systemd-analyze");
+    assert!(!safe, "{text}");
 }
 
-/// The files of users are what `check` prints for the server, and a server that was started with them is watched without anything
-/// missing.
+/// The ACL files contain what `check` prints for the server, and the exporter has every permission on a server started
+/// with them.
 #[test]
-fn a_server_with_the_file_of_users_is_watched_without_anything_missing() {
+fn the_acl_files_grant_everything_that_is_needed() {
     let folder = TempDir::new().expect("a folder");
     for binary in binaries() {
         let file = if matches!(binary.name.as_str(), "redis-6.2" | "redis-7.0") {
@@ -428,14 +443,19 @@ fn a_server_with_the_file_of_users_is_watched_without_anything_missing() {
         let path = folder.path().join(&binary.name).display().to_string();
         fs::write(&path, users.replace(">PASSWORD", ">a-good-one")).expect("a file");
         let server = Server::start_with(&binary, &["--aclfile", &path]);
-        let words = ["check", "--redis.addr", &server.address(), "--redis.user=redis-client-exporter"];
-        let output = run(&[&words[..], &["--redis.password=a-good-one"]].concat());
-        assert_eq!(output.status.code(), Some(0), "{}: {}", binary.name, said(&output));
+        let args = ["check", "--redis.addr", &server.address(), "--redis.user=redis-client-exporter"];
+        let output = run(&[&args[..], &["--redis.password=a-good-one"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}: {}", binary.name, printed(&output));
         let line = users.trim_end().replacen("user ", "ACL SETUSER ", 1);
-        assert!(said(&output).lines().any(|told| told.trim() == line), "{}: {}", binary.name, said(&output));
-        let refused = run(&[&words[..], &["--redis.password=PASSWORD"]].concat());
-        assert_eq!(refused.status.code(), Some(4), "{}: {}", binary.name, said(&refused));
-        // Others are refused everything but what the server lets everybody do.
+        assert!(
+            printed(&output).lines().any(|printed| printed.trim() == line),
+            "{}: {}",
+            binary.name,
+            printed(&output)
+        );
+        let refused = run(&[&args[..], &["--redis.password=PASSWORD"]].concat());
+        assert_eq!(refused.status.code(), Some(4), "{}: {}", binary.name, printed(&refused));
+        // All other commands are refused, except those that the server allows to every user.
         let mut peer = server.peer();
         assert_eq!(peer.ask(&["AUTH", "redis-client-exporter", "a-good-one"]), "+OK");
         for command in [&["GET", "key"][..], &["SET", "key", "1"], &["CONFIG", "GET", "*"], &["PUBLISH", "other", "1"]]
@@ -446,11 +466,11 @@ fn a_server_with_the_file_of_users_is_watched_without_anything_missing() {
 }
 
 #[test]
-fn workflows_are_valid_and_may_not_write_by_default() {
+fn workflows_are_valid_and_have_no_write_permission_by_default() {
     let Some(check) = tool("venv/bin/check-jsonschema") else { return };
     for name in ["ci", "release"] {
         let file = format!(".github/workflows/{name}.yml");
-        content(Command::new(&check).args(["--builtin-schema", "vendor.github-workflows", &file]), "");
+        must_succeed(Command::new(&check).args(["--builtin-schema", "vendor.github-workflows", &file]), "");
         let workflow = yaml(&read(&file));
         assert_eq!(workflow["permissions"], json!({ "contents": "read" }), "{name}");
         for job in workflow["jobs"].as_object().expect("jobs").values() {

@@ -1,4 +1,4 @@
-//! What goes wrong in the world: servers that are down, locked, busy, stuck, full or no servers at all.
+//! Failures of servers: down, locked, busy, stuck, full, or not Redis servers at all.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,29 +20,29 @@ fn up(scrape: &Scrape) -> Option<f64> {
 }
 
 fn errors(scrape: &Scrape, reason: &str) -> f64 {
-    scrape.value(ERRORS, &[("reason", reason)]).expect("every reason is there from the start")
+    scrape.value(ERRORS, &[("reason", reason)]).expect("every reason is exported from the start")
 }
 
-/// Gauges that tell of clients; none of them may outlive what it tells of.
+/// The gauges about clients. They must disappear when their sample is no longer valid.
 fn client_gauges(scrape: &Scrape) -> Vec<&str> {
     let of_clients =
         |name: &&str| !name.ends_with("_total") && name.starts_with("redis_clients_") && *name != "redis_clients_up";
     scrape.series.iter().map(|series| series.name.as_str()).filter(of_clients).collect()
 }
 
-fn log_lines(exporter: &Exporter, words: &str) -> Vec<String> {
-    exporter.log().into_iter().filter(|line| line.contains(words)).collect()
+fn log_lines(exporter: &Exporter, text: &str) -> Vec<String> {
+    exporter.log().into_iter().filter(|line| line.contains(text)).collect()
 }
 
-/// Waits for a failure of this reason, and gives the sentence that was logged. Nothing may be shown as fresh.
+/// Waits for a failure with this reason, and returns the logged sentence. No clients may be exported.
 fn fails_with(exporter: &mut Exporter, reason: &str) -> String {
     let scrape = exporter.scrape_until(reason, |scrape| errors(scrape, reason) >= 2.0);
     assert_eq!(up(&scrape), Some(0.0));
     assert_eq!(client_gauges(&scrape), Vec::<&str>::new());
-    assert_eq!(get(&exporter.address, "/-/ready").status, 200, "a server that fails does not make us unready");
+    assert_eq!(get(&exporter.address, "/-/ready").status, 200, "the exporter stays ready if a server fails");
     assert!(exporter.is_running());
     let lines = log_lines(exporter, &format!("reason={reason}"));
-    assert_eq!(lines.len(), 1, "one line on a change of state, not one a failure: {lines:?}");
+    assert_eq!(lines.len(), 1, "one line per change of state, not per failure: {lines:?}");
     lines[0].clone()
 }
 
@@ -57,12 +57,12 @@ fn a_server_that_dies_and_returns() {
         server.kill();
         let scrape = exporter.scrape_until("down", |scrape| up(scrape) == Some(0.0));
         assert_eq!(client_gauges(&scrape), Vec::<&str>::new());
-        assert!(scrape.value("redis_clients_connections_received_total", &[]) >= received, "counters stay");
+        assert!(scrape.value("redis_clients_connections_received_total", &[]) >= received, "counters are kept");
         pause(Duration::from_millis(500));
         server.restart();
         let back = Instant::now();
         exporter.scrape_until("up again", |scrape| up(scrape) == Some(1.0) && !client_gauges(scrape).is_empty());
-        // One frequency is 2 s; the rest is for a busy machine.
+        // The frequency is 2 s; the rest is for a busy machine.
         assert!(back.elapsed() < Duration::from_millis(2500), "back after {:?}", back.elapsed());
         assert_eq!(log_lines(&exporter, "reason=connect").len(), round, "{:?}", exporter.log());
         assert_eq!(log_lines(&exporter, "watching again").len(), round, "{:?}", exporter.log());
@@ -101,7 +101,7 @@ fn a_password_that_is_wrong_missing_or_not_wanted() {
 }
 
 #[test]
-fn a_user_that_may_not_list_still_gives_what_info_tells() {
+fn a_user_that_may_not_list_clients_still_gets_the_metrics_of_info() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
     server.peer().must(&["ACL", "SETUSER", "half", "on", ">secret", "-@all", "+info", "+client|id"]);
@@ -122,15 +122,15 @@ fn a_user_that_may_not_list_still_gives_what_info_tells() {
     let scrape = exporter.scrape_until("the other half", |scrape| scrape.value("redis_clients_online", &[]).is_some());
     assert_eq!(scrape.value("redis_clients_reported_connections", &[]), None);
     let lines = log_lines(&exporter, "reason=noperm");
-    assert!(lines.len() == 2 && lines[1].contains("+info"), "what is refused now is news: {lines:?}");
+    assert!(lines.len() == 2 && lines[1].contains("+info"), "the new refusal is logged: {lines:?}");
     let checked = run(&[["check", "--redis.addr", &server.address()].as_slice(), &user].concat());
     assert_eq!(checked.status.code(), Some(3));
     server.peer().must(&["ACL", "SETUSER", "half", "-client|list"]);
-    exporter.scrape_until("nothing is allowed", |scrape| up(scrape) == Some(0.0));
+    exporter.scrape_until("no command is allowed", |scrape| up(scrape) == Some(0.0));
 }
 
 #[test]
-fn a_server_held_by_a_script() {
+fn a_server_blocked_by_a_script() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start_with(&binary, &["--lua-time-limit", "50"]);
     let mut exporter = Exporter::watching(&[&server.address()]);
@@ -153,7 +153,7 @@ fn a_server_without_a_free_connection() {
 }
 
 #[test]
-fn a_held_link_sees_a_server_that_is_full() {
+fn an_open_link_samples_a_server_that_is_full() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start_with(&binary, &["--maxclients", "3"]);
     let exporter = Exporter::watching(&[&server.address()]);
@@ -189,7 +189,7 @@ fn signal(pid: u32, name: &str) {
 }
 
 #[test]
-fn a_link_that_is_cut_is_made_anew_without_a_failure() {
+fn a_cut_link_is_reconnected_without_a_failure() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
     let exporter = Exporter::watching(&[&server.address()]);
@@ -201,7 +201,7 @@ fn a_link_that_is_cut_is_made_anew_without_a_failure() {
     }
 }
 
-/// One address, behind it whichever server is said: as a virtual address or a Kubernetes service.
+/// Returns one address that forwards to the server at `port`, like a virtual IP or a Kubernetes service.
 fn forwarder(port: Arc<AtomicU16>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -222,13 +222,13 @@ fn forwarder(port: Arc<AtomicU16>) -> String {
 }
 
 #[test]
-fn a_failover_behind_one_address_counts_nothing_that_did_not_happen() {
+fn a_failover_behind_one_address_adds_nothing_to_counters() {
     let Some(binary) = any_binary() else { return };
     let servers = [Server::start(&binary), Server::start(&binary)];
     for _ in 0..300 {
         servers[1].peer().must(&["PING"]);
     }
-    // Long enough for the second server not to look as if it had started just now.
+    // So that the second server does not look as if it had just started.
     pause(Duration::from_secs(4));
     let port = Arc::new(AtomicU16::new(servers[0].port));
     let exporter = Exporter::watching(&[&forwarder(Arc::clone(&port))]);
@@ -244,11 +244,11 @@ fn a_failover_behind_one_address_counts_nothing_that_did_not_happen() {
 }
 
 #[test]
-fn a_server_that_closes_us_for_the_size_of_its_answer() {
+fn a_server_that_closes_our_link_because_its_reply_is_too_large() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
     server.peer().must(&["CONFIG", "SET", "client-output-buffer-limit", "normal 20kb 0 0"]);
-    let _crowd: Vec<_> = (0..300).map(|_| server.peer()).collect();
+    let _clients: Vec<_> = (0..300).map(|_| server.peer()).collect();
     let line = fails_with(&mut Exporter::watching(&[&server.address()]), "closed");
     assert!(line.contains("client-output-buffer-limit"), "{line}");
 }
@@ -260,9 +260,9 @@ fn a_port_that_speaks_http() {
     assert!(line.contains("does not speak the Redis protocol"), "{line}");
 }
 
-/// A server that answers the command of each number as it is told, and goes away where there is no answer. For what no
-/// server of today can be made to say.
-fn impostor(answer: impl Fn(usize) -> Option<String> + Clone + Send + 'static) -> String {
+/// A fake server. It answers the command with each number as `answer` says, and closes the connection if there is no
+/// answer. For replies that no current server can be made to send.
+fn fake_server(answer: impl Fn(usize) -> Option<String> + Clone + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     std::thread::spawn(move || {
@@ -287,24 +287,24 @@ fn answer_commands(mut stream: TcpStream, answer: &dyn Fn(usize) -> Option<Strin
 }
 
 #[test]
-fn states_that_only_old_servers_tell() {
-    // Redis 5 and before answer nothing while they load, or while a replica has lost its primary.
+fn errors_that_only_old_servers_send() {
+    // Redis 5 and earlier answer every command with an error while they load, or while a replica has lost its primary.
     let cases = [
         ("loading", "-LOADING Redis is loading the dataset in memory\r\n"),
         ("masterdown", "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n"),
         ("denied", "-DENIED Redis is running in protected mode because protected mode is enabled\r\n"),
     ];
     for (reason, answer) in cases {
-        fails_with(&mut Exporter::watching(&[&impostor(move |_| Some(answer.to_owned()))]), reason);
+        fails_with(&mut Exporter::watching(&[&fake_server(move |_| Some(answer.to_owned()))]), reason);
     }
 }
 
 #[test]
 fn a_server_that_dies_in_the_middle_of_a_reply() {
-    // Logged in and named, then cut off within a sample's replies, or within its listing.
-    let between = impostor(|number| (number < 6).then(|| "$4\r\na:b\n\r\n".into()));
+    // The connection is set up, then closed between the replies of a sample, or within its CLIENT LIST reply.
+    let between = fake_server(|number| (number < 6).then(|| "$4\r\na:b\n\r\n".into()));
     fails_with(&mut Exporter::watching(&[&between]), "closed");
-    let within = impostor(|number| match number {
+    let within = fake_server(|number| match number {
         0..9 => Some("$4\r\na:b\n\r\n".into()),
         9 => Some("$400\r\nid=1 addr=".into()),
         _ => None,
@@ -313,22 +313,22 @@ fn a_server_that_dies_in_the_middle_of_a_reply() {
 }
 
 #[test]
-fn a_reply_without_end_is_cut_off() {
-    // Bounded, and far above what is accepted.
-    let address = impostor(|number| match number {
+fn an_endless_reply_is_aborted() {
+    // Finite, but far larger than accepted.
+    let address = fake_server(|number| match number {
         0..9 => Some("$4\r\na:b\n\r\n".into()),
         9 => Some(format!("$900000000\r\n{}", "x".repeat(400_000_000))),
         _ => None,
     });
-    let words = ["--client-announce-frequency=10s", "--redis.timeout=10s"];
-    let exporter = Exporter::start(&[&address], &words, &[]);
+    let args = ["--client-announce-frequency=10s", "--redis.timeout=10s"];
+    let exporter = Exporter::start(&[&address], &args, &[]);
     let scrape = exporter.scrape_until("too large", |scrape| errors(scrape, "too_large") >= 1.0);
-    let resident = scrape.value("process_resident_memory_bytes", &[]).expect("the kernel tells");
+    let resident = scrape.value("process_resident_memory_bytes", &[]).expect("the kernel reports it");
     assert!(resident < 600e6, "{resident} bytes");
 }
 
 #[test]
-fn running_out_of_descriptors_ends_nothing() {
+fn the_exporter_survives_running_out_of_descriptors() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
     let mut command = Command::new("sh");
@@ -343,13 +343,13 @@ fn running_out_of_descriptors_ends_nothing() {
         ]);
     let exporter = Exporter::spawn(&mut command);
     let address = exporter.address.clone();
-    let crowd: Vec<_> = (0..60).map_while(|_| TcpStream::connect(&address).ok()).collect();
+    let connections: Vec<_> = (0..60).map_while(|_| TcpStream::connect(&address).ok()).collect();
     pause(Duration::from_millis(500));
     let ticks = cpu_ticks(exporter.pid());
     pause(Duration::from_secs(1));
     let spent = cpu_ticks(exporter.pid()) - ticks;
-    assert!(spent < 30, "accepting spins: {spent} ticks of 100 in a second");
-    drop(crowd);
+    assert!(spent < 30, "the accept loop spins: {spent} of 100 ticks in a second");
+    drop(connections);
     eventually("it serves again", PATIENCE, || request(&address, "GET", "/-/healthy", &[]).ok());
     let scrape = exporter.scrape();
     assert!(scrape.value("redis_client_exporter_http_accept_errors_total", &[]).is_some_and(|errors| errors > 0.0));
@@ -358,7 +358,7 @@ fn running_out_of_descriptors_ends_nothing() {
 
 /// User and system time in hundredths of a second (proc(5): fields 14 and 15 of stat).
 fn cpu_ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
     let fields: Vec<_> = stat.rsplit(')').next().expect("a name in brackets").split_whitespace().collect();
     fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
 }
@@ -366,7 +366,7 @@ fn cpu_ticks(pid: u32) -> u64 {
 #[test]
 fn the_first_signal_drains_and_the_second_ends_at_once() {
     let mut exporter = Exporter::watching(&["127.0.0.1:1"]);
-    // A request that never ends keeps the draining up.
+    // A request that never completes keeps the exporter from finishing.
     let mut slow = TcpStream::connect(&exporter.address).expect("a connection");
     slow.write_all(b"GET /metrics HTTP/1.1\r\n").expect("the head begins");
     pause(Duration::from_millis(200));
@@ -379,7 +379,7 @@ fn the_first_signal_drains_and_the_second_ends_at_once() {
 }
 
 #[test]
-fn a_request_under_way_is_answered_before_the_end() {
+fn a_request_in_progress_is_answered_before_the_end() {
     let mut exporter = Exporter::watching(&["127.0.0.1:1"]);
     let mut slow = TcpStream::connect(&exporter.address).expect("a connection");
     slow.write_all(b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n").expect("the head begins");

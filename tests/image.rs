@@ -1,15 +1,15 @@
-//! The image, without a Docker: what its Dockerfile says, and the static program at work in a root that holds nothing but what the
-//! Dockerfile puts there.
+//! The container image, tested without Docker: the instructions of its Dockerfile, and the static program in a root
+//! folder that contains only what the Dockerfile puts there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::deployment::{content, read, tool};
+use crate::deployment::{must_succeed, printed, read, tool};
 use crate::security::tls_server;
 use crate::support::certificates::Certificates;
 use crate::support::exporter::{Exporter, run};
@@ -18,23 +18,23 @@ use crate::support::server::{free_port, missing};
 
 const DOCKERFILE: &str = "deploy/Dockerfile";
 
-/// The instructions of a Dockerfile, each in one line.
+/// Returns the instructions of the Dockerfile, each in one line.
 fn instructions() -> Vec<(String, String)> {
     let text = read(DOCKERFILE);
     let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    let whole = lines.join("\n").replace("\\\n", " ");
-    let split = whole.lines().filter_map(|line| line.split_once(' '));
+    let joined = lines.join("\n").replace("\\\n", " ");
+    let split = joined.lines().filter_map(|line| line.split_once(' '));
     split.map(|(name, rest)| (name.to_owned(), rest.trim().to_owned())).collect()
 }
 
-/// What the image consists of: its stage begins with the last FROM, on top of the stage `binary`.
+/// The instructions of the image: the stage `binary`, and the last stage, which is built on it.
 struct Image(Vec<(String, String)>);
 
 impl Image {
     fn read() -> Self {
         let all = instructions();
         let binary = all.iter().position(|(name, rest)| name == "FROM" && rest == "scratch AS binary");
-        let of_binary = binary.expect("a stage that begins with nothing");
+        let of_binary = binary.expect("a stage from scratch");
         assert_eq!(all.iter().rfind(|(name, _)| name == "FROM").map(|(_, rest)| &**rest), Some("binary"));
         Self(all[of_binary..].to_vec())
     }
@@ -46,34 +46,34 @@ impl Image {
         rest
     }
 
-    /// Where each file of the image is from in the stage that builds.
+    /// Returns the files of the image, each with its path in the build stage.
     fn files(&self) -> BTreeMap<&str, &str> {
         let copies = self.0.iter().filter(|(name, _)| name == "COPY").map(|(_, rest)| {
-            let rest = rest.strip_prefix("--from=build ").expect("all of it was built");
-            let (from, to) = rest.split_once(' ').expect("a file and its place");
+            let rest = rest.strip_prefix("--from=build ").expect("it is copied from the build stage");
+            let (from, to) = rest.split_once(' ').expect("a source and a destination");
             (to, from)
         });
         copies.collect()
     }
 
-    /// A command that is written as a list of words, as it must be where there is no shell.
-    fn words(text: &str) -> Vec<String> {
+    /// Parses a command in exec form. An image without a shell needs this form.
+    fn exec_form(text: &str) -> Vec<String> {
         serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     fn entrypoint(&self) -> Vec<String> {
-        Self::words(self.only("ENTRYPOINT"))
+        Self::exec_form(self.only("ENTRYPOINT"))
     }
 
     fn health_check(&self) -> Vec<String> {
-        Self::words(self.only("HEALTHCHECK").split_once("CMD ").expect("a command").1)
+        Self::exec_form(self.only("HEALTHCHECK").split_once("CMD ").expect("a command").1)
     }
 }
 
 #[test]
-fn the_dockerfile_is_clean_and_the_image_is_nobodys() {
+fn the_dockerfile_passes_lint_and_the_image_runs_without_root() {
     if let Some(hadolint) = tool("venv/bin/hadolint") {
-        content(Command::new(&hadolint).args(["--no-color", DOCKERFILE]), "");
+        must_succeed(Command::new(&hadolint).args(["--no-color", DOCKERFILE]), "");
     }
     let image = Image::read();
     let (user, group) = image.only("USER").split_once(':').expect("a user and a group");
@@ -84,14 +84,14 @@ fn the_dockerfile_is_clean_and_the_image_is_nobodys() {
     assert_eq!(image.health_check(), ["/redis-client-exporter", "healthy"]);
 }
 
-/// The toolchain is one that the project takes, and what is sent to it is all that cargo asks for.
+/// The toolchain is recent enough, and the build context has every file that cargo needs.
 #[test]
-fn what_the_dockerfile_builds_from_is_there() {
+fn the_build_context_is_complete() {
     let all = instructions();
     let toolchain = all[0].1.strip_prefix("rust:").and_then(|rest| rest.strip_suffix("-alpine AS build"));
     let version = |text: &str| text.split('.').map(|part| part.parse().expect("a number")).collect::<Vec<u32>>();
-    let least = read("Cargo.toml").lines().find_map(|line| line.strip_prefix("rust-version = ").map(str::to_owned));
-    assert!(version(toolchain.expect("Alpine's")) >= version(least.expect("a version").trim_matches('"')));
+    let min = read("Cargo.toml").lines().find_map(|line| line.strip_prefix("rust-version = ").map(str::to_owned));
+    assert!(version(toolchain.expect("Alpine's")) >= version(min.expect("a version").trim_matches('"')));
 
     let ignored = read("deploy/Dockerfile.dockerignore");
     let sent: BTreeSet<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
@@ -101,16 +101,16 @@ fn what_the_dockerfile_builds_from_is_there() {
 
     let folder = TempDir::new().expect("a folder");
     for name in sent {
-        content(Command::new("cp").arg("-r").arg(project(name)).arg(folder.path()), "");
+        must_succeed(Command::new("cp").arg("-r").arg(project(name)).arg(folder.path()), "");
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let metadata = ["metadata", "--offline", "--locked", "--format-version=1", "--no-deps"];
-    let told = content(Command::new(cargo).args(metadata).current_dir(folder.path()), "");
-    assert!(told.contains(r#""name":"redis-client-exporter""#));
+    let metadata = must_succeed(Command::new(cargo).args(metadata).current_dir(folder.path()), "");
+    assert!(metadata.contains(r#""name":"redis-client-exporter""#));
     assert!(folder.path().join("src/main.rs").exists() && folder.path().join("Cargo.lock").exists());
 }
 
-/// The static program, as `make static` built it.
+/// Returns the static program that `make static` builds.
 fn static_program() -> Option<PathBuf> {
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     let path = project(&format!("target/static/{target}/release/redis-client-exporter"));
@@ -121,7 +121,7 @@ fn static_program() -> Option<PathBuf> {
     found.then_some(path)
 }
 
-/// A root as a container has it: the image's files, and the two that Docker and Kubernetes add so that names can be found.
+/// A root folder like that of a container: the files of the image, and /etc/hosts, which container runtimes add.
 struct Root {
     folder: TempDir,
     user: String,
@@ -131,13 +131,13 @@ impl Root {
     fn of(image: &Image, program: &Path, authorities: &Path) -> Self {
         let folder = TempDir::new().expect("a folder");
         let root = Self { folder, user: image.only("USER").to_owned() };
-        // A container's root may be entered by all.
-        fs::set_permissions(root.folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        // Every user may enter a container's root folder.
+        fs::set_permissions(root.folder.path(), fs::Permissions::from_mode(0o755)).expect("we own it");
         for (to, from) in image.files() {
             let built = match from {
                 "/redis-client-exporter" => program,
                 "/etc/ssl/certs/ca-certificates.crt" => authorities,
-                other => panic!("{other} is in the image, and nobody knows what it is"),
+                other => panic!("{other} is in the image, but this test does not know it"),
             };
             root.add(to, &fs::read(built).expect("a file"));
         }
@@ -148,16 +148,17 @@ impl Root {
         let path = self.folder.path().join(name.trim_start_matches('/'));
         fs::create_dir_all(path.parent().expect("it is in a folder")).expect("a folder");
         fs::write(&path, content).expect("a file");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("we own it");
     }
 
-    /// Every file in it.
+    /// Lists every file in it.
     fn listing(&self) -> String {
-        content(Command::new("find").args([".", "!", "-type", "d"]).current_dir(self.folder.path()), "")
+        must_succeed(Command::new("find").args([".", "!", "-type", "d"]).current_dir(self.folder.path()), "")
     }
 
-    /// A command in it, as the image's user; without root as a namespace's only user.
-    fn command(&self, words: &[String], environment: &[(&str, &str)]) -> Command {
+    /// Returns a command that runs in it as the user of the image. Without root, it runs as the only user of a new
+    /// namespace.
+    fn command(&self, args: &[String], environment: &[(&str, &str)]) -> Command {
         let is_root = fs::metadata("/proc/self").expect("a process").uid() == 0;
         let mut command = if is_root {
             let mut command = Command::new("chroot");
@@ -169,18 +170,15 @@ impl Root {
             command
         };
         let path = std::env::var_os("PATH").unwrap_or_default();
-        command.arg(self.folder.path()).args(words).env_clear().env("PATH", path).envs(environment.iter().copied());
+        command.arg(self.folder.path()).args(args).env_clear().env("PATH", path).envs(environment.iter().copied());
         command
     }
 }
 
-fn told(output: &Output) -> String {
-    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
-}
-
-/// The static program finds names, the system's authorities and its own address with nothing beside it.
+/// The static program resolves names, finds the system's certificate authorities and binds its address without other
+/// files.
 #[test]
-fn the_static_program_works_in_a_root_that_holds_nothing_else() {
+fn the_static_program_needs_no_other_files() {
     let Some(program) = static_program() else { return };
     let certificates = Certificates::new();
     let Some(server) = tls_server(&certificates, "no") else { return };
@@ -196,18 +194,18 @@ fn the_static_program_works_in_a_root_that_holds_nothing_else() {
     let environment = [("REDIS_ADDR", redis.as_str()), ("WEB_LISTEN_ADDRESS", &address)];
     let healthy = || root.command(&image.health_check(), &environment).output().expect("it starts");
     let before = healthy();
-    assert_eq!(before.status.code(), Some(1), "{}", told(&before));
-    assert!(told(&before).contains("nothing listens"), "{}", told(&before));
+    assert_eq!(before.status.code(), Some(1), "{}", printed(&before));
+    assert!(printed(&before).contains("nothing listens"), "{}", printed(&before));
 
     let mut exporter = Exporter::spawn(&mut root.command(&image.entrypoint(), &environment));
     exporter.scrape_until("up", |scrape| scrape.value("redis_clients_up", &[]) == Some(1.0));
     let owner = fs::metadata(format!("/proc/{}", exporter.pid())).expect("it runs").uid();
-    assert_ne!(owner, 0, "it is not root");
+    assert_ne!(owner, 0, "it does not run as root");
     let after = healthy();
-    assert_eq!(after.status.code(), Some(0), "{}", told(&after));
+    assert_eq!(after.status.code(), Some(0), "{}", printed(&after));
     let check = [image.entrypoint(), vec!["check".to_owned()]].concat();
     let checked = root.command(&check, &environment).output().expect("it starts");
-    assert_eq!(checked.status.code(), Some(0), "{}", told(&checked));
+    assert_eq!(checked.status.code(), Some(0), "{}", printed(&checked));
     exporter.signal("TERM");
     assert_eq!(exporter.wait().code(), Some(0));
 }

@@ -1,4 +1,5 @@
-//! What pages and the API tell beyond a list of clients: groups, columns, the last hour, who went, and what became of one.
+//! Pages and the API beyond the list of clients: groups, columns, the last hour, closed connections, and the recent
+//! observations of one client.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ fn items(answer: &Value) -> &[Value] {
 }
 
 #[test]
-fn clients_are_counted_by_what_they_have_in_common() {
+fn clients_are_grouped_and_counted() {
     let Some((server, _crowd, exporter)) = watched(&[]) else { return };
     let total = |path: &str| api(&exporter, path)["matched"].as_u64();
     let (all, applications) = (total("clients?limit=0"), total("clients?limit=0&kind=application"));
@@ -34,7 +35,7 @@ fn clients_are_counted_by_what_they_have_in_common() {
     assert_eq!((web["groups"].as_u64(), items(&web)[0]["connections"].as_u64()), (Some(1), Some(rows)));
     let csv = get(&exporter.address, "/api/v1/clients.csv?group=name");
     assert!(csv.text().contains("\n'=cmd|calc,1,"), "{}", csv.text());
-    // The page's groups lead to their clients.
+    // The groups on the page link to their clients.
     let page = get(&exporter.address, "/clients?group=user");
     let link = page.text().split('"').find(|text| text.contains("filter=user%3Dalice")).expect("a link to alice's");
     let clients = get(&exporter.address, &link.replace("&#38;", "&").replace("&amp;", "&"));
@@ -42,7 +43,7 @@ fn clients_are_counted_by_what_they_have_in_common() {
 }
 
 #[test]
-fn columns_are_those_that_were_chosen() {
+fn the_selected_columns_are_shown() {
     let Some((_server, _crowd, exporter)) = watched(&[]) else { return };
     let some = api(&exporter, "clients?columns=id,host,buffers&limit=1");
     let keys: Vec<&String> = items(&some)[0].as_object().map(|object| object.keys().collect()).unwrap_or_default();
@@ -57,7 +58,7 @@ fn columns_are_those_that_were_chosen() {
 }
 
 #[test]
-fn the_last_hour_is_told_in_columns() {
+fn the_last_hour_is_returned_in_columns() {
     let Some((server, _crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
     let _more: Vec<_> = (0..7).map(|_| server.peer()).collect();
     exporter.fresh_scrape();
@@ -89,16 +90,16 @@ fn the_last_hour_is_told_in_columns() {
 }
 
 #[test]
-fn who_went_is_found_and_its_page_says_so() {
+fn a_closed_connection_is_listed_and_its_page_says_so() {
     let Some((server, _crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
     let mut leaver = server.peer();
     let id = leaver.ask(&["CLIENT", "ID"])[1..].to_owned();
     leaver.must(&["CLIENT", "SETNAME", "leaver-<b>"]);
-    eventually("it is there", PATIENCE, || {
+    eventually("it is listed", PATIENCE, || {
         get(&exporter.address, &format!("/clients/{id}")).text().contains("leaver").then_some(())
     });
     drop(leaver);
-    let page = eventually("it is gone", PATIENCE, || {
+    let page = eventually("it is closed", PATIENCE, || {
         let page = get(&exporter.address, &format!("/clients/{id}"));
         page.text().contains("Closed by").then_some(page)
     });
@@ -116,7 +117,7 @@ fn who_went_is_found_and_its_page_says_so() {
 }
 
 #[test]
-fn what_becomes_of_a_client_is_remembered_while_somebody_looks() {
+fn observations_of_a_client_are_kept_while_its_page_is_requested() {
     let Some((server, _crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
     let mut peer = server.peer();
     let id = peer.ask(&["CLIENT", "ID"])[1..].to_owned();
@@ -124,7 +125,7 @@ fn what_becomes_of_a_client_is_remembered_while_somebody_looks() {
     let path = format!("/clients/{id}");
     for (command, key) in [("GET", "a"), ("EXISTS", "a")] {
         peer.ask(&[command, key]);
-        eventually("it is seen", PATIENCE, || {
+        eventually("it is sampled", PATIENCE, || {
             let page = get(&exporter.address, &path);
             page.text().contains(&format!("<td>{}</td>", command.to_lowercase())).then_some(())
         });
@@ -134,9 +135,9 @@ fn what_becomes_of_a_client_is_remembered_while_somebody_looks() {
     assert!(commands[0].is_some() && commands[0] < commands[1], "the newest first: {}", page.text());
 }
 
-/// More than one piece of it, and more than a window holds.
+/// The list needs several chunks, and is larger than the window of a page.
 #[test]
-fn a_list_has_everyone_who_is_there() {
+fn an_export_has_every_connected_client() {
     let Some((server, _crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
     let _many: Vec<_> = (0..1300).map(|_| server.peer()).collect();
     exporter.scrape_until("all", |scrape| scrape.sum("redis_clients_online") > 1300.0);
@@ -148,8 +149,8 @@ fn a_list_has_everyone_who_is_there() {
         .collect();
     let csv = get(&exporter.address, "/api/v1/clients.csv?columns=id");
     let listed: BTreeSet<String> = csv.text().lines().skip(1).map(str::to_owned).collect();
-    assert_eq!(csv.text().lines().count() - 1, listed.len(), "nobody twice");
-    // The one that asked is gone again.
+    assert_eq!(csv.text().lines().count() - 1, listed.len(), "no client twice");
+    // The client that sent CLIENT LIST has closed again.
     assert!(listed.len() + 1 == ids.len() && listed.is_subset(&ids), "{} of {}", listed.len(), ids.len());
     let lines = get(&exporter.address, "/api/v1/clients.ndjson?limit=700&offset=100&sort=id");
     let lines: Vec<Value> = lines.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -158,9 +159,9 @@ fn a_list_has_everyone_who_is_there() {
     assert_eq!(get(&exporter.address, "/api/v1/clients.csv?sort=nonsense").status, 400);
 }
 
-/// What the documents tell one to type or to open is answered as it is written: curl encodes nothing.
+/// The documented commands and links work as written: curl does not encode URLs.
 #[test]
-fn examples_of_the_documents_are_answered() {
+fn documented_examples_work() {
     let Some((_server, _crowd, exporter)) = watched(&[]) else { return };
     for (file, begin, end) in
         [("README.md", "curl -s 'localhost:19121", '\''), ("docs/diagnosing.md", "](http://localhost:19121", ')')]
@@ -175,7 +176,7 @@ fn examples_of_the_documents_are_answered() {
 }
 
 #[test]
-fn pages_are_small_on_the_wire() {
+fn compressed_pages_are_small() {
     let Some((_server, _crowd, exporter)) = watched(&[]) else { return };
     for path in ["/", "/clients", "/api/v1/clients", "/api/v1/history", "/assets/uplot/uPlot.esm.js"] {
         let plain = get(&exporter.address, path);
@@ -185,7 +186,7 @@ fn pages_are_small_on_the_wire() {
     }
 }
 
-/// Links of a page, with what stands in the row behind each.
+/// Returns the links of a page, each with the rest of its table row.
 fn links<'a>(page: &'a str, begin: &'a str) -> impl Iterator<Item = (String, &'a str)> {
     page.split("<tr>").filter_map(move |row| {
         let link = row.split('"').find(|text| text.starts_with(begin))?;
@@ -195,7 +196,7 @@ fn links<'a>(page: &'a str, begin: &'a str) -> impl Iterator<Item = (String, &'a
 }
 
 #[test]
-fn a_count_leads_to_as_many_clients() {
+fn a_count_links_to_a_list_of_as_many_clients() {
     let Some((server, _crowd, exporter)) = watched(&[]) else { return };
     let mut odd = server.peer();
     odd.must(&["ACL", "SETUSER", "\u{a0}nb", "on", "nopass", "+@all"]);
@@ -218,11 +219,11 @@ fn a_count_leads_to_as_many_clients() {
 }
 
 #[test]
-fn who_went_before_a_restart_is_not_taken_for_who_came_after() {
+fn a_client_closed_by_a_restart_is_not_confused_with_a_later_one() {
     let Some((mut server, crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
     let mut before = server.peer();
     before.must(&["CLIENT", "SETNAME", "before"]);
-    exporter.scrape_until("it is there", |scrape| {
+    exporter.scrape_until("it is sampled", |scrape| {
         scrape.value("redis_clients_app_connections", &[("client_app", "before")]) == Some(1.0)
     });
     let id = before.ask(&["CLIENT", "ID"])[1..].parse::<u64>().expect("an id");
@@ -232,7 +233,7 @@ fn who_went_before_a_restart_is_not_taken_for_who_came_after() {
     for peer in &mut after {
         peer.must(&["CLIENT", "SETNAME", "after"]);
     }
-    let link = eventually("it is among those who went", PATIENCE, || {
+    let link = eventually("it is listed as closed", PATIENCE, || {
         let page = get(&exporter.address, "/closed?q=before");
         let link = page.text().split('"').find(|text| text.starts_with(&format!("/clients/{id}?")))?;
         Some(link.replace("&#38;", "&"))
@@ -245,7 +246,7 @@ fn who_went_before_a_restart_is_not_taken_for_who_came_after() {
 }
 
 #[test]
-fn pages_say_when_what_they_show_is_from_before() {
+fn pages_say_when_they_show_an_old_sample() {
     let Some((mut server, crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
     let id = items(&api(&exporter, "clients?app=web&limit=1"))[0]["id"].clone();
     drop(crowd);
@@ -258,7 +259,7 @@ fn pages_say_when_what_they_show_is_from_before() {
 }
 
 #[test]
-fn a_form_keeps_what_it_was_asked_with() {
+fn a_form_keeps_its_parameters() {
     let Some((server, _crowd, exporter)) = watched(&[]) else { return };
     let page =
         get(&exporter.address, "/clients?group=library&app=web&app=web&cols=id&cols=fd&kind=application&utm_source=x");
@@ -284,12 +285,12 @@ fn a_form_keeps_what_it_was_asked_with() {
     }
     let far = get(&exporter.address, "/clients?offset=99999999&limit=5");
     let back = far.text().split('"').find(|text| text.contains("offset=") && text.contains("limit=5"));
-    let back = get(&exporter.address, &back.expect("a way back").replace("&#38;", "&"));
-    assert!(back.text().contains("data-rows") && !back.text().contains("No clients match"), "{}", back.text());
+    let back = get(&exporter.address, &back.expect("a link back").replace("&#38;", "&"));
+    assert!(back.text().contains("data-rows") && !back.text().contains("No client is as you ask"), "{}", back.text());
 }
 
 #[test]
-fn who_may_not_list_clients_still_sees_how_many_there_are() {
+fn without_permission_to_list_clients_their_number_is_shown() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
     server.peer().must(&["ACL", "SETUSER", "watcher", "on", ">secret", "+info"]);

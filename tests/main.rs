@@ -1,5 +1,5 @@
-//! The tests that stand outside: the library as a user of it sees it, and the program against real servers, a real
-//! Prometheus and a hostile world.
+//! Integration tests: the library through its public API, and the exporter with real servers, a real Prometheus and
+//! hostile peers.
 
 mod alerting;
 mod api;

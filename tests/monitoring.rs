@@ -1,4 +1,4 @@
-//! A real Prometheus and its own checks: what is served, what the boards ask, what the rules say.
+//! Metrics, dashboards and rules, checked with a real Prometheus and promtool.
 
 use std::time::Duration;
 
@@ -15,66 +15,66 @@ use crate::support::test_clients::TestClients;
 use crate::support::trouble::{churn, hoard, leak, never_reads, work};
 use crate::support::{PATIENCE, eventually, project, rules};
 
-/// Runs promtool on files of the project, and demands that it finds nothing.
-fn clean(words: &[&str], input: &str) {
-    let Some(output) = promtool(words, input) else { return };
-    let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "promtool {words:?}: {told}");
+/// Runs promtool and asserts that it finds no fault.
+fn assert_clean(args: &[&str], input: &str) {
+    let Some(output) = promtool(args, input) else { return };
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "promtool {args:?}: {text}");
 }
 
 #[test]
-fn promtool_finds_nothing_to_mend_in_the_metrics() {
+fn promtool_finds_no_fault_in_the_metrics() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let exporter = Exporter::watching(&[&server.address(), "127.0.0.1:1"]);
     exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_online") > 5.0);
-    clean(&["check", "metrics"], get(&exporter.address, "/metrics").text());
+    assert_clean(&["check", "metrics"], get(&exporter.address, "/metrics").text());
 }
 
 #[test]
-fn promtool_finds_nothing_to_mend_in_the_rules() {
+fn promtool_finds_no_fault_in_the_rules() {
     let file = |name: &str| project(&format!("deploy/prometheus/{name}")).display().to_string();
-    clean(&["check", "rules", &file("rules.yml")], "");
-    clean(&["check", "config", &file("scrape.yml")], "");
+    assert_clean(&["check", "rules", &file("rules.yml")], "");
+    assert_clean(&["check", "config", &file("scrape.yml")], "");
 }
 
 #[test]
-fn promtool_finds_alerts_to_fire_and_to_be_quiet_as_they_should() {
+fn alerts_fire_and_stay_quiet_as_their_tests_expect() {
     let files: Vec<String> = rules::test_files().iter().map(|file| file.display().to_string()).collect();
-    let words: Vec<&str> = ["test", "rules"].into_iter().chain(files.iter().map(String::as_str)).collect();
-    clean(&words, "");
+    let args: Vec<&str> = ["test", "rules"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    assert_clean(&args, "");
 }
 
-/// Two exporters of one server, as operators run them: what is served twice must be counted once. The server reports all there is,
-/// and its clients are of every sort, so no panel may be empty.
+/// Two exporters watch one server, as in production: what both export must be counted once. The server reports every
+/// field and has clients of every kind, so no panel may be empty.
 #[test]
 fn every_panel_has_data_from_a_real_prometheus() {
     let Some(binary) = binary("valkey-9.1") else { return };
     let server = Server::start_with(&binary, &["--maxclients", "200"]);
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let _hoarders = hoard(&server, "billing", 110);
     let _slow = never_reads(&server, "slow-feed");
     let _busy = work(&server, "web", 4, Duration::from_millis(200));
     let _leaking = leak(&server, "resizer", Duration::from_secs(1));
     let _churning = churn(&server, "probe", Duration::from_millis(200));
-    let gone = hoard(&server, "report", 3);
-    let words = ["--client-announce-frequency=1s", "--presence.expect=nobody=2,worker"];
-    let pair = [(); 2].map(|()| Exporter::start(&[&server.address()], &words, &[]));
+    let closing = hoard(&server, "report", 3);
+    let args = ["--client-announce-frequency=1s", "--presence.expect=nobody=2,worker"];
+    let pair = [(); 2].map(|()| Exporter::start(&[&server.address()], &args, &[]));
     let report = |online: f64| {
         move |scrape: &Scrape| scrape.value("redis_clients_app_online", &[("client_app", "report")]) == Some(online)
     };
-    pair.iter().for_each(|exporter| drop(exporter.scrape_until("an application", report(1.0))));
-    drop(gone);
-    pair.iter().for_each(|exporter| drop(exporter.scrape_until("it is gone", report(0.0))));
+    pair.iter().for_each(|exporter| drop(exporter.scrape_until("it is online", report(1.0))));
+    drop(closing);
+    pair.iter().for_each(|exporter| drop(exporter.scrape_until("it is offline", report(0.0))));
     let Some(prometheus) = Prometheus::scraping(&[&pair[0].address, &pair[1].address]) else { return };
     eventually("both exporters are scraped", PATIENCE, || {
         (prometheus.value("count(redis_clients_online)") == Some(2.0)).then_some(())
     });
 
-    let asked = expressions();
-    assert!(asked.len() > 80, "{}", asked.len());
-    for (panel, expression) in asked {
+    let all = expressions();
+    assert!(all.len() > 80, "{}", all.len());
+    for (panel, expression) in all {
         let series = eventually(&format!("{panel}: {expression}"), Duration::from_secs(40), || {
             Some(prometheus.query(&expression)).filter(|series| !series.is_empty())
         });
@@ -83,8 +83,8 @@ fn every_panel_has_data_from_a_real_prometheus() {
         };
         assert!(series.iter().all(finite), "{panel}: {expression}: {series:?}");
     }
-    // What the troublemakers do is seen, and once.
-    for (expression, least, most) in [
+    // The effects of the misbehaving clients are visible, and counted once.
+    for (expression, min, max) in [
         (r#"sum(max without (instance, pod) (redis_clients_app_connections{client_app="billing"}))"#, 110.0, 110.0),
         (
             r#"sum(max without (instance, pod) (rate(redis_clients_app_opened_total{client_app="resizer"}[10s])))"#,
@@ -95,11 +95,9 @@ fn every_panel_has_data_from_a_real_prometheus() {
         (r#"max(redis_clients_app_largest_output_buffer_bytes{client_app="slow-feed"})"#, 1e6, 2e7),
         (r#"max(redis_clients_app_blocked_connections{client_app="worker"})"#, 1.0, 1.0),
     ] {
-        eventually(expression, PATIENCE, || {
-            prometheus.value(expression).filter(|value| (least..=most).contains(value))
-        });
+        eventually(expression, PATIENCE, || prometheus.value(expression).filter(|value| (min..=max).contains(value)));
     }
-    // Prometheus understands what annotations, rules and pages ask; what it answers depends on the trouble.
+    // Prometheus accepts the expressions of annotations, rules and runbooks. Their results depend on what happens.
     let rules = rules::rules().into_iter().map(|rule| ("a rule".to_owned(), rule.expr));
     for (_, expression) in annotations().into_iter().chain(runbooks::expressions()).chain(rules) {
         prometheus.query(&expression);
@@ -107,24 +105,24 @@ fn every_panel_has_data_from_a_real_prometheus() {
 }
 
 #[test]
-fn annotations_tell_of_a_restart_when_there_is_one() {
+fn annotations_show_a_restart_when_there_is_one() {
     let Some(binary) = any_binary() else { return };
     let mut server = Server::start(&binary);
     let _clients = hoard(&server, "billing", 3);
     let exporter = Exporter::watching(&[&server.address()]);
     let Some(prometheus) = Prometheus::scraping(&[&exporter.address]) else { return };
-    let asked = |name: &str| {
+    let annotation = |name: &str| {
         let found = annotations().into_iter().find(|(other, _)| other == name);
-        found.map(|(_, expression)| expression).expect("an annotation of that name")
+        found.map(|(_, expression)| expression).expect("an annotation with this name")
     };
-    let (of_redis, of_exporter) = (asked("Redis restarts"), asked("Exporter restarts"));
-    // What is drawn stands where the exporter started, by the clock, in milliseconds.
+    let (of_redis, of_exporter) = (annotation("Redis restarts"), annotation("Exporter restarts"));
+    // The annotation is at the time when the exporter started, in milliseconds.
     let started = eventually("the exporter's start", PATIENCE, || prometheus.value(&of_exporter));
     let now = prometheus.value("vector(time() * 1000)").expect("a time");
     assert!((0.0..120_000.0).contains(&(now - started)), "{started} {now}");
-    // An increase needs the counter as it was before.
+    // increase() needs samples from before the restart.
     let known = r#"count_over_time(redis_clients_closed_total{reason="restart"}[1m]) > 1"#;
-    eventually("the counter, twice", PATIENCE, || prometheus.value(known));
+    eventually("two samples of the counter", PATIENCE, || prometheus.value(known));
     assert_eq!(prometheus.query(&of_redis), Vec::<Value>::new(), "nothing has restarted");
     server.restart();
     eventually("the restart", PATIENCE, || prometheus.value(&of_redis));

@@ -1,4 +1,4 @@
-//! The pages, the API and the stream of events of a real exporter over real clients.
+//! The pages, the API and the event stream of a real exporter with real clients.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use crate::support::server::{Server, any_binary};
 use crate::support::test_clients::TestClients;
 use crate::support::{PATIENCE, eventually};
 
-/// A server with a crowd, and an exporter that has sampled it.
+/// Starts a server with clients of every kind, and an exporter that has sampled it.
 pub(crate) fn watched(words: &[&str]) -> Option<(Server, TestClients, Exporter)> {
     let server = Server::start(&any_binary()?);
     let crowd = TestClients::join(&server);
@@ -26,7 +26,7 @@ pub(crate) fn json(answer: &Answer) -> Value {
 }
 
 #[test]
-fn every_page_is_there_and_true_without_a_script() {
+fn every_page_is_complete_and_correct_without_javascript() {
     let Some((server, _crowd, exporter)) = watched(&["--presence.expect=ghost=2"]) else { return };
     let overview = get(&exporter.address, "/");
     assert!(overview.status == 200 && overview.text().contains(&server.address()), "{}", overview.text());
@@ -51,7 +51,7 @@ fn every_page_is_there_and_true_without_a_script() {
 }
 
 #[test]
-fn what_clients_call_themselves_is_text_on_every_page() {
+fn names_of_clients_are_text_on_every_page() {
     let Some((server, _crowd, exporter)) = watched(&[]) else { return };
     let mut hostile = server.peer();
     hostile.must(&["CLIENT", "SETNAME", "<img/src=x/onerror=alert(1)>"]);
@@ -72,7 +72,7 @@ fn the_api_counts_what_client_list_counts() {
     let Some((server, _crowd, exporter)) = watched(&[]) else { return };
     let rows = server.peer().ask(&["CLIENT", "LIST"]).lines().count() as u64;
     let all = json(&get(&exporter.address, "/api/v1/clients?limit=1000"));
-    // The one that asked is gone again.
+    // The client that sent CLIENT LIST has closed again.
     assert_eq!(all["total"].as_u64(), Some(rows - 1));
     assert_eq!(all["items"].as_array().map(|items| items.len() as u64), Some(rows - 1));
     let status = json(&get(&exporter.address, "/api/v1/status"));
@@ -88,7 +88,7 @@ fn the_api_counts_what_client_list_counts() {
     for (path, status) in [("clients/x", 400), ("clients?limit=5000", 400), ("nothing", 404), ("openapi.json", 200)] {
         assert_eq!(get(&exporter.address, &format!("/api/v1/{path}")).status, status, "{path}");
     }
-    // Every path of the description is there.
+    // Every path of the description exists.
     let openapi = json(&get(&exporter.address, "/api/v1/openapi.json"));
     for path in openapi["paths"].as_object().expect("paths").keys().filter(|path| !path.ends_with("/events")) {
         let id = all["items"][0]["id"].to_string();
@@ -97,7 +97,7 @@ fn the_api_counts_what_client_list_counts() {
 }
 
 #[test]
-fn strangers_see_metrics_and_no_clients() {
+fn unauthenticated_peers_see_metrics_but_no_clients() {
     let Some((_server, _crowd, exporter)) = watched(&[]) else { return };
     for path in ["/", "/clients", "/api/v1/clients", "/api/v1/events"] {
         let answer = request_as(&exporter.address, "rebound.example", "GET", path, &[]).expect("an answer");
@@ -110,7 +110,7 @@ fn strangers_see_metrics_and_no_clients() {
     assert_eq!((get(&off.address, "/clients").status, get(&off.address, "/metrics").status), (403, 200));
 }
 
-/// A stream of events, line by line.
+/// An event stream, read line by line.
 struct Events(BufReader<TcpStream>);
 
 impl Events {
@@ -121,13 +121,13 @@ impl Events {
         Self(BufReader::new(stream))
     }
 
-    /// Reads until a line holds all of these.
+    /// Reads until a line contains all of these texts.
     fn until(&mut self, wanted: &[&str]) -> String {
         let began = Instant::now();
         let mut line = String::new();
         while began.elapsed() < PATIENCE {
             line.clear();
-            self.0.read_line(&mut line).expect("the stream goes on");
+            self.0.read_line(&mut line).expect("the stream continues");
             if wanted.iter().all(|wanted| line.contains(wanted)) {
                 return line;
             }
@@ -137,7 +137,7 @@ impl Events {
 }
 
 #[test]
-fn events_tell_the_state_at_once_and_who_comes_and_goes() {
+fn events_report_the_state_at_once_and_opened_and_closed_connections() {
     let Some((server, _crowd, exporter)) = watched(&[]) else { return };
     let mut events = Events::open(&exporter);
     events.until(&["event: status"]);
@@ -151,9 +151,9 @@ fn events_tell_the_state_at_once_and_who_comes_and_goes() {
     assert!(gone.contains("\"name\":\"newcomer\""), "{gone}");
 }
 
-/// Longer than any time-out of the server: who only listens has nothing to say.
+/// Longer than any time limit of the server, because the reader of a stream sends nothing.
 #[test]
-fn a_stream_goes_on_as_long_as_it_is_read() {
+fn a_stream_continues_as_long_as_it_is_read() {
     let Some((_server, _crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
     let mut events = Events::open(&exporter);
     let began = Instant::now();
@@ -171,9 +171,9 @@ fn streams_are_bounded_and_end_with_the_program() {
     }
     let one_more = get(&exporter.address, "/api/v1/events");
     assert_eq!(one_more.status, 503);
-    assert_eq!(get(&exporter.address, "/metrics").status, 200, "scrapes still find room");
+    assert_eq!(get(&exporter.address, "/metrics").status, 200, "scrapes still work");
     streams.truncate(1);
-    eventually("there is room again", PATIENCE, || {
+    eventually("a place is free again", PATIENCE, || {
         let mut stream = Events::open(&exporter);
         let mut line = String::new();
         stream.0.read_line(&mut line).ok()?;
@@ -184,7 +184,7 @@ fn streams_are_bounded_and_end_with_the_program() {
 }
 
 #[test]
-fn browsers_are_told_of_errors_in_a_page() {
+fn browsers_get_errors_as_pages() {
     let Some((_server, _crowd, exporter)) = watched(&["--presence.expect=ghost=2"]) else { return };
     for path in ["/clients?sort=%3Cscript%3E", "/clients/999999999", "/nothing"] {
         let page = request(&exporter.address, "GET", path, &["accept: text/html,*/*"]).expect("an answer");
@@ -197,7 +197,7 @@ fn browsers_are_told_of_errors_in_a_page() {
 }
 
 #[test]
-fn a_page_that_did_not_change_is_not_sent_again() {
+fn an_unchanged_page_is_not_sent_again() {
     let Some((_server, _crowd, exporter)) = watched(&["--client-announce-frequency=60"]) else { return };
     let tag = get(&exporter.address, "/apps").header("etag").expect("a tag").to_owned();
     let known = format!("if-none-match: {tag}");

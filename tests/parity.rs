@@ -246,8 +246,9 @@ fn compare_totals(scene: &Scene) {
     let online = status["online"].as_u64().expect("a number");
     let in_histogram = scrape.value("redis_clients_last_interaction_age_seconds_count", &[]).expect("a histogram");
     assert_eq!(in_histogram as u64, online - waiting - status["silent"].as_u64().expect("a number"));
-    let message =
-        eventually("the status", PATIENCE, || scene.subscriber.heard().into_iter().find(|message| message.is_status()));
+    let message = eventually("the status", PATIENCE, || {
+        scene.subscriber.received().into_iter().find(|message| message.is_status())
+    });
     for member in ["connections", "online", "silent"] {
         assert_eq!(message.json[member], status[member], "{member} of the message");
     }

@@ -1,5 +1,5 @@
-//! A model of a server whose applications come, go and work, of its restarts and failovers, and of samples that are missed:
-//! what is derived of its samples must be what the model knows.
+//! A model of a server: its applications open and close connections and send commands, it restarts and fails over, and
+//! samples are taken at any time. The derived snapshots must match the model.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
@@ -20,9 +20,9 @@ use crate::support::scrape::Scrape;
 
 const APPS: [&str; 6] = ["web", "billing", "cron", "mailer", "search", "feed"];
 
-/// What happens to the server between two samples, or that one is taken.
+/// An event at the server, or a sample.
 #[derive(Clone, Debug)]
-enum Act {
+enum Event {
     Open {
         app: usize,
         count: usize,
@@ -35,11 +35,11 @@ enum Act {
         app: usize,
         commands: u64,
     },
-    /// Clients that come and go again before anybody looks.
+    /// Clients that connect and close between two samples.
     Flicker(usize),
     Restart,
     Failover,
-    /// The server closes the oldest clients of an application, and counts why.
+    /// The server evicts the oldest clients of an application, and counts it.
     Evict {
         app: usize,
         count: usize,
@@ -52,19 +52,19 @@ enum Act {
     Sample,
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn event() -> impl Strategy<Value = Event> {
     let app = 0..APPS.len();
     prop_oneof![
-        4 => (app.clone(), 1_usize..6).prop_map(|(app, count)| Act::Open { app, count }),
-        3 => (app.clone(), 1_usize..6).prop_map(|(app, count)| Act::Close { app, count }),
-        3 => (app.clone(), 1_u64..1000).prop_map(|(app, commands)| Act::Work { app, commands }),
-        1 => (1_usize..4).prop_map(Act::Flicker),
-        1 => Just(Act::Restart),
-        1 => Just(Act::Failover),
-        1 => (app.clone(), 1_usize..4).prop_map(|(app, count)| Act::Evict { app, count }),
-        1 => (app, 1_usize..4).prop_map(|(app, count)| Act::Limit { app, count }),
-        1 => Just(Act::ResetStatistics),
-        6 => Just(Act::Sample),
+        4 => (app.clone(), 1_usize..6).prop_map(|(app, count)| Event::Open { app, count }),
+        3 => (app.clone(), 1_usize..6).prop_map(|(app, count)| Event::Close { app, count }),
+        3 => (app.clone(), 1_u64..1000).prop_map(|(app, commands)| Event::Work { app, commands }),
+        1 => (1_usize..4).prop_map(Event::Flicker),
+        1 => Just(Event::Restart),
+        1 => Just(Event::Failover),
+        1 => (app.clone(), 1_usize..4).prop_map(|(app, count)| Event::Evict { app, count }),
+        1 => (app, 1_usize..4).prop_map(|(app, count)| Event::Limit { app, count }),
+        1 => Just(Event::ResetStatistics),
+        6 => Just(Event::Sample),
     ]
 }
 
@@ -75,7 +75,7 @@ struct Client {
     commands: u64,
 }
 
-/// The server as it is.
+/// The state of the server.
 #[derive(Clone, Debug, Default)]
 struct Server {
     run: u32,
@@ -108,7 +108,8 @@ impl Server {
         for (id, client) in &self.clients {
             writeln!(
                 reply,
-                "id={id} addr=10.0.0.{}:{id} name={}-{id} age={} idle=0 flags=N db=0 cmd=get user=default tot-net-in={} tot-net-out={} tot-cmds={}",
+                "id={id} addr=10.0.0.{}:{id} name={}-{id} age={} idle=0 flags=N db=0 cmd=get user=default \
+                 tot-net-in={} tot-net-out={} tot-cmds={}",
                 client.app,
                 APPS[client.app],
                 now - client.opened_at,
@@ -141,7 +142,7 @@ fn at(now: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + now).expect("a time")
 }
 
-/// What the model knows that an observer of its samples can know.
+/// What an observer can conclude from the samples.
 #[derive(Debug, Default)]
 struct Known {
     seen: Option<(Server, i64)>,
@@ -183,30 +184,30 @@ impl Known {
     }
 }
 
-/// Plays the acts, and looks at each snapshot.
+/// Runs the events, and checks each snapshot.
 fn play(
-    acts: &[Act],
+    events: &[Event],
     limits: &Limits,
-    mut look: impl FnMut(&Snapshot, Option<&Snapshot>, &Server, &Known, i64) -> Result<(), TestCaseError>,
+    mut check: impl FnMut(&Snapshot, Option<&Snapshot>, &Server, &Known, i64) -> Result<(), TestCaseError>,
 ) -> Result<(), TestCaseError> {
     let (mut server, mut known, mut now, mut runs) = (Server::default(), Known::default(), 1000_i64, 0);
     let mut previous: Option<Snapshot> = None;
-    for act in acts {
-        match *act {
-            Act::Open { app, count } => (0..count).for_each(|_| server.open(app, now)),
-            Act::Close { app, count } => drop(server.close(app, count)),
-            Act::Work { app, commands } => {
+    for event in events {
+        match *event {
+            Event::Open { app, count } => (0..count).for_each(|_| server.open(app, now)),
+            Event::Close { app, count } => drop(server.close(app, count)),
+            Event::Work { app, commands } => {
                 server.clients.values_mut().filter(|client| client.app == app).for_each(|c| c.commands += commands);
             }
-            Act::Flicker(count) => {
+            Event::Flicker(count) => {
                 server.next_id += count as u64;
                 server.received += count as u64;
             }
-            Act::Restart => {
+            Event::Restart => {
                 runs += 1;
                 server = Server { run: runs, started_at: now, ..Server::default() };
             }
-            Act::Failover => {
+            Event::Failover => {
                 runs += 1;
                 let mut other = Server { run: runs, started_at: now - 900, received: 77, ..Server::default() };
                 other.next_id = 500;
@@ -217,13 +218,13 @@ fn play(
                 other.open(1, now);
                 server = other;
             }
-            Act::Evict { app, count } => server.evicted += server.close(app, count),
-            Act::Limit { app, count } => server.limited += server.close(app, count),
-            Act::ResetStatistics => (server.received, server.evicted, server.limited) = (0, 0, 0),
-            Act::Sample => {
+            Event::Evict { app, count } => server.evicted += server.close(app, count),
+            Event::Limit { app, count } => server.limited += server.close(app, count),
+            Event::ResetStatistics => (server.received, server.evicted, server.limited) = (0, 0, 0),
+            Event::Sample => {
                 known.observe(&server, now);
                 let snapshot = derive(previous.as_ref(), server.sample(now), limits);
-                look(&snapshot, previous.as_ref(), &server, &known, now)?;
+                check(&snapshot, previous.as_ref(), &server, &known, now)?;
                 previous = Some(snapshot);
             }
         }
@@ -236,9 +237,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn applications_are_what_the_model_knows(acts in vec(act(), 1..80)) {
+    fn applications_match_the_model(events in vec(event(), 1..80)) {
         let limits = Limits { forget_after: Duration::from_secs(100_000), groups: 20, ..Limits::default() };
-        play(&acts, &limits, |snapshot, _, server, known, now| {
+        play(&events, &limits, |snapshot, _, server, known, now| {
             let presence = &snapshot.presence;
             prop_assert!(presence.other.is_none() && presence.folded == 0);
             for (place, app) in APPS.into_iter().enumerate() {
@@ -247,15 +248,16 @@ proptest! {
                 let last_seen = known.last_seen[place].map(at);
                 prop_assert_eq!(seen.map_or(0, |seen| seen.now.connections), connections, "{} at {}", app, now);
                 prop_assert_eq!(seen.and_then(|seen| seen.last_seen), last_seen, "{} at {}", app, now);
-                prop_assert_eq!(seen.map(|seen| seen.totals).unwrap_or_default(), known.totals[place], "{} at {}", app, now);
+                let totals = seen.map(|seen| seen.totals).unwrap_or_default();
+                prop_assert_eq!(totals, known.totals[place], "{} at {}", app, now);
             }
             Ok(())
         })?;
     }
 
     #[test]
-    fn who_went_is_remembered_once_and_counted_once(acts in vec(act(), 1..80)) {
-        play(&acts, &Limits::default(), |snapshot, _, _, known, _| {
+    fn a_closed_connection_is_kept_once_and_counted_once(events in vec(event(), 1..80)) {
+        play(&events, &Limits::default(), |snapshot, _, _, known, _| {
             let churn = &snapshot.churn;
             let all: u64 = CloseReason::ALL.into_iter().map(|reason| churn.closed(reason)).sum();
             prop_assert_eq!(all, known.closed.len() as u64);
@@ -267,9 +269,9 @@ proptest! {
         })?;
     }
 
-    /// Whatever happens, no counter of a series that is there falls, and sums are those of the clients.
+    /// No counter of an exported series ever decreases, and sums match the number of clients.
     #[test]
-    fn series_never_fall_and_always_add_up(acts in vec(act(), 1..80), groups in 1_usize..4) {
+    fn counters_never_decrease_and_sums_match(events in vec(event(), 1..80), groups in 1_usize..4) {
         let limits = Limits {
             groups,
             expected: vec![("cron".into(), 1)].into_iter().take(groups - 1).collect(),
@@ -278,18 +280,20 @@ proptest! {
         };
         let mut counters: HashMap<String, f64> = HashMap::new();
         let mut opened_in_all = 0.0;
-        play(&acts, &limits, |snapshot, _, server, known, _| {
+        play(&events, &limits, |snapshot, _, server, known, _| {
             let scrape = Scrape::parse(&metrics::text(&view(snapshot), Instant::now()));
             let online = scrape.value("redis_clients_online", &[]);
             prop_assert_eq!(online, Some(server.clients.len() as f64));
             prop_assert_eq!(Some(scrape.sum("redis_clients_app_connections")), online);
-            prop_assert_eq!(Some(scrape.sum("redis_clients_network_connections")), online.filter(|_| !server.clients.is_empty()).or(Some(0.0)));
+            let networks = scrape.sum("redis_clients_network_connections");
+            prop_assert_eq!(Some(networks), online.filter(|_| !server.clients.is_empty()).or(Some(0.0)));
             for series in scrape.series.iter().filter(|series| series.name.ends_with("_total")) {
                 let before = counters.insert(format!("{} {:?}", series.name, series.labels), series.value);
                 prop_assert!(before.is_none_or(|before| before <= series.value), "{series:?} was {before:?}");
             }
-            // What was counted of an application stays in its own series, or went to the others' when it was folded.
-            let opened: f64 = counters.iter().filter(|(name, _)| name.starts_with("redis_clients_app_opened_total")).map(|(_, value)| value).sum();
+            // The counts of an application are in its own series, or in `(other)` after it was folded.
+            let is_opened = |name: &str| name.starts_with("redis_clients_app_opened_total");
+            let opened: f64 = counters.iter().filter(|(name, _)| is_opened(name)).map(|(_, value)| value).sum();
             let truth: u64 = known.totals.iter().map(|totals| totals.opened).sum();
             prop_assert!(opened >= opened_in_all && opened <= truth as f64, "{opened} of {truth}");
             opened_in_all = opened;
@@ -300,11 +304,12 @@ proptest! {
     }
 
     #[test]
-    fn what_nobody_saw_is_counted(acts in vec(act(), 1..80)) {
-        // Without resets and other servers the truth is simple: accepted, and never in a sample.
-        let acts: Vec<_> = acts.into_iter().filter(|act| !matches!(act, Act::ResetStatistics | Act::Failover | Act::Restart)).collect();
+    fn unseen_connections_are_counted(events in vec(event(), 1..80)) {
+        // Without resets and other servers, unseen connections are those that were accepted but never in a sample.
+        let is_simple = |event: &Event| !matches!(event, Event::ResetStatistics | Event::Failover | Event::Restart);
+        let events: Vec<_> = events.into_iter().filter(is_simple).collect();
         let (mut ever_seen, mut first) = (BTreeSet::new(), None);
-        play(&acts, &Limits::default(), |snapshot, _, server, _, _| {
+        play(&events, &Limits::default(), |snapshot, _, server, _, _| {
             ever_seen.extend(server.clients.keys().copied());
             let first = *first.get_or_insert(server.next_id);
             let seen_since = ever_seen.iter().filter(|id| **id > first).count() as u64;
@@ -314,17 +319,18 @@ proptest! {
     }
 }
 
-/// 19,000 clients of 6,000 names and applications, one name in ten 500 bytes long, and every other dimension as wild.
+/// 19,000 clients with 6,000 names and applications. One name in ten is 500 bytes long, and the other dimensions have
+/// hundreds or thousands of values.
 #[test]
 fn thousands_of_names_make_a_bounded_scrape_that_adds_up() {
     let rows = (0..19_000_u32).map(|number| {
         let app = number % 6000;
-        let word: String = (0..4).map(|place| char::from(b'a' + (app / 26_u32.pow(place) % 26) as u8)).collect();
+        let letters: String = (0..4).map(|place| char::from(b'a' + (app / 26_u32.pow(place) % 26) as u8)).collect();
         let long = if app % 10 == 0 { "y".repeat(480) } else { String::new() };
         let (one, two) = (number / 250 % 250, number % 250);
         format!(
-            "id={number} addr=10.0.{one}.{two}:5 name={word}{long}-{number} age=9 idle={two} flags=N db={} cmd=c{app} user=u{word}{long} \
-             lib-name=l{word} tot-mem=9 tot-net-in=1 tot-net-out=1 tot-cmds=1\n",
+            "id={number} addr=10.0.{one}.{two}:5 name={letters}{long}-{number} age=9 idle={two} flags=N db={} \
+             cmd=c{app} user=u{letters}{long} lib-name=l{letters} tot-mem=9 tot-net-in=1 tot-net-out=1 tot-cmds=1\n",
             number % 300
         )
     });

@@ -1,4 +1,4 @@
-//! What is true of every reply and every sample, whatever is in it.
+//! Properties that hold for every reply and every sample.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,12 +40,18 @@ fn sample(reply: Vec<u8>, info: ServerInfo) -> Arc<Sample> {
     })
 }
 
-fn crowd(rows: &[String]) -> ClientCounts {
+fn counts(rows: &[String]) -> ClientCounts {
     let reply = rows.iter().map(|row| format!("{row}\n")).collect::<String>();
     derive(None, sample(reply.into(), ServerInfo::default()), &limits()).client_counts.expect("the clients were listed")
 }
 
-/// Text as the server lets a name be: visible ASCII.
+/// A user name that ACLs accept: any bytes but NUL and white space.
+fn user() -> impl Strategy<Value = Vec<u8>> {
+    let is_allowed = |byte: &u8| !byte.is_ascii_whitespace() && *byte != 0 && *byte != 11;
+    vec(any::<u8>().prop_filter("ACL users have no white space", is_allowed), 0..40)
+}
+
+/// A name that the server accepts: visible ASCII.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),
@@ -57,12 +63,13 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn row() -> impl Strategy<Value = String> {
-    let who = (1_u64..9, name(), name(), name(), option::of(name()));
-    let how = ("[NOSMxbPtIgoiE]{0,3}", any::<i64>(), -5_i64..2_000_000, 0..20, 0..3);
-    (who, how).prop_map(|((id, name, user, command, library), (flags, age, idle, db, sub))| {
+    let identity = (1_u64..9, name(), name(), name(), option::of(name()));
+    let rest = ("[NOSMxbPtIgoiE]{0,3}", any::<i64>(), -5_i64..2_000_000, 0..20, 0..3);
+    (identity, rest).prop_map(|((id, name, user, command, library), (flags, age, idle, db, sub))| {
         let library = library.map_or(String::new(), |library| format!(" lib-name={library}"));
         format!(
-            "id={id} addr=10.0.0.1:5 name={name} age={age} idle={idle} flags={flags} db={db} sub={sub} cmd={command} user={user}{library}"
+            "id={id} addr=10.0.0.1:5 name={name} age={age} idle={idle} flags={flags} db={db} sub={sub} cmd={command} \
+             user={user}{library}"
         )
     })
 }
@@ -74,20 +81,20 @@ proptest! {
     }
 
     #[test]
-    fn no_line_is_lost_of_what_looks_like_rows(reply in "((id|addr|name|x-1)?=?[a-z0-9 :=\\n]{0,12}[ \\n]){0,60}") {
+    fn no_line_is_lost_of_row_like_text(reply in "((id|addr|name|x-1)?=?[a-z0-9 :=\\n]{0,12}[ \\n]){0,60}") {
         check_lines(reply.as_bytes())?;
     }
 
     #[test]
-    fn a_row_gives_back_what_was_put_in(
+    fn a_row_is_parsed_to_the_values_it_was_made_of(
         id in any::<u32>(),
         path in "/[ -~]{0,60}",
         name in "[!-~]{0,200}",
-        user in vec(any::<u8>().prop_filter("ACL users hold no white space", |byte| !byte.is_ascii_whitespace() && *byte != 0 && *byte != 11), 0..40),
+        user in user(),
         idle in any::<i64>(),
     ) {
-        // Where the path itself holds `key=`, nobody can tell where it ends.
-        prop_assume!(!path.split(' ').skip(1).any(|word| word.contains('=')));
+        // If the path itself contains `key=`, its end is ambiguous.
+        prop_assume!(!path.split(' ').skip(1).any(|part| part.contains('=')));
         let mut row = format!("id={id} addr={path}:0 name={name} idle={idle} flags=N user=").into_bytes();
         row.extend_from_slice(&user);
         row.extend_from_slice(b" cmd=get\n");
@@ -105,22 +112,25 @@ proptest! {
 
     #[test]
     fn groups_and_kinds_and_states_sum_to_the_totals(rows in vec(row(), 0..60)) {
-        let crowd = crowd(&rows);
-        let online = crowd.online();
-        prop_assert_eq!(crowd.connections(), rows.len() as u64);
-        prop_assert_eq!(ClientKind::ALL.map(|kind| crowd.of_kind(kind)).iter().sum::<u64>(), rows.len() as u64);
-        prop_assert_eq!(State::ALL.map(|state| crowd.in_state(state)).iter().sum::<u64>(), online);
-        prop_assert!(crowd.silent() <= online);
-        prop_assert!(crowd.last_interaction.count() + crowd.silent() <= online);
-        for groups in [&crowd.users, &crowd.libraries, &crowd.databases, &crowd.commands, &crowd.networks].into_iter().flatten() {
+        let counts = counts(&rows);
+        let online = counts.online();
+        prop_assert_eq!(counts.connections(), rows.len() as u64);
+        prop_assert_eq!(ClientKind::ALL.map(|kind| counts.of_kind(kind)).iter().sum::<u64>(), rows.len() as u64);
+        prop_assert_eq!(State::ALL.map(|state| counts.in_state(state)).iter().sum::<u64>(), online);
+        prop_assert!(counts.silent() <= online);
+        prop_assert!(counts.last_interaction.count() + counts.silent() <= online);
+        let dimensions = [&counts.users, &counts.libraries, &counts.databases, &counts.commands, &counts.networks];
+        for groups in dimensions.into_iter().flatten() {
             check_groups(groups, online)?;
         }
-        prop_assert!(crowd.applications.idle.is_sorted_by(|more, fewer| more >= fewer));
+        prop_assert!(counts.applications.idle.is_sorted_by(|more, fewer| more >= fewer));
     }
 
     #[test]
-    fn the_order_of_lines_is_irrelevant((rows, shuffled) in vec(row(), 0..40).prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle()))) {
-        prop_assert_eq!(crowd(&rows), crowd(&shuffled));
+    fn the_order_of_lines_is_irrelevant(
+        (rows, shuffled) in vec(row(), 0..40).prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),
+    ) {
+        prop_assert_eq!(counts(&rows), counts(&shuffled));
     }
 
     #[test]
@@ -129,9 +139,10 @@ proptest! {
         let snapshot = derive(None, sample(reply.into(), ServerInfo::default()), &limits());
         let text = metrics::text(&view(snapshot), Instant::now());
         let scrape = Scrape::parse(&text);
-        // Everything that does not depend on clients, and at most so many groups and `(other)` a dimension; an application
+        // The series that do not depend on clients, and per dimension up to GROUPS groups and `(other)`. An application
         // has 18 series.
-        prop_assert!(scrape.series.len() <= 110 + 5 * (GROUPS + 1) + 18 * (GROUPS + 1), "{} series", scrape.series.len());
+        let max = 110 + 5 * (GROUPS + 1) + 18 * (GROUPS + 1);
+        prop_assert!(scrape.series.len() <= max, "{} series", scrape.series.len());
         for label in scrape.series.iter().flat_map(|series| series.labels.values()) {
             prop_assert!(label.len() <= 129, "{label}");
         }
@@ -139,21 +150,24 @@ proptest! {
 
     #[test]
     fn counters_never_fall_and_count_everything(
-        steps in vec((0_u64..1000, prop_oneof![8 => Just(false), 1 => Just(true)], option::weighted(0.9, Just(()))), 1..40),
+        steps in vec(
+            (0_u64..1000, prop_oneof![8 => Just(false), 1 => Just(true)], option::weighted(0.9, Just(()))),
+            1..40,
+        ),
     ) {
         let (mut raw, mut run, mut previous): (u64, u32, Option<Snapshot>) = (0, 0, None);
-        let (mut expected, mut last_told) = (0, 0);
-        for (more, restart, told) in steps {
+        let (mut expected, mut last_reported) = (0, 0);
+        for (more, restart, reported) in steps {
             if restart {
-                (raw, run, last_told) = (0, run + 1, 0);
+                (raw, run, last_reported) = (0, run + 1, 0);
             }
             raw += more;
-            if told.is_some() {
-                expected += raw - last_told;
-                last_told = raw;
+            if reported.is_some() {
+                expected += raw - last_reported;
+                last_reported = raw;
             }
             let info = ServerInfo {
-                connections_received: told.map(|()| raw),
+                connections_received: reported.map(|()| raw),
                 run_id: Some(run.to_string()),
                 uptime_seconds: Some(0),
                 ..ServerInfo::default()
@@ -175,7 +189,7 @@ fn check_lines(reply: &[u8]) -> Result<(), TestCaseError> {
     let lines = reply.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
     prop_assert_eq!(parsed.clients.len() + parsed.unreadable.total() as usize, lines);
     for client in &parsed.clients {
-        // Nothing that is asked of a client may panic either.
+        // The accessors of a client must not panic either.
         let _ = (client.address(), client.subscriptions(), client.idle_seconds(), client.fields().count());
         prop_assert!(client.text(Field::Id).or(client.text(Field::Addr)).is_some());
     }

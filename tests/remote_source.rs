@@ -1,5 +1,5 @@
-//! Listening as a source: what is heard of another exporter is shown as if it had been sampled, and nothing that anybody else
-//! publishes does harm.
+//! Status messages as a source: a status received from another exporter is exported like a sample, and no message that
+//! anyone else publishes has an effect.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -40,19 +40,19 @@ fn online(scrape: &Scrape) -> Option<f64> {
 
 fn refused(scrape: &Scrape, reason: &str) -> f64 {
     let value = scrape.value("redis_clients_announcements_refused_total", &[("reason", reason)]);
-    value.expect("every reason is there from the start")
+    value.expect("every reason is exported from the start")
 }
 
 fn errors(scrape: &Scrape, reason: &str) -> f64 {
-    scrape.value("redis_clients_sample_errors_total", &[("reason", reason)]).expect("every reason is there")
+    scrape.value("redis_clients_sample_errors_total", &[("reason", reason)]).expect("every reason is exported")
 }
 
-fn is_heard(scrape: &Scrape) -> bool {
+fn is_received(scrape: &Scrape) -> bool {
     scrape.value("redis_clients_sample_source_info", &[("source", "received")]) == Some(1.0)
 }
 
-/// What all who watch one server must agree on.
-fn told(scrape: &Scrape) -> [BTreeMap<String, u64>; 3] {
+/// Returns the counts that all exporters of one server must agree on.
+fn counts_of(scrape: &Scrape) -> [BTreeMap<String, u64>; 3] {
     [
         scrape.by("redis_clients_connections", "kind"),
         scrape.by("redis_clients_app_connections", "client_app"),
@@ -60,7 +60,7 @@ fn told(scrape: &Scrape) -> [BTreeMap<String, u64>; 3] {
     ]
 }
 
-/// How often clients were listed.
+/// Returns how often `CLIENT LIST` was called.
 fn listings(control: &mut Peer) -> u64 {
     let text = control.ask(&["INFO", "commandstats"]);
     let calls = |line: &str| {
@@ -74,34 +74,34 @@ fn listings(control: &mut Peer) -> u64 {
 fn with_a_key_three_exporters_need_one_sampler() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let mut control = server.peer();
     let key = key_file();
     let key = format!("--announce.key-file={}", key.path().display());
-    let words = ["--announce=auto", "--sample=auto", FREQUENCY, &key];
-    let start = || Exporter::start(&[&server.address()], &words, &[]);
+    let args = ["--announce=auto", "--sample=auto", FREQUENCY, &key];
+    let start = || Exporter::start(&[&server.address()], &args, &[]);
     let mut exporters = vec![start()];
     let subscriber = Subscriber::on(&server.address());
     exporters[0].scrape_until("a sample", |scrape| online(scrape).is_some());
     subscriber.next_status();
     let alone = over_five_seconds(&mut control);
     let began = Instant::now();
-    let statuses = || subscriber.since(began).iter().filter(|heard| heard.is_status()).count();
+    let statuses = || subscriber.since(began).iter().filter(|message| message.is_status()).count();
     pause(4 * SECOND);
-    assert!((3..=6).contains(&statuses()), "who samples announces each of them: {} in 4 s", statuses());
+    assert!((3..=6).contains(&statuses()), "the sampler announces each sample: {} in 4 s", statuses());
 
     exporters.extend([start(), start()]);
-    let settled = || exporters.iter().filter(|exporter| is_heard(&exporter.scrape())).count() == 2;
+    let settled = || exporters.iter().filter(|exporter| is_received(&exporter.scrape())).count() == 2;
     eventually("two of them listen", PATIENCE, || settled().then_some(()));
     let together = over_five_seconds(&mut control);
     assert!(together <= alone + alone / 4 + 1, "{together} listings by three, {alone} by one");
-    eventually("all tell the same", PATIENCE, || {
-        let all: Vec<_> = exporters.iter().map(|exporter| told(&exporter.scrape())).collect();
+    eventually("all export the same counts", PATIENCE, || {
+        let all: Vec<_> = exporters.iter().map(|exporter| counts_of(&exporter.scrape())).collect();
         (all[0] == all[1] && all[1] == all[2] && !all[0][0].is_empty()).then_some(())
     });
     assert!(settled());
 
-    let sampler = exporters.iter().position(|exporter| !is_heard(&exporter.scrape())).expect("one samples");
+    let sampler = exporters.iter().position(|exporter| !is_received(&exporter.scrape())).expect("one samples");
     exporters.remove(sampler).signal("KILL");
     let killed = Instant::now();
     while killed.elapsed() < 7 * SECOND {
@@ -110,7 +110,7 @@ fn with_a_key_three_exporters_need_one_sampler() {
         }
         pause(Duration::from_millis(50));
     }
-    let samplers = exporters.iter().filter(|exporter| !is_heard(&exporter.scrape())).count();
+    let samplers = exporters.iter().filter(|exporter| !is_received(&exporter.scrape())).count();
     assert_eq!(samplers, 1, "one took over");
 }
 
@@ -120,12 +120,12 @@ fn over_five_seconds(control: &mut Peer) -> u64 {
     listings(control) - before
 }
 
-/// A true status, to be changed into another.
+/// Returns a genuine status, as the base of forged ones.
 fn status_of(subscriber: &Subscriber) -> Value {
     subscriber.next_status().json
 }
 
-/// A status of an announcer who does not exist, taken now.
+/// Returns a status with the current time, of an announcer that does not exist.
 fn forged(status: &Value, changes: &Value) -> String {
     let mut status = status.clone();
     let object = status.as_object_mut().expect("a status is an object");
@@ -145,8 +145,8 @@ fn a_forged_status_changes_nothing_where_there_is_a_key() {
     let start = |more: &[&str]| Exporter::start(&[&server.address()], &[more, &[FREQUENCY, &key]].concat(), &[]);
     let exporters = [start(&["--announce=auto"]), start(&["--sample=auto"]), start(&["--sample=never"])];
     let subscriber = Subscriber::on(&server.address());
-    let true_status = subscriber.next_status();
-    assert!(Key::new(KEY.as_bytes()).has_signed(&true_status.bytes));
+    let genuine = subscriber.next_status();
+    assert!(Key::new(KEY.as_bytes()).has_signed(&genuine.bytes));
     for exporter in &exporters {
         exporter.scrape_until("it is up", |scrape| up(scrape) == Some(1.0));
     }
@@ -154,9 +154,9 @@ fn a_forged_status_changes_nothing_where_there_is_a_key() {
     let mut control = server.peer();
     for round in 0..10 {
         let changes = json!({"seq": 1_000_000 + round, "connections": 9999, "online": 9999, "truncated": 9000});
-        let unsigned = forged(&true_status.json, &changes);
+        let unsigned = forged(&genuine.json, &changes);
         let mut wrong = unsigned.clone();
-        Key::new(b"this is not the key of anybody").sign(&mut wrong);
+        Key::new(b"this key is not used by anyone").sign(&mut wrong);
         for message in [unsigned, wrong] {
             control.must(&["PUBLISH", CHANNEL, &message]);
         }
@@ -173,15 +173,15 @@ fn a_forged_status_changes_nothing_where_there_is_a_key() {
 }
 
 #[test]
-fn a_listener_who_may_only_subscribe_tells_what_statuses_tell() {
+fn a_listener_that_may_only_subscribe_exports_received_statuses() {
     for binary in binaries() {
         println!("{}", binary.name);
         let server = Server::start(&binary);
-        let _crowd = TestClients::join(&server);
+        let _clients = TestClients::join(&server);
         server.peer().must(&[
             "ACL",
             "SETUSER",
-            "ear",
+            "listener",
             "on",
             ">secret",
             "resetchannels",
@@ -190,35 +190,35 @@ fn a_listener_who_may_only_subscribe_tells_what_statuses_tell() {
             "+subscribe",
         ]);
         let exporter = Exporter::start(&[&server.address()], &["--announce=auto", FREQUENCY], &[]);
-        let words = ["--redis.user=ear", "--redis.password=secret", "--sample=never", FREQUENCY];
-        let listener = Exporter::start(&[&server.address()], &words, &[]);
-        listener.scrape_until("a status is heard", |scrape| up(scrape) == Some(1.0));
-        eventually("both tell the same", PATIENCE, || {
-            let (sampled, heard) = (told(&exporter.scrape()), told(&listener.scrape()));
-            (sampled == heard && sampled[0].contains_key("exporter")).then_some(())
+        let args = ["--redis.user=listener", "--redis.password=secret", "--sample=never", FREQUENCY];
+        let listener = Exporter::start(&[&server.address()], &args, &[]);
+        listener.scrape_until("a status is received", |scrape| up(scrape) == Some(1.0));
+        eventually("both export the same counts", PATIENCE, || {
+            let (sampled, received) = (counts_of(&exporter.scrape()), counts_of(&listener.scrape()));
+            (sampled == received && sampled[0].contains_key("exporter")).then_some(())
         });
         let scrape = listener.scrape();
-        assert!(is_heard(&scrape) && scrape.value("redis_clients_sample_complete", &[]) == Some(1.0));
+        assert!(is_received(&scrape) && scrape.value("redis_clients_sample_complete", &[]) == Some(1.0));
         assert_eq!(listener.log().iter().filter(|line| line.contains("level=warn")).count(), 0, "{:?}", listener.log());
     }
 }
 
 #[test]
-fn a_listener_to_whom_nobody_talks_says_so() {
+fn a_listener_that_receives_no_status_reports_it() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
     let listener = Exporter::start(&[&server.address()], &["--sample=never", FREQUENCY], &[]);
-    let scrape = listener.scrape_until("silence", |scrape| errors(scrape, "silent") >= 1.0);
+    let scrape = listener.scrape_until("a timeout", |scrape| errors(scrape, "silent") >= 1.0);
     assert_eq!(up(&scrape), Some(0.0));
     assert!(listener.log().join("\n").contains("nobody announces there"), "{:?}", listener.log());
     let announcer = Exporter::start(&[&server.address()], &["--announce=auto", FREQUENCY], &[]);
-    listener.scrape_until("somebody", |scrape| up(scrape) == Some(1.0));
+    listener.scrape_until("a status", |scrape| up(scrape) == Some(1.0));
     drop(announcer);
-    listener.scrape_until("silence again", |scrape| up(scrape) == Some(0.0));
+    listener.scrape_until("another timeout", |scrape| up(scrape) == Some(0.0));
 }
 
 #[test]
-fn two_nodes_on_one_channel_are_told_apart() {
+fn two_nodes_on_one_channel_are_distinguished() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
     let address = server.address();
@@ -238,44 +238,45 @@ fn two_nodes_on_one_channel_are_told_apart() {
         control.must(&["PUBLISH", CHANNEL, &forged(&status, &other)]);
     };
     let end = Instant::now() + 8 * SECOND;
-    let mut is_told = false;
+    let mut is_reported = false;
     while Instant::now() < end {
         publish();
         pause(Duration::from_millis(500));
         let log = listener.log().join("\n");
-        is_told |= log.contains("10.0.0.9:6379") && log.contains(&address) && log.contains("--announce.node");
-        is_told &= up(&listener.scrape()) == Some(0.0);
+        is_reported |= log.contains("10.0.0.9:6379") && log.contains(&address) && log.contains("--announce.node");
+        is_reported &= up(&listener.scrape()) == Some(0.0);
     }
-    assert!(is_told, "{:?}", listener.log());
+    assert!(is_reported, "{:?}", listener.log());
     let scrape = chooser.scrape();
     assert_eq!(up(&scrape), Some(1.0));
     assert!(online(&scrape).is_some_and(|online| online > 1.0));
     let scrape = of_other.scrape();
     assert_eq!((up(&scrape), online(&scrape)), (Some(1.0), Some(0.0)));
-    // Another node is still announced, but not the wanted one.
-    of_other
-        .scrape_until("silence of the wanted one", |scrape| up(scrape) == Some(0.0) && errors(scrape, "silent") >= 1.0);
+    // The other node's announcements stop. The remaining ones are of a node that this listener does not want.
+    of_other.scrape_until("no status of the wanted node", |scrape| {
+        up(scrape) == Some(0.0) && errors(scrape, "silent") >= 1.0
+    });
 }
 
-/// The memory that a process has, in bytes.
+/// Returns the resident memory of a process, in bytes.
 fn resident_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has resident memory");
     1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
 }
 
-/// Publishes so many messages at once, as fast as the server takes them.
+/// Publishes `count` messages at once, as fast as the server can.
 fn flood(server: &Server, message: &str, count: usize) {
     let script = "for i = 1, ARGV[3] do redis.call('PUBLISH', ARGV[1], ARGV[2]) end";
     server.peer().must(&["EVAL", script, "0", CHANNEL, message, &count.to_string()]);
 }
 
 #[test]
-fn nothing_that_is_published_does_harm() {
+fn hostile_messages_have_no_effect() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
     let address = server.address();
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let node = format!("--announce.node={address}");
     let mut exporters = [
         Exporter::start(&[&address], &["--announce=auto", FREQUENCY], &[]),
@@ -310,7 +311,7 @@ fn nothing_that_is_published_does_harm() {
     ] {
         let before = exporters.each_ref().map(|exporter| exporter.scrape());
         control.must(&["PUBLISH", CHANNEL, &message]);
-        // Who samples himself looks only who talks, and not at what is told.
+        // An exporter that samples reads only who announces, not the content of the status.
         let listener_only = ["incomplete", "client"].contains(&reason);
         for (exporter, before) in exporters.iter().zip(before).skip(usize::from(listener_only)) {
             if !reason.is_empty() {
@@ -326,11 +327,11 @@ fn nothing_that_is_published_does_harm() {
     for exporter in &exporters {
         exporter.scrape_until("a flood", |scrape| refused(scrape, "flood") > 1000.0);
     }
-    // What waits in the server is read, and so are true statuses behind it.
+    // The queued messages are read, and then the genuine statuses behind them.
     pause(3 * SECOND);
     for (exporter, before) in exporters.iter_mut().zip(before) {
         assert!(exporter.is_running());
-        let scrape = exporter.scrape_until("the truth", |scrape| up(scrape) == Some(1.0));
+        let scrape = exporter.scrape_until("a genuine status", |scrape| up(scrape) == Some(1.0));
         assert!(online(&scrape).is_some_and(|online| (online - truth).abs() <= 3.0), "{:?}", online(&scrape));
         let grown = resident_bytes(exporter.pid()).saturating_sub(before);
         println!("{} KB more", grown / 1024);
@@ -343,25 +344,25 @@ fn nothing_that_is_published_does_harm() {
 }
 
 #[test]
-fn a_cut_link_and_a_restart_are_survived() {
+fn a_listener_recovers_from_a_cut_link_and_a_restart() {
     let Some(binary) = any_binary() else { return };
     let mut server = Server::start(&binary);
     let address = server.address();
     let announcer = Exporter::start(&[&address], &["--announce=auto", FREQUENCY], &[]);
     let listener = Exporter::start(&[&address], &["--sample=never", FREQUENCY], &[]);
-    let heard = |scrape: &Scrape| scrape.value("redis_clients_announcements_received_total", &[]).unwrap_or(0.0);
-    let hears = |what: &str| {
-        let before = heard(&listener.scrape());
-        listener.scrape_until(what, |scrape| up(scrape) == Some(1.0) && heard(scrape) >= before + 2.0);
+    let received = |scrape: &Scrape| scrape.value("redis_clients_announcements_received_total", &[]).unwrap_or(0.0);
+    let wait_for_statuses = |what: &str| {
+        let before = received(&listener.scrape());
+        listener.scrape_until(what, |scrape| up(scrape) == Some(1.0) && received(scrape) >= before + 2.0);
     };
-    hears("at first");
+    wait_for_statuses("at first");
     server.peer().must(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-    hears("after its link was cut");
+    wait_for_statuses("after its link was cut");
     server.peer().must(&["CLIENT", "KILL", "TYPE", "normal"]);
-    hears("after the announcer's was");
+    wait_for_statuses("after the announcer's link was cut");
     server.restart();
     let restarted = Instant::now();
-    hears("after a restart");
+    wait_for_statuses("after a restart");
     assert!(restarted.elapsed() < 15 * SECOND, "{:?}", restarted.elapsed());
     announcer.scrape_until("it samples", |scrape| up(scrape) == Some(1.0));
 }

@@ -1,5 +1,4 @@
-//! What an alert says, and the page that tells what to do about it: each alert has both, and what a page tells one to type
-//! works.
+//! Alerts and their runbooks: each alert has annotations and a page, and the commands of the pages work.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,37 +12,38 @@ use crate::support::rules::{Check, Rule, alerts, checks, recorded};
 use crate::support::server::{Server, any_binary};
 use crate::support::test_clients::TestClients;
 
-/// What Prometheus is asked on the pages, as `(page, expression)`.
+/// Returns the PromQL expressions of the pages, as `(page, expression)`.
 pub(crate) fn expressions() -> Vec<(String, String)> {
-    typed("promql")
+    code_lines("promql")
 }
 
 #[test]
-fn every_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on() {
+fn every_alert_has_a_severity_a_summary_a_description_and_links() {
     for (name, alert) in alerts() {
         let severity = alert.labels.get("severity").map_or("", String::as_str);
         assert!(["info", "warning", "critical"].contains(&severity), "{name}: {severity}");
-        // What is the same for every node and application tells alerts apart in a list.
-        let summary = said(&alert, "summary");
+        // The summary is the same for every node and application, so that a list groups alerts by it.
+        let summary = annotation(&alert, "summary");
         assert!(summary.ends_with('.') && !summary.contains("{{"), "{name}: {summary}");
-        assert!(said(&alert, "description").ends_with(['.', '?']), "{name}: description");
-        assert_eq!(said(&alert, "runbook_url"), page_of(&name), "{name}");
-        // Where nothing is known of any exporter there is no page.
-        let has_page = said(&alert, "page_url").starts_with("{{ with query (printf \"redis:redis_clients_page:info{");
+        assert!(annotation(&alert, "description").ends_with(['.', '?']), "{name}: description");
+        assert_eq!(annotation(&alert, "runbook_url"), page_of(&name), "{name}");
+        // If no exporter is scraped, there is no page to link to.
+        let has_page =
+            annotation(&alert, "page_url").starts_with("{{ with query (printf \"redis:redis_clients_page:info{");
         assert!(has_page != (alert.labels.get("cause").is_some_and(|cause| cause == "absent")), "{name}: page_url");
     }
 }
 
 #[test]
-fn alerts_speak_of_labels_that_they_have() {
+fn annotations_use_only_labels_of_their_alert() {
     let known = recorded();
     for (name, alert) in alerts() {
         let mut labels = known.labels(&read_promql(&alert.expr)).unwrap_or_else(|fault| panic!("{name}: {fault}"));
-        // A pair of exporters is one alert.
+        // A pair of exporters gives one alert.
         assert!(!labels.contains("instance"), "{name}: {labels:?}");
         labels.extend(alert.labels.into_keys());
-        for said in alert.annotations.values() {
-            let named = said.split("$labels.").skip(1);
+        for text in alert.annotations.values() {
+            let named = text.split("$labels.").skip(1);
             let named =
                 named.map(|rest| rest.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_').next());
             let unknown: Vec<_> = named.flatten().filter(|label| !labels.contains(*label)).collect();
@@ -52,12 +52,12 @@ fn alerts_speak_of_labels_that_they_have() {
     }
 }
 
-/// With the labels of an alert put in, each link is answered by the exporter's pages.
+/// With an alert's labels inserted, each link opens a page of the exporter.
 #[test]
-fn links_of_alerts_are_answered() {
+fn links_of_alerts_work() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let exporter = Exporter::watching(&[&server.address()]);
     exporter.fresh_scrape();
     let node = server.address().replace(':', "%3A");
@@ -88,7 +88,7 @@ fn every_alert_has_a_page_and_every_page_an_alert() {
     assert_eq!(pages(), needed);
 }
 
-/// Also where two have the same name, and differ in a label.
+/// This includes alerts of the same name that differ in a label.
 #[test]
 fn every_alert_is_tested_to_fire_and_to_be_quiet() {
     let checks = checks();
@@ -106,17 +106,17 @@ fn every_alert_is_tested_to_fire_and_to_be_quiet() {
 }
 
 #[test]
-fn what_pages_tell_one_to_type_works() {
+fn commands_of_the_pages_work() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = TestClients::join(&server);
-    let commands = typed("sh");
+    let _clients = TestClients::join(&server);
+    let commands = code_lines("sh");
     assert!(commands.len() > 10);
     for (page, command) in commands {
-        let words = command.replace("NODE", &server.address());
-        let words: Vec<&str> = words.split_whitespace().map(|word| word.trim_matches('\'')).collect();
-        let output = run(&words[1..]);
-        assert_eq!(words[0], "redis-client-exporter", "{page}");
+        let command_line = command.replace("NODE", &server.address());
+        let args: Vec<&str> = command_line.split_whitespace().map(|arg| arg.trim_matches('\'')).collect();
+        let output = run(&args[1..]);
+        assert_eq!(args[0], "redis-client-exporter", "{page}");
         assert!(output.status.success(), "{page}: {command}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -125,12 +125,12 @@ fn read(path: &str) -> String {
     fs::read_to_string(project(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What an alert says under a name.
-fn said<'a>(alert: &'a Rule, name: &str) -> &'a str {
+/// Returns an annotation of an alert.
+fn annotation<'a>(alert: &'a Rule, name: &str) -> &'a str {
     alert.annotations.get(name).map_or("", |text| text.trim())
 }
 
-/// `RedisClientsNodeDown` is explained in `redis-clients-node-down.md`.
+/// Returns the file of an alert's page: `redis-clients-node-down.md` for `RedisClientsNodeDown`.
 fn file_of(alert: &str) -> String {
     let mut file = String::new();
     for letter in alert.chars() {
@@ -146,7 +146,7 @@ fn page_of(alert: &str) -> String {
     format!("docs/runbooks/{}", file_of(alert))
 }
 
-/// Every page but the list of them.
+/// Returns every page except the index.
 fn pages() -> BTreeSet<String> {
     let folder = fs::read_dir(project("docs/runbooks")).expect("the pages are in the repository");
     let names = folder.map(|entry| entry.expect("a folder can be listed").file_name());
@@ -154,14 +154,14 @@ fn pages() -> BTreeSet<String> {
     names.map(|name| format!("docs/runbooks/{}", name.to_string_lossy())).collect()
 }
 
-/// The lines of the pages' blocks in a language, with their pages.
-fn typed(language: &str) -> Vec<(String, String)> {
+/// Returns the lines of the pages' code blocks in a language, as `(page, line)`.
+fn code_lines(language: &str) -> Vec<(String, String)> {
     let fence = format!("```{language}\n");
-    let mut typed = Vec::new();
+    let mut lines = Vec::new();
     for page in pages() {
         let text = read(&page);
         let blocks = text.split(&fence).skip(1).filter_map(|rest| rest.split("```").next());
-        typed.extend(blocks.flat_map(str::lines).map(|line| (page.clone(), line.to_owned())));
+        lines.extend(blocks.flat_map(str::lines).map(|line| (page.clone(), line.to_owned())));
     }
-    typed
+    lines
 }

@@ -1,4 +1,4 @@
-//! Sampling in pages, on real servers: nobody is missed, nobody is there twice, and the two promises are kept.
+//! Sampling in pages on real servers: no client is missing or duplicated, and sampling stays within budget.
 
 use std::collections::BTreeSet;
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ use crate::support::scrape::Scrape;
 use crate::support::server::{Binary, Server, binaries};
 use crate::support::{PATIENCE, eventually, pause};
 
-/// A budget so small that even some hundred clients are listed in pages.
+/// Returns a budget so small that even a few hundred clients are listed in pages.
 fn budget() -> Budget {
     Budget {
         max_stall: Duration::from_micros(60),
@@ -42,12 +42,12 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// The ids of a sample, each of which must be there once.
+/// Returns the ids of a sample, and asserts that each is unique.
 fn ids(sample: &Sample) -> BTreeSet<u64> {
     let clients = sample.clients.as_ref().expect("the clients were listed");
     let ids: Vec<u64> = clients.clients().filter_map(|(_, client)| client.id()).collect();
     let distinct: BTreeSet<u64> = ids.iter().copied().collect();
-    assert_eq!(distinct.len(), ids.len(), "a client is there twice");
+    assert_eq!(distinct.len(), ids.len(), "a client is listed twice");
     distinct
 }
 
@@ -56,14 +56,14 @@ fn listed(peer: &mut Peer) -> BTreeSet<u64> {
     rows.lines().map(|row| row[3..].split(' ').next().expect("an id").parse().expect("a number")).collect()
 }
 
-fn crowd(server: &Server, size: usize) -> Vec<TcpStream> {
-    let crowd: Vec<_> = (0..size).map(|_| TcpStream::connect(server.address()).expect("a connection")).collect();
+fn connect_many(server: &Server, size: usize) -> Vec<TcpStream> {
+    let connections: Vec<_> = (0..size).map(|_| TcpStream::connect(server.address()).expect("a connection")).collect();
     let mut control = server.peer();
     eventually("all are accepted", PATIENCE, || (listed(&mut control).len() > size).then_some(()));
-    crowd
+    connections
 }
 
-/// On every server generation; each as a test of its own would only repeat their names.
+/// Runs a test on every server. Separate tests would only repeat the names of the servers.
 fn on_every_server(test: fn(&Binary)) {
     for binary in binaries() {
         println!("{}", binary.name);
@@ -72,10 +72,10 @@ fn on_every_server(test: fn(&Binary)) {
 }
 
 #[test]
-fn pages_find_exactly_those_who_are_there() {
+fn pages_find_exactly_the_connected_clients() {
     on_every_server(|binary| {
         let server = Server::start(binary);
-        let mut members = crowd(&server, 700);
+        let mut members = connect_many(&server, 700);
         let (runtime, mut sampler) = (runtime(), sampler(&server, budget()));
         let mut control = server.peer();
         for round in 0..4 {
@@ -83,17 +83,17 @@ fn pages_find_exactly_those_who_are_there() {
             assert_eq!(ids(&sample), listed(&mut control), "round {round}");
             assert!(sample.cost.pages > 3, "{:?}", sample.cost);
             assert_eq!(sample.cost.drift, Some(0));
-            // A third leaves, others come.
+            // A third of the clients close, and others connect.
             members.drain(..members.len() / 3);
-            members.extend(crowd(&server, 100));
+            members.extend(connect_many(&server, 100));
             let open = members.len() + 2;
-            eventually("they have left", PATIENCE, || (listed(&mut control).len() == open).then_some(()));
+            eventually("they are closed", PATIENCE, || (listed(&mut control).len() == open).then_some(()));
         }
         assert!(matches!(sampler.plan().way, Way::Pages(_)) && sampler.no_pages().is_none());
     });
 }
 
-/// Opens and closes some 500 connections a second until it is dropped.
+/// Opens and closes about 500 connections a second until it is dropped.
 struct Churn {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<u64>>,
@@ -117,22 +117,22 @@ impl Churn {
 
     fn stop(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().expect("it runs").join().expect("it ends well")
+        self.thread.take().expect("it runs").join().expect("the thread does not panic")
     }
 }
 
 #[test]
-fn churn_through_a_sweep_neither_hides_nor_doubles_anybody() {
+fn churn_during_a_sweep_neither_hides_nor_duplicates_clients() {
     on_every_server(|binary| {
         let server = Server::start(binary);
-        let stable = crowd(&server, 1500);
+        let stable = connect_many(&server, 1500);
         let mut control = server.peer();
         let (runtime, mut sampler) = (runtime(), sampler(&server, budget()));
-        let gone: BTreeSet<u64> = {
-            let leavers = crowd(&server, 200);
+        let closed: BTreeSet<u64> = {
+            let closing = connect_many(&server, 200);
             let with = listed(&mut control);
-            drop(leavers);
-            let left = eventually("they have left", PATIENCE, || {
+            drop(closing);
+            let left = eventually("they are closed", PATIENCE, || {
                 Some(listed(&mut control)).filter(|now| now.len() + 200 <= with.len())
             });
             with.difference(&left).copied().collect()
@@ -147,36 +147,36 @@ fn churn_through_a_sweep_neither_hides_nor_doubles_anybody() {
             let stayed: BTreeSet<u64> = before.intersection(&after).copied().collect();
             assert!(stayed.len() > stable.len());
             assert!(stayed.is_subset(&found), "round {round}: {:?} are missing", stayed.difference(&found));
-            assert!(found.is_disjoint(&gone), "round {round}: the dead are there");
-            // Ids are never given out twice, so who is new was not there before.
+            assert!(found.is_disjoint(&closed), "round {round}: closed clients are listed");
+            // Ids are never reused, so a new id is above all earlier ones.
             let opened: BTreeSet<u64> = found.difference(&earlier).copied().collect();
-            assert!(round == 0 || opened.iter().all(|id| *id > *earlier.first().expect("somebody was there")));
+            assert!(round == 0 || opened.iter().all(|id| *id > *earlier.first().expect("there was a client")));
             earlier = found;
         }
-        assert!(churn.stop() > 100, "it churned");
+        assert!(churn.stop() > 100, "there was churn");
     });
 }
 
 #[test]
-fn a_newcomer_is_known_at_the_next_look() {
+fn a_new_client_is_known_at_the_next_quick_poll() {
     on_every_server(|binary| {
         let server = Server::start(binary);
-        let _crowd = crowd(&server, 300);
+        let _clients = connect_many(&server, 300);
         let (runtime, mut sampler) = (runtime(), sampler(&server, budget()));
         let before = ids(&runtime.block_on(sampler.sample()).expect("a sample"));
-        let quiet = runtime.block_on(sampler.look()).expect("a look");
+        let quiet = runtime.block_on(sampler.look()).expect("a quick poll");
         assert!(quiet.sample.is_none() && !quiet.hurry, "{quiet:?}");
 
-        let mut newcomer = server.peer();
-        newcomer.must(&["CLIENT", "SETNAME", "newcomer"]);
-        let id: u64 = newcomer.ask(&["CLIENT", "ID"]).trim_start_matches(':').parse().expect("an id");
-        let look = runtime.block_on(sampler.look()).expect("a look");
-        let now = ids(&look.sample.expect("somebody came"));
+        let mut new_client = server.peer();
+        new_client.must(&["CLIENT", "SETNAME", "new"]);
+        let id: u64 = new_client.ask(&["CLIENT", "ID"]).trim_start_matches(':').parse().expect("an id");
+        let poll = runtime.block_on(sampler.look()).expect("a quick poll");
+        let now = ids(&poll.sample.expect("a client connected"));
         assert!(now.contains(&id) && now.is_superset(&before) && now.len() == before.len() + 1);
 
-        drop(newcomer);
-        let hurry = eventually("his leaving is noticed", PATIENCE, || {
-            Some(runtime.block_on(sampler.look()).expect("a look").hurry).filter(|hurry| *hurry)
+        drop(new_client);
+        let hurry = eventually("the close is detected", PATIENCE, || {
+            Some(runtime.block_on(sampler.look()).expect("a quick poll").hurry).filter(|hurry| *hurry)
         });
         assert!(hurry);
         assert!(!ids(&runtime.block_on(sampler.sample()).expect("a sample")).contains(&id));
@@ -184,65 +184,65 @@ fn a_newcomer_is_known_at_the_next_look() {
 }
 
 #[test]
-fn a_newcomer_is_in_the_metrics_within_two_seconds_and_who_left_within_one_frequency() {
+fn an_opened_connection_is_in_the_metrics_within_two_seconds_and_a_closed_one_within_one_frequency() {
     let Some(binary) = binaries().pop() else { return };
     let server = Server::start(&binary);
-    let _crowd = crowd(&server, 50);
+    let _clients = connect_many(&server, 50);
     // The default frequency is 10 s.
     let exporter = Exporter::start(&[&server.address()], &["--client-announce-frequency=10s"], &[]);
     let online = |scrape: &Scrape| scrape.value("redis_clients_online", &[]);
     let before = online(&exporter.scrape_until("a sample", |scrape| online(scrape).is_some()));
-    let newcomer = server.peer();
-    let came = Instant::now();
+    let new_client = server.peer();
+    let opened = Instant::now();
     let more = before.map(|before| before + 1.0);
-    exporter.scrape_until("the newcomer", |scrape| online(scrape) == more);
-    assert!(came.elapsed() < Duration::from_secs(2), "{:?}", came.elapsed());
-    drop(newcomer);
-    let left = Instant::now();
-    exporter.scrape_until("his leaving", |scrape| online(scrape) == before);
-    assert!(left.elapsed() < Duration::from_secs(10), "{:?}", left.elapsed());
+    exporter.scrape_until("the new client", |scrape| online(scrape) == more);
+    assert!(opened.elapsed() < Duration::from_secs(2), "{:?}", opened.elapsed());
+    drop(new_client);
+    let closed = Instant::now();
+    exporter.scrape_until("the close", |scrape| online(scrape) == before);
+    assert!(closed.elapsed() < Duration::from_secs(10), "{:?}", closed.elapsed());
 }
 
 #[test]
-fn resets_restarts_and_cut_links_make_no_wrong_picture() {
+fn samples_are_complete_after_resets_and_restarts() {
     on_every_server(|binary| {
         let mut server = Server::start(binary);
-        let mut members = crowd(&server, 400);
+        let mut members = connect_many(&server, 400);
         let (runtime, mut sampler) = (runtime(), sampler(&server, budget()));
-        let mut whole = |server: &Server, what: &str| {
+        let mut assert_complete = |server: &Server, what: &str| {
             let sample = runtime.block_on(sampler.sample()).expect(what);
             let mut control = server.peer();
             let mut truth = listed(&mut control);
-            // Who asks came after the sample.
+            // The client that sends this CLIENT LIST connected after the sample.
             truth.pop_last();
             assert_eq!(ids(&sample), truth, "{what}");
         };
-        whole(&server, "at first");
+        assert_complete(&server, "at first");
         server.peer().must(&["CONFIG", "RESETSTAT"]);
-        members.extend(crowd(&server, 50));
+        members.extend(connect_many(&server, 50));
         pause(Duration::from_millis(50));
-        whole(&server, "after CONFIG RESETSTAT");
-        members.extend(crowd(&server, 50));
+        assert_complete(&server, "after CONFIG RESETSTAT");
+        members.extend(connect_many(&server, 50));
         pause(Duration::from_millis(50));
-        whole(&server, "after that");
+        assert_complete(&server, "after that");
         server.restart();
-        members = crowd(&server, 300);
+        members = connect_many(&server, 300);
         pause(Duration::from_millis(50));
-        whole(&server, "after a restart: ids begin again");
+        assert_complete(&server, "after a restart: ids start again");
         members.drain(..100);
         pause(Duration::from_millis(50));
-        whole(&server, "and after that");
+        assert_complete(&server, "and after that");
         drop(members);
     });
 }
 
 #[test]
-fn a_link_that_is_cut_in_the_middle_of_a_sweep_costs_nothing_but_the_sweep() {
+fn a_link_that_is_cut_during_a_sweep_loses_only_that_sweep() {
     let Some(binary) = binaries().pop() else { return };
     let server = Server::start(&binary);
-    let _crowd = crowd(&server, 2000);
-    let words = ["--sample.max-stall=60us", "--sample.max-load=50%", "--client-announce-frequency=0.2"];
-    let exporter = Exporter::start(&[&server.address()], &words, &[]);
+    let _clients = connect_many(&server, 2000);
+    let args = ["--sample.max-stall=60us", "--sample.max-load=50%", "--client-announce-frequency=0.2"];
+    let exporter = Exporter::start(&[&server.address()], &args, &[]);
     let online = |scrape: &Scrape| scrape.value("redis_clients_online", &[]);
     exporter.scrape_until("all of them", |scrape| online(scrape).is_some_and(|online| online >= 2000.0));
     let mut control = server.peer();
@@ -258,15 +258,15 @@ fn a_link_that_is_cut_in_the_middle_of_a_sweep_costs_nothing_but_the_sweep() {
 }
 
 #[test]
-fn a_small_load_is_kept_by_rarer_samples() {
+fn a_small_load_budget_is_kept_by_less_frequent_samples() {
     let Some(binary) = binaries().pop() else { return };
     let server = Server::start(&binary);
-    let _crowd = crowd(&server, 3000);
-    let words = ["--sample.max-load=0.1%", "--client-announce-frequency=1s", "--sample.look=0"];
-    let exporter = Exporter::start(&[&server.address()], &words, &[]);
+    let _clients = connect_many(&server, 3000);
+    let args = ["--sample.max-load=0.1%", "--client-announce-frequency=1s", "--sample.look=0"];
+    let exporter = Exporter::start(&[&server.address()], &args, &[]);
     let cost = |scrape: &Scrape| scrape.value("redis_clients_sample_server_seconds_total", &[]).unwrap_or(0.0);
     let samples = |scrape: &Scrape| scrape.value("redis_clients_samples_total", &[("result", "whole")]).unwrap_or(0.0);
-    // The first sample is dearer than all others, and nothing was known before it.
+    // The first sample costs more than all others, as no costs were measured before it.
     let first = exporter.scrape_until("a second sample", |scrape| samples(scrape) >= 2.0);
     let began = Instant::now();
     let last = exporter.scrape_until("two more", |scrape| samples(scrape) >= samples(&first) + 2.0);
@@ -276,13 +276,13 @@ fn a_small_load_is_kept_by_rarer_samples() {
 }
 
 #[test]
-fn a_user_without_ids_and_a_server_without_pages_are_listed_at_once_and_told() {
+fn without_permission_for_ids_clients_are_listed_at_once_and_a_warning_is_logged() {
     let Some(binary) = binaries().pop() else { return };
     let server = Server::start(&binary);
-    let _crowd = crowd(&server, 600);
+    let _clients = connect_many(&server, 600);
     server.peer().must(&["ACL", "SETUSER", "plain", "on", ">secret", "-@all", "+client|list", "+info"]);
-    let words = ["--redis.user=plain", "--redis.password=secret", "--sample.max-stall=60us"];
-    let exporter = Exporter::start(&[&server.address()], &words, &[]);
+    let args = ["--redis.user=plain", "--redis.password=secret", "--sample.max-stall=60us"];
+    let exporter = Exporter::start(&[&server.address()], &args, &[]);
     let scrape = exporter.scrape_until("a sample", |scrape| scrape.value("redis_clients_online", &[]).is_some());
     assert_eq!(scrape.value("redis_clients_sample_pages", &[]), Some(0.0));
     assert_eq!(scrape.value("redis_clients_sample_within_budget", &[]), Some(0.0));

@@ -1,4 +1,4 @@
-//! TLS and secrets against a real server, with certificates made for the test.
+//! TLS and secrets with a real server, and certificates made for the test.
 
 use std::fs;
 
@@ -33,7 +33,7 @@ pub(crate) fn tls_server(certificates: &Certificates, clients: &str) -> Option<S
 }
 
 #[test]
-fn tls_with_a_given_authority_and_a_certificate_of_ours() {
+fn tls_with_a_given_authority_and_a_client_certificate() {
     let certificates = Certificates::new();
     let Some(server) = tls_server(&certificates, "yes") else { return };
     let address = format!("rediss://{}", server.address());
@@ -50,7 +50,7 @@ fn tls_with_a_given_authority_and_a_certificate_of_ours() {
 }
 
 fn errors(scrape: &Scrape, reason: &str) -> f64 {
-    scrape.value("redis_clients_sample_errors_total", &[("reason", reason)]).expect("every reason is there")
+    scrape.value("redis_clients_sample_errors_total", &[("reason", reason)]).expect("every reason is exported")
 }
 
 #[test]
@@ -62,16 +62,16 @@ fn tls_with_the_systems_authorities_and_a_name() {
     let system: Vec<_> = system.iter().map(|(name, value)| (*name, value.as_str())).collect();
     Exporter::start(&[&address], &[], &system).scrape_until("up", up);
 
-    let stranger = Certificates::new();
-    let other_ca = format!("--redis.tls-ca-file={}", stranger.text("ca.crt"));
+    let other = Certificates::new();
+    let other_ca = format!("--redis.tls-ca-file={}", other.text("ca.crt"));
     let distrusting = Exporter::start(&[&address], &[&other_ca], &[]);
-    distrusting.scrape_until("distrust", |scrape| errors(scrape, "tls") > 0.0);
+    distrusting.scrape_until("a refused certificate", |scrape| errors(scrape, "tls") > 0.0);
     let line = distrusting.log().into_iter().find(|line| line.contains("reason=tls")).expect("it is logged");
     assert!(line.contains("UnknownIssuer") && line.contains("--redis.tls-ca-file"), "{line}");
 }
 
 #[test]
-fn tls_where_there_is_none_and_none_where_there_is() {
+fn tls_to_a_plain_port_and_plain_to_a_tls_port() {
     let certificates = Certificates::new();
     let (Some(with), Some(binary)) = (tls_server(&certificates, "no"), any_binary()) else { return };
     let without = Server::start(&binary);
@@ -87,7 +87,7 @@ fn tls_where_there_is_none_and_none_where_there_is() {
 }
 
 #[test]
-fn the_password_comes_from_anywhere_and_appears_nowhere() {
+fn the_password_may_come_from_any_source_and_appears_nowhere() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start_with(&binary, &["--requirepass", SECRET]);
     let mut admin = server.peer();
@@ -101,8 +101,8 @@ fn the_password_comes_from_anywhere_and_appears_nowhere() {
     let with_user = format!("redis://alice:{SECRET}@{address}");
     let flag = format!("--redis.password={SECRET}");
     let from_file = format!("--redis.password-file={file}");
-    type Words<'a> = (&'a str, Vec<&'a str>, Vec<(&'a str, &'a str)>);
-    let ways: [Words<'_>; 7] = [
+    type Source<'a> = (&'a str, Vec<&'a str>, Vec<(&'a str, &'a str)>);
+    let sources: [Source<'_>; 7] = [
         (&with_password, vec![], vec![]),
         (&with_user, vec![], vec![]),
         (&address, vec![&flag], vec![]),
@@ -111,33 +111,38 @@ fn the_password_comes_from_anywhere_and_appears_nowhere() {
         (&address, vec!["--log.level=trace"], vec![("REDIS_PASSWORD", SECRET)]),
         (&address, vec![], vec![("REDIS_PASSWORD_FILE", &file), ("REDIS_USER", "alice")]),
     ];
-    for (address, words, environment) in ways {
-        let exporter = Exporter::start(&[address], &words, &environment);
+    for (address, args, environment) in sources {
+        let exporter = Exporter::start(&[address], &args, &environment);
         exporter.scrape_until("up", up);
         let seen = [
             exporter.log().join("\n"),
             get(&exporter.address, "/metrics").text().to_owned(),
             get(&exporter.address, "/").text().to_owned(),
         ];
-        assert!(!seen.concat().contains(SECRET), "{words:?} {environment:?}");
-        let command_line = fs::read_to_string(format!("/proc/{}/cmdline", exporter.pid())).expect("the kernel tells");
-        let typed = address.contains(SECRET) || words.iter().any(|word| word.contains(SECRET));
-        assert_eq!(command_line.contains(SECRET), typed, "what ps shows is what was typed, so --help warns of it");
+        assert!(!seen.concat().contains(SECRET), "{args:?} {environment:?}");
+        let command_line =
+            fs::read_to_string(format!("/proc/{}/cmdline", exporter.pid())).expect("the kernel reports it");
+        let is_typed = address.contains(SECRET) || args.iter().any(|arg| arg.contains(SECRET));
+        assert_eq!(
+            command_line.contains(SECRET),
+            is_typed,
+            "ps shows a password only if it was is_typed, which --help warns of"
+        );
     }
     let help = String::from_utf8(run(&["--help"]).stdout).expect("UTF-8");
     assert!(help.contains("may run ps sees it"), "{help}");
 }
 
 #[test]
-fn a_password_that_is_changed_needs_no_restart() {
+fn a_changed_password_needs_no_restart() {
     let Some(binary) = any_binary() else { return };
     let mut server = Server::start_with(&binary, &["--requirepass", "first"]);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("password");
     fs::write(&file, "first\n").expect("a file");
-    let words = [format!("--redis.password-file={}", file.display())];
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let exporter = Exporter::start(&[&server.address()], &words, &[]);
+    let args = [format!("--redis.password-file={}", file.display())];
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let exporter = Exporter::start(&[&server.address()], &args, &[]);
     exporter.scrape_until("up", up);
     fs::write(&file, "second").expect("a file");
     server.kill();

@@ -1,5 +1,5 @@
-//! Short sequences of samples, by hand: what is concluded of each must be what happened, also where samples were refused, the
-//! server was replaced, or counters began anew.
+//! Short hand-written sequences of samples. The derived snapshot must match what happened, even if samples were
+//! refused, the server was replaced, or counters were reset.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use redis_client_exporter::view::metrics;
 
 use crate::support::scrape::Scrape;
 
-/// One sample: every ten seconds, of a server that has run for hours.
+/// One sample of a server that has run for hours. Samples are ten seconds apart.
 #[derive(Clone)]
 struct Step {
     run: &'static str,
@@ -23,10 +23,10 @@ struct Step {
     received: u64,
     evicted: u64,
     limited: u64,
-    /// `None`: the server refuses to list them.
+    /// `None`: the server refused `CLIENT LIST`.
     rows: Option<String>,
     own: Vec<u64>,
-    tells_info: bool,
+    has_info: bool,
 }
 
 fn step(clients: &[(u64, &str)]) -> Step {
@@ -42,7 +42,7 @@ fn step(clients: &[(u64, &str)]) -> Step {
         limited: 0,
         rows: Some(rows),
         own: Vec::new(),
-        tells_info: true,
+        has_info: true,
     }
 }
 
@@ -79,7 +79,7 @@ impl Step {
         let pages = self.rows.clone().map(|rows| Pages::one(at(seconds), Listing::new(rows.into_bytes())));
         Arc::new(Sample {
             at: at(seconds),
-            info: if self.tells_info { Ok(info) } else { Err(refused()) },
+            info: if self.has_info { Ok(info) } else { Err(refused()) },
             unreadable: Unreadable::default(),
             clients: pages.ok_or_else(refused),
             own_ids: self.own.clone(),
@@ -89,7 +89,7 @@ impl Step {
     }
 }
 
-/// The last snapshot of a sequence.
+/// Returns the last snapshot of a sequence.
 fn after(steps: &[Step]) -> Snapshot {
     let all = steps.iter().zip(0..).fold(None, |previous: Option<Snapshot>, (step, number)| {
         Some(derive(previous.as_ref(), step.sample(number * 10), &Limits::default()))
@@ -101,13 +101,13 @@ fn closed(snapshot: &Snapshot) -> [u64; 4] {
     CloseReason::ALL.map(|reason| snapshot.churn.closed(reason))
 }
 
-/// The applications that are shown, each with its connections.
+/// Returns the applications that are shown, each with its connections.
 fn shown(snapshot: &Snapshot) -> Vec<(&str, u64)> {
     snapshot.presence.shown.iter().map(|seen| (&*seen.app, seen.now.connections)).collect()
 }
 
 #[test]
-fn nobody_is_blamed_for_one_whom_nobody_saw() {
+fn a_limit_that_closed_unseen_clients_is_not_blamed_on_later_ones() {
     let both = [(1, "web"), (2, "web")];
     let snapshot = after(&[
         step(&both).received(10),
@@ -118,7 +118,7 @@ fn nobody_is_blamed_for_one_whom_nobody_saw() {
 }
 
 #[test]
-fn nobody_is_blamed_for_our_own_link() {
+fn an_eviction_of_our_own_link_is_not_attributed_to_a_client() {
     let snapshot = after(&[
         Step { own: vec![2], ..step(&[(1, "web"), (2, "redis-client-exporter")]).received(10) },
         Step { own: vec![3], evicted: 1, ..step(&[(3, "redis-client-exporter")]).received(11) },
@@ -127,7 +127,7 @@ fn nobody_is_blamed_for_our_own_link() {
 }
 
 #[test]
-fn a_refused_sample_hides_nothing_that_happened_meanwhile() {
+fn a_refused_sample_hides_no_events_in_between() {
     let six: Vec<_> = (1..=6).map(|id| (id, "web")).collect();
     let one = || step(&[(1, "web")]).received(10);
     let limited = |step: Step| Step { limited: 1, ..step };
@@ -140,7 +140,7 @@ fn a_refused_sample_hides_nothing_that_happened_meanwhile() {
 }
 
 #[test]
-fn a_restart_or_a_failover_is_noticed_though_it_came_while_all_was_refused() {
+fn a_restart_or_a_failover_is_detected_even_if_samples_were_refused() {
     let two = step(&[(1, "web"), (2, "web")]).received(10);
     let then = |uptime| Step { run: "b", uptime, ..step(&[(3, "web")]).received(3) };
     let meanwhile = |uptime| Step { run: "b", uptime, ..Step::refused().received(1) };
@@ -151,18 +151,18 @@ fn a_restart_or_a_failover_is_noticed_though_it_came_while_all_was_refused() {
 }
 
 #[test]
-fn what_was_counted_anew_or_never_makes_up_for_nobody() {
+fn a_reset_or_missing_counter_never_hides_unseen_connections() {
     let many: Vec<_> = (1..=11).map(|id| (id, "web")).collect();
     let reset = after(&[step(&[(1, "web")]).received(100), step(&many).received(0), step(&many).received(8)]);
     assert_eq!(reset.churn.unseen(), 8);
-    let untold = |step: Step| Step { tells_info: false, ..step };
-    let told_late = after(&[
-        untold(step(&[(1, "web")])),
-        untold(step(&many)),
+    let without_info = |step: Step| Step { has_info: false, ..step };
+    let late_info = after(&[
+        without_info(step(&[(1, "web")])),
+        without_info(step(&many)),
         step(&many).received(1000),
         step(&many).received(1040),
     ]);
-    assert_eq!(told_late.churn.unseen(), 40);
+    assert_eq!(late_info.churn.unseen(), 40);
 }
 
 #[test]
@@ -175,19 +175,19 @@ fn a_link_to_the_primary_was_never_accepted() {
 }
 
 #[test]
-fn without_the_servers_identity_a_younger_client_is_another() {
+fn without_a_run_id_a_younger_client_is_another_client() {
     let old = |id: u64, name: &str, age: u64| format!("{}\n", row(id, name).replace("age=1", &format!("age={age}")));
-    let untold = |rows: String| Step { tells_info: false, rows: Some(rows), ..step(&[]) };
+    let without_info = |rows: String| Step { has_info: false, rows: Some(rows), ..step(&[]) };
     let snapshot = after(&[
-        untold(old(3, "web", 500) + &old(4, "billing", 500)),
-        untold(old(3, "billing", 2) + &old(4, "web", 2)),
+        without_info(old(3, "web", 500) + &old(4, "billing", 500)),
+        without_info(old(3, "billing", 2) + &old(4, "web", 2)),
     ]);
     assert_eq!(closed(&snapshot), [0, 0, 0, 2]);
     assert!(snapshot.presence.shown.iter().all(|seen| (seen.totals.opened, seen.totals.closed) == (1, 1)));
 }
 
 #[test]
-fn without_ids_nobody_can_be_missed() {
+fn without_ids_no_connection_is_counted_as_unseen() {
     let rows = |count: u64| {
         (0..count).map(|port| format!("addr=10.0.0.1:{port} fd=6 name=web age=1 idle=0 flags=N cmd=get\n"))
     };
@@ -197,25 +197,25 @@ fn without_ids_nobody_can_be_missed() {
 }
 
 #[test]
-fn who_is_seen_at_a_look_was_seen_then() {
+fn a_client_in_a_quick_poll_was_seen_at_the_time_of_the_poll() {
     let first = derive(None, step(&[(1, "web")]).received(10).sample(0), &Limits::default());
-    let look = |id: u64, later: i64, received: u64| {
+    let polled = |id: u64, later: i64, received: u64| {
         let sample = step(&[(1, "web")]).received(received).sample(0);
         let mut sample = Arc::into_inner(sample).expect("the only one");
         let listing = Listing::new(row(id, "cron").into_bytes());
         sample.clients.as_mut().expect("clients").push(Page { at: at(later), listing });
         Arc::new(sample)
     };
-    let second = derive(Some(&first), look(2, 7, 11), &Limits::default());
-    let third = derive(Some(&second), look(3, 9, 12), &Limits::default());
-    let gone = third.changes.closed.first().expect("one went");
-    assert_eq!((gone.id, gone.last_seen_at, gone.closed_at), (2, at(7), at(9)));
-    let cron = second.presence.shown.iter().find(|seen| &*seen.app == "cron").expect("it is there");
+    let second = derive(Some(&first), polled(2, 7, 11), &Limits::default());
+    let third = derive(Some(&second), polled(3, 9, 12), &Limits::default());
+    let closed = third.changes.closed.first().expect("one closed");
+    assert_eq!((closed.id, closed.last_seen_at, closed.closed_at), (2, at(7), at(9)));
+    let cron = second.presence.shown.iter().find(|seen| &*seen.app == "cron").expect("the application is shown");
     assert_eq!(cron.last_seen, Some(at(7)));
 }
 
 #[test]
-fn applications_that_go_together_are_all_remembered_while_there_is_room() {
+fn applications_that_close_together_are_all_kept_within_the_limit() {
     let names: Vec<String> = ('a'..='z').chain('A'..='D').map(|letter| format!("app{letter}")).collect();
     let all: Vec<(u64, &str)> = names.iter().zip(1..).map(|(name, id)| (id, name.as_str())).collect();
     let snapshot = after(&[step(&all), step(&[])]);
@@ -225,11 +225,11 @@ fn applications_that_go_together_are_all_remembered_while_there_is_room() {
         let name = format!("once{letter}");
         steps.push(step(&[(1, "web"), (id, &name)]));
     }
-    assert!(shown(&after(&steps)).contains(&("billing", 0)), "others that came and went do not push it out");
+    assert!(shown(&after(&steps)).contains(&("billing", 0)), "short-lived applications do not displace it");
 }
 
 #[test]
-fn an_application_whose_clients_take_another_name_is_not_gone() {
+fn an_application_whose_clients_are_renamed_is_not_offline() {
     let clients = step(&[(1, "web-1"), (2, "web-2")]);
     let first = derive(None, clients.sample(0), &Limits::default());
     let grouping = Grouping::new(None, Some("rules: [{app: frontend, name: 'web-.*'}]")).expect("a rule");
@@ -240,16 +240,15 @@ fn an_application_whose_clients_take_another_name_is_not_gone() {
 }
 
 #[test]
-fn numbers_without_measure_are_no_panic() {
+fn huge_numbers_do_not_panic() {
     let huge =
         "tot-mem=9223372036854775807 omem=9223372036854775807 obl=9223372036854775807 tot-cmds=9223372036854775807";
     let rows: String = (1..4).map(|id| format!("{} {huge}\n", row(id, "web"))).collect();
-    let most =
-        |received| Step { limited: u64::MAX, evicted: u64::MAX, received, rows: Some(rows.clone()), ..step(&[]) };
-    after(&[step(&[]), most(u64::MAX), most(3), most(u64::MAX), step(&[]), most(0)]);
+    let max = |received| Step { limited: u64::MAX, evicted: u64::MAX, received, rows: Some(rows.clone()), ..step(&[]) };
+    after(&[step(&[]), max(u64::MAX), max(3), max(u64::MAX), step(&[]), max(0)]);
 }
 
-/// Every name as long and as awkward as it may be, and as many applications gone as are remembered.
+/// All names are of maximum length and need escaping, and as many applications as possible are offline.
 #[test]
 fn a_scrape_is_bounded_whatever_clients_call_themselves() {
     for filler in ["y", "\"", "\\"] {
@@ -266,10 +265,10 @@ fn a_scrape_is_bounded_whatever_clients_call_themselves() {
         let word = |number: u32| -> String {
             (0..4).map(|place| char::from(b'a' + (number / 26_u32.pow(place) % 26) as u8)).collect()
         };
-        let there: String = (0..6000).map(|id| named(id, &word(id))).collect();
-        let gone: String = (0..26 * 300).map(|id| named(100_000 + id, &format!("zz{}", word(id / 300)))).collect();
+        let open: String = (0..6000).map(|id| named(id, &word(id))).collect();
+        let closed: String = (0..26 * 300).map(|id| named(100_000 + id, &format!("zz{}", word(id / 300)))).collect();
         let of = |rows: String| Step { rows: Some(rows), ..step(&[]) };
-        let snapshot = after(&[of(there.clone() + &gone), of(there)]);
+        let snapshot = after(&[of(open.clone() + &closed), of(open)]);
         let view = Nodes {
             generation: 1,
             nodes: vec![Arc::new(NodeState {

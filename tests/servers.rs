@@ -1,4 +1,4 @@
-//! Every server generation: what `/metrics` says is what `CLIENT LIST` says.
+//! Every server generation: the metrics match `CLIENT LIST`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::support::server::{Binary, Server, binaries, binary};
 use crate::support::test_clients::{TestClients, Truth};
 use crate::support::{PATIENCE, eventually, pause, project};
 
-/// One test a server, so that a report names the one that differs; `further` takes the ones of `TEST_SERVERS`.
+/// One test per server, so that the report names the one that differs. `further` has those of `TEST_SERVERS`.
 macro_rules! on_every_server {
     ($($test:ident)*) => {$(
         mod $test {
@@ -32,9 +32,9 @@ fn on(name: &str, test: fn(&Binary)) {
 
 on_every_server! {
     counts_are_those_of_client_list
-    the_acl_line_of_check_is_enough_and_not_too_much
+    the_acl_line_of_check_grants_what_is_needed_and_no_more
     counters_survive_resetstat_and_restart
-    a_unix_socket_is_as_good_as_a_port
+    a_unix_socket_works_like_a_port
 }
 
 const IDLE_AFTER: i64 = 2;
@@ -43,10 +43,10 @@ fn counts_are_those_of_client_list(binary: &Binary) {
     let primary = Server::start_with(binary, &["--repl-diskless-sync-delay", "0"]);
     let replica = Server::start(binary);
     replica.peer().must(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
-    let words = ["--idle-after=2s", "--idle.thresholds=2s"];
-    let exporter = Exporter::start(&[&primary.address(), &replica.address()], &words, &[]);
-    let _crowd = TestClients::join(&primary);
-    exporter.scrape_until("the replica is there", |scrape| {
+    let args = ["--idle-after=2s", "--idle.thresholds=2s"];
+    let exporter = Exporter::start(&[&primary.address(), &replica.address()], &args, &[]);
+    let _clients = TestClients::join(&primary);
+    exporter.scrape_until("the replica is connected", |scrape| {
         scrape.value("redis_clients_connections", &[("redis", &primary.address()), ("kind", "replica")]) == Some(1.0)
     });
     pause(Duration::from_secs(IDLE_AFTER as u64));
@@ -54,9 +54,9 @@ fn counts_are_those_of_client_list(binary: &Binary) {
     let expected = [("replica", "primary"), ("primary", "replica")];
     for (server, control) in [&primary, &replica].into_iter().zip(&mut controls) {
         let node = server.address();
-        eventually("the metrics are those of CLIENT LIST", PATIENCE, || {
+        eventually("the metrics match CLIENT LIST", PATIENCE, || {
             let truth = Truth::ask(control, IDLE_AFTER);
-            (told(&exporter.fresh_scrape(), &node) == truth).then_some(())
+            (counts_of(&exporter.fresh_scrape(), &node) == truth).then_some(())
         });
     }
     let scrape = exporter.fresh_scrape();
@@ -80,8 +80,8 @@ fn counts_are_those_of_client_list(binary: &Binary) {
     assert_eq!(reported.map(|reported| reported + 1.0), Some(listed), "INFO leaves out the replica only");
 }
 
-/// The metrics of one node in the form of the truth they are compared with.
-fn told(scrape: &Scrape, node: &str) -> Truth {
+/// Returns the metrics of one node in the form of the `CLIENT LIST` counts.
+fn counts_of(scrape: &Scrape, node: &str) -> Truth {
     let of_node = Scrape {
         series: scrape
             .series
@@ -101,7 +101,7 @@ fn told(scrape: &Scrape, node: &str) -> Truth {
     }
 }
 
-fn the_acl_line_of_check_is_enough_and_not_too_much(binary: &Binary) {
+fn the_acl_line_of_check_grants_what_is_needed_and_no_more(binary: &Binary) {
     let server = Server::start(binary);
     let address = server.address();
     let text = String::from_utf8(run(&["check", "--redis.addr", &address]).stdout).expect("UTF-8");
@@ -126,7 +126,7 @@ fn the_acl_line_of_check_is_enough_and_not_too_much(binary: &Binary) {
     let ours = rows.lines().find(|row| row.contains("name=redis-client-exporter")).expect("our link has a name");
     assert_eq!(ours.contains("lib-name=redis-client-exporter"), ours.contains("lib-name="), "{ours}");
 
-    // Without a name we are still told from applications, by our id.
+    // Without a name, our own links are still recognized by their ids.
     server.peer().must(&[
         "ACL",
         "SETUSER",
@@ -170,15 +170,15 @@ fn counters_survive_resetstat_and_restart(binary: &Binary) {
     assert!(after_reset >= before, "{after_reset} after {before}");
 
     server.restart();
-    let scrape = exporter.scrape_until("the restarted server is seen", |scrape| {
+    let scrape = exporter.scrape_until("the restarted server is sampled", |scrape| {
         scrape.value("redis_clients_up", &[]) == Some(1.0) && received(scrape) > after_reset
     });
     assert_eq!(scrape.value("redis_clients_connections", &[("kind", "exporter")]), Some(1.0));
 }
 
-fn a_unix_socket_is_as_good_as_a_port(binary: &Binary) {
+fn a_unix_socket_works_like_a_port(binary: &Binary) {
     let server = Server::start(binary);
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let path = server.socket().display().to_string();
     assert!(path.contains(' '), "{path}");
     let exporter = Exporter::watching(&[&format!("unix://{path}")]);
@@ -191,7 +191,7 @@ fn a_unix_socket_is_as_good_as_a_port(binary: &Binary) {
     });
 }
 
-/// Writes what a server gives for a crowd into `tests/corpus/real`, the goldens of `corpus`. Run by hand for a new
+/// Writes each server's `CLIENT LIST` reply into `tests/corpus/real`, as goldens of `corpus`. Run it by hand for a new
 /// server: `cargo test --test integration -- --ignored capture`.
 #[test]
 #[ignore = "writes the goldens"]
@@ -200,13 +200,13 @@ fn capture() {
         let server = Server::start_with(&binary, &["--bind", "127.0.0.1", "::1", "--repl-diskless-sync-delay", "0"]);
         let replica = Server::start(&binary);
         replica.peer().must(&["REPLICAOF", "127.0.0.1", &server.port.to_string()]);
-        let _crowd = TestClients::join(&server);
+        let _clients = TestClients::join(&server);
         let mut control = server.peer();
         let six = crate::support::peer::Peer::connect(&format!("[::1]:{}", server.port));
         control.must(&[b"ACL".as_slice(), b"SETUSER", b"caf\xe9", b"on", b"nopass", b"~*", b"+@all"]);
         let mut odd = server.peer();
         odd.must(&[b"AUTH".as_slice(), b"caf\xe9", b"any"]);
-        eventually("the replica is there", PATIENCE, || {
+        eventually("the replica is connected", PATIENCE, || {
             control.ask(&["CLIENT", "LIST"]).contains("flags=S").then_some(())
         });
         let rows = control.ask_bytes(&["CLIENT", "LIST"]);

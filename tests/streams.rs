@@ -1,4 +1,4 @@
-//! Streams of events whose reader does not read: they are dropped, and make room for others.
+//! Event streams whose client does not read: they are dropped, which frees places for others.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,21 +13,21 @@ use crate::support::peer::Peer;
 use crate::support::server::{Server, any_binary};
 use crate::support::{PATIENCE, eventually, pause};
 
-/// The most streams (ARCHITECTURE: bounds).
+/// The maximum number of streams (ARCHITECTURE: bounds).
 const MAX_STREAMS: usize = 200;
 
-/// How long a peer may leave a write without progress.
-const STALLED: Duration = Duration::from_secs(30);
+/// The time limit for a write that makes no progress.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Who comes and goes at once, so that each change has much to tell.
-const VISITORS: usize = 100;
+/// Connections that open and close at once, so that each change has many events.
+const BURST: usize = 100;
 
 const REQUEST: &[u8] = b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-/// The largest segment of a stream that is not read, in bytes: one that is small keeps small what the kernel holds for it.
+/// The maximum segment size of a stream that is not read, in bytes. A small one keeps the kernel's buffers small.
 const SEGMENT: u32 = 536;
 
-/// Asks for a stream, and reads nothing of it.
+/// Requests a stream, and reads none of it.
 fn unread(exporter: &Exporter) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(2048).expect("a small buffer");
@@ -36,80 +36,80 @@ fn unread(exporter: &Exporter) -> TcpStream {
     socket.connect(&address.into()).expect("a connection");
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    (&stream).write_all(REQUEST).expect("it is asked");
+    (&stream).write_all(REQUEST).expect("the request is sent");
     let mut answer = [0; 12];
     stream.peek(&mut answer).expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 200");
     stream
 }
 
-/// Reads a stream until it ends; counts the states it told.
+/// Reads a stream until it ends, and reports the time of each `status` event.
 fn read(exporter: &Exporter) -> std::sync::mpsc::Receiver<Instant> {
     let mut stream = TcpStream::connect(&exporter.address).expect("a connection");
-    stream.write_all(REQUEST).expect("it is asked");
-    let (sender, told) = std::sync::mpsc::channel();
+    stream.write_all(REQUEST).expect("the request is sent");
+    let (sender, statuses) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let lines = BufReader::new(stream).lines().map_while(Result::ok);
         lines.filter(|line| line == "event: status").try_for_each(|_| sender.send(Instant::now()))
     });
-    told
+    statuses
 }
 
-/// Clients that come and go until this is dropped.
-struct Visitors(Arc<AtomicBool>);
+/// Clients that connect and close repeatedly until this is dropped.
+struct Bursts(Arc<AtomicBool>);
 
-impl Visitors {
+impl Bursts {
     fn to(server: &Server) -> Self {
-        let (over, address) = (Arc::new(AtomicBool::new(false)), server.address());
-        let is_over = Arc::clone(&over);
+        let (stop, address) = (Arc::new(AtomicBool::new(false)), server.address());
+        let is_stopped = Arc::clone(&stop);
         std::thread::spawn(move || {
-            while !is_over.load(Ordering::Relaxed) {
-                let visitors: Vec<_> = (0..VISITORS).map_while(|_| Peer::try_connect(&address).ok()).collect();
+            while !is_stopped.load(Ordering::Relaxed) {
+                let clients: Vec<_> = (0..BURST).map_while(|_| Peer::try_connect(&address).ok()).collect();
                 pause(Duration::from_millis(300));
-                drop(visitors);
+                drop(clients);
                 pause(Duration::from_millis(300));
             }
         });
-        Self(over)
+        Self(stop)
     }
 }
 
-impl Drop for Visitors {
+impl Drop for Bursts {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 #[test]
-fn a_stream_that_nobody_reads_makes_room_for_another() {
+fn a_stream_that_is_not_read_is_dropped_and_frees_a_place() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
     let exporter = Exporter::start(&[&server.address()], &["--sample.max-load=50%"], &[]);
-    let told = read(&exporter);
-    told.recv_timeout(PATIENCE).expect("it is told the state");
+    let statuses = read(&exporter);
+    statuses.recv_timeout(PATIENCE).expect("a first status");
     let unread: Vec<_> = (1..MAX_STREAMS).map(|_| unread(&exporter)).collect();
     let began = Instant::now();
-    assert!(refused(&exporter), "all are taken");
-    let visitors = Visitors::to(&server);
-    eventually("there is room again", STALLED + PATIENCE, || (!refused(&exporter)).then_some(()));
+    assert!(refused(&exporter), "all places are taken");
+    let bursts = Bursts::to(&server);
+    eventually("a place is free again", WRITE_TIMEOUT + PATIENCE, || (!refused(&exporter)).then_some(()));
     let dropped = began.elapsed();
-    assert!(dropped >= STALLED, "who is slow is given time, not {dropped:?}");
+    assert!(dropped >= WRITE_TIMEOUT, "a slow client gets time, not only {dropped:?}");
     println!("dropped after {dropped:?}");
-    // Not one of them only.
-    eventually("there is much room", PATIENCE, || {
+    // Not only one of them was dropped.
+    eventually("many places are free", PATIENCE, || {
         let more: Vec<_> = (0..MAX_STREAMS / 2).map(|_| read(&exporter)).collect();
-        more.iter().all(|told| told.recv_timeout(Duration::from_secs(5)).is_ok()).then_some(())
+        more.iter().all(|statuses| statuses.recv_timeout(Duration::from_secs(5)).is_ok()).then_some(())
     });
-    while told.try_recv().is_ok() {}
-    told.recv_timeout(PATIENCE).expect("who reads is told on");
-    drop((visitors, unread));
+    while statuses.try_recv().is_ok() {}
+    statuses.recv_timeout(PATIENCE).expect("the stream that is read continues");
+    drop((bursts, unread));
 }
 
-/// Whether no stream is to be had.
+/// Returns true if a further stream is refused.
 fn refused(exporter: &Exporter) -> bool {
     let mut stream = TcpStream::connect(&exporter.address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    stream.write_all(REQUEST).expect("it is asked");
+    stream.write_all(REQUEST).expect("the request is sent");
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).expect("an answer");
     line.contains(" 503 ")

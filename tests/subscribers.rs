@@ -1,5 +1,5 @@
-//! Subscribers in other languages, as deploy/subscribers has them, and what is said of messages in docs: they really run, and what
-//! they print is true.
+//! The subscribers in other languages in deploy/subscribers, and the documentation of messages: the programs run, and
+//! what they print matches `CLIENT LIST`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -18,7 +18,7 @@ use crate::support::{PATIENCE, eventually, pause, project};
 
 const FREQUENCY: &str = "--client-announce-frequency=1";
 
-/// Something that the subscribers need; if it is missing, a test is skipped loudly, and fails in CI.
+/// Returns a path that the subscribers need. If it is missing, the test is skipped with a message, and fails in CI.
 fn needed(path: &str) -> Option<PathBuf> {
     let found = project(&format!(".cache/subscribers/{path}"));
     if !found.exists() {
@@ -27,7 +27,7 @@ fn needed(path: &str) -> Option<PathBuf> {
     found.exists().then_some(found)
 }
 
-/// A subscriber that runs, and the lines that it printed; ended on drop.
+/// A running subscriber, and the lines that it has printed. Killed on drop.
 struct Running {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
@@ -35,7 +35,7 @@ struct Running {
 
 impl Running {
     fn start(command: &mut Command, server: &Server) -> Self {
-        // In a group of its own, so that what a script started ends with it.
+        // In its own process group, so that the children of a script end with it.
         command.process_group(0);
         command.env("REDIS_URL", format!("redis://{}", server.address())).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the subscriber starts");
@@ -45,9 +45,9 @@ impl Running {
         Self { child, lines }
     }
 
-    /// Waits for a line of which this is true.
-    fn line(&self, is_meant: impl Fn(&str) -> bool) -> String {
-        eventually("the subscriber prints it", PATIENCE, || self.lines.try_iter().find(|line| is_meant(line)))
+    /// Waits for a line that matches.
+    fn line(&self, matches: impl Fn(&str) -> bool) -> String {
+        eventually("the subscriber prints the line", PATIENCE, || self.lines.try_iter().find(|line| matches(line)))
     }
 }
 
@@ -58,15 +58,15 @@ impl Drop for Running {
     }
 }
 
-/// Runs a subscriber beside an exporter; what it prints must be what `CLIENT LIST` tells.
-fn tells_the_truth(binary: &Binary, command: &mut Command, lists_clients: bool) {
+/// Runs a subscriber beside an exporter, and asserts that it prints the counts of `CLIENT LIST`.
+fn assert_prints_counts(binary: &Binary, command: &mut Command, lists_clients: bool) {
     let server = Server::start(binary);
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let _exporter = Exporter::start(&[&server.address()], &["--announce=auto", FREQUENCY], &[]);
     let subscriber = Running::start(command, &server);
     let mut control = server.peer();
     control.must(&["CLIENT", "SETNAME", "control"]);
-    eventually("it prints the truth", PATIENCE, || {
+    eventually("it prints the counts of CLIENT LIST", PATIENCE, || {
         let truth = Truth::ask(&mut control, 300);
         let connections: u64 = truth.kinds.values().sum();
         let expected = format!("connections {connections} online {}", truth.kinds["application"]);
@@ -76,7 +76,7 @@ fn tells_the_truth(binary: &Binary, command: &mut Command, lists_clients: bool) 
     for _ in 0..3 {
         subscriber.line(|line| line.starts_with("connections "));
     }
-    assert!(began.elapsed() < Duration::from_secs(6), "one a second: three in {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(6), "one per second: three in {:?}", began.elapsed());
     if lists_clients {
         let line = subscriber.line(|line| line.contains("control"));
         assert!(line.contains("127.0.0.1:") && line.contains(":") && line.contains("20"), "{line}");
@@ -88,22 +88,22 @@ fn the_article_s_own_subscriber_runs_on_every_server() {
     let Some(python) = needed("venv/bin/python") else { return };
     for binary in binaries() {
         println!("{}", binary.name);
-        tells_the_truth(&binary, Command::new(&python).arg(project("deploy/subscribers/subscriber.py")), true);
+        assert_prints_counts(&binary, Command::new(&python).arg(project("deploy/subscribers/subscriber.py")), true);
     }
 }
 
 #[test]
 fn a_subscriber_in_javascript_runs() {
     let (Some(modules), Some(binary)) = (needed("node/node_modules"), any_binary()) else { return };
-    // Node looks for packages beside the program.
+    // Node searches for packages beside the program.
     let folder = TempDir::new().expect("a temporary folder");
     let program = folder.path().join("subscriber.mjs");
     std::fs::copy(project("deploy/subscribers/subscriber.mjs"), &program).expect("it is copied");
     std::os::unix::fs::symlink(modules, folder.path().join("node_modules")).expect("a link");
-    tells_the_truth(&binary, Command::new("node").arg(program), true);
+    assert_prints_counts(&binary, Command::new("node").arg(program), true);
 }
 
-/// `PATH` with our program.
+/// Returns `PATH` with the folder of our program.
 fn path() -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_redis-client-exporter"));
     let folder = program.parent().expect("the program is in a folder");
@@ -113,14 +113,14 @@ fn path() -> String {
 #[test]
 fn a_subscriber_in_shell_runs() {
     let Some(binary) = any_binary() else { return };
-    tells_the_truth(&binary, Command::new(project("deploy/subscribers/subscriber.sh")).env("PATH", path()), false);
+    assert_prints_counts(&binary, Command::new(project("deploy/subscribers/subscriber.sh")).env("PATH", path()), false);
 }
 
 #[test]
 fn statuses_are_loaded_into_sqlite() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let address = server.address();
     let _exporter = Exporter::start(&[&address], &["--announce=auto", FREQUENCY], &[]);
     let folder = TempDir::new().expect("a temporary folder");
@@ -134,7 +134,7 @@ fn statuses_are_loaded_into_sqlite() {
     };
     let watched = run(&["watch", "--redis.addr", &address, "--format=json", "--count=4"]);
     load(&watched.stdout);
-    // The same again is the same.
+    // Loading the same messages again changes nothing.
     load(&watched.stdout);
     let script = "import sqlite3, sys, json\nd = sqlite3.connect(sys.argv[1])\n\
         print(json.dumps([d.execute(q).fetchone()[0] for q in sys.argv[2:]]))";
@@ -146,29 +146,29 @@ fn statuses_are_loaded_into_sqlite() {
         "SELECT count(*) FROM latest_clients WHERE kind = 'monitor'",
     ];
     let output = Command::new("python3").args(["-c", script]).arg(&database).args(queries).output().expect("it runs");
-    let told: Vec<u64> = serde_json::from_slice(&output.stdout).expect("numbers");
+    let counts: Vec<u64> = serde_json::from_slice(&output.stdout).expect("numbers");
     let lines = String::from_utf8_lossy(&watched.stdout);
     let statuses = lines.lines().filter(|line| line.contains(r#""kind":"status""#)).count() as u64;
-    assert_eq!((told[0], told[3], told[4]), (statuses, 1, 1));
-    assert!(told[1] == told[2] && told[2] > 10, "{told:?}");
+    assert_eq!((counts[0], counts[3], counts[4]), (statuses, 1, 1));
+    assert!(counts[1] == counts[2] && counts[2] > 10, "{counts:?}");
 }
 
-/// The schema of docs; the members that a message may have are those it names.
+/// Returns the documented schema. A message may have only the members that it names.
 fn schema() -> (Value, jsonschema::Validator) {
-    let text = std::fs::read_to_string(project("docs/status.schema.json")).expect("it is there");
+    let text = std::fs::read_to_string(project("docs/status.schema.json")).expect("the file exists");
     let schema: Value = serde_json::from_str(&text).expect("it is JSON");
     let validator = jsonschema::draft202012::new(&schema).expect("it is a JSON Schema");
     (schema, validator)
 }
 
-/// Members of an object that the schema does not name.
+/// Returns the members of an object that the schema does not name.
 fn unknown<'a>(object: &'a Value, properties: &Value) -> Vec<&'a String> {
     let members = object.as_object().into_iter().flatten().map(|(name, _)| name);
     members.filter(|name| properties.get(name.as_str()).is_none()).collect()
 }
 
 #[test]
-fn messages_are_as_their_schema_says() {
+fn messages_match_their_schema() {
     let (schema, validator) = schema();
     let key = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(key.path(), "0123456789abcdef0123456789abcdef").expect("it is written");
@@ -176,17 +176,21 @@ fn messages_are_as_their_schema_says() {
     for binary in binaries() {
         println!("{}", binary.name);
         let server = Server::start(&binary);
-        let _crowd = TestClients::join(&server);
+        let _clients = TestClients::join(&server);
         let subscriber = Subscriber::on(&server.address());
-        let words = ["--announce=always", FREQUENCY, key.as_str()];
-        let _exporter = Exporter::start(&[&server.address()], &words, &[]);
+        let args = ["--announce=always", FREQUENCY, key.as_str()];
+        let _exporter = Exporter::start(&[&server.address()], &args, &[]);
         subscriber.next_status();
-        let newcomer = server.peer();
-        subscriber.next("who came", |heard| heard.json["opened"].as_array().is_some_and(|opened| !opened.is_empty()));
-        drop(newcomer);
-        subscriber.next("who went", |heard| heard.json["closed"].as_array().is_some_and(|closed| !closed.is_empty()));
+        let new_client = server.peer();
+        subscriber.next("an opened connection", |message| {
+            message.json["opened"].as_array().is_some_and(|opened| !opened.is_empty())
+        });
+        drop(new_client);
+        subscriber.next("a closed connection", |message| {
+            message.json["closed"].as_array().is_some_and(|closed| !closed.is_empty())
+        });
         pause(Duration::from_secs(1));
-        for Received { json, .. } in subscriber.heard() {
+        for Received { json, .. } in subscriber.received() {
             let errors: Vec<_> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
             assert_eq!(errors, Vec::<String>::new(), "{json}");
             assert_eq!(unknown(&json, &schema["properties"]), Vec::<&String>::new());
@@ -202,9 +206,9 @@ fn messages_are_as_their_schema_says() {
 }
 
 #[test]
-fn the_examples_of_the_documents_are_as_their_schema_says() {
+fn the_documented_examples_match_the_schema() {
     let (schema, validator) = schema();
-    let text = std::fs::read_to_string(project("docs/status-messages.md")).expect("it is there");
+    let text = std::fs::read_to_string(project("docs/status-messages.md")).expect("the file exists");
     let blocks: Vec<Value> = text
         .split("```json\n")
         .skip(1)
@@ -222,20 +226,20 @@ fn the_examples_of_the_documents_are_as_their_schema_says() {
 }
 
 #[test]
-fn a_signature_is_verified_as_the_document_says() {
+fn the_documented_code_verifies_signatures() {
     let Some(binary) = any_binary() else { return };
     let key = "0123456789abcdef0123456789abcdef";
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), format!("{key}\n")).expect("it is written");
     let server = Server::start(&binary);
     let subscriber = Subscriber::on(&server.address());
-    let words = ["--announce=always", FREQUENCY, &format!("--announce.key-file={}", file.path().display())];
-    let _exporter = Exporter::start(&[&server.address()], &words, &[]);
+    let args = ["--announce=always", FREQUENCY, &format!("--announce.key-file={}", file.path().display())];
+    let _exporter = Exporter::start(&[&server.address()], &args, &[]);
     let message = subscriber.next_status().bytes;
-    let text = std::fs::read_to_string(project("docs/status-messages.md")).expect("it is there");
+    let text = std::fs::read_to_string(project("docs/status-messages.md")).expect("the file exists");
     let (_, code) = text.split_once("```python\n").expect("it has an example");
     let code = code.split("```").next().unwrap_or_default();
-    let believes = |message: &[u8], key: &str| {
+    let verifies = |message: &[u8], key: &str| {
         let code = format!("{code}\nimport sys\nprint(verified(sys.stdin.buffer.read(), b'{key}') is not None)");
         let mut command = Command::new("python3");
         let mut child =
@@ -243,8 +247,8 @@ fn a_signature_is_verified_as_the_document_says() {
         child.stdin.take().expect("it is piped").write_all(message).expect("it reads");
         String::from_utf8(child.wait_with_output().expect("it ends").stdout).expect("UTF-8").trim() == "True"
     };
-    assert!(believes(&message, key));
-    assert!(!believes(&message, "another-key-than-that-one"));
+    assert!(verifies(&message, key));
+    assert!(!verifies(&message, "another-key-than-that-one"));
     let forged = String::from_utf8_lossy(&message).replacen("\"connections\":", "\"connections\":9", 1);
-    assert!(!believes(forged.as_bytes(), key));
+    assert!(!verifies(forged.as_bytes(), key));
 }

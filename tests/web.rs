@@ -1,4 +1,4 @@
-//! The web server as scrapers, browsers, probes and rude peers meet it.
+//! The web server, as seen by scrapers, browsers, probes and misbehaving peers.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,14 +13,14 @@ use crate::support::scrape::Scrape;
 use crate::support::server::{Server, any_binary, free_port};
 use crate::support::test_clients::TestClients;
 
-/// An exporter whose only server does not exist: enough for what is the web server's own.
-fn alone() -> Exporter {
+/// Starts an exporter whose only target does not exist. That is enough to test the web server itself.
+fn without_server() -> Exporter {
     Exporter::watching(&["127.0.0.1:1"])
 }
 
 #[test]
 fn every_route_answers_as_documented() {
-    let exporter = alone();
+    let exporter = without_server();
     eventually("ready", Duration::from_secs(10), || (get(&exporter.address, "/-/ready").status == 200).then_some(()));
     let cases = [
         ("/", 200, "text/html; charset=utf-8"),
@@ -37,14 +37,14 @@ fn every_route_answers_as_documented() {
         let answer = get(&exporter.address, path);
         assert_eq!((answer.status, answer.header("content-type")), (status, Some(content_type)), "{path}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
-        let policy = answer.header("content-security-policy").expect("every answer has one");
+        let policy = answer.header("content-security-policy").expect("every response has one");
         assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
     }
 }
 
 #[test]
-fn only_reading_is_possible() {
-    let exporter = alone();
+fn only_reads_are_allowed() {
+    let exporter = without_server();
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
         let answer = request(&exporter.address, method, "/metrics", &["content-length: 0"]).expect("an answer");
         assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")), "{method}");
@@ -55,22 +55,22 @@ fn only_reading_is_possible() {
 
 #[test]
 fn gzip_is_the_same_text() {
-    let exporter = alone();
-    // The first request makes its own counter.
+    let exporter = without_server();
+    // The first request creates its own counter.
     exporter.scrape_until("a first attempt", |scrape| scrape.value("redis_clients_up", &[]).is_some());
     let plain = request(&exporter.address, "GET", "/metrics", &["accept-encoding: identity"]).expect("an answer");
     assert_eq!(plain.header("content-encoding"), None);
-    let packed = request(&exporter.address, "GET", "/metrics", &["accept-encoding: gzip"]).expect("an answer");
-    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    let compressed = request(&exporter.address, "GET", "/metrics", &["accept-encoding: gzip"]).expect("an answer");
+    assert_eq!(compressed.header("content-encoding"), Some("gzip"));
     let mut text = String::new();
-    GzDecoder::new(&*packed.body).read_to_string(&mut text).expect("gzip");
+    GzDecoder::new(&*compressed.body).read_to_string(&mut text).expect("gzip");
     let names = |text: &str| Scrape::parse(text).series.into_iter().map(|series| series.name).collect::<Vec<_>>();
     assert_eq!(names(&text), names(plain.text()));
-    assert!(packed.body.len() * 2 < plain.body.len());
+    assert!(compressed.body.len() * 2 < plain.body.len());
 }
 
 #[test]
-fn process_metrics_are_read_at_the_scrape() {
+fn process_metrics_are_read_at_each_scrape() {
     let exporter = Exporter::start(&["127.0.0.1:1"], &["--client-announce-frequency=1h"], &[]);
     let requests = || {
         exporter.scrape().value("redis_client_exporter_http_requests_total", &[("handler", "metrics"), ("code", "200")])
@@ -82,25 +82,25 @@ fn process_metrics_are_read_at_the_scrape() {
 }
 
 #[test]
-fn it_is_not_ready_before_the_first_attempt_has_ended() {
-    // Accepts, and never answers.
+fn the_exporter_is_not_ready_before_the_first_attempt_has_ended() {
+    // Accepts connections, but never responds.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address").to_string();
     let exporter = Exporter::start(&[&address], &["--redis.timeout=1m"], &[]);
     let answer = get(&exporter.address, "/-/ready");
     assert_eq!(answer.status, 503);
-    assert!(answer.text().contains("first attempt"), "{}", answer.text());
+    assert!(answer.text().contains("first sample"), "{}", answer.text());
     assert_eq!(get(&exporter.address, "/-/healthy").status, 200);
-    assert_eq!(exporter.scrape().value("redis_clients_up", &[]), None, "nothing is known yet");
+    assert_eq!(exporter.scrape().value("redis_clients_up", &[]), None, "there is no result yet");
     drop(silent);
     eventually("ready", Duration::from_secs(10), || (get(&exporter.address, "/-/ready").status == 200).then_some(()));
 }
 
 #[test]
-fn hostile_names_are_labels_and_nothing_else() {
+fn hostile_names_become_escaped_labels() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let mut odd = server.peer();
     let users: [&[u8]; 4] = [b"(other)", br#"a"b\c=<script>"#, b"caf\xe9\x1b[31m", &[b'x'; 500]];
     let mut peers = Vec::new();
@@ -145,15 +145,15 @@ fn many_clients_make_a_small_scrape() {
         scrape.series.len(),
         scrape.bytes
     );
-    // Nothing is left behind for users that are gone.
+    // No series are left of users without connections.
     drop(peers);
-    exporter.scrape_until("they are gone", |scrape| scrape.all("redis_clients_user_connections", &[]).count() == 1);
+    exporter.scrape_until("they are closed", |scrape| scrape.all("redis_clients_user_connections", &[]).count() == 1);
 }
 
 #[test]
-fn idle_peers_do_not_keep_scrapers_out() {
-    let exporter = alone();
-    let crowd: Vec<_> = (0..300).map_while(|_| TcpStream::connect(&exporter.address).ok()).collect();
+fn idle_peers_do_not_block_scrapers() {
+    let exporter = without_server();
+    let idle: Vec<_> = (0..300).map_while(|_| TcpStream::connect(&exporter.address).ok()).collect();
     let began = Instant::now();
     // More connections than are served at once; the idle ones among them time out and make room.
     let mut stream = TcpStream::connect(&exporter.address).expect("a connection");
@@ -164,12 +164,12 @@ fn idle_peers_do_not_keep_scrapers_out() {
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     let waited = began.elapsed();
     assert!((Duration::from_secs(1)..Duration::from_secs(50)).contains(&waited), "after {waited:?}");
-    drop(crowd);
+    drop(idle);
 }
 
 #[test]
 fn a_head_that_is_too_large_or_no_head_is_refused() {
-    let exporter = alone();
+    let exporter = without_server();
     let long = format!("x: {}", "y".repeat(50_000));
     let answer = request(&exporter.address, "GET", "/metrics", &[&long]);
     assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status == 431));
@@ -184,8 +184,8 @@ fn a_head_that_is_too_large_or_no_head_is_refused() {
 #[test]
 fn several_addresses_and_another_path() {
     let second = format!("127.0.0.1:{}", free_port());
-    let words = ["--web.listen-address", &second, "--web.telemetry-path=/redis"];
-    let exporter = Exporter::start(&["127.0.0.1:1"], &words, &[]);
+    let args = ["--web.listen-address", &second, "--web.telemetry-path=/redis"];
+    let exporter = Exporter::start(&["127.0.0.1:1"], &args, &[]);
     for address in [&exporter.address, &second] {
         assert_eq!(get(address, "/redis").status, 200);
         assert_eq!(get(address, "/metrics").status, 404);
@@ -194,23 +194,23 @@ fn several_addresses_and_another_path() {
 }
 
 #[test]
-fn where_browsers_find_the_pages_is_told_for_links() {
-    let told = |exporter: &Exporter| {
+fn the_external_url_is_exported_for_links() {
+    let external_url = |exporter: &Exporter| {
         let scrape = exporter.scrape();
         scrape.all("redis_client_exporter_web_info", &[]).next().map(|series| series.labels["external_url"].clone())
     };
-    let words = ["--web.external-url=https://clients.example.org/redis/"];
+    let args = ["--web.external-url=https://clients.example.org/redis/"];
     assert_eq!(
-        told(&Exporter::start(&["127.0.0.1:1"], &words, &[])).as_deref(),
+        external_url(&Exporter::start(&["127.0.0.1:1"], &args, &[])).as_deref(),
         Some("https://clients.example.org/redis")
     );
-    // Nobody says it: the port that was given for port 0, and no name that leads from elsewhere to this machine alone.
-    let exporter = alone();
-    assert_eq!(told(&exporter), Some(exporter.address.replace("127.0.0.1", "http://localhost")));
+    // The default has the actual port for port 0, and localhost: no other name is known to lead only to this machine.
+    let exporter = without_server();
+    assert_eq!(external_url(&exporter), Some(exporter.address.replace("127.0.0.1", "http://localhost")));
 }
 
 #[test]
-fn a_port_in_use_is_told_at_once() {
+fn a_port_in_use_is_reported_at_once() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let output = run(&["--web.listen-address", &address]);

@@ -1,4 +1,4 @@
-//! `--web.config.file`: the file that other exporters take, its faults, and what becomes of it while we run.
+//! `--web.config.file`: the format that other exporters use, its faults, and reloading while the exporter runs.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ use crate::support::{PATIENCE, eventually, pause};
 
 const VALID: &str = "redis_client_exporter_web_config_last_reload_successful";
 
-/// A configuration in the folder of its certificates, which it names without a folder.
+/// A configuration in the folder of its certificates, which it names by relative paths.
 struct Config {
     certificates: Certificates,
 }
@@ -40,7 +40,7 @@ impl Config {
         self.certificates.path("web-config.yml")
     }
 
-    /// Replaces it in one step, so that it is never read half written.
+    /// Replaces the file in one step, so that it is never read half written.
     fn write(&self, text: &str) {
         let next = self.certificates.path("next");
         fs::write(&next, text).expect("a file");
@@ -68,17 +68,17 @@ fn basic(user: &str, password: &str) -> String {
 }
 
 fn get_as(exporter: &Exporter, path: &str, user: &str, password: &str) -> Answer {
-    // A change of the file ends connections, one that has just begun too; whoever asks again is answered.
+    // A change of the file closes connections, even new ones. The second attempt succeeds.
     let ask = || request(&exporter.address, "GET", path, &[&basic(user, password)]);
     ask().or_else(|_| ask()).expect("an answer")
 }
 
-fn logged(exporter: &Exporter, what: &str) {
-    eventually(what, PATIENCE, || exporter.log().iter().any(|line| line.contains(what)).then_some(()));
+fn wait_for_log(exporter: &Exporter, text: &str) {
+    eventually(text, PATIENCE, || exporter.log().iter().any(|line| line.contains(text)).then_some(()));
 }
 
 #[test]
-fn only_users_with_their_password_come_in() {
+fn only_users_with_their_password_are_admitted() {
     let config = Config::new(&users(&[("ann", "correct horse"), ("böb", "p:a:s:s"), ("empty", "")]));
     let exporter = config.exporter();
     for path in ["/", "/metrics", "/-/healthy", "/-/ready", "/health", "/assets/app.css", "/nothing"] {
@@ -111,22 +111,22 @@ fn only_users_with_their_password_come_in() {
         |code| scrape.value("redis_client_exporter_http_requests_total", &[("handler", "metrics"), ("code", code)]);
     assert_eq!((of("401"), of("200"), scrape.value(VALID, &[])), (Some(11.0), Some(4.0), Some(1.0)));
     let log = exporter.log().join("\n");
-    assert!(log.contains("right password"), "{log}");
+    assert!(log.contains("valid user and password"), "{log}");
     for secret in ["horse", "p:a:s:s", "$2b$", "nobody"] {
         assert!(!log.contains(secret), "{log}");
     }
 }
 
 #[test]
-fn a_connection_that_is_kept_is_asked_each_time() {
+fn every_request_of_a_connection_is_authenticated() {
     let config = Config::new(&users(&[("ann", "one")]));
     let exporter = config.exporter();
     let mut stream = connect(&exporter.address).expect("a connection");
     for (header, status) in [(basic("ann", "one"), "200"), ("x: y".to_owned(), "401"), (basic("ann", "two"), "401")] {
         write!(stream, "GET /-/healthy HTTP/1.1\r\nhost: x\r\n{header}\r\n\r\n").expect("a request");
-        assert_eq!(answered(&mut stream), format!("HTTP/1.1 {status}"));
+        assert_eq!(read_status(&mut stream), format!("HTTP/1.1 {status}"));
     }
-    // It ends with the configuration it began under.
+    // The connection is closed when the configuration changes.
     config.write(&users(&[("ann", "three")]));
     let mut rest = Vec::new();
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
@@ -134,8 +134,8 @@ fn a_connection_that_is_kept_is_asked_each_time() {
     assert!(rest.is_empty());
 }
 
-/// The beginning of an answer, which is read to its end.
-fn answered(stream: &mut TcpStream) -> String {
+/// Reads a response to its end and returns its status line without the reason.
+fn read_status(stream: &mut TcpStream) -> String {
     let mut text = String::new();
     let mut bytes = [0; 4096];
     loop {
@@ -149,20 +149,22 @@ fn answered(stream: &mut TcpStream) -> String {
 }
 
 #[test]
-fn a_password_is_changed_while_we_run() {
+fn a_changed_password_applies_without_a_restart() {
     let config = Config::new(&users(&[("ann", "old")]));
     let exporter = config.exporter();
     assert_eq!(get_as(&exporter, "/metrics", "ann", "old").status, 200);
     config.write(&users(&[("ann", "new")]));
     eventually("the new one", PATIENCE, || (get_as(&exporter, "/metrics", "ann", "new").status == 200).then_some(()));
     assert_eq!(get_as(&exporter, "/metrics", "ann", "old").status, 401);
-    config.write("# nobody is asked any more\n");
-    eventually("an open door", PATIENCE, || (get(&exporter.address, "/metrics").status == 200).then_some(()));
+    config.write("# no users any more\n");
+    eventually("access without a password", PATIENCE, || {
+        (get(&exporter.address, "/metrics").status == 200).then_some(())
+    });
 }
 
-/// Half of a file may be a file that makes sense, such as an empty one.
+/// A half written file may be valid, such as an empty one.
 #[test]
-fn a_file_that_is_being_written_opens_no_door() {
+fn a_file_that_is_being_written_does_not_disable_authentication() {
     let text = users(&[("ann", "one")]);
     let config = Config::new(&text);
     let exporter = config.exporter();
@@ -176,36 +178,39 @@ fn a_file_that_is_being_written_opens_no_door() {
         pause(Duration::from_millis(50));
     }
     config.write(&users(&[("ann", "two")]));
-    eventually("it is read", PATIENCE, || (get_as(&exporter, "/metrics", "ann", "two").status == 200).then_some(()));
+    eventually("the file is reloaded", PATIENCE, || {
+        (get_as(&exporter, "/metrics", "ann", "two").status == 200).then_some(())
+    });
 }
 
 #[test]
-fn nonsense_leaves_things_as_they_were() {
+fn an_invalid_file_leaves_the_settings_unchanged() {
     let config = Config::new(&users(&[("ann", "old")]));
     let exporter = config.exporter();
     let valid = || Scrape::parse(get_as(&exporter, "/metrics", "ann", "old").text()).value(VALID, &[]);
     assert_eq!(valid(), Some(1.0));
-    for nonsense in
+    for invalid in
         ["basic_auth_users: {ann: hush}", "nonsense: true", "tls_server_config: {cert_file: x, key_file: y}", "{"]
     {
-        config.write(nonsense);
-        eventually("it is told", PATIENCE, || (valid() == Some(0.0)).then_some(()));
-        assert_eq!(get(&exporter.address, "/metrics").status, 401, "{nonsense}");
+        config.write(invalid);
+        eventually("the file is reported invalid", PATIENCE, || (valid() == Some(0.0)).then_some(()));
+        assert_eq!(get(&exporter.address, "/metrics").status, 401, "{invalid}");
         config.write(&users(&[("ann", "old")]));
-        eventually("it is mended", PATIENCE, || (valid() == Some(1.0)).then_some(()));
+        eventually("the file is reported valid again", PATIENCE, || (valid() == Some(1.0)).then_some(()));
     }
-    fs::remove_file(config.path()).expect("it was there");
-    eventually("it is missed", PATIENCE, || (valid() == Some(0.0)).then_some(()));
+    fs::remove_file(config.path()).expect("the file exists");
+    eventually("the file is reported missing", PATIENCE, || (valid() == Some(0.0)).then_some(()));
     let log = exporter.log();
-    let told = log.iter().filter(|line| line.contains("stays as it was") && line.contains("web-config.yml")).count();
-    assert_eq!(told, 5, "{log:?}");
+    let is_warning = |line: &&String| line.contains("keeping the previous one") && line.contains("web-config.yml");
+    assert_eq!(log.iter().filter(is_warning).count(), 5, "{log:?}");
     assert!(!log.join("\n").contains("hush"));
 }
 
 #[test]
-fn tls_in_both_versions_and_headers_on_every_answer() {
-    let headers = "http_server_config:\n  http2: true\n  headers:\n    Strict-Transport-Security: max-age=31536000\n    \
-                   X-Frame-Options: deny\n    X-XSS-Protection: \"0\"\n    Content-Security-Policy: default-src 'self'\n";
+fn tls_in_both_versions_and_headers_on_every_response() {
+    let headers = "http_server_config:\n  http2: true\n  headers:\n    \
+                   Strict-Transport-Security: max-age=31536000\n    X-Frame-Options: deny\n    \
+                   X-XSS-Protection: \"0\"\n    Content-Security-Policy: default-src 'self'\n";
     let config = Config::new(&format!("{PAIR}{headers}{}", users(&[("ann", "one")])));
     let exporter = config.exporter();
     for version in [&TLS12, &TLS13] {
@@ -217,20 +222,26 @@ fn tls_in_both_versions_and_headers_on_every_answer() {
             assert_eq!(answer.header("x-frame-options"), Some("deny"), "{path}");
             assert_eq!(answer.header("x-xss-protection"), Some("0"), "{path}");
             assert_eq!(answer.header("content-security-policy"), Some("default-src 'self'"), "{path}");
-            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "ours stays where none is given");
+            assert_eq!(
+                answer.header("x-content-type-options"),
+                Some("nosniff"),
+                "our header stays where the file sets none"
+            );
         }
     }
-    // Who forgets the s is told so, and nothing else.
+    // A plain HTTP request gets only a hint to use https://.
     let plain = request(&exporter.address, "GET", "/metrics", &[&basic("ann", "one")]).expect("an answer");
-    assert_eq!((plain.status, plain.text()), (400, "this port speaks TLS only; write https://\n"));
-    // Who does not trust us leaves, which is no news.
+    assert_eq!((plain.status, plain.text()), (400, "this port accepts only TLS; use https://\n"));
+    // A client that does not trust our certificate aborts the handshake. That is logged at debug level only.
     assert_eq!(Client::trusting(&Certificates::new()).status(&exporter.address), None);
-    logged(&exporter, "no TLS handshake");
-    assert!(exporter.log().iter().filter(|line| line.contains("no TLS handshake")).all(|line| line.contains("debug")));
+    wait_for_log(&exporter, "TLS handshake failed");
+    assert!(
+        exporter.log().iter().filter(|line| line.contains("TLS handshake failed")).all(|line| line.contains("debug"))
+    );
 }
 
 #[test]
-fn versions_that_are_not_wanted_are_not_spoken() {
+fn versions_out_of_range_are_refused() {
     let config = Config::new(&format!("{PAIR}  min_version: TLS13\n"));
     let exporter = config.exporter();
     let status = |version| Client::speaking(&config.certificates, version).status(&exporter.address);
@@ -240,13 +251,13 @@ fn versions_that_are_not_wanted_are_not_spoken() {
     config.write(&format!("{PAIR}  min_version: TLS10\n  max_version: TLS12\n{suites}{curves}"));
     eventually("the older version", PATIENCE, || (status(&TLS12) == Some(200)).then_some(()));
     assert_eq!(status(&TLS13), None);
-    for note in ["TLS10 is not spoken", "AES_128_CBC_SHA is not offered", "CurveP521 is not offered"] {
-        logged(&exporter, note);
+    for note in ["TLS10 is not supported", "AES_128_CBC_SHA is not supported", "CurveP521 is not supported"] {
+        wait_for_log(&exporter, note);
     }
 }
 
 #[test]
-fn a_certificate_is_renewed_while_we_run() {
+fn a_renewed_certificate_is_used_without_a_restart() {
     let config = Config::new(PAIR);
     let exporter = config.exporter();
     let on_disk = || CertificateDer::from_pem_file(config.certificates.path("server.crt")).expect("a certificate");
@@ -257,18 +268,18 @@ fn a_certificate_is_renewed_while_we_run() {
     eventually("the new one", PATIENCE, || {
         config.client().shown(&exporter.address).filter(|shown| *shown == on_disk())
     });
-    // A key that does not fit changes nothing.
+    // A key that does not match the certificate changes nothing.
     let key = config.certificates.path("server.key");
-    let fitting = fs::read(&key).expect("a key");
+    let matching = fs::read(&key).expect("a key");
     fs::copy(config.certificates.path("client.key"), &key).expect("a copy");
     let valid = || {
         let answer = config.client().get(&exporter.address, "/metrics", &[]).ok()?;
         Scrape::parse(answer.text()).value(VALID, &[])
     };
-    eventually("it is told", PATIENCE, || (valid() == Some(0.0)).then_some(()));
+    eventually("the key is reported invalid", PATIENCE, || (valid() == Some(0.0)).then_some(()));
     assert_eq!(config.client().shown(&exporter.address), Some(on_disk()));
-    fs::write(&key, fitting).expect("a key");
-    eventually("it is mended", PATIENCE, || (valid() == Some(1.0)).then_some(()));
+    fs::write(&key, matching).expect("a key");
+    eventually("the key is reported valid again", PATIENCE, || (valid() == Some(1.0)).then_some(()));
 }
 
 #[test]
@@ -284,13 +295,13 @@ fn plain_text_becomes_tls_and_plain_text_again() {
 }
 
 #[test]
-fn clients_are_asked_for_certificates_as_the_policy_says() {
+fn client_certificates_are_checked_as_the_policy_says() {
     let config = Config::new(PAIR);
-    let stranger = Certificates::new();
-    let (own, ours, theirs) = (
+    let other = Certificates::new();
+    let (without, trusted, untrusted) = (
         config.client(),
         Client::showing(&config.certificates, &config.certificates),
-        Client::showing(&config.certificates, &stranger),
+        Client::showing(&config.certificates, &other),
     );
     for (policy, expected) in [
         ("NoClientCert", [true, true, true]),
@@ -306,13 +317,13 @@ fn clients_are_asked_for_certificates_as_the_policy_says() {
     ] {
         config.write(&format!("{PAIR}  client_auth_type: {policy}\n"));
         let exporter = config.exporter();
-        let come_in = [&own, &ours, &theirs].map(|client| client.status(&exporter.address) == Some(200));
-        assert_eq!(come_in, expected, "{policy}");
+        let admitted = [&without, &trusted, &untrusted].map(|client| client.status(&exporter.address) == Some(200));
+        assert_eq!(admitted, expected, "{policy}");
     }
 }
 
 #[test]
-fn certificates_may_stand_in_the_file() {
+fn certificates_may_be_given_inline() {
     let config = Config::new("");
     let text = |name: &str| fs::read_to_string(config.certificates.path(name)).expect("a file").replace('\n', "\n    ");
     config.write(&format!(
@@ -328,7 +339,7 @@ fn certificates_may_stand_in_the_file() {
 }
 
 #[test]
-fn peers_that_never_shake_hands_keep_nobody_out() {
+fn peers_that_never_complete_a_handshake_do_not_block_others() {
     let config = Config::new(PAIR);
     let exporter = config.exporter();
     let mut silent: Vec<_> = (0..100).map(|_| connect(&exporter.address).expect("a connection")).collect();
@@ -336,58 +347,58 @@ fn peers_that_never_shake_hands_keep_nobody_out() {
         stream.write_all(&[22, 3, 1, 2, 0]).expect("the beginning of a handshake");
     }
     assert_eq!(config.client().status(&exporter.address), Some(200));
-    // And they do not stay.
+    // They are disconnected after the time limit.
     let mut stream = silent.swap_remove(0);
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
     let _ = stream.read_to_end(&mut Vec::new());
-    logged(&exporter, "no TLS handshake within 10s");
+    wait_for_log(&exporter, "TLS handshake not completed within 10s");
 }
 
-/// `healthy` needs neither a password nor a certificate to learn that the exporter answers.
+/// `healthy` needs neither a password nor a certificate to learn that the exporter responds.
 #[test]
-fn whether_it_is_healthy_can_be_asked_through_every_door() {
+fn healthy_works_with_every_web_configuration() {
     let mutual = format!("{PAIR}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n");
     let limited = "rate_limit: {interval: 1h, burst: 1}";
-    let doors = [
+    let cases = [
         (users(&[("ann", "one")]), "asks for a user and password"),
         (PAIR.to_owned(), "asks for TLS"),
         (format!("{mutual}{}", users(&[("ann", "one")])), "asks for TLS"),
         (limited.to_owned(), "more requests than it may answer"),
     ];
-    for (text, expected) in doors {
+    for (text, expected) in cases {
         let config = Config::new(&text);
         let exporter = config.exporter();
         if text == limited {
             assert_eq!(get(&exporter.address, "/-/healthy").status, 200);
         }
         let output = run(&["healthy", "--web.listen-address", &exporter.address]);
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(told.contains(expected) && output.status.success(), "{told}{output:?}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(stdout.contains(expected) && output.status.success(), "{stdout}{output:?}");
     }
 }
 
 #[test]
-fn requests_are_bounded_where_that_is_wanted() {
+fn requests_are_limited_if_configured() {
     let exporter = Config::new("rate_limit:\n  interval: 1h\n  burst: 2\n").exporter();
     let statuses = [(); 3].map(|()| get(&exporter.address, "/-/healthy").status);
     assert_eq!(statuses, [200, 200, 429]);
 }
 
 #[test]
-fn faults_are_told_at_the_start_with_all_others() {
-    for (text, told) in [
+fn faults_are_reported_at_the_start_with_all_others() {
+    for (text, expected) in [
         ("tls_server_config: {cert_file: server.crt}", "key_file or key is missing"),
         ("tls_server_config: {key_file: server.key}", "cert_file or cert is missing"),
-        ("tls_server_config: {cert_file: gone.crt, key_file: server.key}", "gone.crt cannot be used"),
+        ("tls_server_config: {cert_file: missing.crt, key_file: server.key}", "missing.crt cannot be used"),
         ("tls_server_config: {cert_file: server.key, key_file: server.key}", "no certificate in PEM format"),
-        ("tls_server_config: {cert_file: server.crt, key_file: server.crt}", "no private key"),
+        ("tls_server_config: {cert_file: server.crt, key_file: server.crt}", "no unencrypted private key"),
         ("tls_server_config: {cert_file: server.crt, key_file: client.key}", "cannot be used together"),
         ("tls_server_config: {client_auth_type: Sometimes, cert_file: server.crt, key_file: server.key}", "Sometimes"),
         (
             "tls_server_config: {client_ca_file: ca.crt, cert_file: server.crt, key_file: server.key}",
             "client_auth_type",
         ),
-        ("tls_server_config: {max_version: TLS11}", "not safe; write TLS12 or TLS13"),
+        ("tls_server_config: {max_version: TLS11}", "not secure; write TLS12 or TLS13"),
         ("tls_server_config: {cipher_suites: [RC4]}", "RC4 is not known"),
         ("tls_server_config: {curve_preferences: [CurveP521]}", "use X25519"),
         ("http_server_config: {headers: {Server: hush}}", "Server cannot be set"),
@@ -400,7 +411,10 @@ fn faults_are_told_at_the_start_with_all_others() {
         let output = run(&["--web.config.file", &file, "--redis.timeout=0"]);
         assert_eq!(output.status.code(), Some(2), "{text}");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(stderr.contains(&format!("error: --web.config.file: {file}: ")) && stderr.contains(told), "{stderr}");
+        assert!(
+            stderr.contains(&format!("error: --web.config.file: {file}: ")) && stderr.contains(expected),
+            "{stderr}"
+        );
         assert!(stderr.contains("--redis.timeout") && !stderr.contains("hush") && !stderr.contains("$2y$"), "{stderr}");
     }
 }
@@ -421,7 +435,7 @@ fn prometheus_scrapes_with_tls_and_a_password() {
     });
     config.certificates.renew_server();
     config.write(&format!("{PAIR}{}", users(&[("prometheus", "scr4pe")])));
-    logged(&exporter, "read again");
+    wait_for_log(&exporter, "reloaded");
     let requests = "redis_client_exporter_http_requests_total{handler=\"metrics\",code=\"200\"}";
     let before = prometheus.value(requests).unwrap_or(0.0);
     eventually("it is scraped again", PATIENCE, || prometheus.value(requests).filter(|now| *now > before + 1.0));

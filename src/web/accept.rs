@@ -1,4 +1,4 @@
-//! Accepting connections and serving each within its bounds. The loop never ends on an error and never spins on one.
+//! The accept loop, and one task per connection, each with time limits. The loop neither ends nor spins on an error.
 
 use std::convert::Infallible;
 use std::io;
@@ -29,33 +29,34 @@ use super::response::{self, Body};
 use super::route::route;
 use super::settings::Tls;
 
-/// Connections a listener serves at once. The next ones wait in the kernel's queue until one ends.
-const CONNECTIONS: usize = 256;
+/// The maximum number of connections that a listener serves at once. Further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 256;
 
-/// How long a request's head may take, and how long an idle connection is kept: over a scrape interval of 15 s.
+/// The time limit for a request's head, and so for an idle connection. It is longer than a scrape interval of 15 s, so
+/// that Prometheus can reuse its connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a peer may leave a write without any progress.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time limit for a write that makes no progress.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long shaking hands may take.
+/// The time limit for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a TLS connection begins with: a record of the handshake (RFC 8446 §5.1).
+/// The first byte of a TLS connection: the type of a handshake record (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 22;
 
-/// The pause after an accept that failed, as when file descriptors have run out: long enough not to spin.
+/// The pause after a failed accept (out of file descriptors, for example), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long answers that are under way may take once we were told to stop.
+/// The time limit for responses in progress after `stop` is cancelled.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// The largest head of a request, in bytes.
+/// The maximum size of a request's head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Accepts and serves connections until `stop` is cancelled, then lets what is under way end.
+/// Accepts and serves connections until `stop` is cancelled, then waits up to [`DRAIN`] for those in progress.
 pub(super) async fn accept(listener: TcpListener, app: Arc<WebState>, stop: CancellationToken) {
-    let free = Arc::new(Semaphore::new(CONNECTIONS));
+    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     let mut failing = false;
     loop {
@@ -66,9 +67,9 @@ pub(super) async fn accept(listener: TcpListener, app: Arc<WebState>, stop: Canc
         let (stream, address, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                app.own.accept_errors.inc();
+                app.self_metrics.accept_errors.inc();
                 if !failing {
-                    warn!(%error, "cannot accept HTTP connections; trying again until it works");
+                    warn!(%error, "cannot accept HTTP connections; retrying until it works");
                 }
                 failing = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -80,18 +81,19 @@ pub(super) async fn accept(listener: TcpListener, app: Arc<WebState>, stop: Canc
     }
     drop(listener);
     connections.close();
-    // What has not ended by then is cut off with the program.
+    // Connections that are still open after that end with the program.
     let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
 }
 
-/// The next connection, once there is room for it.
+/// Waits for a free slot, then for the next connection.
 async fn next(listener: &TcpListener, free: &Arc<Semaphore>) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(free).acquire_owned().await.expect("the semaphore is never closed");
     let (stream, address) = listener.accept().await?;
     Ok((stream, address.ip().to_canonical(), permit))
 }
 
-/// Serves one connection until the peer leaves, stalls or we are told to stop; the permit makes room when it ends.
+/// Serves one connection until the peer closes it, a time limit passes or `stop` is cancelled. Dropping the permit
+/// frees the slot.
 async fn serve(
     stream: TcpStream,
     address: IpAddr,
@@ -99,14 +101,15 @@ async fn serve(
     app: Arc<WebState>,
     stop: CancellationToken,
 ) {
-    // Answers are one write each. Not being able to say so is no harm.
+    // Each response is one write, so there is nothing to coalesce. If this fails, responses are only slower.
     let _ = stream.set_nodelay(true);
-    // What is not read waits in the kernel, megabytes of it before we are kept from writing more: that counts as a stall, too.
+    // The kernel buffers megabytes for a peer that does not read before a write blocks. This option bounds that time as
+    // well.
     #[cfg(target_os = "linux")]
-    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALL_TIMEOUT));
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT));
     let mut settings = app.settings.clone();
     let tls = settings.borrow_and_update().tls.clone();
-    // A connection does not outlive the settings it began under: who was let in by them has to come again.
+    // A connection ends when the settings change: its peer was authenticated under the old ones and must reconnect.
     let end = async move {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -116,19 +119,19 @@ async fn serve(
     let mut end = pin!(end);
     let peer = Peer { address, authenticated: false };
     let Some(tls) = tls else {
-        return converse(bounded(stream), end, |request| route(Arc::clone(&app), request, peer)).await;
+        return serve_requests(bounded(stream), end, |request| route(Arc::clone(&app), request, peer)).await;
     };
-    let greeted = tokio::select! {
-        greeted = tokio::time::timeout(HANDSHAKE_TIMEOUT, greet(stream, &tls, peer)) => greeted,
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(stream, &tls, peer)) => handshake,
         () = end.as_mut() => return,
     };
-    match greeted {
-        Ok(Ok(Greeted::Tls(stream, peer))) => {
-            converse(stream, end, |request| route(Arc::clone(&app), request, peer)).await;
+    match handshake {
+        Ok(Ok(Handshake::Tls(stream, peer))) => {
+            serve_requests(stream, end, |request| route(Arc::clone(&app), request, peer)).await;
         }
-        Ok(Ok(Greeted::Plain(stream))) => converse(stream, end, |_| std::future::ready(https_only())).await,
-        Ok(Err(error)) => debug!(peer = %address, %error, "no TLS handshake"),
-        Err(_) => debug!(peer = %address, "no TLS handshake within {HANDSHAKE_TIMEOUT:?}"),
+        Ok(Ok(Handshake::Plain(stream))) => serve_requests(stream, end, |_| std::future::ready(https_only())).await,
+        Ok(Err(error)) => debug!(peer = %address, %error, "TLS handshake failed"),
+        Err(_) => debug!(peer = %address, "TLS handshake not completed within {HANDSHAKE_TIMEOUT:?}"),
     }
 }
 
@@ -136,38 +139,39 @@ type TimedStream = Pin<Box<TimeoutStream<TcpStream>>>;
 
 fn bounded(stream: TcpStream) -> TimedStream {
     let mut stream = TimeoutStream::new(stream);
-    // Reading needs no time-out of its own: a head has one, nothing is read of a body, and who only listens to a stream of events
-    // has nothing to say.
-    stream.set_write_timeout(Some(STALL_TIMEOUT));
+    // Reads need no time limit here: hyper limits the head, bodies are not read, and the reader of an event stream
+    // sends nothing.
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
     Box::pin(stream)
 }
 
-/// How a connection began that ought to speak TLS.
-enum Greeted {
+/// The start of a connection to a TLS port.
+enum Handshake {
     Tls(Box<TlsStream<TimedStream>>, Peer),
-    /// It did not.
+    /// The peer did not start a TLS handshake.
     Plain(TimedStream),
 }
 
-async fn greet(stream: TcpStream, tls: &Tls, peer: Peer) -> io::Result<Greeted> {
+async fn handshake(stream: TcpStream, tls: &Tls, peer: Peer) -> io::Result<Handshake> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 1 && first != [TLS_HANDSHAKE] {
-        return Ok(Greeted::Plain(bounded(stream)));
+        return Ok(Handshake::Plain(bounded(stream)));
     }
     let stream = TlsAcceptor::from(Arc::clone(&tls.config)).accept(bounded(stream)).await?;
     let authenticated = tls.verifies_clients && stream.get_ref().1.peer_certificates().is_some();
-    Ok(Greeted::Tls(Box::new(stream), Peer { authenticated, ..peer }))
+    Ok(Handshake::Tls(Box::new(stream), Peer { authenticated, ..peer }))
 }
 
-/// The answer to who takes a port that speaks TLS for one that does not.
+/// The response to a plain HTTP request on a TLS port.
 fn https_only() -> Response<Body> {
-    let mut response = response::sentence(StatusCode::BAD_REQUEST, "this port speaks TLS only; write https://");
+    let mut response = response::sentence(StatusCode::BAD_REQUEST, "this port accepts only TLS; use https://");
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-/// Answers requests until the peer leaves, stalls, or the end has come and what is under way is answered.
-async fn converse<S, A, F>(stream: S, end: Pin<&mut impl Future<Output = ()>>, answer: A)
+/// Answers requests until the peer closes the connection or a time limit passes. After `end`, the request in progress
+/// is answered and the connection closed.
+async fn serve_requests<S, A, F>(stream: S, end: Pin<&mut impl Future<Output = ()>>, answer: A)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Request<Incoming>) -> F,
@@ -184,10 +188,10 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     tokio::select! {
-        // How a connection ends is its peer's affair.
+        // An error here is the peer's: nothing to report.
         _ = connection.as_mut() => return,
         () = end => connection.as_mut().graceful_shutdown(),
     }
-    // A stream of events would go on for ever.
+    // The limit is for event streams, which have no end of their own.
     let _ = tokio::time::timeout(DRAIN, connection).await;
 }

@@ -1,4 +1,4 @@
-//! Who asks, and whether they may: basic authentication against the users of `--web.config.file`.
+//! Basic authentication of HTTP clients against the users of `--web.config.file`.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -14,40 +14,41 @@ use tokio::sync::Semaphore;
 
 use super::settings::Users;
 
-/// Who asks.
+/// The other side of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub(super) address: IpAddr,
-    /// Whether they proved who they are: with a password, or a certificate of an authority that is trusted.
+    /// True if the peer is authenticated: by a password, or by a certificate that a trusted authority signed.
     pub(super) authenticated: bool,
 }
 
-/// The most pairs of user and password that are remembered.
-const REMEMBERED: usize = 128;
+/// The maximum number of verified user and password pairs that are cached.
+const MAX_VERIFIED: usize = 128;
 
-/// Passwords that are compared at once. bcrypt is slow by design, and sampling must go on beside it.
-const AT_ONCE: usize = 1;
+/// The maximum number of passwords that are compared at once. bcrypt is slow by design and must leave CPU time to
+/// sampling.
+const MAX_COMPARISONS: usize = 1;
 
-/// What is known of those who were let in.
+/// Checks passwords and caches the pairs that were verified.
 #[derive(Debug)]
 pub(super) struct Authenticator {
     key: [u8; 32],
-    /// Marks of user, hash and password that were found to fit, the newest last.
-    verified: Mutex<VecDeque<Mark>>,
-    turn: Arc<Semaphore>,
+    /// Digests of user, hash and password of verified pairs, the newest last.
+    verified: Mutex<VecDeque<Digest>>,
+    comparisons: Arc<Semaphore>,
 }
 
-/// Stands for something secret; of no use to anybody without the key of this process.
-type Mark = [u8; 32];
+/// A keyed digest of a secret. It is of no use without the random key of this process.
+type Digest = [u8; 32];
 
-/// What a request says of itself.
+/// The user and password of a request's `Authorization` header.
 pub(super) struct BasicCredentials {
     user: Vec<u8>,
     password: SecretSlice<u8>,
 }
 
 impl BasicCredentials {
-    /// Reads the header, as Go's `net/http: BasicAuth` does.
+    /// Parses the header, as Go's `net/http: BasicAuth` does.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(header::AUTHORIZATION)?.as_bytes();
         let (scheme, encoded) = value.split_at_checked("Basic ".len())?;
@@ -64,40 +65,41 @@ impl BasicCredentials {
 
 impl Authenticator {
     pub(super) fn new() -> Arc<Self> {
-        let turn = Arc::new(Semaphore::new(AT_ONCE));
-        Arc::new(Self { key: rand::random(), verified: Mutex::default(), turn })
+        let comparisons = Arc::new(Semaphore::new(MAX_COMPARISONS));
+        Arc::new(Self { key: rand::random(), verified: Mutex::default(), comparisons })
     }
 
-    /// Whether somebody may come in. Who is no user is refused after the same work as a user with a wrong password.
+    /// Returns true if the credentials are those of a user. Refusing an unknown user takes the same work as refusing a
+    /// wrong password, so that the time does not reveal which users exist.
     pub(super) async fn admits(self: &Arc<Self>, users: &Users, credentials: Option<BasicCredentials>) -> bool {
         let Some(BasicCredentials { user, password }) = credentials else { return false };
         let known = users.hash(&user);
-        let Some(hash) = known.or_else(|| users.stand_in(self.lot(&user))) else { return false };
+        let Some(hash) = known.or_else(|| users.stand_in(self.stand_in_number(&user))) else { return false };
         let (is_known, hash) = (known.is_some(), hash.clone());
-        let mark = self.mark(&[&user, hash.expose_secret().as_bytes(), password.expose_secret()]);
-        if is_known && self.remembers(&mark) {
+        let digest = self.digest(&[&user, hash.expose_secret().as_bytes(), password.expose_secret()]);
+        if is_known && self.remembers(&digest) {
             return true;
         }
-        let turn = Arc::clone(&self.turn).acquire_owned().await.expect("the semaphore is never closed");
-        // Others may have asked the same meanwhile.
-        if is_known && self.remembers(&mark) {
+        let permit = Arc::clone(&self.comparisons).acquire_owned().await.expect("the semaphore is never closed");
+        // Another request may have verified the same pair in the meantime.
+        if is_known && self.remembers(&digest) {
             return true;
         }
-        let access = Arc::clone(self);
+        let authenticator = Arc::clone(self);
         let compared = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let fits = bcrypt::verify(password.expose_secret(), hash.expose_secret()).unwrap_or(false);
-            // Remembered here, so that who loses patience finds it done the next time.
-            if is_known && fits {
-                access.remember(mark);
+            let _permit = permit;
+            let matches = bcrypt::verify(password.expose_secret(), hash.expose_secret()).unwrap_or(false);
+            // Cached in this task, so that a client that gives up waiting succeeds at once when it retries.
+            if is_known && matches {
+                authenticator.remember(digest);
             }
-            is_known && fits
+            is_known && matches
         });
         compared.await.unwrap_or(false)
     }
 
-    fn mark(&self, parts: &[&[u8]]) -> Mark {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key of any length will do");
+    fn digest(&self, parts: &[&[u8]]) -> Digest {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
@@ -105,22 +107,22 @@ impl Authenticator {
         mac.finalize().into_bytes().into()
     }
 
-    /// A number that nobody else can tell from a name.
-    fn lot(&self, user: &[u8]) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.mark(&[user]);
+    /// Returns a number that is always the same for a name, and that nobody can predict without the key.
+    fn stand_in_number(&self, user: &[u8]) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.digest(&[user]);
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
-    fn remembers(&self, mark: &Mark) -> bool {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(mark)
+    fn remembers(&self, digest: &Digest) -> bool {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
     }
 
-    fn remember(&self, mark: Mark) {
+    fn remember(&self, digest: Digest) {
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if verified.len() == REMEMBERED {
+        if verified.len() == MAX_VERIFIED {
             verified.pop_front();
         }
-        verified.push_back(mark);
+        verified.push_back(digest);
     }
 }
 
@@ -131,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// A hash that htpasswd might have made, of the lowest cost.
+    /// Returns users whose passwords have bcrypt hashes of the lowest cost.
     fn users(users: &[(&str, &str)]) -> Users {
         let hash = |password: &str| SecretString::from(bcrypt::hash(password, 4).expect("a hash"));
         Users::new(users.iter().map(|(user, password)| ((*user).to_owned(), hash(password))).collect()).expect("users")
@@ -141,52 +143,57 @@ mod tests {
         Some(BasicCredentials { user: user.into(), password: password.as_bytes().to_vec().into() })
     }
 
-    fn remembered(access: &Authenticator) -> usize {
-        access.verified.lock().expect("nobody panicked").len()
+    fn cached(authenticator: &Authenticator) -> usize {
+        authenticator.verified.lock().expect("nobody panicked").len()
     }
 
     #[tokio::test]
-    async fn only_what_fits_is_remembered_and_only_with_its_hash() {
-        let (access, before) = (Authenticator::new(), users(&[("ann", "a"), ("bob", "b")]));
+    async fn only_verified_pairs_are_cached_and_only_with_their_hash() {
+        let (authenticator, before) = (Authenticator::new(), users(&[("ann", "a"), ("bob", "b")]));
         for (user, password, admitted) in
             [("ann", "b", false), ("eve", "a", false), ("eve", "b", false), ("", "", false)]
         {
-            assert_eq!(access.admits(&before, credentials(user, password)).await, admitted, "{user}");
+            assert_eq!(authenticator.admits(&before, credentials(user, password)).await, admitted, "{user}");
         }
-        assert!(!access.admits(&before, None).await && remembered(&access) == 0);
+        assert!(!authenticator.admits(&before, None).await && cached(&authenticator) == 0);
         for _ in 0..3 {
-            assert!(access.admits(&before, credentials("ann", "a")).await);
+            assert!(authenticator.admits(&before, credentials("ann", "a")).await);
         }
-        assert_eq!(remembered(&access), 1);
-        assert!(!access.admits(&users(&[("ann", "c")]), credentials("ann", "a")).await, "the password was changed");
-        assert!(!access.admits(&users(&[("bob", "b")]), credentials("ann", "a")).await, "she is no user any more");
-        assert!(!access.admits(&Users::default(), credentials("ann", "a")).await, "there is nobody");
+        assert_eq!(cached(&authenticator), 1);
+        assert!(
+            !authenticator.admits(&users(&[("ann", "c")]), credentials("ann", "a")).await,
+            "the password was changed"
+        );
+        assert!(!authenticator.admits(&users(&[("bob", "b")]), credentials("ann", "a")).await, "the user was removed");
+        assert!(!authenticator.admits(&Users::default(), credentials("ann", "a")).await, "there are no users");
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
-        let access = Authenticator::new();
-        for place in 0..2 * REMEMBERED {
-            access.remember(access.mark(&[&place.to_be_bytes()]));
+    fn the_cache_of_verified_pairs_is_bounded() {
+        let authenticator = Authenticator::new();
+        for place in 0..2 * MAX_VERIFIED {
+            authenticator.remember(authenticator.digest(&[&place.to_be_bytes()]));
         }
-        assert_eq!(remembered(&access), REMEMBERED);
-        assert_ne!(access.mark(&[b"ab", b"c"]), access.mark(&[b"a", b"bc"]));
-        assert_ne!(access.mark(&[b"a"]), Authenticator::new().mark(&[b"a"]));
+        assert_eq!(cached(&authenticator), MAX_VERIFIED);
+        assert_ne!(authenticator.digest(&[b"ab", b"c"]), authenticator.digest(&[b"a", b"bc"]));
+        assert_ne!(authenticator.digest(&[b"a"]), Authenticator::new().digest(&[b"a"]));
     }
 
     #[tokio::test]
-    async fn who_is_no_user_is_compared_all_the_same() {
+    async fn an_unknown_user_costs_a_comparison_too() {
         let users = users(&[("ann", "a"), ("bob", "b"), ("cem", "c")]);
-        let access = Authenticator::new();
-        let hash = |user: &[u8]| users.stand_in(access.lot(user)).map(|hash| hash.expose_secret().to_owned());
+        let authenticator = Authenticator::new();
+        let hash = |user: &[u8]| {
+            users.stand_in(authenticator.stand_in_number(user)).map(|hash| hash.expose_secret().to_owned())
+        };
         assert!(hash(b"eve").is_some_and(|first| Some(first) == hash(b"eve")));
         let names: Vec<_> = (0..100).map(|name: u32| hash(&name.to_be_bytes())).collect();
-        assert!(names.iter().any(|name| *name != names[0]), "strangers differ as users do");
+        assert!(names.iter().any(|name| *name != names[0]), "unknown users get different hashes, as users do");
     }
 
-    /// A hash of version 2y, as htpasswd makes it; it is told to be of `fakepassword` (`exporter-toolkit: web/handler.go`).
+    /// A hash of version 2y, as htpasswd makes it. Its password is `fakepassword` (`exporter-toolkit: web/handler.go`).
     #[tokio::test]
-    async fn hashes_of_other_programs_are_taken() {
+    async fn hashes_from_other_programs_are_accepted() {
         let hash = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
         let users = Users::new([("ann".to_owned(), SecretString::from(hash))].into()).expect("a user");
         assert!(Authenticator::new().admits(&users, credentials("ann", "fakepassword")).await);
@@ -194,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_read_as_go_does() {
+    fn credentials_are_parsed_as_in_go() {
         let of = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).expect("a value"));

@@ -1,5 +1,5 @@
-//! `/api/v1/events`: tells as it happens (server-sent events): `status` at each change of a node's state, `opened` and `closed` for
-//! clients that came and went.
+//! `/api/v1/events`: server-sent events. `status` is sent at each change of a node's state, `opened` and `closed` for
+//! each client connection that opened or closed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,27 +22,28 @@ use crate::snapshot::Snapshot;
 use crate::view::list;
 use crate::view::row::ClosedRow;
 
-/// The most streams at once. A reader that does not read is dropped by the write time-out of its connection.
+/// The maximum number of streams at once. The write time limit of the connection drops a peer that does not read.
 pub(super) const MAX_STREAMS: usize = 200;
 
-/// How often something is said though there is nothing new, so that a reader that is gone is noticed.
+/// The interval of comments sent when nothing changes, so that a closed connection is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The most who came, and who went, of one change; a page that missed some reads its window anew anyway.
+/// The maximum number of `opened` events, and of `closed` events, per change of a node. The pages lose nothing: they
+/// reload their rows at each change.
 const MAX_PER_EVENT: usize = 100;
 
-/// A stream under way.
+/// An open stream.
 struct EventStream {
     latest: Arc<Latest>,
     changes: watch::Receiver<u64>,
-    /// The snapshots that were told of, in the order of the nodes.
-    told: Vec<Option<Arc<Snapshot>>>,
+    /// The last snapshot that was sent of each node, in the order of the nodes.
+    sent: Vec<Option<Arc<Snapshot>>>,
     query: Query,
-    begun: bool,
+    started: bool,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Begins a stream: the state now, and then each change.
+/// Starts a stream: the current state, then each change.
 pub(super) fn answer(app: &WebState, query: &str) -> Response<Body> {
     let query = match Query::parse(query, Takes::Nodes) {
         Ok(query) => query,
@@ -52,11 +53,14 @@ pub(super) fn answer(app: &WebState, query: &str) -> Response<Body> {
         return response::error(StatusCode::NOT_FOUND, &sentence);
     }
     let Ok(permit) = Arc::clone(&app.streams).try_acquire_owned() else {
-        return response::error(StatusCode::SERVICE_UNAVAILABLE, "as many streams are open as may be; try again later");
+        return response::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many event streams are open; close some or try again later",
+        );
     };
     let latest = Arc::clone(&app.latest);
     let stream =
-        EventStream { changes: latest.changes(), told: Vec::new(), query, begun: false, latest, _permit: permit };
+        EventStream { changes: latest.changes(), sent: Vec::new(), query, started: false, latest, _permit: permit };
     let frames = stream::unfold(stream, |mut stream| async move {
         let text = stream.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), stream))
@@ -67,42 +71,42 @@ pub(super) fn answer(app: &WebState, query: &str) -> Response<Body> {
 }
 
 impl EventStream {
-    /// What is to be said next; `None` when the program ends.
+    /// Waits for the next text to send; `None` when the program ends.
     async fn next(&mut self) -> Option<String> {
-        if !std::mem::replace(&mut self.begun, true) {
+        if !std::mem::replace(&mut self.started, true) {
             let nodes = self.latest.read();
-            self.told = nodes.nodes.iter().map(|node| node.last_snapshot().cloned()).collect();
-            return Some(told("status", &api::status(&nodes, &self.query, Instant::now())));
+            self.sent = nodes.nodes.iter().map(|node| node.last_snapshot().cloned()).collect();
+            return Some(event("status", &api::status(&nodes, &self.query, Instant::now())));
         }
         match tokio::time::timeout(HEARTBEAT, self.changes.changed()).await {
-            Err(_) => Some(": still here\n\n".to_owned()),
+            Err(_) => Some(": keep-alive\n\n".to_owned()),
             Ok(Err(_)) => None,
             Ok(Ok(())) => {
                 let nodes = self.latest.read();
-                Some(self.events(&nodes) + &told("status", &api::status(&nodes, &self.query, Instant::now())))
+                Some(self.events(&nodes) + &event("status", &api::status(&nodes, &self.query, Instant::now())))
             }
         }
     }
 
     fn events(&mut self, nodes: &Nodes) -> String {
         let mut text = String::new();
-        for (node, told_of) in nodes.nodes.iter().zip(&mut self.told) {
+        for (node, sent) in nodes.nodes.iter().zip(&mut self.sent) {
             let Some(snapshot) = node.last_snapshot().filter(|_| self.query.selection.has_node(&node.node)) else {
                 continue;
             };
-            if told_of.as_ref().is_some_and(|told_of| Arc::ptr_eq(told_of, snapshot)) {
+            if sent.as_ref().is_some_and(|sent| Arc::ptr_eq(sent, snapshot)) {
                 continue;
             }
-            *told_of = Some(Arc::clone(snapshot));
+            *sent = Some(Arc::clone(snapshot));
             for (name, value) in changes(node, snapshot) {
-                text += &told(name, &value);
+                text += &event(name, &value);
             }
         }
         text
     }
 }
 
-/// Who came and who went with a node's new snapshot.
+/// The connections that opened and closed with a node's new snapshot.
 fn changes<'a>(node: &'a NodeState, snapshot: &'a Snapshot) -> impl Iterator<Item = (&'static str, Value)> + use<'a> {
     let (opened, closed) = (&snapshot.changes.opened, &snapshot.changes.closed);
     let opened = opened.iter().take(MAX_PER_EVENT).map(|id| ("opened", json!({ "redis": &*node.node, "id": id })));
@@ -113,7 +117,7 @@ fn changes<'a>(node: &'a NodeState, snapshot: &'a Snapshot) -> impl Iterator<Ite
     opened.chain(closed)
 }
 
-/// One event. JSON has no line end in it, so it is one line of data.
-fn told(name: &str, value: &Value) -> String {
+/// Formats one event. Serialized JSON has no line break, so the data is one line.
+fn event(name: &str, value: &Value) -> String {
     format!("event: {name}\ndata: {value}\n\n")
 }

@@ -1,5 +1,5 @@
-//! `/metrics`. What tells of clients is written, and compressed, once a state of the nodes and not once a scrape; what
-//! tells of this process is added at the scrape.
+//! `/metrics`. The metrics of the nodes are written and compressed once per change of their state, not once per scrape.
+//! The metrics of this process are added at each scrape.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -13,16 +13,16 @@ use super::response::Body;
 use crate::latest::Nodes;
 use crate::view::metrics;
 
-/// The written metrics of the nodes, kept until the nodes' state changes.
+/// The metrics of the nodes in the text format, cached until the state of the nodes changes.
 #[derive(Debug, Default)]
 pub(super) struct Exposition(Mutex<Option<(CacheKey, Arc<Part>)>>);
 
-/// What the written metrics depend on: the state of the nodes, and which of them is too old to be shown.
+/// The state that the text depends on: the generation of the nodes' state, and which nodes have a fresh sample.
 #[derive(Debug, PartialEq, Eq)]
 struct CacheKey {
     generation: u64,
     fresh: Vec<bool>,
-    /// What was announced and heard: that is counted between two states.
+    /// The sum of the counters of announced, received and refused messages, which change between two generations.
     channel: u64,
 }
 
@@ -30,7 +30,7 @@ impl Exposition {
     /// Answers a scrape.
     pub(super) fn answer(&self, app: &WebState, headers: &HeaderMap) -> Response<Body> {
         let nodes = self.nodes(&app.latest.read(), Instant::now());
-        let own = Part::new(app.own.text());
+        let own = Part::new(app.self_metrics.text());
         gzip::answer(StatusCode::OK, prometheus::TEXT_FORMAT, &[&nodes, &own], headers)
     }
 
@@ -38,13 +38,13 @@ impl Exposition {
         let fresh = view.nodes.iter().map(|node| node.fresh_snapshot(now).is_some()).collect();
         let channel = view.nodes.iter().map(|node| node.channel.total()).sum();
         let key = CacheKey { generation: view.generation, fresh, channel };
-        // Held while it is written, so that scrapes that come together write it once.
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*kept {
-            Some((of, part)) if *of == key => Arc::clone(part),
+        // The lock is held during writing, so that concurrent scrapes write the text once.
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*cached {
+            Some((cached_key, part)) if *cached_key == key => Arc::clone(part),
             _ => {
                 let part = Arc::new(Part::new(metrics::text(view, now)));
-                *kept = Some((key, Arc::clone(&part)));
+                *cached = Some((key, Arc::clone(&part)));
                 part
             }
         }
@@ -59,7 +59,7 @@ mod tests {
     use crate::view::fixture::view as view_for_tests;
 
     #[test]
-    fn nodes_are_written_once_a_state_and_again_when_it_gets_too_old() {
+    fn the_text_is_written_once_per_state_and_again_when_a_sample_becomes_stale() {
         let exposition = Exposition::default();
         let now = Instant::now();
         let view = view_for_tests(7, now + Duration::from_secs(60));

@@ -1,7 +1,7 @@
-//! Bodies of parts, each of which is compressed once and used many times.
+//! Response bodies made of parts. Each part is compressed once and used many times.
 //!
-//! One gzip stream can be joined from pieces: a deflate stream that was flushed to a byte's edge may be followed by
-//! another, and the checksums combine (RFC 1951 §3.2.3, RFC 1952).
+//! One gzip stream can be joined from compressed parts: a deflate stream that was flushed to a byte boundary may be
+//! followed by another, and the checksums can be combined (RFC 1951 §3.2.3, RFC 1952).
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -14,7 +14,7 @@ use hyper::{Response, StatusCode};
 
 use super::response::{self, Body};
 
-/// A piece of a body, and the same compressed once somebody wants it so.
+/// A part of a body, and its compressed form once a client has requested it.
 #[derive(Debug)]
 pub(super) struct Part {
     text: Bytes,
@@ -23,12 +23,12 @@ pub(super) struct Part {
 
 #[derive(Debug)]
 struct Compressed {
-    /// Whole deflate blocks, none of them marked as the last.
+    /// Complete deflate blocks, none of them marked as the last.
     blocks: Vec<u8>,
     crc: Crc,
 }
 
-/// Magic, deflate, no flags, no time, no level, unknown system.
+/// The gzip header: magic number, deflate, no flags, no time, no level, unknown system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
 /// An empty last block.
@@ -39,7 +39,7 @@ impl Part {
         Self { text: text.into(), compressed: OnceLock::new() }
     }
 
-    /// How long it is, in bytes, uncompressed.
+    /// The uncompressed length, in bytes.
     pub(super) fn len(&self) -> usize {
         self.text.len()
     }
@@ -47,7 +47,7 @@ impl Part {
     fn compressed(&self) -> &Compressed {
         self.compressed.get_or_init(|| {
             let mut encoder = DeflateEncoder::new(Vec::with_capacity(self.text.len() / 4), Compression::new(4));
-            encoder.write_all(&self.text).and_then(|()| encoder.flush()).expect("a vector takes everything");
+            encoder.write_all(&self.text).and_then(|()| encoder.flush()).expect("writing to a vector cannot fail");
             let mut crc = Crc::new();
             crc.update(&self.text);
             Compressed { blocks: encoder.get_ref().clone(), crc }
@@ -55,7 +55,7 @@ impl Part {
     }
 }
 
-/// Answers with parts, one behind the other, compressed if the peer takes that.
+/// Responds with the concatenated parts, compressed if the client accepts gzip.
 pub(super) fn answer(
     status: StatusCode,
     content_type: &'static str,
@@ -72,7 +72,7 @@ pub(super) fn answer(
     response
 }
 
-/// The parts, one behind the other.
+/// Concatenates the parts.
 fn plain(parts: &[&Part]) -> Bytes {
     match parts {
         [part] => part.text.clone(),
@@ -80,7 +80,7 @@ fn plain(parts: &[&Part]) -> Bytes {
     }
 }
 
-/// The parts as one gzip stream.
+/// Joins the parts into one gzip stream.
 fn gzip(parts: &[&Part]) -> Bytes {
     let mut crc = Crc::new();
     let mut body = HEADER.to_vec();
@@ -94,21 +94,21 @@ fn gzip(parts: &[&Part]) -> Bytes {
     body.into()
 }
 
-/// Whether the peer takes gzip: it is named, or `*` is, and not with a weight of 0.
+/// Returns true if the client accepts gzip: `gzip` or else `*` is listed with a weight above 0.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let offers = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let mut any = false;
+    let mut accepts_any = false;
     for offer in offers.flat_map(|offers| offers.split(',')) {
         let (coding, weight) = offer.split_once(';').unwrap_or((offer, ""));
         let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse::<f32>().ok());
         let wanted = weight.unwrap_or(1.0) > 0.0;
         match coding.trim() {
             coding if coding.eq_ignore_ascii_case("gzip") => return wanted,
-            "*" => any = wanted,
+            "*" => accepts_any = wanted,
             _ => {}
         }
     }
-    any
+    accepts_any
 }
 
 #[cfg(test)]
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_sent_only_to_those_who_take_it() {
+    fn gzip_is_sent_only_to_clients_that_accept_it() {
         let accepts = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(value));

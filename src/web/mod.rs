@@ -1,4 +1,4 @@
-//! The HTTP server: routes in, answers out. Reads the newest state of the nodes; never talks to one.
+//! The HTTP server. It answers from the latest state of the nodes and never connects to a node.
 
 mod accept;
 mod api;
@@ -41,24 +41,24 @@ use self_metrics::SelfMetrics;
 pub use page_policy::PagePolicy;
 pub use settings::{ConfigFile, WebSettings};
 
-/// What is served, and to whom.
+/// The input of the web server: the data it serves, and the access rules.
 #[derive(Debug)]
 pub struct Served {
-    /// The nodes.
+    /// The latest state of the nodes.
     pub latest: Arc<Latest>,
-    /// The path of the metrics.
+    /// The path of the metrics (`--web.telemetry-path`).
     pub telemetry_path: String,
-    /// Where browsers find the pages.
+    /// The URL under which browsers reach the pages (`--web.external-url`).
     pub external_url: String,
-    /// Who may see pages and the API.
+    /// The access rule of pages and the API (`--web.pages`).
     pub pages: PagePolicy,
-    /// TLS, users and headers.
+    /// The settings of `--web.config.file`: TLS, users, headers and the rate limit.
     pub settings: watch::Receiver<Arc<WebSettings>>,
-    /// Whether the operator's files make sense.
+    /// The validity of the operator's files.
     pub validity: Validity,
 }
 
-/// Whether the operator's files made sense when they were read last; `None` where there is no such file.
+/// The result of the last read of each of the operator's files: true if it was valid. `None` where no such file is set.
 #[derive(Debug, Default)]
 pub struct Validity {
     /// `--group.file`.
@@ -67,23 +67,24 @@ pub struct Validity {
     pub web_config: Option<Arc<AtomicBool>>,
 }
 
-/// What the routes are served from.
+/// The state that all routes share.
 #[derive(Debug)]
 struct WebState {
     latest: Arc<Latest>,
     telemetry_path: String,
     pages: PagePolicy,
-    /// Room for streams of events, and for lists of all clients.
+    /// Permits for event streams.
     streams: Arc<Semaphore>,
+    /// Permits for exports of all clients.
     exports: Arc<Semaphore>,
     exposition: Exposition,
-    renderings: ResponseCache,
+    response_cache: ResponseCache,
     trails: ClientTrends,
-    own: SelfMetrics,
-    /// Another one at each start of the program, so that no browser takes an old page for a new one.
-    started: u64,
+    self_metrics: SelfMetrics,
+    /// A random number for this run. It is part of each ETag, so that a page cached from an earlier run never matches.
+    run: u64,
     settings: watch::Receiver<Arc<WebSettings>>,
-    access: Arc<Authenticator>,
+    authenticator: Arc<Authenticator>,
 }
 
 impl WebState {
@@ -95,17 +96,17 @@ impl WebState {
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             exposition: Exposition::default(),
-            renderings: ResponseCache::default(),
+            response_cache: ResponseCache::default(),
             trails: ClientTrends::default(),
-            own: SelfMetrics::new(&served.external_url, served.validity),
-            started: rand::random(),
+            self_metrics: SelfMetrics::new(&served.external_url, served.validity),
+            run: rand::random(),
             settings: served.settings,
-            access: Authenticator::new(),
+            authenticator: Authenticator::new(),
         }
     }
 }
 
-/// Sockets that are bound and not served yet, so that a port in use is told before anything starts.
+/// Sockets that are bound but not served yet, so that a port in use is reported before anything starts.
 #[derive(Debug)]
 pub struct Bound {
     listeners: Vec<TcpListener>,
@@ -115,7 +116,7 @@ impl Bound {
     /// Binds every address.
     ///
     /// # Errors
-    /// The first address that cannot be bound, in a sentence.
+    /// Names the first address that cannot be bound, and the flag to change.
     pub async fn bind(addresses: &[SocketAddr]) -> Result<Self, String> {
         let mut listeners = Vec::with_capacity(addresses.len());
         for &address in addresses {
@@ -127,12 +128,12 @@ impl Bound {
         Ok(Self { listeners })
     }
 
-    /// The addresses, with the ports that were given for port 0.
+    /// Returns the bound addresses, with the actual port where port 0 was requested.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
-    /// Serves until `stop` is cancelled, then answers what has been asked and ends.
+    /// Serves until `stop` is cancelled, then finishes the requests in progress and returns.
     pub async fn serve(self, served: Served, stop: CancellationToken) {
         let app = Arc::new(WebState::new(served));
         let mut loops = JoinSet::new();
@@ -143,7 +144,7 @@ impl Bound {
     }
 }
 
-/// `[::]` takes IPv4 as well; where the machine has no IPv6, `0.0.0.0` is meant.
+/// Binds one address. `[::]` also accepts IPv4; on a machine without IPv6, `0.0.0.0` is bound instead.
 async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Err(error) if error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(EAFNOSUPPORT) => {
@@ -156,10 +157,10 @@ async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// `asm-generic/errno.h`: address family not supported by protocol.
+/// Address family not supported by protocol (`asm-generic/errno.h`).
 const EAFNOSUPPORT: i32 = 97;
 
-/// What the tests of routes stand on.
+/// The fixture of the route tests.
 #[cfg(test)]
 mod fixture {
     use std::time::{Duration, Instant};
@@ -168,7 +169,7 @@ mod fixture {
     use crate::latest::NodeState;
     use crate::view::fixture::view;
 
-    /// One node with one client, served to this machine.
+    /// Returns the state of a server with one node that has one client, for requests from this machine.
     pub(super) fn app() -> WebState {
         let latest = Latest::new(["node:1".into()]);
         let node = view(1, Instant::now() + Duration::from_secs(60)).nodes[0].clone();

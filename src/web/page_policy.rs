@@ -1,4 +1,4 @@
-//! Who may see pages and the API: they show addresses and users.
+//! The access rule of pages and the API, which show addresses and user names.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -9,54 +9,62 @@ use hyper::{Response, StatusCode};
 use super::auth::Peer;
 use super::response::{self, Body};
 
-/// To whom pages and the API are served.
+/// The peers to whom pages and the API are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PagePolicy {
-    /// To peers on this machine who ask for a local name, and to whoever has shown who he is.
+    /// Peers on this machine that request a local name, and authenticated peers.
     Auto,
-    /// To everybody.
+    /// All peers.
     On,
-    /// To nobody.
+    /// No peer.
     Off,
 }
 
 impl PagePolicy {
-    /// Lets somebody in, or tells him how he could be.
+    /// Admits a peer, or returns a response that says how to get access.
     pub(super) fn admit(self, peer: Peer, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
         let refusal = match self {
             PagePolicy::On => return Ok(()),
-            PagePolicy::Off => "pages and the API are switched off (--web.pages off); /metrics is served",
+            PagePolicy::Off => {
+                "pages and the API are disabled by --web.pages off; use /metrics, or start the exporter with \
+                 --web.pages auto"
+            }
             PagePolicy::Auto if peer.authenticated => return Ok(()),
-            // A page from elsewhere may have its own name resolve to this machine; the name it asks for gives it away.
+            // A page of another site can make its own name resolve to this machine (DNS rebinding). The requested name
+            // reveals it.
             PagePolicy::Auto
                 if peer.address.to_canonical().is_loopback()
-                    && asks_for_a_local_name(headers)
-                    && !is_handed_on(headers) =>
+                    && requests_local_name(headers)
+                    && !is_forwarded(headers) =>
             {
                 return Ok(());
             }
             PagePolicy::Auto => {
-                "pages and the API show addresses and users: they are served to this machine under a local name (http://localhost:…), and to others with a password (--web.config.file) or with --web.pages on"
+                "pages and the API show addresses and user names, so they are served only to this machine under a \
+                 local name (http://localhost:…); for access from elsewhere, set up a password (--web.config.file) \
+                 or start the exporter with --web.pages on"
             }
         };
         Err(Box::new(response::refusal(headers, StatusCode::FORBIDDEN, refusal)))
     }
 }
 
-/// Whether the request says that it comes from somewhere else: by a proxy on this machine, or from another site's page.
-fn is_handed_on(headers: &HeaderMap) -> bool {
-    const BY_PROXIES: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
-    BY_PROXIES.iter().any(|name| headers.contains_key(*name))
+/// Returns true if a header says that the request comes from elsewhere: through a proxy on this machine, or from a page
+/// of another site.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    const PROXY_HEADERS: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+    PROXY_HEADERS.iter().any(|name| headers.contains_key(*name))
         || headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
 }
 
-/// Whether the request names this machine as only somebody on it would.
-fn asks_for_a_local_name(headers: &HeaderMap) -> bool {
+/// Returns true if the requested host is a name that only a peer on this machine would use.
+fn requests_local_name(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
     host.is_some_and(|host| has_only_a_port(&host) && is_local(host.host()))
 }
 
-/// Whether nothing but a port stands beside the name. An authority may hold more: `localhost:80@evil.example`, `[::1]evil.example`.
+/// Returns true if nothing but a port follows the name. An authority may hold more: `localhost:80@evil.example`,
+/// `[::1]evil.example`.
 fn has_only_a_port(host: &Authority) -> bool {
     let rest = host.as_str().strip_prefix(host.host());
     rest.is_some_and(|rest| {
@@ -92,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_hands_on_is_not_of_this_machine() {
+    fn a_request_forwarded_by_a_proxy_is_not_from_this_machine() {
         let peer = Peer { address: IpAddr::from([127, 0, 0, 1]), authenticated: false };
         for (name, value) in
             [("x-forwarded-for", "203.0.113.9"), ("via", "1.1 proxy"), ("sec-fetch-site", "cross-site")]
@@ -106,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_stay_out_and_so_do_names_that_were_rebound() {
+    fn other_machines_and_rebound_names_are_refused() {
         for (address, host, admits) in [
             ("127.0.0.1", "localhost:19121", true),
             ("127.0.0.1", "LOCALHOST", true),

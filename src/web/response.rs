@@ -1,4 +1,4 @@
-//! Answers: what every one of them carries, and how errors are told.
+//! Responses: the headers that all of them have, and the forms of an error.
 
 use std::convert::Infallible;
 
@@ -9,21 +9,23 @@ use http_body_util::{BodyExt, Full};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-/// The body of an answer: there as a whole when it begins, but for streams of events.
+/// The body of a response. It is complete when the response starts, except for event streams and exports.
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Nothing may be loaded from elsewhere, run, framed or guessed.
+/// The headers of every response: a page may load nothing from other sites, run no inline script and not be framed, and
+/// no content type is guessed.
 const ALWAYS: [(HeaderName, &str); 4] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; \
+         form-action 'self'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// An answer of a content type.
+/// Makes a response with the given content type.
 pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Full::new(body.into()).boxed_unsync());
     *response.status_mut() = status;
@@ -35,7 +37,7 @@ pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl 
     response
 }
 
-/// A sentence.
+/// Makes a plain text response.
 pub(super) fn sentence(status: StatusCode, sentence: &str) -> Response<Body> {
     answer(status, "text/plain; charset=utf-8", format!("{sentence}\n"))
 }
@@ -47,7 +49,7 @@ struct ErrorPage<'a> {
     sentence: &'a str,
 }
 
-/// An error for whoever asks: as a page for a browser, else as JSON.
+/// Makes an error response in the form that the client accepts: a page for a browser, otherwise JSON.
 pub(super) fn refusal(headers: &HeaderMap, status: StatusCode, sentence: &str) -> Response<Body> {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let page = ErrorPage { status: status.canonical_reason().unwrap_or("Error"), sentence };
@@ -57,7 +59,7 @@ pub(super) fn refusal(headers: &HeaderMap, status: StatusCode, sentence: &str) -
     }
 }
 
-/// An error: its status and a sentence, as JSON.
+/// Makes an error response in JSON: the status and a sentence.
 pub(super) fn error(status: StatusCode, sentence: &str) -> Response<Body> {
     let body = serde_json::json!({ "status": status.as_u16(), "error": sentence });
     answer(status, "application/json", format!("{body}\n"))

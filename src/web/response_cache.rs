@@ -1,5 +1,5 @@
-//! What was written of one state of the nodes, kept until the next: those who look at the same page share it, and who has it
-//! already is told so.
+//! The cache of rendered pages and API responses, valid for one state of the nodes. Clients that request the same
+//! target share a rendering, and a client that has it already gets 304.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,109 +14,112 @@ use super::gzip::{self, Part};
 use super::response::{self, Body};
 use crate::latest::Nodes;
 
-/// The most that is kept, in bytes of uncompressed text.
+/// The maximum size of all renderings, in bytes of uncompressed text.
 const MAX_BYTES: usize = 8 << 20;
 
-/// The most renderings that are kept.
+/// The maximum number of renderings.
 const MAX_RENDERINGS: usize = 64;
 
-/// What is written: the type of its content, and the text; or why not.
+/// The result of rendering: the content type and the text, or the status and sentence of an error.
 pub(super) type Written = Result<(&'static str, String), (StatusCode, String)>;
 
-/// A page or an answer of the API, and the same compressed.
+/// A rendering, and its compressed form once requested.
 type CachedResponse = Result<(&'static str, Part), (StatusCode, String)>;
 
 /// The renderings of one state of the nodes.
 #[derive(Debug)]
 pub(super) struct ResponseCache {
-    kept: Mutex<Kept>,
-    /// One is written at a time: many at once would take much memory, and all threads that answer.
-    turn: Semaphore,
+    entries: Mutex<Entries>,
+    /// One rendering is made at a time. Many at once would need much memory and occupy all worker threads.
+    rendering: Semaphore,
 }
 
 impl Default for ResponseCache {
     fn default() -> Self {
-        Self { kept: Mutex::default(), turn: Semaphore::new(1) }
+        Self { entries: Mutex::default(), rendering: Semaphore::new(1) }
     }
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Entries {
     state: String,
     bytes: usize,
-    renderings: HashMap<String, Arc<OnceLock<CachedResponse>>>,
+    by_target: HashMap<String, Arc<OnceLock<CachedResponse>>>,
 }
 
 impl ResponseCache {
-    /// Answers a request for `target` (path and query) with what `write` writes of this state, unless it was written before.
-    /// `started` is another one at each start of the program, so that no browser takes an old page for a new one.
+    /// Answers a request for `target` (path and query). `render` is called only if the target has no rendering of this
+    /// state. `run` differs for each run of the program, so that a browser's copy from an earlier run never matches.
     pub(super) async fn answer(
         &self,
-        (started, nodes, now): (u64, &Nodes, Instant),
+        (run, nodes, now): (u64, &Nodes, Instant),
         target: &str,
         headers: &HeaderMap,
-        write: impl FnOnce() -> Written,
+        render: impl FnOnce() -> Written,
     ) -> Response<Body> {
-        let tag = tag(started, nodes, now, target);
+        let tag = tag(run, nodes, now, target);
         let state = state(nodes, now);
         if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
-            return tagged(response::answer(StatusCode::NOT_MODIFIED, "text/plain", ""), &tag);
+            return with_tag(response::answer(StatusCode::NOT_MODIFIED, "text/plain", ""), &tag);
         }
-        let place = self.place(&state, target);
-        let rendering = match place.get() {
+        let entry = self.entry(&state, target);
+        let rendering = match entry.get() {
             Some(rendering) => rendering,
             None => {
-                let _turn = self.turn.acquire().await.expect("the semaphore is never closed");
-                // Whoever had the turn before may have written it.
-                place.get_or_init(|| tokio::task::block_in_place(|| self.written(&state, write)))
+                let _permit = self.rendering.acquire().await.expect("the semaphore is never closed");
+                // Another request may have rendered it in the meantime.
+                entry.get_or_init(|| tokio::task::block_in_place(|| self.render(&state, render)))
             }
         };
         match rendering {
-            Ok((content_type, part)) => tagged(gzip::answer(StatusCode::OK, content_type, &[part], headers), &tag),
+            Ok((content_type, part)) => with_tag(gzip::answer(StatusCode::OK, content_type, &[part], headers), &tag),
             Err((status, sentence)) => response::refusal(headers, *status, sentence),
         }
     }
 
-    fn written(&self, state: &str, write: impl FnOnce() -> Written) -> CachedResponse {
-        let rendering = write().map(|(content_type, text)| (content_type, Part::new(text)));
-        self.add(state, rendering.as_ref().map_or_else(|(_, sentence)| sentence.len(), |(_, part)| part.len()));
+    fn render(&self, state: &str, render: impl FnOnce() -> Written) -> CachedResponse {
+        let rendering = render().map(|(content_type, text)| (content_type, Part::new(text)));
+        self.add_size(state, rendering.as_ref().map_or_else(|(_, sentence)| sentence.len(), |(_, part)| part.len()));
         rendering
     }
 
-    /// Where the rendering of a target is, or is to be: whoever comes second waits for the first.
-    fn place(&self, state: &str, target: &str) -> Arc<OnceLock<CachedResponse>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.state != state || kept.renderings.len() >= MAX_RENDERINGS && !kept.renderings.contains_key(target) {
-            *kept = Kept { state: state.to_owned(), ..Kept::default() };
+    /// Returns the cache entry of a target, which may be empty. Of concurrent requests for it, the first renders and
+    /// the others wait.
+    fn entry(&self, state: &str, target: &str) -> Arc<OnceLock<CachedResponse>> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.state != state
+            || entries.by_target.len() >= MAX_RENDERINGS && !entries.by_target.contains_key(target)
+        {
+            *entries = Entries { state: state.to_owned(), ..Entries::default() };
         }
-        Arc::clone(kept.renderings.entry(target.to_owned()).or_default())
+        Arc::clone(entries.by_target.entry(target.to_owned()).or_default())
     }
 
-    fn add(&self, state: &str, bytes: usize) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.state == state {
-            kept.bytes += bytes;
-            if kept.bytes > MAX_BYTES {
-                *kept = Kept { state: state.to_owned(), ..Kept::default() };
+    fn add_size(&self, state: &str, bytes: usize) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.state == state {
+            entries.bytes += bytes;
+            if entries.bytes > MAX_BYTES {
+                *entries = Entries { state: state.to_owned(), ..Entries::default() };
             }
         }
     }
 }
 
-/// What is shown changes with the nodes, and when the last sample gets too old.
+/// The state that renderings depend on: the generation of the nodes' state, and which nodes have a fresh sample.
 fn state(nodes: &Nodes, now: Instant) -> String {
     let fresh = nodes.nodes.iter().map(|node| if node.fresh_snapshot(now).is_some() { '1' } else { '0' });
     format!("{}-{}", nodes.generation, fresh.collect::<String>())
 }
 
-/// Weak: what is shown is the same, compressed or not.
-fn tag(started: u64, nodes: &Nodes, now: Instant, target: &str) -> String {
+/// The ETag of a rendering. It is weak, because the compressed and the uncompressed body share it.
+fn tag(run: u64, nodes: &Nodes, now: Instant, target: &str) -> String {
     let mut hasher = DefaultHasher::new();
     target.hash(&mut hasher);
-    format!("W/\"{started:x}-{}-{:x}\"", state(nodes, now), hasher.finish())
+    format!("W/\"{run:x}-{}-{:x}\"", state(nodes, now), hasher.finish())
 }
 
-fn tagged(mut response: Response<Body>, tag: &str) -> Response<Body> {
+fn with_tag(mut response: Response<Body>, tag: &str) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
@@ -133,44 +136,44 @@ mod tests {
     use super::*;
     use crate::view::fixture::view;
 
-    /// How often a text of so many bytes was written for these targets, of these states.
-    async fn written(states: &[(u64, &str)], bytes: usize) -> usize {
-        let (renderings, now) = (ResponseCache::default(), Instant::now());
+    /// Requests each of these targets in these states, and returns how often a text of this size was rendered.
+    async fn times_rendered(states: &[(u64, &str)], bytes: usize) -> usize {
+        let (cache, now) = (ResponseCache::default(), Instant::now());
         let mut count = 0;
         for (generation, target) in states {
             let nodes = view(*generation, now + Duration::from_secs(9));
-            let write = || {
+            let render = || {
                 count += 1;
                 Ok(("text/plain", "x".repeat(bytes)))
             };
-            renderings.answer((1, &nodes, now), target, &HeaderMap::new(), write).await;
+            cache.answer((1, &nodes, now), target, &HeaderMap::new(), render).await;
         }
         count
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn one_state_of_a_page_is_written_once() {
-        assert_eq!(written(&[(1, "/"), (1, "/"), (1, "/apps"), (1, "/")], 1).await, 2);
-        assert_eq!(written(&[(1, "/"), (2, "/"), (1, "/")], 1).await, 3);
+    async fn a_page_is_rendered_once_per_state() {
+        assert_eq!(times_rendered(&[(1, "/"), (1, "/"), (1, "/apps"), (1, "/")], 1).await, 2);
+        assert_eq!(times_rendered(&[(1, "/"), (2, "/"), (1, "/")], 1).await, 3);
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_kept_is_bounded() {
-        assert_eq!(written(&[(1, "/"), (1, "/")], MAX_BYTES + 1).await, 2);
+    async fn the_cache_is_bounded() {
+        assert_eq!(times_rendered(&[(1, "/"), (1, "/")], MAX_BYTES + 1).await, 2);
         let targets: Vec<String> = (0..MAX_RENDERINGS + 1).map(|n| format!("/{n}")).collect();
         let mut states: Vec<_> = targets.iter().map(|target| (1, target.as_str())).collect();
         states.push((1, "/0"));
-        assert_eq!(written(&states, 1).await, MAX_RENDERINGS + 2);
+        assert_eq!(times_rendered(&states, 1).await, MAX_RENDERINGS + 2);
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn who_has_it_is_told_so_until_it_changes_or_gets_too_old() {
-        let (renderings, now) = (ResponseCache::default(), Instant::now());
+    async fn a_known_rendering_is_not_modified_until_the_state_changes_or_a_sample_becomes_stale() {
+        let (cache, now) = (ResponseCache::default(), Instant::now());
         let later = now + Duration::from_secs(9);
         let ask = async |generation, target: &str, now, headers: &HeaderMap| {
             let nodes = view(generation, later);
-            let write = || Ok(("text/plain", "text".to_owned()));
-            renderings.answer((1, &nodes, now), target, headers, write).await
+            let render = || Ok(("text/plain", "text".to_owned()));
+            cache.answer((1, &nodes, now), target, headers, render).await
         };
         let first = ask(1, "/", now, &HeaderMap::new()).await;
         let mut headers = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! Which request is answered by what.
+//! Routes: authentication, access, and the handler of each path.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,12 +18,12 @@ use super::settings::WebSettings;
 use super::{WebState, api, assets, events, export, health, pages};
 use crate::latest::Nodes;
 
-/// A route, also the label of the request counter: a path from outside never becomes one.
+/// A route. Its label is the one of the request counter, so that a requested path never becomes a label value.
 #[derive(Clone, Copy)]
 enum Route<'a> {
-    PageRoute(PageRoute<'a>),
+    Page(PageRoute<'a>),
     Api(Call<'a>),
-    /// All clients, one a line.
+    /// All matching clients, one per line.
     Export(Lines),
     Events,
     Metrics,
@@ -37,17 +37,17 @@ impl<'a> Route<'a> {
     fn of(path: &'a str, telemetry_path: &str) -> Self {
         match path {
             _ if path == telemetry_path => Route::Metrics,
-            "/" => Route::PageRoute(PageRoute::Overview),
-            "/clients" => Route::PageRoute(PageRoute::Clients),
-            "/apps" => Route::PageRoute(PageRoute::Apps),
-            "/closed" => Route::PageRoute(PageRoute::Closed),
+            "/" => Route::Page(PageRoute::Overview),
+            "/clients" => Route::Page(PageRoute::Clients),
+            "/apps" => Route::Page(PageRoute::Apps),
+            "/closed" => Route::Page(PageRoute::Closed),
             "/api/v1/clients.csv" => Route::Export(Lines::Csv),
             "/api/v1/clients.ndjson" => Route::Export(Lines::Ndjson),
             "/api/v1/events" => Route::Events,
             "/-/healthy" | "/health" => Route::Healthy,
             "/-/ready" => Route::Ready,
             _ => {
-                let client = path.strip_prefix("/clients/").map(|id| Route::PageRoute(PageRoute::Client(id)));
+                let client = path.strip_prefix("/clients/").map(|id| Route::Page(PageRoute::Client(id)));
                 let call = || path.strip_prefix("/api/v1/").and_then(Call::of).map(Route::Api);
                 let asset = || assets::find(path).map(Route::Asset);
                 client.or_else(call).or_else(asset).unwrap_or(Route::Unknown)
@@ -57,7 +57,7 @@ impl<'a> Route<'a> {
 
     fn label(self) -> &'static str {
         match self {
-            Route::PageRoute(_) => "page",
+            Route::Page(_) => "page",
             Route::Api(_) | Route::Export(_) => "api",
             Route::Events => "events",
             Route::Metrics => "metrics",
@@ -69,28 +69,29 @@ impl<'a> Route<'a> {
     }
 }
 
-/// Answers a request of somebody who may ask, and counts it.
+/// Authenticates a request, answers it and counts it.
 pub(super) async fn route<B: hyper::body::Body>(app: Arc<WebState>, request: Request<B>, peer: Peer) -> Response<Body> {
     let settings = Arc::clone(&app.settings.borrow());
-    // Nothing here wants a body.
+    // No route reads a request body.
     let (request, body) = request.into_parts();
     let route = Route::of(request.uri.path(), &app.telemetry_path);
     let credentials = BasicCredentials::of(&request.headers);
-    let mut response = match admitted(&app, &settings, credentials, peer).await {
+    let mut response = match admit(&app, &settings, credentials, peer).await {
         Ok(peer) => answer(&app, route, &request, &peer).await,
         Err(refusal) => refusal,
     };
     settings.apply_headers(response.headers_mut());
-    // What is not read of one would be taken for the next request.
+    // An unread body would be parsed as the next request.
     if !body.is_end_stream() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    app.own.count_request(route.label(), response.status());
+    app.self_metrics.count_request(route.label(), response.status());
     response
 }
 
-/// Who may ask, with what they proved; or what the others are told. Every route is guarded, as in the exporter-toolkit.
-async fn admitted(
+/// Returns the peer with the result of its authentication, or the response that refuses it. This applies to every
+/// route, as in the exporter-toolkit.
+async fn admit(
     app: &WebState,
     settings: &WebSettings,
     credentials: Option<BasicCredentials>,
@@ -99,42 +100,43 @@ async fn admitted(
     if settings.limiter.as_ref().is_some_and(|limiter| !limiter.admits(Instant::now())) {
         return Err(response::error(
             StatusCode::TOO_MANY_REQUESTS,
-            "too many requests: see rate_limit in --web.config.file",
+            "too many requests; send fewer, or raise rate_limit in --web.config.file",
         ));
     }
     if settings.users.is_empty() {
         return Ok(peer);
     }
-    if app.access.admits(&settings.users, credentials).await {
+    if app.authenticator.admits(&settings.users, credentials).await {
         return Ok(Peer { authenticated: true, ..peer });
     }
-    debug!(peer = %peer.address, "a request without a user and the right password");
-    let mut refusal = response::error(StatusCode::UNAUTHORIZED, "a user and the right password are needed");
+    debug!(peer = %peer.address, "request without a valid user and password");
+    let mut refusal =
+        response::error(StatusCode::UNAUTHORIZED, "a valid user and password are required (basic authentication)");
     refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
     Err(refusal)
 }
 
-/// RFC 7617.
+/// The `WWW-Authenticate` header (RFC 7617).
 const CHALLENGE: &str = "Basic realm=\"redis-client-exporter\", charset=\"UTF-8\"";
 
 async fn answer(app: &WebState, route: Route<'_>, request: &Parts, peer: &Peer) -> Response<Body> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
         let mut response =
-            response::error(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered: nothing here changes anything");
+            response::error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed: this server is read-only");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    if let Route::PageRoute(_) | Route::Api(_) | Route::Export(_) | Route::Events = route
+    if let Route::Page(_) | Route::Api(_) | Route::Export(_) | Route::Events = route
         && let Err(refusal) = app.pages.admit(*peer, &request.headers)
     {
         return *refusal;
     }
     let query = request.uri.query().unwrap_or_default();
     match route {
-        Route::PageRoute(page) => app.rendered(request, |nodes, now| pages::write(app, nodes, now, page, query)).await,
-        Route::Api(call) => app.rendered(request, |nodes, now| api::write(nodes, now, call, query)).await,
+        Route::Page(page) => app.render(request, |nodes, now| pages::write(app, nodes, now, page, query)).await,
+        Route::Api(call) => app.render(request, |nodes, now| api::write(nodes, now, call, query)).await,
         Route::Export(lines) => tokio::task::block_in_place(|| export::answer(app, lines, query)),
-        // To HEAD there is nothing to say but what it would be.
+        // HEAD gets the headers only and must not start a stream.
         Route::Events if request.method == Method::HEAD => response::answer(StatusCode::OK, "text/event-stream", ""),
         Route::Events => events::answer(app, query),
         Route::Metrics => app.exposition.answer(app, &request.headers),
@@ -142,23 +144,23 @@ async fn answer(app: &WebState, route: Route<'_>, request: &Parts, peer: &Peer) 
         Route::Ready => health::ready(&app.latest.read()),
         Route::Asset(asset) => asset.answer(&request.headers),
         Route::Unknown => {
-            let sentence = "there is no such page; see / for what there is";
+            let sentence = "there is nothing at this path; start at /";
             response::refusal(&request.headers, StatusCode::NOT_FOUND, sentence)
         }
     }
 }
 
 impl WebState {
-    /// Answers with what is written of the newest state of the nodes, for all who ask the same.
-    pub(super) async fn rendered(
+    /// Answers with a rendering of the latest state of the nodes, which all requests for the same target share.
+    pub(super) async fn render(
         &self,
         request: &Parts,
         write: impl FnOnce(&Nodes, Instant) -> Written,
     ) -> Response<Body> {
         let (nodes, now) = (self.latest.read(), Instant::now());
         let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
-        let state = (self.started, &nodes, now);
-        self.renderings.answer(state, target, &request.headers, || write(&nodes, now)).await
+        let state = (self.run, &nodes, now);
+        self.response_cache.answer(state, target, &request.headers, || write(&nodes, now)).await
     }
 }
 
@@ -172,14 +174,14 @@ mod tests {
     use crate::web::fixture::app;
 
     #[tokio::test]
-    async fn who_proved_nothing_is_not_authenticated() {
+    async fn a_peer_without_proof_is_not_authenticated() {
         let app = app();
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Basic YW5uOmE="));
         for authenticated in [false, true] {
-            // By a certificate, or not; a password that nobody asks for proves nothing.
+            // With and without a certificate. Where no users are configured, a password proves nothing.
             let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), authenticated };
-            let found = admitted(&app, &WebSettings::default(), BasicCredentials::of(&headers), peer).await;
+            let found = admit(&app, &WebSettings::default(), BasicCredentials::of(&headers), peer).await;
             assert_eq!(found.map(|peer| peer.authenticated).ok(), Some(authenticated));
         }
         let hash = secrecy::SecretString::from(bcrypt::hash("a", 4).expect("a hash"));
@@ -187,11 +189,11 @@ mod tests {
         let mut settings = WebSettings::default();
         settings.users = users;
         let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), authenticated: false };
-        let found = admitted(&app, &settings, BasicCredentials::of(&headers), peer).await;
+        let found = admit(&app, &settings, BasicCredentials::of(&headers), peer).await;
         assert_eq!(found.map(|peer| peer.authenticated).ok(), Some(true));
-        // A certificate does not stand in for a password.
+        // A certificate does not replace a password.
         let peer = Peer { authenticated: true, ..peer };
-        let refused = admitted(&app, &settings, None, peer).await;
+        let refused = admit(&app, &settings, None, peer).await;
         assert_eq!(refused.err().map(|refusal| refusal.status()), Some(StatusCode::UNAUTHORIZED));
     }
 }

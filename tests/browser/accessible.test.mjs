@@ -1,20 +1,28 @@
-// Nobody is kept out: axe-core finds nothing serious on any page, light and dark, wide and narrow, and nothing is wider than a
-// narrow screen.
+// Accessibility: axe-core finds no serious fault on any page, in light and dark mode, on wide and narrow screens, and
+// no page is wider than a narrow screen.
 
 import assert from "node:assert/strict";
 import { PATIENCE, eventually, look } from "./browser.mjs";
 import { axe } from "./chromium.mjs";
 import { Client } from "./redis.mjs";
 
-const PAGES = ["/", "/clients", "/clients?q=nobody-is-called-that", "/clients?q=watched&sort=name&limit=1", "/apps", "/closed", "one client"];
+const PAGES = [
+  "/",
+  "/clients",
+  "/clients?q=no-such-name",
+  "/clients?q=watched&sort=name&limit=1",
+  "/apps",
+  "/closed",
+  "one client",
+];
 
-/** What is wrong enough to keep somebody out. */
+/** The serious accessibility faults of a page. */
 async function faults(page) {
   const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-  assert(found.passes.length > 5, "it looked at something");
+  assert(found.passes.length > 5, "axe-core checked something");
   const serious = found.violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
   const lesser = found.violations.filter((violation) => !serious.includes(violation)).map(({ id }) => id);
-  if (lesser.length > 0) console.log(`# of less weight on ${page.url()}: ${lesser.join()}`);
+  if (lesser.length > 0) console.log(`# less serious on ${page.url()}: ${lesser.join()}`);
   return serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ").slice(0, 300)}`);
 }
 
@@ -30,8 +38,8 @@ for (const place of PAGES) {
       await page.setViewportSize({ width, height: 800 });
       assert.deepEqual(await faults(page), [], `${colorScheme}, ${width} wide`);
       const wide = () => page.evaluate(() => document.documentElement.scrollWidth);
-      // Charts are drawn anew in their own time.
-      await eventually(`it fits into ${width}`, PATIENCE, async () => (await wide()) <= width);
+      // Charts are redrawn with a delay.
+      await eventually(`the page fits into ${width}`, PATIENCE, async () => (await wide()) <= width);
     }
   });
 }

@@ -1,4 +1,4 @@
-// The browser that the tests look through: one Chromium for a script, and a watch on all that its pages do.
+// The browser of the tests: one Chromium per script, with checks on everything that its pages do.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -7,12 +7,12 @@ import { leaveAll } from "./redis.mjs";
 
 export { pause };
 
-/** Where the exporter is. */
+/** The URL of the exporter. */
 export const exporter = process.env.EXPORTER_URL ?? "http://127.0.0.1:19121";
 
 let browser;
 
-/** A test in a fresh browser window. It fails, too, if any of its pages complains. */
+/** Runs a test in a new browser context. It also fails if one of its pages reports an error. */
 export function look(name, options, body) {
   test(name, async () => {
     browser ??= launch();
@@ -24,20 +24,20 @@ export function look(name, options, body) {
     } finally {
       for (const end of reader.endings) await end();
       leaveAll();
-      // An answer that a test still holds back has nobody any more who waits for it.
+      // No page waits any more for a response that a test still delays.
       for (const page of context.pages()) await page.unrouteAll({ behavior: "ignoreErrors" });
       await context.close();
     }
-    assert.deepEqual(reader.complaints, [], "what pages complained of");
+    assert.deepEqual(reader.complaints, [], "errors of the pages");
   });
 }
 
 after(async () => (await browser)?.close());
 
-/** Somebody who opens pages, and hears all that they complain of. */
+/** Opens pages, and collects their errors. */
 class Reader {
   complaints = [];
-  /** What is to be done at the end, however it ends. */
+  /** Functions that are called at the end of the test, also if it fails. */
   endings = [];
   #context;
   #refused = new Set();
@@ -60,7 +60,7 @@ class Reader {
       const expected = this.#refused.has(url) || (this.#lost && url.startsWith(this.#lost));
       if (loud && !expected) note(`${url}: ${message.text()}`);
     });
-    await this.#context.exposeFunction("violated", (what) => note(`against the policy: ${what}`));
+    await this.#context.exposeFunction("violated", (what) => note(`policy violation: ${what}`));
     await this.#context.addInitScript(() => {
       document.addEventListener("securitypolicyviolation", (event) => {
         window.violated(`${event.effectiveDirective} ${event.blockedURI} ${event.sample}`);
@@ -68,23 +68,23 @@ class Reader {
     });
   }
 
-  /** From now on the browser may say that it does not reach this server. */
+  /** From now on, the browser may report that it cannot reach this server. */
   expectsLost(server) {
     this.#lost = server;
   }
 
-  /** Opens a page that must be answered with this status; `before` runs in it before anything of its own does. */
+  /** Opens a page, and asserts the status of the response. `before` runs in the page before its own scripts. */
   async open(where, status = 200, before = undefined) {
     const page = await this.#context.newPage();
     if (before) await page.addInitScript(before);
-    // The browser says itself that a page was refused, and that what was told instead names no icon.
+    // The browser itself logs a refused page, and that the refusal has no icon.
     if (status >= 400) [where, "/favicon.ico"].forEach((path) => this.#refused.add(new URL(path, exporter).href));
     const answer = await page.goto(where, { waitUntil: "load" });
     assert.equal(answer.status(), status, where);
     return page;
   }
 
-  /** Opens a page, looks at it, and closes it: a browser loads nothing more beside six live pages. */
+  /** Opens a page, runs `body` on it, and closes it. With six live pages open, a browser has no connection for more. */
   async glance(where, body, status = 200) {
     const page = await this.open(where, status);
     const seen = await body(page);
@@ -93,7 +93,7 @@ class Reader {
   }
 }
 
-/** Tries until there is something, for at most so many milliseconds. */
+/** Repeats an attempt until it returns something. Fails after `patience` milliseconds. */
 export async function eventually(what, patience, attempt) {
   const end = Date.now() + patience;
   for (;;) {
@@ -104,5 +104,5 @@ export async function eventually(what, patience, attempt) {
   }
 }
 
-/** Long enough for anything that happens at all, on a busy machine too. */
+/** A time limit that is long enough for every event in these tests, even on a busy machine, in milliseconds. */
 export const PATIENCE = 20_000;

@@ -1,4 +1,4 @@
-// Charts hold still under a resting mouse, stack what is shown, and end now.
+// Charts: the selected time stays under a resting mouse, only visible series are stacked, and the time axis ends now.
 
 import assert from "node:assert/strict";
 import { eventually, look, pause, PATIENCE } from "./browser.mjs";
@@ -8,15 +8,15 @@ const STEP_SECONDS = 10;
 const chart = (page, kind) => page.locator(`[data-chart=${kind}]`);
 const drawn = (page) => chart(page, "apps").locator("canvas").waitFor();
 
-/** Counts what a page asks of the history. */
+/** Collects the URLs of a page's history requests. */
 function asked(page) {
   const urls = [];
   page.on("response", (response) => response.url().includes("/api/v1/history") && urls.push(new URL(response.url())));
   return urls;
 }
 
-/** Answers with an hour of these applications, between these minutes ago. */
-async function told(page, apps, from, to) {
+/** Replaces the history with these applications, in the period from `from` to `to` minutes ago. */
+async function mockHistory(page, apps, from, to) {
   await page.route("**/api/v1/history*", async (route) => {
     const answer = await route.fetch();
     const { nodes, ...others } = await answer.json();
@@ -30,14 +30,14 @@ async function told(page, apps, from, to) {
   });
 }
 
-/** The colour at a place of the chart, as shares of its width and, from below, of its height. */
-async function colour(page, x, y) {
+/** The color at a point of the chart, given as fractions of its width and, from the bottom, of its height. */
+async function color(page, x, y) {
   return chart(page, "apps").evaluate((figure, [x, y]) => {
     const [canvas, over] = [figure.querySelector("canvas"), figure.querySelector(".u-over").getBoundingClientRect()];
     const all = canvas.getBoundingClientRect();
     const scale = canvas.width / all.width;
     const [left, top] = [over.left - all.left + over.width * x, over.top - all.top + over.height * (1 - y)];
-    // A copy that is there to be read: the chart's own canvas is to be drawn fast.
+    // The pixel is read from a copy: reading from the chart's own canvas would make its drawing slow.
     const pixel = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
     pixel.drawImage(canvas, -Math.round(left * scale), -Math.round(top * scale));
     return [...pixel.getImageData(0, 0, 1, 1).data].join();
@@ -46,7 +46,7 @@ async function colour(page, x, y) {
 
 const NOTHING = "0,0,0,0";
 
-look("what the reader points at stays while news comes", {}, async (reader) => {
+look("the legend keeps the time under the mouse during updates", {}, async (reader) => {
   const page = await reader.open("/");
   const urls = asked(page);
   await drawn(page);
@@ -56,47 +56,49 @@ look("what the reader points at stays while news comes", {}, async (reader) => {
   assert.match(await legend(), /^\d\d:\d\d:\d\d,\d/);
   const canvas = await chart(page, "apps").locator("canvas").elementHandle();
   const before = urls.length;
-  await eventually("news came", PATIENCE, () => urls.length > before + 1);
+  await eventually("there was an update", PATIENCE, () => urls.length > before + 1);
   await pause(300);
-  assert(await canvas.evaluate((canvas) => canvas.isConnected), "it is the same chart");
+  assert(await canvas.evaluate((canvas) => canvas.isConnected), "the chart was not replaced");
   assert.match(await legend(), /^\d\d:\d\d:\d\d,\d/);
 });
 
-look("what is switched off is not stood upon", {}, async (reader) => {
+look("a hidden series is not part of the stack", {}, async (reader) => {
   const page = await reader.open("/", 200);
-  await told(page, { large: 5, middle: 3, small: 2 }, 50, 0);
+  await mockHistory(page, { large: 5, middle: 3, small: 2 }, 50, 0);
   await page.reload();
   await drawn(page);
-  const places = () => Promise.all([0.2, 0.4, 0.7, 0.85].map((height) => colour(page, 0.5, height)));
+  const places = () => Promise.all([0.2, 0.4, 0.7, 0.85].map((height) => color(page, 0.5, height)));
   const [large, , middle, small] = await eventually("three are drawn", PATIENCE, async () => {
     const seen = await places();
     return new Set([seen[0], seen[2], seen[3]]).size === 3 && seen;
   });
   await chart(page, "apps").locator(".u-legend").getByText("large", { exact: true }).click();
-  // Three and two of five are left.
+  // The series of 3 and 2 remain.
   const left = [middle, middle, small, small];
-  await eventually("the others came down", PATIENCE, async () => (await places()).join(";") === left.join(";"));
+  const isStacked = async () => (await places()).join(";") === left.join(";");
+  await eventually("the others are stacked without it", PATIENCE, isStacked);
   await chart(page, "apps").locator(".u-legend").getByText("large", { exact: true }).click();
-  await eventually("it is back", PATIENCE, async () => (await places())[0] === large);
+  await eventually("it is shown again", PATIENCE, async () => (await places())[0] === large);
 });
 
-look("a server that is silent since long shows when it fell silent", {}, async (reader) => {
+look("the chart of a server without recent samples shows when they ended", {}, async (reader) => {
   const page = await reader.open("/", 200);
-  await told(page, { one: 4 }, 100, 30);
+  await mockHistory(page, { one: 4 }, 100, 30);
   await page.reload();
   await drawn(page);
-  await eventually("what it told is drawn", PATIENCE, async () => (await colour(page, 0.25, 0.3)) !== NOTHING);
-  // A line of the grid may go through one of these places: it goes where the time is round.
-  const right = await Promise.all([0.7, 0.72, 0.74].map((place) => colour(page, place, 0.3)));
-  assert(right.filter((found) => found === NOTHING).length >= 2, `nothing is drawn after it fell silent: ${right}`);
+  await eventually("its samples are drawn", PATIENCE, async () => (await color(page, 0.25, 0.3)) !== NOTHING);
+  // A grid line may go through one of these points.
+  const right = await Promise.all([0.7, 0.72, 0.74].map((place) => color(page, place, 0.3)));
+  assert(right.filter((found) => found === NOTHING).length >= 2, `nothing is drawn after the last sample: ${right}`);
   const over = await chart(page, "apps").locator(".u-over").boundingBox();
   await page.mouse.move(over.x + 1, over.y + 20);
   const [time] = await chart(page, "apps").locator(".u-legend .u-value").allTextContents();
-  const ago = (Date.now() / 1000 - Date.parse(`${new Date().toISOString().slice(0, 11)}${time}Z`) / 1000 + 86_400) % 86_400;
+  const today = new Date().toISOString().slice(0, 11);
+  const ago = ((Date.now() - Date.parse(`${today}${time}Z`)) / 1000 + 86_400) % 86_400;
   assert(ago > 3400 && ago < 3660, `${time} is ${ago} s ago`);
 });
 
-look("a page asks for the hour of what it shows", {}, async (reader) => {
+look("a page requests the history of the node that it shows", {}, async (reader) => {
   const page = await reader.open("/");
   const urls = asked(page);
   await page.reload();

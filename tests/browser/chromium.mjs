@@ -1,4 +1,4 @@
-// The browser itself: the Chromium on PATH, and what drives it.
+// The browser: the Chromium on PATH, controlled by playwright-core.
 
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -6,10 +6,10 @@ import path from "node:path";
 
 const packages = createRequire(new URL("../../.cache/browser/", import.meta.url));
 
-/** axe-core, as text that a page can run. */
+/** Returns the source of axe-core, to run in a page. */
 export const axe = () => packages("axe-core").source;
 
-// A browser in a test has nobody to call: no updates, no lists of bad sites, no other host at all.
+// The browser contacts no other host: no updates, no lists of unsafe sites.
 const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
@@ -20,13 +20,13 @@ const FLAGS = [
   "--disable-sync",
 ];
 
-/** Starts it. */
+/** Starts the browser. */
 export function launch() {
   const programs = (process.env.PATH ?? "").split(":").map((folder) => path.join(folder, "chromium"));
   const executablePath = programs.find((program) => existsSync(program));
-  if (!executablePath) throw new Error("there is no chromium on PATH");
+  if (!executablePath) throw new Error("chromium is not on PATH; install it (tests/browser/install)");
   return packages("playwright-core").chromium.launch({ executablePath, args: FLAGS });
 }
 
-/** Waits, where time itself is what is tested. */
+/** Sleeps. Only for tests of time itself. */
 export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));

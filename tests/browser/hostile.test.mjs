@@ -1,5 +1,6 @@
-// What clients call themselves, and what links ask for, is text everywhere: nothing runs, nothing is drawn of it, and no policy has to
-// step in. That pages neither complain nor violate their policy is seen at every visit (browser.mjs).
+// Names of clients and parameters of links are text on every page: nothing in them is executed or rendered, and the
+// content security policy does not have to block anything. browser.mjs checks on every page that there are no errors
+// and no policy violations.
 
 import assert from "node:assert/strict";
 import { eventually, look, PATIENCE } from "./browser.mjs";
@@ -8,7 +9,7 @@ import { column, rows } from "./table.mjs";
 
 const NAMES = ["<img/src=x/onerror=alert(1)>", "=cmd|calc", '"><script>'];
 
-// Things that nobody is called but that a link may say.
+// Texts that cannot be names of clients but may be in a link.
 const WORSE = [
   ...NAMES,
   "'-alert(1)-'",
@@ -19,27 +20,29 @@ const WORSE = [
   "\u202e\ud83d\ude00",
 ];
 
-/** That the page holds nothing but what our templates write. */
+/** Asserts that the page has no element or attribute that is not from our templates. */
 async function isClean(page, where) {
   const odd = await page.evaluate(() => {
     const own = "html, head, meta, title, link, script[src^='/assets/'][type='module'], body, body *";
-    const drawn = "img, svg, iframe, object, embed, video, audio, base, math, body script, body style, body link, body meta";
-    const runs = ({ name, value }) => /^on/i.test(name) || (/^(href|src|(form)?action)$/.test(name) && /^\s*javascript:/i.test(value));
+    const embedded = "img, svg, iframe, object, embed, video, audio, base, math, body :is(script, style, link, meta)";
+    const isCode = ({ name, value }) => /^(href|src|(form)?action)$/.test(name) && /^\s*javascript:/i.test(value);
+    const runs = (attribute) => /^on/i.test(attribute.name) || isCode(attribute);
     const handlers = [...document.querySelectorAll("*")].filter((element) => [...element.attributes].some(runs));
-    const strangers = [...document.querySelectorAll("*")].filter((element) => !element.matches(own));
-    return [...document.querySelectorAll(drawn), ...handlers, ...strangers].map((element) => element.outerHTML.slice(0, 200));
+    const unknown = [...document.querySelectorAll("*")].filter((element) => !element.matches(own));
+    const found = [...document.querySelectorAll(embedded), ...handlers, ...unknown];
+    return found.map((element) => element.outerHTML.slice(0, 200));
   });
   assert.deepEqual(odd, [], where);
 }
 
-/** Clients of hostile names, users and libraries. */
-async function villains() {
+/** Connects clients with hostile names, users and libraries. */
+async function hostileClients() {
   const found = [];
   for (const name of NAMES) {
     const client = await Client.connect(name);
     await client.ask("ACL", "SETUSER", name, "on", "nopass", "~*", "&*", "+@all");
     await client.ask("AUTH", name, "any");
-    // Servers before 7.2 know no libraries.
+    // Servers before 7.2 do not support library names.
     await client.ask("CLIENT", "SETINFO", "lib-name", name).catch(() => {});
     found.push(client);
   }
@@ -48,17 +51,19 @@ async function villains() {
 
 const names = (page) => column(page, "Name");
 
-/** Waits until the exporter has seen all of them. */
-async function seen(reader) {
+/** Waits until all of them are in a sample. */
+async function sampled(reader) {
   const page = await reader.open("/clients?limit=1000");
-  for (const name of NAMES) await eventually(`${name} is read`, PATIENCE, async () => (await names(page)).includes(name));
+  for (const name of NAMES) {
+    await eventually(`${name} is sampled`, PATIENCE, async () => (await names(page)).includes(name));
+  }
   await isClean(page, "/clients");
   await page.close();
 }
 
 look("hostile names are text on every page", {}, async (reader) => {
-  const clients = await villains();
-  await seen(reader);
+  const clients = await hostileClients();
+  await sampled(reader);
   for (const [at, name] of NAMES.entries()) {
     const given = encodeURIComponent(name);
     for (const where of [`/clients?q=${given}`, `/clients?user=${given}`]) {
@@ -81,15 +86,18 @@ look("hostile names are text on every page", {}, async (reader) => {
   }
   const closed = await reader.open("/closed");
   clients.forEach((client) => client.leave());
-  for (const name of NAMES) await eventually(`${name} is gone`, PATIENCE, async () => (await names(closed)).includes(name));
+  for (const name of NAMES) {
+    await eventually(`${name} is closed`, PATIENCE, async () => (await names(closed)).includes(name));
+  }
   await isClean(closed, "/closed");
 });
 
-look("a link from an application or a user leads to its clients, whatever it is called", {}, async (reader) => {
-  await villains();
-  await seen(reader);
+look("the link of an application or user with a hostile name opens the list of its clients", {}, async (reader) => {
+  await hostileClients();
+  await sampled(reader);
   for (const name of NAMES) {
-    for (const [where, place] of [["/apps", { name: /^Application/ }], ["/", { name: "Application" }], ["/", { name: "User" }]]) {
+    const places = [["/apps", { name: /^Application/ }], ["/", { name: "Application" }], ["/", { name: "User" }]];
+    for (const [where, place] of places) {
       await reader.glance(where, async (page) => {
         const table = page.getByRole("table").or(page.getByRole("region")).and(page.getByLabel(place.name));
         await table.first().getByRole("link", { name, exact: true }).click();
@@ -101,20 +109,21 @@ look("a link from an application or a user leads to its clients, whatever it is 
   }
 });
 
-look("hostile words in a link, and in the search, are text", {}, async (reader) => {
+look("hostile text in a link, and in the search, is shown as text", {}, async (reader) => {
   const page = await reader.open("/clients");
-  for (const words of WORSE) {
-    const given = encodeURIComponent(words);
+  for (const text of WORSE) {
+    const given = encodeURIComponent(text);
     for (const where of [`/clients?q=${given}`, `/clients?app=${given}`, `/clients?${given}=1`]) {
       await reader.glance(where, (page) => isClean(page, where));
     }
-    for (const [where, status] of [[`/clients?sort=${given}`, 400], [`/clients?redis=${given}`, 404], [`/clients/${given}`, 400]]) {
+    const refusals = [[`/clients?sort=${given}`, 400], [`/clients?redis=${given}`, 404], [`/clients/${given}`, 400]];
+    for (const [where, status] of refusals) {
       await reader.glance(where, (refused) => isClean(refused, where), status);
     }
-    await page.getByLabel("Search").fill(words);
+    await page.getByLabel("Search").fill(text);
     await page.keyboard.press("Enter");
-    await page.waitForURL((url) => url.searchParams.get("q") === words);
-    assert.equal(await page.getByLabel("Search").inputValue(), words);
-    await isClean(page, words);
+    await page.waitForURL((url) => url.searchParams.get("q") === text);
+    assert.equal(await page.getByLabel("Search").inputValue(), text);
+    await isClean(page, text);
   }
 });

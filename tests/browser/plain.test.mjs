@@ -1,4 +1,4 @@
-// Without a script everything is there but the keeping up to date: pages, links, search, order and paging are the server's.
+// Without JavaScript everything but live updates works: the server renders pages, links, search, sorting and paging.
 
 import assert from "node:assert/strict";
 import { look } from "./browser.mjs";
@@ -7,7 +7,7 @@ import { column } from "./table.mjs";
 
 const PLAIN = { javaScriptEnabled: false };
 
-look("every page is reached by links, and says what it is for", PLAIN, async (reader) => {
+look("every page is reachable by links and has a heading", PLAIN, async (reader) => {
   const page = await reader.open("/");
   for (const [link, heading] of [["Clients", "Clients"], ["Applications", "Applications"], ["Departures", "Departures"]]) {
     await page.getByRole("navigation").getByRole("link", { name: link }).click();
@@ -16,10 +16,10 @@ look("every page is reached by links, and says what it is for", PLAIN, async (re
   await page.getByRole("navigation").getByRole("link", { name: "Overview" }).click();
   await page.getByRole("heading", { level: 1 }).waitFor();
   assert.match(await page.locator("main").innerText(), /Connections\s+\d+/);
-  assert.equal(await page.getByRole("button").count(), 0, "nothing is offered that only a script could do");
+  assert.equal(await page.getByRole("button").count(), 0, "there are no controls that need JavaScript");
 });
 
-look("search, order and paging work", PLAIN, async (reader) => {
+look("search, sorting and paging work", PLAIN, async (reader) => {
   const members = [];
   for (const number of [3, 1, 2]) members.push(await Client.connect(`plain-${number}`));
   const page = await reader.open("/clients?limit=2");

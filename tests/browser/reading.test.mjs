@@ -1,36 +1,37 @@
-// News takes nothing from who reads: what is selected, pressed, focused or scrolled stays; a pause holds news, not what is asked for.
+// Updates do not disturb the reader: selection, pressed links, focus and scroll positions are kept. A paused page shows
+// no updates but answers the reader's own requests.
 
 import assert from "node:assert/strict";
 import { eventually, exporter, look, pause, PATIENCE } from "./browser.mjs";
 import { Client } from "./redis.mjs";
 import { column } from "./table.mjs";
 
-// Several refreshes long.
+// The time of several refreshes.
 const WHILE = 2500;
 
 const live = (page) => page.getByText("live", { exact: true }).waitFor();
 const names = (page) => column(page, "Name");
 
-/** Waits until the window is another one than now. */
+/** Waits until the last window has been replaced. */
 async function renewed(page) {
   await page.evaluate(() => (window.before = [...document.querySelectorAll("[data-window]")].at(-1), true));
-  await eventually("the window was drawn anew", PATIENCE, () => page.evaluate(() => !window.before.isConnected));
+  await eventually("the window was replaced", PATIENCE, () => page.evaluate(() => !window.before.isConnected));
 }
 
-look("a paused page shows what the reader asks for, and nothing new", {}, async (reader) => {
+look("a paused page answers the reader's search, and shows no updates", {}, async (reader) => {
   await Client.connect("asked-1");
   const page = await reader.open("/clients?sort=name");
-  await eventually("he is seen", PATIENCE, async () => (await names(page)).includes("asked-1"));
+  await eventually("it is listed", PATIENCE, async () => (await names(page)).includes("asked-1"));
   await page.getByRole("button", { name: "Pause" }).click();
   await page.getByRole("searchbox").pressSequentially("asked-");
-  await eventually("only that is left", PATIENCE, async () => (await names(page)).join() === "asked-1");
+  await eventually("only the match is listed", PATIENCE, async () => (await names(page)).join() === "asked-1");
   await Client.connect("asked-2");
   await page.getByRole("status").filter({ hasText: /^paused · \d+ changed$/ }).waitFor();
   await pause(WHILE);
   assert.deepEqual(await names(page), ["asked-1"]);
 });
 
-look("an answer that was under way when the reader paused is not put in", {}, async (reader) => {
+look("a response that arrives after the reader paused is not shown", {}, async (reader) => {
   const page = await reader.open("/clients?q=late");
   await live(page);
   let [held, letGo] = [0, null];
@@ -40,7 +41,7 @@ look("an answer that was under way when the reader paused is not put in", {}, as
     await gate;
     await route.continue();
   });
-  await eventually("an answer is under way", PATIENCE, () => held > 0);
+  await eventually("a response is pending", PATIENCE, () => held > 0);
   await page.getByRole("button", { name: "Pause" }).click();
   await page.evaluate(() => (window.before = document.querySelector("[data-window]"), true));
   letGo();
@@ -48,7 +49,7 @@ look("an answer that was under way when the reader paused is not put in", {}, as
   assert(await page.evaluate(() => window.before.isConnected));
 });
 
-look("what is asked wrongly is told beside the form, once", {}, async (reader) => {
+look("an invalid filter is reported beside the form, once", {}, async (reader) => {
   reader.expectsLost(`${exporter}/clients`);
   const page = await reader.open("/clients");
   await live(page);
@@ -59,16 +60,16 @@ look("what is asked wrongly is told beside the form, once", {}, async (reader) =
   await page.getByRole("status").filter({ hasText: "not up to date" }).waitFor();
   page.on("request", (request) => (requests += request.url().includes("/clients?") ? 1 : 0));
   await pause(WHILE);
-  assert.equal(requests, 0, "nobody asks again for what is wrong");
+  assert.equal(requests, 0, "an invalid request is not repeated");
   await page.getByRole("textbox", { name: "Filter" }).fill("idle > 0");
   await live(page);
   assert.equal(await complaint.count(), 0);
 });
 
-look("what is selected stays until it is not any more", {}, async (reader) => {
+look("a page with selected text waits until it is deselected", {}, async (reader) => {
   const page = await reader.open("/clients?sort=-id");
   await live(page);
-  // At once: between two steps the cell may be another one.
+  // In one step: between two steps the cell may be replaced.
   await page.evaluate(() => {
     const cell = [...document.querySelectorAll("td")].find((cell) => cell.textContent === "redis-client-exporter");
     getSelection().selectAllChildren(cell);
@@ -85,7 +86,7 @@ look("what is selected stays until it is not any more", {}, async (reader) => {
   await live(page);
 });
 
-look("a link that is pressed for long opens", {}, async (reader) => {
+look("a link that is pressed for a long time opens", {}, async (reader) => {
   const page = await reader.open("/clients?sort=id");
   await live(page);
   await page.getByRole("cell").getByRole("link").first().hover();
@@ -113,38 +114,42 @@ for (const [where, selector] of [
   });
 }
 
-look("each part that scrolls stays where it was scrolled to", { viewport: { width: 280, height: 800 } }, async (reader) => {
+look("every scroll position is kept", { viewport: { width: 280, height: 800 } }, async (reader) => {
   const id = await (await Client.connect("scrolled")).id();
-  await eventually("he is seen", PATIENCE, async () => (await fetch(`${exporter}/clients/${id}`)).ok);
+  await eventually("it is sampled", PATIENCE, async () => (await fetch(`${exporter}/clients/${id}`)).ok);
   const page = await reader.open(`/clients/${id}`);
   await live(page);
-  const scrolled = () => page.evaluate(() => [...document.querySelectorAll(".scroll")].map(({ scrollLeft }) => scrollLeft));
-  await page.evaluate(() => document.querySelectorAll(".scroll").forEach((part, place) => (part.scrollLeft = 20 + place)));
-  // One that fits has nowhere to go.
+  const scrolled = () =>
+    page.evaluate(() => [...document.querySelectorAll(".scroll")].map(({ scrollLeft }) => scrollLeft));
+  await page.evaluate(() => {
+    document.querySelectorAll(".scroll").forEach((part, place) => (part.scrollLeft = 20 + place));
+  });
+  // A part that fits does not scroll.
   const before = await scrolled();
   assert.equal(before[0], 20);
   await renewed(page);
   assert.deepEqual(await scrolled(), before);
 });
 
-look("a page that has other windows than before is loaded anew, and once", {}, async (reader) => {
+look("a page whose windows changed is reloaded, once", {}, async (reader) => {
   const page = await reader.open("/");
   await live(page);
   await page.evaluate(() => (window.mark = "first"));
   await page.route(`${exporter}/`, async (route) => {
     if (route.request().resourceType() !== "fetch") return route.continue();
     const answer = await route.fetch();
-    await route.fulfill({ response: answer, body: (await answer.text()).replace("</main>", "<p data-window></p></main>") });
+    const body = (await answer.text()).replace("</main>", "<p data-window></p></main>");
+    await route.fulfill({ response: answer, body });
   });
   const mark = () => page.evaluate(() => window.mark ?? null).catch(() => "going");
-  await eventually("it was loaded anew", PATIENCE, async () => (await mark()) === null);
+  await eventually("it was reloaded", PATIENCE, async () => (await mark()) === null);
   await page.getByRole("status").filter({ hasText: "not up to date: the servers changed" }).waitFor();
   await page.evaluate(() => (window.mark = "second"));
   await pause(WHILE);
   assert.equal(await mark(), "second");
 });
 
-look("the address says which columns were chosen, in one word, and no usual ones", {}, async (reader) => {
+look("the URL has the selected columns in one parameter, and none for the default columns", {}, async (reader) => {
   const page = await reader.open("/clients");
   await page.getByRole("searchbox").fill("x");
   await page.waitForURL(/q=x/);

@@ -1,11 +1,11 @@
-// A client of the server under test, down to its bytes: it connects, says something, and leaves.
+// A minimal RESP client of the server under test.
 
 import net from "node:net";
 import { once } from "node:events";
 
 const connected = new Set();
 
-/** Lets all that are connected leave, as at the end of a test. */
+/** Closes all connected clients, at the end of a test. */
 export const leaveAll = () => connected.forEach((client) => client.leave());
 
 export class Client {
@@ -15,13 +15,14 @@ export class Client {
 
   constructor(socket) {
     this.#socket = socket;
-    socket.on("data", (bytes) => this.#hear(bytes));
-    // How a client leaves, or is made to, is what tests are about.
+    socket.on("data", (bytes) => this.#receive(bytes));
+    // Tests close connections on purpose, so an error is expected.
     socket.on("error", () => {});
-    socket.on("close", () => this.#waiting.splice(0).forEach(({ fail }) => fail(new Error("the server hung up"))));
+    const closed = () => new Error("the server closed the connection");
+    socket.on("close", () => this.#waiting.splice(0).forEach(({ fail }) => fail(closed())));
   }
 
-  /** Connects, and takes a name if one is given. */
+  /** Connects, and sets a name if one is given. */
   static async connect(name) {
     const [host, port] = (process.env.REDIS_ADDRESS ?? "127.0.0.1:6379").split(":");
     const socket = net.connect({ host, port: Number(port) });
@@ -32,14 +33,14 @@ export class Client {
     return client;
   }
 
-  /** Sends a command; gives its answer, or throws what the server refuses it with. */
-  ask(...words) {
-    const parts = words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`);
-    this.#socket.write(`*${words.length}\r\n${parts.join("")}`);
+  /** Sends a command. Returns its reply, or throws the error that the server sends. */
+  ask(...args) {
+    const parts = args.map((arg) => `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`);
+    this.#socket.write(`*${args.length}\r\n${parts.join("")}`);
     return new Promise((give, fail) => this.#waiting.push({ give, fail }));
   }
 
-  /** Its id on the server, as text. */
+  /** Returns the id that the server gave it, as text. */
   async id() {
     return String(await this.ask("CLIENT", "ID"));
   }
@@ -49,7 +50,7 @@ export class Client {
     this.#socket.destroy();
   }
 
-  #hear(bytes) {
+  #receive(bytes) {
     this.#read = Buffer.concat([this.#read, bytes]);
     for (let found = answer(this.#read, 0); found; found = answer(this.#read, 0)) {
       this.#read = this.#read.subarray(found.end);
@@ -60,7 +61,7 @@ export class Client {
   }
 }
 
-/** The answer that begins there, and where it ends; nothing while some of it is missing. */
+/** Parses the reply at this position. Returns its value and its end, or undefined if it is incomplete. */
 function answer(bytes, at) {
   const end = bytes.indexOf("\r\n", at);
   if (end < 0) return undefined;
@@ -77,7 +78,7 @@ function answer(bytes, at) {
     case "*":
       return array(bytes, end + 2, Number(line));
     default:
-      throw new Error(`no answer begins with ${bytes[at]}`);
+      throw new Error(`a reply cannot start with ${bytes[at]}`);
   }
 }
 
@@ -98,7 +99,7 @@ function array(bytes, at, length) {
   return { value, end: at };
 }
 
-/** What `CLIENT LIST` tells, a map of fields for each client. Values may hold `=`, and a socket's path spaces. */
+/** Returns the reply of `CLIENT LIST`, a map of fields per client. Values may contain `=`, and socket paths spaces. */
 export async function clientList(client) {
   const lines = (await client.ask("CLIENT", "LIST")).split("\n").filter((line) => line !== "");
   return lines.map((line) => {

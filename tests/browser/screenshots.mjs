@@ -1,8 +1,8 @@
-// The pictures of the documentation, from a real run: a shop's crowd, one application that leaks connections, one that leaves, and
-// one that is expected and not there.
+// The screenshots of the documentation, from a real run: the applications of a shop, one that leaks connections, one
+// that closes all of them, and one that is expected but never online.
 //
-// `make screenshots`. screenshots.mjs FOLDER; variables: SCREENSHOT_MINUTES (3: how long it runs before they are taken; charts
-// show the last hour), BENCH_SERVER (path of a server).
+// `make screenshots` runs `screenshots.mjs FOLDER`. Variables: SCREENSHOT_MINUTES (default 3) is the time before the
+// screenshots are taken (charts show the last hour); BENCH_SERVER is the path of a server.
 
 import { mkdirSync, statSync } from "node:fs";
 import path from "node:path";
@@ -16,13 +16,13 @@ const MINUTES = Number(process.env.SCREENSHOT_MINUTES ?? 3);
 const WIDE = { width: 1280, height: 800 };
 const NARROW = { width: 380, height: 800 };
 
-// A picture in a repository is kept for ever.
-const LARGEST = 300_000;
+// The maximum size of a file, in bytes. A picture stays in the history of the repository forever.
+const MAX_BYTES = 300_000;
 
-const CROWD = 160;
+const CLIENTS = 160;
 const LEAKED = 60;
 
-/** One more connection of an application every so often, none of which is ever closed. */
+/** Opens connections of one application at regular intervals, and never closes them. */
 async function leak(over) {
   for (let leaked = 1; leaked <= LEAKED; leaked += 1) {
     const client = await Client.connect(`basket-api-${leaked}`);
@@ -31,20 +31,20 @@ async function leak(over) {
   }
 }
 
-/** An application that is there at first, and then is not. */
+/** An application that closes all its connections after this time. */
 async function leave(after) {
   const clients = await Promise.all([1, 2, 3].map((number) => Client.connect(`nightly-import-${number}`)));
   await pause(after);
   clients.forEach((client) => client.leave());
 }
 
-// Charts are drawn, and the page was refreshed.
+// The time, in milliseconds, until charts are drawn and the page was refreshed.
 const DRAWN = 2500;
 
-// A client's page tells what became of it while it was looked at.
+// A client's page shows the observations since it was opened. This is the time to collect some, in milliseconds.
 const WATCHED = 20_000;
 
-/** Pictures of pages: of each its name, its address, how it is looked at, and how long. */
+/** The screenshots: name, URL, browser options, and the time to wait. */
 function pictures(leaky) {
   return [
     ["overview", "/", {}, DRAWN],
@@ -67,19 +67,19 @@ async function take(browser, watched, [name, where, options, stay]) {
   await page.screenshot({ path: file });
   await context.close();
   const { size } = statSync(file);
-  if (size > LARGEST) throw new Error(`${file} has ${size} bytes, more than ${LARGEST}`);
+  if (size > MAX_BYTES) throw new Error(`${file} has ${size} bytes, more than ${MAX_BYTES}`);
   console.log(`${file}: ${size} bytes`);
 }
 
 mkdirSync(folder, { recursive: true });
-const watched = await Watched.start(CROWD);
+const watched = await Watched.start(CLIENTS);
 process.env.REDIS_ADDRESS = `127.0.0.1:${watched.redis}`;
 const browser = await launch();
 try {
   const first = await Client.connect("basket-api-0");
   setInterval(() => first.ask("GET", "basket:0"), 4000);
-  const words = ["--idle-after", "1m", "--presence.expect", "invoice-mailer=2", "--presence.expect", "checkout=5"];
-  await watched.exporter("5s", ...words);
+  const args = ["--idle-after", "1m", "--presence.expect", "invoice-mailer=2", "--presence.expect", "checkout=5"];
+  await watched.exporter("5s", ...args);
   const over = MINUTES * 60_000;
   await Promise.all([leak(over * 0.8), leave(over * 0.7), pause(over)]);
   for (const picture of pictures(await first.id())) await take(browser, watched, picture);

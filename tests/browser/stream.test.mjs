@@ -1,4 +1,5 @@
-// What keeps a page up to date may be missing: a page that nobody sees does without, one that lost it says so, and catches up.
+// The event stream that keeps a page up to date: a hidden page does not need one, and a page that lost it says so and
+// recovers.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -10,7 +11,7 @@ import { column } from "./table.mjs";
 
 const live = (page) => page.getByRole("status").filter({ hasText: /^live$/ }).waitFor();
 
-/** A way to the exporter that can be blocked. */
+/** A TCP proxy to the exporter that can be blocked. */
 class Road {
   #sockets = new Set();
   #server = net.createServer((socket) => {
@@ -35,7 +36,7 @@ class Road {
   }
 }
 
-look("a page that lost the exporter says so, and catches up when it is there again", {}, async (reader) => {
+look("a page that lost the exporter says so, and recovers when it is reachable again", {}, async (reader) => {
   const road = new Road();
   const at = `http://127.0.0.1:${await road.open()}`;
   reader.endings.push(() => road.block());
@@ -50,7 +51,7 @@ look("a page that lost the exporter says so, and catches up when it is there aga
   await eventually("it caught up", PATIENCE, async () => (await column(page, "Name")).includes("meanwhile"));
 });
 
-/** Takes all the streams that there are. */
+/** Opens streams until no more are accepted. */
 async function takeAll() {
   const requests = [];
   for (;;) {
@@ -62,19 +63,19 @@ async function takeAll() {
   }
 }
 
-look("a page that gets no stream says so and looks by itself, until there is one", {}, async (reader) => {
+look("a page that gets no stream says so and polls until it gets one", {}, async (reader) => {
   reader.expectsLost(`${exporter}/api/v1/events`);
   const taken = await takeAll();
   reader.endings.push(() => taken.forEach((request) => request.destroy()));
   const page = await reader.open("/clients?q=streamless");
   await page.getByRole("status").filter({ hasText: "refuses a live stream: up to date every 10 s" }).waitFor();
   await Client.connect("streamless");
-  await eventually("it looked", PATIENCE, async () => (await column(page, "Name")).includes("streamless"));
+  await eventually("it polled", PATIENCE, async () => (await column(page, "Name")).includes("streamless"));
   taken.forEach((request) => request.destroy());
   await live(page);
 });
 
-look("many pages behind others keep none from loading, and each is live when it is looked at", {}, async (reader) => {
+look("many hidden pages do not block a page from loading, and each is live when it is shown", {}, async (reader) => {
   const hide = () => {
     window.hidden = true;
     Object.defineProperty(document, "hidden", { get: () => window.hidden });
@@ -92,10 +93,11 @@ look("many pages behind others keep none from loading, and each is live when it 
   }
 });
 
-look("more pages than a browser has connections are live at once, and one that closes takes no other with it", {}, async (reader) => {
+look("more live pages than a browser has connections work, also after one is closed", {}, async (reader) => {
   const pages = [];
   for (let number = 0; number < 8; number += 1) pages.push(await reader.open("/clients?q=together&sort=name"));
-  const all = (name) => Promise.all(pages.map((page) => eventually(name, PATIENCE, async () => (await column(page, "Name")).includes(name))));
+  const lists = async (page, name) => (await column(page, "Name")).includes(name);
+  const all = (name) => Promise.all(pages.map((page) => eventually(name, PATIENCE, () => lists(page, name))));
   for (const page of pages) await live(page);
   await Client.connect("together-1");
   await all("together-1");

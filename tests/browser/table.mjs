@@ -1,6 +1,6 @@
-// Reads tables as somebody who sees them does: a cell is found by the head of its column.
+// Reads tables of a page. Cells are found by the heads of their columns.
 
-/** The rows of the table that has this column, each a map of heads to what the cell says; times are under `HEAD at`. */
+/** Returns the rows of the table that has this column, each a map from heads to texts. Times are under `HEAD at`. */
 export function rows(page, known = "Client ID") {
   return page.evaluate((known) => {
     const headsOf = (table) => [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
@@ -17,7 +17,7 @@ export function rows(page, known = "Client ID") {
   }, known);
 }
 
-/** What one column says, from the first row to the last. */
+/** Returns the texts of one column, from the first row to the last. */
 export async function column(page, head) {
   return (await rows(page)).map((row) => row[head]);
 }

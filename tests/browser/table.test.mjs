@@ -1,4 +1,4 @@
-// The table of clients does what people do with tables: sort by click and by keyboard, filter, page, send a link, hold still.
+// The table of clients: sorting by mouse and keyboard, filters, paging, links to share, and pausing.
 
 import assert from "node:assert/strict";
 import { eventually, exporter, look, pause, PATIENCE } from "./browser.mjs";
@@ -10,7 +10,8 @@ const sortBy = (page, name) => head(page, name).getByRole("link");
 
 /** Waits until the table is sorted by this column, and by no other. */
 async function sorted(page, name, order) {
-  await eventually(`${name} is ${order}`, PATIENCE, async () => (await head(page, name).getAttribute("aria-sort")) === order);
+  const ariaSort = () => head(page, name).getAttribute("aria-sort");
+  await eventually(`${name} is ${order}`, PATIENCE, async () => (await ariaSort()) === order);
   assert.equal(await page.locator("th[aria-sort]").count(), 1);
 }
 
@@ -18,24 +19,24 @@ const inOrder = (values, less) => values.every((value, at) => at === 0 || !less(
 const numbers = (one, other) => Number(one) < Number(other);
 const texts = (one, other) => one < other;
 
-/** So many clients of one name, connected until the test is over. */
+/** Connects `count` clients of one application until the end of the test. */
 async function join(name, count) {
   const crew = [];
   for (let number = 1; number <= count; number += 1) crew.push(await Client.connect(`${name}-${number}`));
   return crew;
 }
 
-/** The same, once the exporter has seen them. */
+/** Connects such clients, and waits until they are sampled. */
 async function crew(name, count) {
   const crew = await join(name, count);
-  await eventually(`${name} is seen`, PATIENCE, async () => {
+  await eventually(`${name} is sampled`, PATIENCE, async () => {
     const answer = await fetch(`${exporter}/api/v1/clients?filter=name~${name}-`);
     return (await answer.json()).matched === count;
   });
   return crew;
 }
 
-look("a click on a column's head sorts by it, another turns it round", {}, async (reader) => {
+look("a click on a column's head sorts by it, a second click reverses the order", {}, async (reader) => {
   const page = await reader.open("/clients");
   await sorted(page, "Last interaction", "descending");
   await sortBy(page, "Client ID").click();
@@ -48,20 +49,20 @@ look("a click on a column's head sorts by it, another turns it round", {}, async
   await sorted(page, "Name", "ascending");
   assert(inOrder(await column(page, "Name"), texts));
   await sortBy(page, "Connected").click();
-  // The longest connected first.
+  // The oldest connection first.
   await sorted(page, "Connected", "descending");
   assert(inOrder(await column(page, "Connected at"), texts));
 });
 
-look("the keyboard alone searches, sorts and opens a client, and news takes its place from nobody", {}, async (reader) => {
+look("search, sorting and opening a client work by keyboard, and updates keep the focus", {}, async (reader) => {
   const members = await crew("typed", 3);
   const page = await reader.open("/clients?sort=id");
   await page.getByText("live", { exact: true }).waitFor();
   await page.keyboard.press("/");
   const search = page.getByRole("searchbox");
-  assert(await search.evaluate((input) => input === document.activeElement), "/ goes to the search");
+  assert(await search.evaluate((input) => input === document.activeElement), "/ moves the focus to the search");
   await page.keyboard.type("typed/");
-  assert.equal(await search.inputValue(), "typed/", "and is a letter there");
+  assert.equal(await search.inputValue(), "typed/", "in the search, / is a character");
   await page.keyboard.press("Backspace");
   await page.keyboard.press("Enter");
   await page.waitForURL(/q=typed/);
@@ -74,8 +75,8 @@ look("the keyboard alone searches, sorts and opens a client, and news takes its 
   await tabTo("Name");
   const before = await page.evaluate(() => (window.window_before = document.querySelector("[data-window]"), true));
   assert(before);
-  await eventually("the window was drawn anew", PATIENCE, () => page.evaluate(() => !window.window_before.isConnected));
-  assert.equal(await focused(), "Name", "what had the focus has it still");
+  await eventually("the window was replaced", PATIENCE, () => page.evaluate(() => !window.window_before.isConnected));
+  assert.equal(await focused(), "Name", "the focus is kept");
   await page.keyboard.press("Enter");
   await sorted(page, "Name", "ascending");
   assert.deepEqual(await column(page, "Name"), ["typed-1", "typed-2", "typed-3"]);
@@ -85,7 +86,7 @@ look("the keyboard alone searches, sorts and opens a client, and news takes its 
   await page.getByRole("heading", { name: `Client ${await members[0].id()}` }).waitFor();
 });
 
-look("filters leave what matches, and say how many that is", {}, async (reader) => {
+look("filters list the matching clients and their number", {}, async (reader) => {
   const members = await crew("sifted", 4);
   await members[0].ask("SELECT", "5");
   const page = await reader.open("/clients?limit=1000");
@@ -107,7 +108,7 @@ look("filters leave what matches, and say how many that is", {}, async (reader) 
   assert(states.length > 2 && states.every((state) => state === "waiting"), states.join());
 });
 
-look("pages of a list hold every client once", {}, async (reader) => {
+look("the pages of a list have every client once", {}, async (reader) => {
   const members = await crew("paged", 11);
   const page = await reader.open("/clients?app=paged&sort=name&limit=4");
   const [seen, next] = [[], page.getByRole("link", { name: "next" })];
@@ -125,7 +126,7 @@ look("pages of a list hold every client once", {}, async (reader) => {
   assert.deepEqual(await column(page, "Name"), names.slice(4, 8));
 });
 
-look("a link that is sent to somebody shows him the same rows", {}, async (reader) => {
+look("a shared link shows the same rows", {}, async (reader) => {
   const members = await crew("linked", 6);
   const page = await reader.open("/clients?limit=3");
   await page.getByLabel("Search").fill("linked");
@@ -140,7 +141,7 @@ look("a link that is sent to somebody shows him the same rows", {}, async (reade
   assert.equal(seen[0], await members[0].id());
 });
 
-look("a paused page holds still, and a resumed one catches up", {}, async (reader) => {
+look("a paused page does not change, and a resumed one is updated", {}, async (reader) => {
   const page = await reader.open("/clients?q=paused&sort=id");
   await page.getByText("live", { exact: true }).waitFor();
   const button = page.getByRole("button", { name: "Pause" });
@@ -149,24 +150,25 @@ look("a paused page holds still, and a resumed one catches up", {}, async (reade
   assert.equal(await resume.getAttribute("aria-pressed"), "true");
   const [one] = await join("paused", 1);
   await pause(2500);
-  assert.deepEqual(await rows(page), [], "nothing moves");
+  assert.deepEqual(await rows(page), [], "nothing changes");
   await resume.click();
   await eventually("it caught up", PATIENCE, async () => (await column(page, "Name"))[0] === "paused-1");
   assert.equal(await button.getAttribute("aria-pressed"), "false");
   one.leave();
-  await eventually("it goes on", PATIENCE, async () => (await rows(page)).length === 0);
+  await eventually("it is updated again", PATIENCE, async () => (await rows(page)).length === 0);
 });
 
-look("who types sees what matches at once, and an address to send", {}, async (reader) => {
+look("the list and the URL follow the search while typing", {}, async (reader) => {
   await crew("typing", 3);
   const page = await reader.open("/clients?sort=name");
   await page.getByRole("searchbox").pressSequentially("typing-2");
-  await eventually("only that is left", PATIENCE, async () => (await column(page, "Name")).join() === "typing-2");
+  const listed = async () => (await column(page, "Name")).join();
+  await eventually("only the match is listed", PATIENCE, async () => (await listed()) === "typing-2");
   const other = await reader.open(page.url().slice(exporter.length));
   assert.deepEqual(await column(other, "Name"), ["typing-2"]);
 });
 
-look("columns are chosen and clients grouped, and both are in the link", {}, async (reader) => {
+look("columns and groups can be selected, and both are in the URL", {}, async (reader) => {
   await crew("chosen", 2);
   const page = await reader.open("/clients?app=chosen&sort=name");
   await page.getByText("Columns", { exact: true }).click();

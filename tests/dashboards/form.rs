@@ -1,4 +1,4 @@
-//! What the boards are made of: they load into any Grafana, by import and by provisioning, and lie tidily.
+//! The form of the dashboards: they load into any Grafana, by import and by provisioning, and their panels are aligned.
 
 use std::collections::BTreeSet;
 
@@ -6,18 +6,18 @@ use serde_json::Value;
 
 use super::{VARIABLES, boards, is_row, list, no_faulty_panel, panels, query_variables, text};
 
-/// Panels that every Grafana since version 10 draws.
+/// The panel types that every Grafana since version 10 has.
 const PANEL_TYPES: &[&str] = &["bargauge", "gauge", "heatmap", "row", "stat", "table", "text", "timeseries"];
 
 #[test]
-fn no_board_needs_inputs_that_provisioning_does_not_fill_in() {
+fn no_dashboard_needs_inputs_that_provisioning_does_not_provide() {
     for board in boards() {
         assert!(!["__inputs", "DS_PROMETHEUS"].iter().any(|input| board.text.contains(input)), "{}", board.name());
     }
 }
 
 #[test]
-fn everything_asks_the_chosen_data_source() {
+fn everything_uses_the_selected_data_source() {
     for board in boards() {
         let mut asking: Vec<&Value> = panels(&board.json).into_iter().filter(|panel| !is_row(panel)).collect();
         let targets: Vec<&Value> = asking.iter().flat_map(|panel| list(panel, "/targets")).collect();
@@ -32,7 +32,7 @@ fn everything_asks_the_chosen_data_source() {
 }
 
 #[test]
-fn a_board_brings_an_address_of_its_own_and_nothing_of_the_grafana_it_was_made_in() {
+fn a_dashboard_has_a_fixed_uid_and_no_state_of_the_grafana_it_was_made_in() {
     for board in boards() {
         let uid = text(&board.json, "/uid");
         assert_eq!(board.name(), format!("{uid}.json"));
@@ -45,7 +45,7 @@ fn a_board_brings_an_address_of_its_own_and_nothing_of_the_grafana_it_was_made_i
 }
 
 #[test]
-fn boards_share_schema_and_manners() {
+fn dashboards_share_schema_and_settings() {
     for board in boards() {
         assert_eq!(board.json["schemaVersion"], 41, "{}", board.name());
         assert_eq!(board.json["editable"], false, "{}", board.name());
@@ -55,7 +55,7 @@ fn boards_share_schema_and_manners() {
 }
 
 #[test]
-fn variables_take_several_values_and_follow_the_time_range() {
+fn variables_allow_several_values_and_follow_the_time_range() {
     for board in boards() {
         for variable in shown_variables(&board.json) {
             let name = text(variable, "/name");
@@ -68,7 +68,7 @@ fn variables_take_several_values_and_follow_the_time_range() {
 }
 
 #[test]
-fn each_variable_is_narrowed_by_those_before_it() {
+fn each_variable_is_filtered_by_those_before_it() {
     for board in boards() {
         let variables: Vec<&Value> = shown_variables(&board.json).collect();
         assert!(variables.len() >= 3, "{}", board.name());
@@ -102,20 +102,25 @@ fn ids_are_unique() {
 }
 
 #[test]
-fn panels_lie_side_by_side_within_the_grid() {
+fn panels_are_within_the_grid_and_do_not_overlap() {
     for board in boards() {
         let mut taken = BTreeSet::new();
         for panel in panels(&board.json) {
             let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap_or_default());
             assert!(w > 0 && h > 0 && x + w <= 24, "{}: {}", board.name(), panel["title"]);
             let mut cells = (x..x + w).flat_map(|column| (y..y + h).map(move |line| (column, line)));
-            assert!(cells.all(|cell| taken.insert(cell)), "{}: {} lies on another", board.name(), panel["title"]);
+            assert!(
+                cells.all(|cell| taken.insert(cell)),
+                "{}: {} overlaps another panel",
+                board.name(),
+                panel["title"]
+            );
         }
     }
 }
 
 #[test]
-fn heatmaps_take_buckets_as_they_are() {
+fn heatmaps_use_the_buckets_of_prometheus() {
     no_faulty_panel(|panel| text(panel, "/type") == "heatmap" && panel["options"]["calculate"] != false);
     no_faulty_panel(|panel| {
         let targets = list(panel, "/targets");
@@ -125,16 +130,16 @@ fn heatmaps_take_buckets_as_they_are() {
 }
 
 #[test]
-fn boards_are_written_in_the_normal_form() {
+fn dashboards_are_in_normal_form() {
     for board in boards() {
-        let normal = serde_json::to_string_pretty(&board.json).expect("what was read can be written");
+        let normal = serde_json::to_string_pretty(&board.json).expect("parsed JSON can be serialized");
         assert!(board.text == normal + "\n", "{}: two spaces, sorted keys, a newline at the end", board.name());
     }
 }
 
-/// Links need one address, which nobody chooses: that of the exporter that comes first.
+/// Links use the URL of the first exporter. It is a hidden variable, which users do not select.
 #[test]
-fn where_the_pages_are_is_asked_and_not_shown() {
+fn the_url_of_the_pages_is_a_hidden_variable() {
     for board in boards() {
         let hidden: Vec<&Value> = query_variables(&board.json).filter(|variable| variable["hide"] == 2).collect();
         let [variable] = hidden[..] else { panic!("{}: {hidden:?}", board.name()) };
@@ -143,7 +148,7 @@ fn where_the_pages_are_is_asked_and_not_shown() {
     }
 }
 
-/// The variables that one chooses by.
+/// Returns the variables that are shown for selection.
 fn shown_variables(board: &Value) -> impl Iterator<Item = &Value> {
     query_variables(board).filter(|variable| variable["hide"] == 0)
 }

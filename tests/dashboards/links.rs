@@ -1,4 +1,4 @@
-//! Where the boards lead: to each other, and to the pages of the exporter.
+//! The links of the dashboards: to each other, and to the pages of the exporter.
 
 use serde_json::Value;
 
@@ -8,20 +8,20 @@ use crate::support::http::get;
 use crate::support::server::{Server, any_binary};
 use crate::support::test_clients::TestClients;
 
-/// How a link to the exporter's pages begins.
+/// The prefix of links to the exporter's pages.
 const PAGES: &str = "${external_url:raw}";
 
 #[test]
-fn links_lead_to_a_board_and_set_variables_that_it_has() {
+fn links_open_a_dashboard_and_set_variables_that_it_has() {
     let boards = boards();
-    let mut met = 0;
+    let mut checked = 0;
     for url in links(&boards).into_iter().filter(|url| !url.starts_with(PAGES)) {
         let (path, given) = url.split_once('?').unwrap_or((url, ""));
-        let aim = boards.iter().find(|board| path == format!("/d/{}", text(&board.json, "/uid")));
-        let aim = aim.unwrap_or_else(|| panic!("{url}: no such board"));
-        let variables = variable_names(&aim.json);
+        let target = boards.iter().find(|board| path == format!("/d/{}", text(&board.json, "/uid")));
+        let target = target.unwrap_or_else(|| panic!("{url}: no such dashboard"));
+        let variables = variable_names(&target.json);
         for part in given.split('&') {
-            // What a client chose as its name may hold every character that means something in an address.
+            // The name of a client may contain any character that is special in a URL.
             let (name, is_safe) = match part.strip_prefix("var-").and_then(|part| part.split_once('=')) {
                 Some((name, value)) => (name, value.ends_with(":percentencode}")),
                 None if part == "${__url_time_range}" => continue,
@@ -31,21 +31,21 @@ fn links_lead_to_a_board_and_set_variables_that_it_has() {
             };
             assert!(is_safe && variables.contains(name), "{url}: {part}");
         }
-        met += 1;
+        checked += 1;
     }
-    assert!(met > 0, "no links");
+    assert!(checked > 0, "no links");
 }
 
-/// Each link, with something in the place of each variable, is answered by the exporter.
+/// With a value for each variable, each link opens a page of the exporter.
 #[test]
-fn links_to_the_exporters_pages_are_answered() {
+fn links_to_the_exporters_pages_work() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let _crowd = TestClients::join(&server);
+    let _clients = TestClients::join(&server);
     let exporter = Exporter::watching(&[&server.address()]);
     exporter.fresh_scrape();
     let boards = boards();
-    let mut met = 0;
+    let mut checked = 0;
     for path in links(&boards).into_iter().filter_map(|url| url.strip_prefix(PAGES)) {
         let safe = path.matches("${").count() == path.matches(":percentencode}").count();
         assert!(safe, "{path}");
@@ -55,14 +55,14 @@ fn links_to_the_exporters_pages_are_answered() {
         assert!(!filled.contains('$'), "{filled}");
         let page = get(&exporter.address, &filled);
         assert_eq!(page.status, 200, "{filled}: {}", page.text());
-        assert!(filled.contains("min_idle") || page.text().contains("web"), "{filled}: nothing of the application");
-        met += 1;
+        assert!(filled.contains("min_idle") || page.text().contains("web"), "{filled}: the application is missing");
+        checked += 1;
     }
-    assert!(met > 3, "no links to pages");
+    assert!(checked > 3, "no links to pages");
 }
 
 #[test]
-fn boards_lead_to_each_other() {
+fn dashboards_link_to_each_other() {
     for board in boards() {
         let mut links = list(&board.json, "/links").iter();
         let to_all = links.any(|link| link["type"] == "dashboards" && link["tags"][0] == "redis-clients");
@@ -70,13 +70,13 @@ fn boards_lead_to_each_other() {
     }
 }
 
-/// Every address that a board leads to.
+/// Returns every URL that the dashboards link to.
 fn links(boards: &[Board]) -> Vec<&str> {
     let urls = boards.iter().flat_map(|board| values_of(&board.json, "url"));
     urls.filter(|url| !url.is_empty()).collect()
 }
 
-/// Every text of that key, however deep.
+/// Returns every string under this key, at any depth.
 fn values_of<'a>(value: &'a Value, key: &str) -> Vec<&'a str> {
     let own = value.get(key).and_then(Value::as_str);
     let inner: Vec<&Value> = match value {

@@ -1,7 +1,7 @@
-//! The rules of Grafana's dashboard-linter, under the names it gives them. It is a Go program; this asks the same of our boards
-//! and needs nothing.
+//! The rules of Grafana's dashboard-linter, under its names. That is a Go program; this is an equivalent check of our
+//! dashboards without Go.
 //!
-//! Left out: `target-logql-rule` and `target-logql-auto-rule`, which are about Loki.
+//! Not included: `target-logql-rule` and `target-logql-auto-rule`, which are about Loki.
 
 use promql_parser::parser::Expr;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Board, boards, is_row, list, panels, query_variables, substituted, text};
 use crate::support::promql::{read, selectors};
 
-/// Gives what is wrong with a board.
+/// Returns the faults of a dashboard.
 type Rule = fn(&Board) -> Vec<String>;
 
 const RULES: &[(&str, Rule)] = &[
@@ -29,13 +29,13 @@ const RULES: &[(&str, Rule)] = &[
     ("target-job-rule", |board| target(board, |expr| every_selector_has(expr, "job"))),
     ("target-instance-rule", |board| target(board, |expr| every_selector_has(expr, "instance"))),
     ("target-counter-agg-rule", |board| target(board, counters_are_rates)),
-    ("uneditable-dashboard", |board| none_if(board.json["editable"] == false, "it can be edited")),
+    ("uneditable-dashboard", |board| fault_unless(board.json["editable"] == false, "it can be edited")),
 ];
 
-/// What breaks a rule on purpose: the rule, a part of what it finds, the reason.
+/// Intended violations: the rule, a part of the fault, the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
-/// Those of the linter's list that the boards use.
+/// The units of the linter's list that the dashboards use.
 const UNITS: &[&str] =
     &["Bps", "bool_yes_no", "bytes", "cps", "dateTimeFromNow", "locale", "ops", "percentunit", "s", "short"];
 
@@ -53,12 +53,12 @@ fn the_rules_of_dashboard_linter_hold() {
             }
         }
     }
-    assert!(!excepted.contains(&0), "an exception of nothing: {excepted:?}");
+    assert!(!excepted.contains(&0), "an exception is not needed: {excepted:?}");
 }
 
-/// Each rule finds something in a board that breaks all of them.
+/// Each rule finds a fault in a dashboard that violates all of them.
 #[test]
-fn the_rules_of_dashboard_linter_find_what_breaks_them() {
+fn the_rules_of_dashboard_linter_find_violations() {
     let panel = |unit: &str, expr: &str| {
         serde_json::json!({
             "type": "timeseries", "title": "", "datasource": { "uid": "mine" },
@@ -83,33 +83,33 @@ fn the_rules_of_dashboard_linter_find_what_breaks_them() {
     }
 }
 
-fn none_if(is_right: bool, what: &str) -> Vec<String> {
-    if is_right { Vec::new() } else { vec![what.to_owned()] }
+fn fault_unless(is_right: bool, fault: &str) -> Vec<String> {
+    if is_right { Vec::new() } else { vec![fault.to_owned()] }
 }
 
 fn template_datasource(board: &Board) -> Vec<String> {
     let needed = ["/name", "/type", "/query", "/label", "/current/value"];
     let variables = list(&board.json, "/templating/list").iter();
-    let mut told = variables.map(|variable| needed.map(|pointer| text(variable, pointer)));
-    let found = told.any(|told| told == ["datasource", "datasource", "prometheus", "Data source", "default"]);
-    none_if(found, "no variable for the data source")
+    let mut found = variables.map(|variable| needed.map(|pointer| text(variable, pointer)));
+    let exists = found.any(|found| found == ["datasource", "datasource", "prometheus", "Data source", "default"]);
+    fault_unless(exists, "no variable for the data source")
 }
 
 fn template(board: &Board, name: &str) -> Vec<String> {
     let found = query_variables(&board.json).find(|variable| text(variable, "/name") == name);
     let is_right = found.is_some_and(|variable| {
         let same_label = text(variable, "/label").eq_ignore_ascii_case(name);
-        let asks = text(variable, "/datasource/uid") == "${datasource}";
-        same_label && asks && variable["multi"] == true && text(variable, "/allValue") == ".+"
+        let uses_it = text(variable, "/datasource/uid") == "${datasource}";
+        same_label && uses_it && variable["multi"] == true && text(variable, "/allValue") == ".+"
     });
-    none_if(is_right, name)
+    fault_unless(is_right, name)
 }
 
 fn template_label_promql(board: &Board) -> Vec<String> {
     let queries = query_variables(&board.json).map(|variable| text(variable, "/query/query"));
     let wrong = queries.filter(|query| {
-        let asked = query.strip_prefix("label_values(").and_then(|rest| rest.rsplit_once(", "));
-        asked.is_none_or(|(selector, _)| promql_parser::parser::parse(&substituted(selector)).is_err())
+        let queried = query.strip_prefix("label_values(").and_then(|rest| rest.rsplit_once(", "));
+        queried.is_none_or(|(selector, _)| promql_parser::parser::parse(&substituted(selector)).is_err())
     });
     wrong.map(str::to_owned).collect()
 }
@@ -119,7 +119,7 @@ fn template_reload(board: &Board) -> Vec<String> {
     wrong.map(|variable| text(variable, "/name").to_owned()).collect()
 }
 
-/// The panels with data of which something is not true.
+/// Returns the titles of the panels with data that are not right.
 fn panel(board: &Board, is_right: impl Fn(&Value) -> bool) -> Vec<String> {
     let panels = panels(&board.json).into_iter().filter(|panel| !is_row(panel) && text(panel, "/type") != "text");
     panels.filter(|panel| !is_right(panel)).map(|panel| panel["title"].to_string()).collect()
@@ -133,17 +133,17 @@ fn has_units(panel: &Value) -> bool {
 }
 
 fn target_promql(board: &Board) -> Vec<String> {
-    let wrong = asked(board).into_iter().filter(|expr| promql_parser::parser::parse(expr).is_err());
+    let wrong = queried(board).into_iter().filter(|expr| promql_parser::parser::parse(expr).is_err());
     wrong.collect()
 }
 
-/// The expressions of which something is not true, as far as they are any.
+/// Returns the valid expressions that are not right.
 fn target(board: &Board, is_right: impl Fn(&Expr) -> bool) -> Vec<String> {
-    let asked = asked(board).into_iter().filter(|expr| promql_parser::parser::parse(expr).is_ok());
-    asked.filter(|expr| !is_right(&read(expr))).collect()
+    let queried = queried(board).into_iter().filter(|expr| promql_parser::parser::parse(expr).is_ok());
+    queried.filter(|expr| !is_right(&read(expr))).collect()
 }
 
-fn asked(board: &Board) -> Vec<String> {
+fn queried(board: &Board) -> Vec<String> {
     let targets = panels(&board.json).into_iter().flat_map(|panel| list(panel, "/targets"));
     targets.map(|target| substituted(text(target, "/expr"))).collect()
 }

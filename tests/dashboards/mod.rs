@@ -1,6 +1,6 @@
-//! The boards that are shipped, read: what they hold, and what they ask.
+//! The shipped dashboards: their form, links and queries.
 //!
-//! Reads files only. [`expressions`] gives what the boards ask, for a test that asks a real Prometheus.
+//! These tests read files only. [`expressions`] returns the queries for a test with a real Prometheus.
 
 mod form;
 mod links;
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::support::project;
 
-/// The variables of boards, each narrowed by those before it, and what a selector needs to follow them.
+/// The variables of dashboards, each filtered by those before it, with the matcher that a selector needs to follow it.
 const VARIABLES: [(&str, &str); 4] = [
     ("job", r#"job=~"$job""#),
     ("instance", r#"instance=~"$instance""#),
@@ -24,7 +24,7 @@ const VARIABLES: [(&str, &str); 4] = [
     ("client_app", r#"client_app=~"$client_app""#),
 ];
 
-/// What Grafana puts in for its variables, with ranges for a Prometheus that scrapes every second or two.
+/// The values for Grafana's variables, with ranges for a Prometheus that scrapes every second or two.
 const SUBSTITUTES: &[(&str, &str)] = &[
     ("$__rate_interval", "10s"),
     ("$__interval_ms", "1000"),
@@ -38,28 +38,28 @@ const SUBSTITUTES: &[(&str, &str)] = &[
     ("$client_app", ".+"),
 ];
 
-/// Every question of every board as `(panel title, expression)`, Grafana's variables substituted.
+/// Returns every query of every dashboard as `(panel title, expression)`, with Grafana's variables substituted.
 pub(crate) fn expressions() -> Vec<(String, String)> {
     queries().into_iter().map(|query| (query.title, substituted(&query.expr))).collect()
 }
 
-/// What the boards' annotations ask, as above.
+/// Returns the queries of the dashboards' annotations as `(name, expression)`, with Grafana's variables substituted.
 pub(crate) fn annotations() -> Vec<(String, String)> {
     let boards = boards();
     let all = boards.iter().flat_map(|board| list(&board.json, "/annotations/list"));
     all.map(|item| (text(item, "/name").to_owned(), substituted(text(item, "/target/expr")))).collect()
 }
 
-/// A board.
+/// A dashboard.
 struct Board {
     file: PathBuf,
     text: String,
     json: Value,
 }
 
-/// A question of a panel.
+/// A query of a panel.
 struct Query {
-    /// The variables that its board has.
+    /// The variables of its dashboard.
     variables: BTreeSet<String>,
     title: String,
     description: String,
@@ -75,13 +75,13 @@ impl Board {
     }
 }
 
-/// Every board, by name.
+/// Returns every dashboard, ordered by file name.
 fn boards() -> Vec<Board> {
-    let folder = fs::read_dir(project("dashboards")).expect("the boards are in the repository");
+    let folder = fs::read_dir(project("dashboards")).expect("the dashboards are in the repository");
     let files = folder.map(|entry| entry.expect("a folder can be listed").path());
     let mut files: Vec<PathBuf> = files.filter(|file| file.extension().is_some_and(|end| end == "json")).collect();
     files.sort();
-    assert!(!files.is_empty(), "no boards");
+    assert!(!files.is_empty(), "no dashboards");
     files.into_iter().map(board).collect()
 }
 
@@ -91,7 +91,7 @@ fn board(file: PathBuf) -> Board {
     Board { file, text, json }
 }
 
-/// Every panel: of the board, and of its collapsed rows.
+/// Returns every panel of a dashboard, including those in collapsed rows.
 fn panels(board: &Value) -> Vec<&Value> {
     list(board, "/panels").iter().flat_map(|panel| std::iter::once(panel).chain(list(panel, "/panels"))).collect()
 }
@@ -100,7 +100,7 @@ fn variable_names(board: &Value) -> BTreeSet<String> {
     list(board, "/templating/list").iter().map(|variable| text(variable, "/name").to_owned()).collect()
 }
 
-/// The variables whose values come from Prometheus.
+/// Returns the variables whose values are queried from Prometheus.
 fn query_variables(board: &Value) -> impl Iterator<Item = &Value> {
     list(board, "/templating/list").iter().filter(|variable| text(variable, "/type") == "query")
 }

@@ -1,4 +1,4 @@
-//! What the boards ask: every expression is PromQL, names what there is, and means what its panel says.
+//! The queries of the dashboards: every expression is valid PromQL, selects series that exist, and matches its panel.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::support::rules;
 /// Labels that Prometheus adds to every series.
 const TARGET_LABELS: [&str; 2] = ["job", "instance"];
 
-/// Metrics that each exporter has of its own work: a pair of exporters does not serve them twice.
+/// The metrics about an exporter's own work, which differ between the exporters of a pair. They need no deduplication.
 const OWN_WORK: &[&str] = &[
     "redis_clients_sample_duration_seconds",
     "redis_clients_sample_errors_total",
@@ -23,21 +23,21 @@ const OWN_WORK: &[&str] = &[
     "redis_clients_samples_total",
 ];
 
-/// Families of the catalogue that no board shows, and why.
+/// The metrics that no dashboard shows, and why.
 const NOT_SHOWN: &[(&str, &str)] = &[
-    ("redis_clients_sample_pages", "a detail of the plan; duration and longest command tell what it does to the node"),
-    ("redis_clients_sample_source_info", "tells the operator of several exporters, and no panel"),
+    ("redis_clients_sample_pages", "a detail of the plan; duration and longest command show its effect on the node"),
+    ("redis_clients_sample_source_info", "only for operators of several exporters"),
     ("redis_clients_announcements_total", "the exporter's own work on the channel"),
     ("redis_clients_announcements_received_total", "the exporter's own work on the channel"),
     ("redis_clients_announcements_refused_total", "the exporter's own work on the channel"),
-    ("redis_clients_client_info", "an operator asks for single clients, no board does"),
-    ("redis_clients_client_last_interaction_age_seconds", "an operator asks for single clients, no board does"),
-    ("redis_clients_client_connection_age_seconds", "an operator asks for single clients, no board does"),
-    ("redis_clients_client_memory_bytes", "an operator asks for single clients, no board does"),
-    ("redis_clients_client_output_buffer_bytes", "an operator asks for single clients, no board does"),
+    ("redis_clients_client_info", "only for operators that export individual clients"),
+    ("redis_clients_client_last_interaction_age_seconds", "only for operators that export individual clients"),
+    ("redis_clients_client_connection_age_seconds", "only for operators that export individual clients"),
+    ("redis_clients_client_memory_bytes", "only for operators that export individual clients"),
+    ("redis_clients_client_output_buffer_bytes", "only for operators that export individual clients"),
 ];
 
-/// Families that only some servers report, which the panel has to say.
+/// The metrics that only some servers report. Their panels must say so.
 const SOME_SERVERS_ONLY: &[&str] = &[
     "redis_clients_app_commands_total",
     "redis_clients_app_memory_bytes",
@@ -54,23 +54,23 @@ const SOME_SERVERS_ONLY: &[&str] = &[
     "redis_clients_user_connections",
 ];
 
-/// Boards stand alone: what they ask needs no rules. Runbooks go with rules.
+/// Dashboards work without the recording rules. Runbooks may use the rules.
 #[test]
-fn every_expression_asks_for_series_and_labels_that_there_are() {
-    let (recorded, alone) = (rules::recorded(), Default::default());
+fn every_expression_uses_series_and_labels_that_exist() {
+    let (recorded, without_rules) = (rules::recorded(), Default::default());
     let rules = rules::rules().into_iter().map(|rule| ("rules.yml".to_owned(), rule.expr));
-    let of_boards = expressions().into_iter().chain(annotations()).map(|asked| (asked, &alone));
-    let of_rules = rules.chain(runbooks::expressions()).map(|asked| (asked, &recorded));
-    let mut met = 0;
+    let of_boards = expressions().into_iter().chain(annotations()).map(|query| (query, &without_rules));
+    let of_rules = rules.chain(runbooks::expressions()).map(|query| (query, &recorded));
+    let mut checked = 0;
     for ((place, expr), known) in of_boards.chain(of_rules) {
         known.labels(&read(&expr)).unwrap_or_else(|fault| panic!("{place}: {expr}: {fault}"));
-        met += 1;
+        checked += 1;
     }
-    assert!(met > 150, "{met}");
+    assert!(checked > 150, "{checked}");
 }
 
 #[test]
-fn variables_take_the_values_of_labels_that_there_are() {
+fn variables_query_labels_that_exist() {
     for board in boards() {
         for variable in query_variables(&board.json) {
             let query = substituted(text(variable, "/query/query"));
@@ -82,7 +82,7 @@ fn variables_take_the_values_of_labels_that_there_are() {
 }
 
 #[test]
-fn legends_columns_and_annotations_name_labels_that_the_answer_has() {
+fn legends_columns_and_annotations_use_labels_of_the_result() {
     for query in queries() {
         let unknown: Vec<_> =
             named(&query.legend).filter(|label| !labels(&substituted(&query.expr)).contains(*label)).collect();
@@ -91,50 +91,50 @@ fn legends_columns_and_annotations_name_labels_that_the_answer_has() {
     for board in boards() {
         for panel in panels(&board.json) {
             let targets = list(panel, "/targets").iter();
-            let there: Labels = targets.flat_map(|target| labels(&substituted(text(target, "/expr")))).collect();
+            let existing: Labels = targets.flat_map(|target| labels(&substituted(text(target, "/expr")))).collect();
             for change in list(panel, "/transformations") {
                 let given = ["excludeByName", "includeByName", "indexByName", "renameByName"];
                 let columns =
                     given.iter().filter_map(|way| change["options"][way].as_object()).flat_map(|way| way.keys());
                 let unknown: Vec<_> = columns
-                    .filter(|name| !name.starts_with("Value #") && *name != "Time" && !there.contains(*name))
+                    .filter(|name| !name.starts_with("Value #") && *name != "Time" && !existing.contains(*name))
                     .collect();
                 assert!(unknown.is_empty(), "{}: {unknown:?}", panel["title"]);
             }
         }
         for item in list(&board.json, "/annotations/list") {
-            let there = labels(&substituted(text(item, "/target/expr")));
-            let said = [text(item, "/titleFormat"), text(item, "/textFormat")].concat();
-            assert!(named(&said).all(|label| there.contains(label)), "{item}");
+            let existing = labels(&substituted(text(item, "/target/expr")));
+            let formats = [text(item, "/titleFormat"), text(item, "/textFormat")].concat();
+            assert!(named(&formats).all(|label| existing.contains(label)), "{item}");
         }
     }
 }
 
-/// What is in an answer and has no name of its own would stand in the table as a column nobody asked for.
+/// A label that is neither renamed nor excluded would be an unintended column.
 #[test]
-fn tables_have_no_column_that_was_forgotten() {
-    let mut met = 0;
+fn tables_have_no_unintended_columns() {
+    let mut checked = 0;
     for board in boards() {
         for panel in panels(&board.json).into_iter().filter(|panel| text(panel, "/type") == "table") {
             let targets = list(panel, "/targets").iter();
-            let there: Labels = targets.flat_map(|target| labels(&substituted(text(target, "/expr")))).collect();
+            let existing: Labels = targets.flat_map(|target| labels(&substituted(text(target, "/expr")))).collect();
             let organized = list(panel, "/transformations").iter().find(|change| change["id"] == "organize");
             let options = &organized.unwrap_or_else(|| panic!("{}", panel["title"]))["options"];
-            let forgotten: Vec<_> = there
+            let unintended: Vec<_> = existing
                 .iter()
                 .filter(|label| options["renameByName"][label].is_null() && options["excludeByName"][label].is_null())
                 .collect();
-            assert!(forgotten.is_empty(), "{}: {forgotten:?}", panel["title"]);
-            met += 1;
+            assert!(unintended.is_empty(), "{}: {unintended:?}", panel["title"]);
+            checked += 1;
         }
     }
-    assert!(met > 2);
+    assert!(checked > 2);
 }
 
 #[test]
 fn every_selector_follows_the_variables() {
     for query in queries() {
-        for (metric, selector) in asked(&query) {
+        for (metric, selector) in selected(&query) {
             let has_label = |name| metric.labels.contains(&name) || TARGET_LABELS.contains(&name);
             for (name, _) in VARIABLES.iter().filter(|(name, _)| query.variables.contains(*name) && has_label(name)) {
                 let needed = ((*name).to_owned(), "=~".to_owned(), substituted(&format!("${name}")));
@@ -145,12 +145,12 @@ fn every_selector_follows_the_variables() {
 }
 
 #[test]
-fn counters_are_only_seen_as_rates() {
+fn counters_are_shown_only_as_rates() {
     for query in queries() {
-        for (_, selector) in asked_of(&query, MetricKind::Counter) {
+        for (_, selector) in selected_of(&query, MetricKind::Counter) {
             let is_rate = selector.within.last().is_some_and(|name| ["rate", "increase"].contains(&name.as_str()));
             assert!(is_rate, "{}: {}", query.title, query.expr);
-            // All of the shown time gives one number: as a line it would count most of it again at each point.
+            // A range of the whole period is for a single number. In a graph, the ranges of its points would overlap.
             let range = if query.instant { "[$__range]" } else { "[$__rate_interval]" };
             assert!(query.expr.contains(range), "{}: {}", query.title, query.expr);
             let range = substituted(range.trim_matches(['[', ']']));
@@ -160,11 +160,11 @@ fn counters_are_only_seen_as_rates() {
 }
 
 #[test]
-fn gauges_are_never_seen_as_rates() {
+fn gauges_are_never_shown_as_rates() {
     for query in queries() {
         for kind in [MetricKind::Gauge, MetricKind::Histogram] {
-            let ranges = asked_of(&query, kind).into_iter().find(|(_, selector)| selector.range.is_some());
-            assert!(ranges.is_none(), "{}: {ranges:?} is no counter", query.title);
+            let ranges = selected_of(&query, kind).into_iter().find(|(_, selector)| selector.range.is_some());
+            assert!(ranges.is_none(), "{}: {ranges:?} is not a counter", query.title);
         }
     }
 }
@@ -172,15 +172,15 @@ fn gauges_are_never_seen_as_rates() {
 #[test]
 fn histograms_are_heatmaps_or_quantiles() {
     for query in queries() {
-        for (metric, selector) in asked_of(&query, MetricKind::Histogram) {
-            let fit = query.heatmap || selector.within.contains(&"histogram_quantile".to_owned());
-            assert!(fit && query.expr.contains("sum by (le)"), "{}: {}", query.title, metric.name);
+        for (metric, selector) in selected_of(&query, MetricKind::Histogram) {
+            let is_right = query.heatmap || selector.within.contains(&"histogram_quantile".to_owned());
+            assert!(is_right && query.expr.contains("sum by (le)"), "{}: {}", query.title, metric.name);
         }
     }
 }
 
 #[test]
-fn nothing_is_divided_by_what_may_be_zero() {
+fn no_divisor_may_be_zero() {
     for query in queries() {
         for (place, _) in query.expr.match_indices(" / ") {
             let divisor = parenthesised(&query.expr[place + 3..]);
@@ -190,14 +190,18 @@ fn nothing_is_divided_by_what_may_be_zero() {
 }
 
 #[test]
-fn topk_is_asked_for_one_moment_only() {
+fn topk_is_only_in_instant_queries() {
     for query in queries() {
-        assert!(query.instant || !query.expr.contains("topk("), "{}: other members at each point", query.title);
+        assert!(
+            query.instant || !query.expr.contains("topk("),
+            "{}: its members change from point to point",
+            query.title
+        );
     }
 }
 
 #[test]
-fn a_pair_of_exporters_counts_once() {
+fn a_pair_of_exporters_is_counted_once() {
     for query in queries() {
         let rest = without_pairs(&query.expr);
         let left = ALL.iter().find(|metric| rest.contains(metric.name) && !OWN_WORK.contains(&metric.name));
@@ -206,17 +210,17 @@ fn a_pair_of_exporters_counts_once() {
 }
 
 #[test]
-fn panels_say_what_only_some_servers_report() {
+fn panels_mention_metrics_that_only_some_servers_report() {
     for query in queries() {
-        let some = asked(&query).iter().any(|(metric, _)| SOME_SERVERS_ONLY.contains(&metric.name));
+        let some = selected(&query).iter().any(|(metric, _)| SOME_SERVERS_ONLY.contains(&metric.name));
         assert!(!some || query.description.contains("nly "), "{}: {}", query.title, query.description);
     }
 }
 
 #[test]
-fn every_metric_of_a_node_is_shown_or_left_out_for_a_reason() {
+fn every_metric_of_a_node_is_shown_or_has_a_reason() {
     let queries = queries();
-    let shown: BTreeSet<&str> = queries.iter().flat_map(asked).map(|(metric, _)| metric.name).collect();
+    let shown: BTreeSet<&str> = queries.iter().flat_map(selected).map(|(metric, _)| metric.name).collect();
     for metric in ALL.iter().filter(|metric| metric.name.starts_with("redis_clients_")) {
         let left_out = NOT_SHOWN.iter().any(|&(name, _)| name == metric.name);
         assert_ne!(shown.contains(metric.name), left_out, "{}", metric.name);
@@ -224,7 +228,7 @@ fn every_metric_of_a_node_is_shown_or_left_out_for_a_reason() {
 }
 
 #[test]
-fn lists_name_only_what_there_is() {
+fn the_lists_have_only_metrics_that_exist() {
     let names = [OWN_WORK, SOME_SERVERS_ONLY].concat();
     assert!(names.iter().chain(NOT_SHOWN.iter().map(|(name, _)| name)).all(|name| metric(name).is_some()));
 }
@@ -236,40 +240,40 @@ fn no_variable_is_left_in_an_expression() {
     }
 }
 
-/// The labels of what an expression of a board gives.
+/// Returns the labels of an expression's result, without the recording rules.
 fn labels(expr: &str) -> Labels {
     let known = crate::support::promql::Known::default();
     known.labels(&read(expr)).unwrap_or_else(|fault| panic!("{expr}: {fault}"))
 }
 
-/// The labels that a text puts in: `{{label}}`.
+/// Returns the labels that a text refers to: `{{label}}`.
 fn named(text: &str) -> impl Iterator<Item = &str> {
     text.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0.trim()))
 }
 
-/// Each series that a panel asks for, with its family.
-fn asked(query: &Query) -> Vec<(&'static Metric, Selector)> {
+/// Returns each selector of a query, with its metric.
+fn selected(query: &Query) -> Vec<(&'static Metric, Selector)> {
     let selectors = selectors(&read(&substituted(&query.expr)));
     selectors.into_iter().filter_map(|selector| Some((metric(&selector.series)?, selector))).collect()
 }
 
-fn asked_of(query: &Query, kind: MetricKind) -> Vec<(&'static Metric, Selector)> {
-    asked(query).into_iter().filter(|(metric, _)| metric.kind == kind).collect()
+fn selected_of(query: &Query, kind: MetricKind) -> Vec<(&'static Metric, Selector)> {
+    selected(query).into_iter().filter(|(metric, _)| metric.kind == kind).collect()
 }
 
-/// An expression without the parts in which the exporters of a pair are made one.
+/// Removes the parts of an expression that deduplicate a pair of exporters.
 fn without_pairs(expr: &str) -> String {
     let mut parts = expr.split(" without (instance, pod) ");
     let mut rest = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let made_one = rest.ends_with("max") || rest.ends_with("min");
-        let end = parenthesised(part).filter(|_| made_one).map_or(0, |inside| inside.len() + 2);
+        let is_deduplicated = rest.ends_with("max") || rest.ends_with("min");
+        let end = parenthesised(part).filter(|_| is_deduplicated).map_or(0, |inside| inside.len() + 2);
         rest += &part[end..];
     }
     rest
 }
 
-/// What is in the parentheses with which an expression begins.
+/// Returns the content of the parentheses at the start of an expression.
 fn parenthesised(expr: &str) -> Option<&str> {
     let inside = expr.strip_prefix('(')?;
     let mut depth = 1;

@@ -1,5 +1,5 @@
-//! The boards are as Grafana's own types say: `tests/dashboards/install` makes a JSON schema of npm's `@grafana/schema`, and every
-//! board is held to it.
+//! The dashboards match Grafana's own types: `tests/dashboards/install` makes a JSON schema from npm's
+//! `@grafana/schema`, and every dashboard is validated with it.
 
 use std::fs;
 
@@ -9,38 +9,40 @@ use super::boards;
 use crate::support::project;
 use crate::support::server::missing;
 
-/// What Grafana takes and its types do not know: where, what, why.
-const UNTOLD: &[(&str, &str, &str)] = &[
-    ("/annotations/list", "target", "the data source's own query; every annotation that Grafana saves has it"),
-    ("/annotations/list", "tagKeys", "of the Prometheus data source: grafana-prometheus/src/annotations.ts"),
-    ("/annotations/list", "textFormat", "as above"),
-    ("/annotations/list", "titleFormat", "as above"),
-    ("/annotations/list", "useValueForTime", "as above"),
+const ANNOTATION: &str = "an annotation of the Prometheus data source: grafana-prometheus/src/annotations.ts";
+
+/// The members that Grafana reads although its types lack them: the list, the member, the source.
+const UNDECLARED: &[(&str, &str, &str)] = &[
+    ("/annotations/list", "target", "the query of the data source; every annotation that Grafana saves has it"),
+    ("/annotations/list", "tagKeys", ANNOTATION),
+    ("/annotations/list", "textFormat", ANNOTATION),
+    ("/annotations/list", "titleFormat", ANNOTATION),
+    ("/annotations/list", "useValueForTime", ANNOTATION),
     (
         "/templating/list",
         "definition",
-        "what the list of variables shows; every query variable that Grafana saves has it",
+        "the text in the list of variables; every query variable that Grafana saves has it",
     ),
 ];
 
 #[test]
-fn boards_are_as_the_types_of_grafana_say() {
+fn dashboards_match_the_types_of_grafana() {
     let Some(schema) = schema() else { return };
-    let mut untold = vec![0; UNTOLD.len()];
+    let mut undeclared = vec![0; UNDECLARED.len()];
     for mut board in boards() {
-        for (place, (list, key, _)) in UNTOLD.iter().enumerate() {
+        for (place, (list, key, _)) in UNDECLARED.iter().enumerate() {
             let items = board.json.pointer_mut(list).and_then(Value::as_array_mut).expect("a list");
-            untold[place] += items.iter_mut().filter_map(|item| item.as_object_mut()?.remove(*key)).count();
+            undeclared[place] += items.iter_mut().filter_map(|item| item.as_object_mut()?.remove(*key)).count();
         }
         let faults: Vec<String> =
             schema.iter_errors(&board.json).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
         assert!(faults.is_empty(), "{}: {faults:#?}", board.name());
     }
-    assert!(!untold.contains(&0), "nothing to leave out: {untold:?}");
+    assert!(!undeclared.contains(&0), "an undeclared member is not used: {undeclared:?}");
 }
 
 #[test]
-fn what_grafana_does_not_know_is_found() {
+fn mistakes_are_found_by_the_schema() {
     let Some(schema) = schema() else { return };
     for (pointer, wrong) in [
         ("/panels/1/fieldConfig/defaults/thresholds/steps/0/value", Value::from("none")),
@@ -50,8 +52,8 @@ fn what_grafana_does_not_know_is_found() {
         ("/time", Value::from("now-1h")),
     ] {
         let mut board = boards().remove(0).json;
-        *board.pointer_mut(pointer).expect("it is there") = wrong;
-        for (list, key, _) in UNTOLD {
+        *board.pointer_mut(pointer).expect("the dashboard has this member") = wrong;
+        for (list, key, _) in UNDECLARED {
             let items = board.pointer_mut(list).and_then(Value::as_array_mut).expect("a list");
             items.iter_mut().filter_map(Value::as_object_mut).for_each(|item| drop(item.remove(*key)));
         }
@@ -59,7 +61,7 @@ fn what_grafana_does_not_know_is_found() {
     }
 }
 
-/// `None` where it was not made.
+/// Returns the schema; `None` if it is not installed.
 fn schema() -> Option<jsonschema::Validator> {
     let path = project(".cache/dashboards/dashboard.schema.json");
     let Ok(text) = fs::read_to_string(&path) else {

@@ -1,10 +1,10 @@
-"""What `helm lint`, `helm template` and `helm package` do, by Helm's own library, for where the program `helm` cannot be had.
+"""Runs `helm lint`, `helm template` and `helm package` with Helm's own library, without the program `helm`.
 
-helm.py lint CHART VALUES       prints what it finds, one a line; exit code 1 if there is anything but a hint
-helm.py template CHART VALUES   prints what a release named `test` in the namespace `monitoring` consists of, one YAML document each
-helm.py package CHART FOLDER    prints the path of the archive
+helm.py lint CHART VALUES       prints the faults, one per line; exit code 1 if there is a warning or an error
+helm.py template CHART VALUES   prints the manifests of a release `test` in the namespace `monitoring` as YAML documents
+helm.py package CHART FOLDER    writes an archive and prints its path
 
-VALUES are JSON, over those of the chart.
+VALUES are JSON. They override those of the chart.
 """
 
 import json

@@ -1,6 +1,6 @@
-// Checks ServiceMonitors and PrometheusRules, JSON documents one a line on standard input, against the prometheus-operator's own
-// schemas. Prints each one's kind and `ok`, or its faults. To be run in the folder where tests/deploy/install put them:
-// node --input-type=module --eval "$(cat operator.mjs)"
+// Validates ServiceMonitors and PrometheusRules, read as JSON from standard input, one per line, with the schemas of
+// the prometheus-operator. Prints the kind of each and `ok`, or its faults. Run it in the folder with these schemas,
+// which tests/deploy/install makes: node --input-type=module --eval "$(cat operator.mjs)"
 import { readFileSync } from "node:fs";
 import { PrometheusRule } from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/PrometheusRule";
 import { ServiceMonitor } from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/ServiceMonitor";

@@ -1,4 +1,4 @@
-//! Certificates made for one test: an authority, the server's, a client's.
+//! Certificates for one test: an authority, a server certificate and a client certificate.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-/// A folder with an authority and what it signed.
+/// A folder with the certificate of an authority, and those that it signed.
 pub(crate) struct Certificates {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
@@ -18,7 +18,8 @@ impl Certificates {
         let key = KeyPair::generate().expect("a key");
         let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Authorities of one name would be taken for one another, and their signatures for forged ones.
+        // Each authority has its own name: of two with the same name, clients would report a bad signature instead of
+        // an unknown issuer.
         let name = folder.path().display().to_string();
         authority.distinguished_name.push(DnType::CommonName, name);
         let certificate = authority.self_signed(&key).expect("a certificate");
@@ -30,7 +31,7 @@ impl Certificates {
         certificates
     }
 
-    /// Replaces the server's certificate and key.
+    /// Replaces the server's certificate and key with new ones.
     pub(crate) fn renew_server(&self) {
         self.sign("server", &["127.0.0.1", "localhost"]);
     }
@@ -45,7 +46,7 @@ impl Certificates {
         fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).expect("a file");
     }
 
-    /// `ca.crt`, `server.crt`, `server.key`, `client.crt`, `client.key`.
+    /// Returns the path of `ca.crt`, `server.crt`, `server.key`, `client.crt` or `client.key`.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

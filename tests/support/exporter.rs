@@ -1,4 +1,4 @@
-//! The program as a user runs it: started on a free port, its log read, ended on drop.
+//! The exporter as a user runs it: started on a free port, with its log captured, killed on drop.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::scrape::Scrape;
 use super::{PATIENCE, eventually};
 
-/// The program with nothing of this environment that could change what it does.
+/// Returns the exporter's command, without the variables of this environment that would configure it.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_redis-client-exporter"));
     command.env_clear();
@@ -16,8 +16,8 @@ pub(crate) fn program() -> Command {
 }
 
 /// Runs the program to its end.
-pub(crate) fn run(words: &[&str]) -> Output {
-    program().args(words).output().expect("the program starts")
+pub(crate) fn run(args: &[&str]) -> Output {
+    program().args(args).output().expect("the program starts")
 }
 
 /// A running exporter.
@@ -28,29 +28,29 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
-    /// Watches the servers at these addresses, ten times a second.
+    /// Starts an exporter that samples the servers at these addresses ten times a second.
     pub(crate) fn watching(addresses: &[&str]) -> Self {
         Self::start(addresses, &[], &[])
     }
 
-    /// Watches with further words, and variables of the environment.
-    pub(crate) fn start(addresses: &[&str], words: &[&str], environment: &[(&str, &str)]) -> Self {
+    /// Starts an exporter with further arguments and environment variables.
+    pub(crate) fn start(addresses: &[&str], args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = program();
         for address in addresses {
             command.args(["--redis.addr", address]);
         }
-        if !words.iter().any(|word| word.starts_with("--client-announce-frequency")) {
+        if !args.iter().any(|arg| arg.starts_with("--client-announce-frequency")) {
             command.arg("--client-announce-frequency=0.1");
         }
-        // Announcing takes two more connections, which most tests would have to count.
-        if !words.iter().any(|word| word.starts_with("--announce") || word.starts_with("--sample=")) {
+        // Announcing needs two more connections, which most tests would have to take into account.
+        if !args.iter().any(|arg| arg.starts_with("--announce") || arg.starts_with("--sample=")) {
             command.arg("--announce=never");
         }
-        command.args(["--web.listen-address", "127.0.0.1:0"]).args(words).envs(environment.iter().copied());
+        command.args(["--web.listen-address", "127.0.0.1:0"]).args(args).envs(environment.iter().copied());
         Self::spawn(&mut command)
     }
 
-    /// Runs a command that becomes the exporter, and waits until it listens.
+    /// Runs a command that starts the exporter, and waits until it listens.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
         let stderr = BufReader::new(child.stderr.take().expect("standard error is piped"));
@@ -75,12 +75,12 @@ impl Exporter {
         Scrape::of(&self.address)
     }
 
-    /// Scrapes until a condition is true.
+    /// Scrapes until the condition is true.
     pub(crate) fn scrape_until(&self, what: &str, condition: impl Fn(&Scrape) -> bool) -> Scrape {
         eventually(what, PATIENCE, || Some(self.scrape()).filter(&condition))
     }
 
-    /// Scrapes until a sample of every node was taken that began after this call: the next but one of each has.
+    /// Scrapes until every node has a sample that started after this call. That is true of the second further sample.
     pub(crate) fn fresh_scrape(&self) -> Scrape {
         let before = attempts(&self.scrape());
         self.scrape_until("two further samples", |scrape| {
@@ -89,7 +89,7 @@ impl Exporter {
         })
     }
 
-    /// The lines logged so far.
+    /// Returns the lines logged so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().expect("no writer panics").clone()
     }
@@ -98,13 +98,13 @@ impl Exporter {
         self.child.id()
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal, given by its name.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().expect("kill runs");
         assert!(status.success());
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         eventually("the exporter ends", PATIENCE, || self.child.try_wait().expect("a child can be waited for"))
     }
@@ -114,7 +114,7 @@ impl Exporter {
     }
 }
 
-/// How many attempts of each node have ended.
+/// The number of completed sampling attempts per node.
 fn attempts(scrape: &Scrape) -> BTreeMap<String, u64> {
     let mut attempts = BTreeMap::new();
     for series in scrape.all("redis_clients_samples_total", &[]) {

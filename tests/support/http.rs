@@ -1,10 +1,10 @@
-//! A plain HTTP client.
+//! A minimal HTTP client.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -13,7 +13,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// A header by its name in lower case.
+    /// Returns a header, given by its lower-case name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head
             .lines()
@@ -30,12 +30,12 @@ pub(crate) fn get(address: &str, path: &str) -> Answer {
     request(address, "GET", path, &[]).expect("the exporter answers")
 }
 
-/// Asks once; `headers` are whole lines.
+/// Sends one request. Each of `headers` is a complete line.
 pub(crate) fn request(address: &str, method: &str, path: &str, headers: &[&str]) -> io::Result<Answer> {
     request_as(address, address, method, path, headers)
 }
 
-/// Asks once, for this host.
+/// Sends one request with this host name.
 pub(crate) fn request_as(address: &str, host: &str, method: &str, path: &str, headers: &[&str]) -> io::Result<Answer> {
     exchange(connect(address)?, host, method, path, headers)
 }
@@ -46,7 +46,7 @@ pub(crate) fn connect(address: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Asks once over a connection.
+/// Sends one request over a given connection.
 pub(crate) fn exchange(
     mut stream: impl Read + Write,
     host: &str,
@@ -58,7 +58,7 @@ pub(crate) fn exchange(
     write!(stream, "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n")?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
-    parse(&bytes).ok_or_else(|| io::Error::other("no HTTP answer"))
+    parse(&bytes).ok_or_else(|| io::Error::other("not an HTTP response"))
 }
 
 fn parse(bytes: &[u8]) -> Option<Answer> {
@@ -71,7 +71,7 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
     Some(Answer { status, head, body })
 }
 
-/// A body that comes in chunks, each after a line with its length, as Prometheus sends those over 2 KB.
+/// Decodes a chunked body, as Prometheus sends bodies over 2 KB.
 fn unchunked(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! A TLS client that looks at what it is shown.
+//! A TLS client that exposes the server's certificate.
 
 use std::io;
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, Support
 use super::certificates::Certificates;
 use super::http::{Answer, connect, exchange};
 
-/// Trusts one authority, and may have a certificate of its own.
+/// A client that trusts one authority. It may have a client certificate.
 pub(crate) struct Client(Arc<ClientConfig>);
 
 impl Client {
@@ -25,7 +25,7 @@ impl Client {
         Self::new(authority, None, &[version])
     }
 
-    /// Shows the client certificate of `own`.
+    /// Returns a client that presents the client certificate of `own`.
     pub(crate) fn showing(authority: &Certificates, own: &Certificates) -> Self {
         Self::new(authority, Some(own), &[&TLS13, &TLS12])
     }
@@ -60,7 +60,7 @@ impl Client {
         self.get(address, "/-/healthy", &[]).ok().map(|answer| answer.status)
     }
 
-    /// The certificate that the server shows.
+    /// Returns the certificate that the server presents.
     pub(crate) fn shown(&self, address: &str) -> Option<CertificateDer<'static>> {
         let mut stream = self.stream(address).ok()?;
         while stream.conn.is_handshaking() {

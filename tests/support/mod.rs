@@ -1,4 +1,4 @@
-//! What the tests stand on: real servers, the real program, its metrics read back.
+//! Test support: real servers, the real exporter, and parsers of its output.
 
 pub(crate) mod certificates;
 pub(crate) mod exporter;
@@ -17,12 +17,12 @@ pub(crate) mod trouble;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A file of this project.
+/// Returns the path of a file of this project.
 pub(crate) fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Tries until there is something, for at most `patience`.
+/// Repeats an attempt until it returns a value. Panics after `patience`.
 pub(crate) fn eventually<T>(what: &str, patience: Duration, mut attempt: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + patience;
     loop {
@@ -34,11 +34,11 @@ pub(crate) fn eventually<T>(what: &str, patience: Duration, mut attempt: impl Fn
     }
 }
 
-/// Waits, where time itself is what is tested or nothing else can be waited for.
+/// Sleeps. Only for tests of time itself, and where there is no condition to wait for.
 pub(crate) fn pause(time: Duration) {
     #[expect(clippy::disallowed_methods, reason = "tests run on threads of their own")]
     std::thread::sleep(time);
 }
 
-/// Long enough for anything that happens at all, on a busy machine too.
+/// A time limit that is long enough for every event in these tests, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

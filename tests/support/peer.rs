@@ -1,4 +1,4 @@
-//! A client of a server, down to its bytes: it can wait, subscribe, be silent, and say odd things.
+//! A raw RESP client: it can block, subscribe, send nothing, and send malformed data.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -24,19 +24,19 @@ impl Peer {
         Ok(Self { reader: BufReader::new(reader), writer: Box::new(stream) })
     }
 
-    /// Subscribes to a channel, and waits for messages without end.
+    /// Connects and subscribes to a channel. The connection has no read timeout.
     pub(crate) fn subscribed(address: &str, channel: &str) -> Self {
         let stream = TcpStream::connect(address).expect("the server accepts connections");
         let reader: Box<dyn Read + Send> = Box::new(stream.try_clone().expect("a socket can be cloned"));
         let mut peer = Self { reader: BufReader::new(reader), writer: Box::new(stream) };
         peer.send(&["SUBSCRIBE", channel]);
         for _ in 0..4 {
-            peer.answer().expect("the server says that we are subscribed");
+            peer.answer().expect("the server confirms the subscription");
         }
         peer
     }
 
-    /// The next message of a subscription: an array of its kind, the channel and the content.
+    /// Reads the next message of the subscription, an array of its kind, channel and content, and returns the content.
     pub(crate) fn message(&mut self) -> io::Result<Vec<u8>> {
         for _ in 0..3 {
             self.answer()?;
@@ -50,41 +50,42 @@ impl Peer {
         Self { reader: BufReader::new(reader), writer: Box::new(stream) }
     }
 
-    /// Sends a command and does not wait for an answer: it blocks, subscribes or monitors.
-    pub(crate) fn send(&mut self, words: &[impl AsRef<[u8]>]) {
-        self.try_send(words).expect("the server takes commands");
+    /// Sends a command without waiting for the reply, as for one that blocks, subscribes or monitors.
+    pub(crate) fn send(&mut self, args: &[impl AsRef<[u8]>]) {
+        self.try_send(args).expect("the server accepts commands");
     }
 
-    fn try_send(&mut self, words: &[impl AsRef<[u8]>]) -> io::Result<()> {
-        let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
-        for word in words {
-            let word = word.as_ref();
-            bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            bytes.extend_from_slice(word);
+    fn try_send(&mut self, args: &[impl AsRef<[u8]>]) -> io::Result<()> {
+        let mut bytes = format!("*{}\r\n", args.len()).into_bytes();
+        for arg in args {
+            let arg = arg.as_ref();
+            bytes.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+            bytes.extend_from_slice(arg);
             bytes.extend_from_slice(b"\r\n");
         }
         self.writer.write_all(&bytes)
     }
 
-    /// Sends a command and gives its answer's text: a bulk's content, or the line with its sign.
-    pub(crate) fn ask(&mut self, words: &[impl AsRef<[u8]>]) -> String {
-        self.try_ask(words).expect("the server answers")
+    /// Sends a command and returns the text of its reply: the content of a bulk string, or else the line with its type
+    /// sign.
+    pub(crate) fn ask(&mut self, args: &[impl AsRef<[u8]>]) -> String {
+        self.try_ask(args).expect("the server answers")
     }
 
-    pub(crate) fn try_ask(&mut self, words: &[impl AsRef<[u8]>]) -> io::Result<String> {
-        self.try_send(words)?;
+    pub(crate) fn try_ask(&mut self, args: &[impl AsRef<[u8]>]) -> io::Result<String> {
+        self.try_send(args)?;
         self.answer().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Sends a command and gives its answer's bytes.
-    pub(crate) fn ask_bytes(&mut self, words: &[impl AsRef<[u8]>]) -> Vec<u8> {
-        self.send(words);
+    /// Sends a command and returns the bytes of its reply.
+    pub(crate) fn ask_bytes(&mut self, args: &[impl AsRef<[u8]>]) -> Vec<u8> {
+        self.send(args);
         self.answer().expect("the server answers")
     }
 
     /// Sends a command that must succeed.
-    pub(crate) fn must(&mut self, words: &[impl AsRef<[u8]>]) -> &mut Self {
-        let answer = self.ask(words);
+    pub(crate) fn must(&mut self, args: &[impl AsRef<[u8]>]) -> &mut Self {
+        let answer = self.ask(args);
         assert!(!answer.starts_with('-'), "{answer}");
         self
     }

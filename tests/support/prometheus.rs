@@ -31,10 +31,10 @@ fn installed(package: &str, name: &str) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// Runs promtool with some input; `None` where it is missing.
-pub(crate) fn promtool(words: &[&str], input: &str) -> Option<Output> {
+/// Runs promtool with this input; `None` if it is not installed.
+pub(crate) fn promtool(args: &[&str], input: &str) -> Option<Output> {
     let mut child = Command::new(binary("promtool")?)
-        .args(words)
+        .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -45,17 +45,18 @@ pub(crate) fn promtool(words: &[&str], input: &str) -> Option<Output> {
 }
 
 impl Prometheus {
-    /// Scrapes the targets as job `redis-clients`. `None` where there is no Prometheus.
+    /// Starts a Prometheus that scrapes the targets as job `redis-clients`; `None` if it is not installed.
     pub(crate) fn scraping(targets: &[&str]) -> Option<Self> {
         Self::scraping_with(targets, &json!({}))
     }
 
-    /// As above, with more of what a scrape configuration may have.
+    /// Starts a Prometheus as [`Self::scraping`] does, with further settings of the scrape configuration.
     pub(crate) fn scraping_with(targets: &[&str], more: &Value) -> Option<Self> {
         Self::start(targets, more, &json!({ "global": { "scrape_interval": "1s", "evaluation_interval": "1s" } }), "")
     }
 
-    /// Four times a second, with these rules, and an Alertmanager to send alerts to.
+    /// Starts a Prometheus that scrapes four times a second, evaluates these rules, and sends alerts to this
+    /// Alertmanager.
     pub(crate) fn alerting(targets: &[&str], rules: &str, alertmanager: &str) -> Option<Self> {
         let more = json!({
             "global": { "scrape_interval": "250ms", "evaluation_interval": "250ms" },
@@ -88,17 +89,17 @@ impl Prometheus {
         Some(prometheus)
     }
 
-    /// Every rule as Prometheus evaluates it.
+    /// Returns every rule, as Prometheus reports it.
     pub(crate) fn rules(&self) -> Vec<Value> {
         let answer = ask(&self.address, "/api/v1/rules");
         let groups = answer["data"]["groups"].as_array().expect("groups").iter();
         groups.flat_map(|group| group["rules"].as_array().expect("rules").clone()).collect()
     }
 
-    /// The result of an instant query.
+    /// Returns the result of an instant query.
     ///
     /// # Panics
-    /// If Prometheus does not take the expression.
+    /// If Prometheus refuses the expression.
     pub(crate) fn query(&self, expression: &str) -> Vec<Value> {
         let encoded: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
         let path = format!("/api/v1/query?query={encoded}");
@@ -107,7 +108,7 @@ impl Prometheus {
         answer["data"]["result"].as_array().expect("an instant query gives a list").clone()
     }
 
-    /// The value of a query that gives one series; `None` while it gives none.
+    /// Returns the value of a query that has at most one series; `None` while it has none.
     pub(crate) fn value(&self, expression: &str) -> Option<f64> {
         let result = self.query(expression);
         result.first()?["value"][1].as_str()?.parse().ok()
@@ -121,7 +122,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// An Alertmanager that tells nobody.
+/// An Alertmanager that sends no notifications.
 pub(crate) struct Alertmanager {
     child: Child,
     pub(crate) address: String,
@@ -129,7 +130,7 @@ pub(crate) struct Alertmanager {
 }
 
 impl Alertmanager {
-    /// `None` where there is none.
+    /// Starts it; `None` if it is not installed.
     pub(crate) fn start() -> Option<Self> {
         let program = installed("alertmanager", "alertmanager")?;
         let folder = TempDir::new().expect("a temporary folder");
@@ -140,7 +141,7 @@ impl Alertmanager {
             .arg(format!("--config.file={}", folder.path().join("alertmanager.yml").display()))
             .arg(format!("--storage.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
-            // It stands alone.
+            // Without a cluster.
             .arg("--cluster.listen-address=")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -151,7 +152,7 @@ impl Alertmanager {
         Some(alertmanager)
     }
 
-    /// The alerts it has of that name.
+    /// Returns the alerts with this name.
     pub(crate) fn alerts(&self, name: &str) -> Vec<Value> {
         let alerts = ask(&self.address, "/api/v2/alerts");
         let alerts = alerts.as_array().expect("a list").iter();
@@ -172,7 +173,7 @@ fn ready(address: &str) {
     });
 }
 
-/// What a path of an API answers.
+/// Returns the JSON response of an API path.
 fn ask(address: &str, path: &str) -> Value {
     let answer = request(address, "GET", path, &["accept-encoding: identity"]).expect("it answers");
     serde_json::from_str(answer.text()).expect("the answer is JSON")

@@ -1,7 +1,7 @@
-//! PromQL as a parser of its own reads it: which series an expression asks for, and which labels its answer has.
+//! Analysis of PromQL: the series that an expression selects, and the labels of its result.
 //!
-//! Labels are inferred as Prometheus makes them, so that a legend, a match or an annotation that names a label which is not there
-//! any more is found without running anything.
+//! Labels are inferred with the rules of Prometheus. So a legend, a match or an annotation that names a label that does
+//! not exist is found without running Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,39 +13,39 @@ use promql_parser::parser::{
 };
 use redis_client_exporter::catalogue::{ALL, Metric, MetricKind};
 
-/// Names of labels.
+/// Label names.
 pub(crate) type Labels = BTreeSet<String>;
 
 /// Labels that Prometheus adds to every series of a target.
 const OF_TARGETS: [&str; 2] = ["job", "instance"];
 
-/// Labels that some targets have: they may be taken away where they are not.
+/// Labels that only some targets have. `without` may name them although a series lacks them.
 const OF_SOME_TARGETS: &[&str] = &["pod"];
 
-/// Series that Prometheus makes by itself, with their labels.
+/// Series that Prometheus creates itself, with their labels.
 const OF_PROMETHEUS: [(&str, &[&str]); 2] =
     [("up", &[]), ("ALERTS", &["alertname", "alertstate", "severity", "redis", "client_app"])];
 
-/// A selector, and what stands around it.
+/// A selector and its context.
 #[derive(Debug)]
 pub(crate) struct Selector {
     pub(crate) series: String,
-    /// As they are written: name, operator, value.
+    /// The matchers as written: name, operator, value.
     pub(crate) matchers: Vec<(String, String, String)>,
     pub(crate) range: Option<Duration>,
-    /// Functions and aggregations around it, the nearest last.
+    /// The functions and aggregations that it is in, the innermost last.
     pub(crate) within: Vec<String>,
 }
 
-/// Reads an expression.
+/// Parses an expression.
 ///
 /// # Panics
-/// If it is none.
+/// If it is not valid PromQL.
 pub(crate) fn read(expr: &str) -> Expr {
     parse(expr).unwrap_or_else(|fault| panic!("{expr}: {fault}"))
 }
 
-/// The family that a series' name is of.
+/// Returns the metric that a series name belongs to.
 pub(crate) fn metric(series: &str) -> Option<&'static Metric> {
     let bucket_of = series.strip_suffix("_bucket").unwrap_or_default();
     ALL.iter().find(|metric| match metric.kind {
@@ -54,7 +54,7 @@ pub(crate) fn metric(series: &str) -> Option<&'static Metric> {
     })
 }
 
-/// Every selector of an expression.
+/// Returns every selector of an expression.
 pub(crate) fn selectors(expr: &Expr) -> Vec<Selector> {
     let mut found = Vec::new();
     collect(expr, &mut Vec::new(), &mut found);
@@ -97,22 +97,22 @@ fn selector(vector: &VectorSelector, range: Option<Duration>, within: &[String])
     }
 }
 
-/// What series there are: those of the catalogue, Prometheus's own, and recorded ones.
+/// The known series: those of the catalogue, Prometheus's own, and recorded ones.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     recorded: BTreeMap<String, Labels>,
 }
 
 impl Known {
-    /// Remembers a series that a rule records.
+    /// Adds a series that a recording rule creates.
     pub(crate) fn record(&mut self, series: &str, labels: Labels) {
         self.recorded.insert(series.to_owned(), labels);
     }
 
-    /// The labels of what an expression gives.
+    /// Returns the labels of an expression's result.
     ///
     /// # Errors
-    /// What it asks for that cannot be: a series, a label, or a match between sides with other labels.
+    /// Names a series or label that does not exist, or a match between two sides with different labels.
     pub(crate) fn labels(&self, expr: &Expr) -> Result<Labels, String> {
         match expr {
             Expr::VectorSelector(vector) => self.selected(vector),
@@ -152,7 +152,7 @@ impl Known {
 
     fn aggregated(&self, aggregate: &AggregateExpr) -> Result<Labels, String> {
         let inner = self.labels(&aggregate.expr)?;
-        // topk and bottomk choose series, and leave them as they are.
+        // topk and bottomk select series and keep their labels.
         let chooses = aggregate.op.to_string().ends_with('k');
         match &aggregate.modifier {
             None if chooses => Ok(inner),
@@ -181,8 +181,10 @@ impl Known {
                 among(names, &right)?;
                 Some(among(names, &left)?)
             }
-            Some(LabelModifier::Exclude(names)) => return Err(format!("ignoring ({names}) is not understood here")),
-            None if left != right => return Err(format!("{left:?} never match {right:?}")),
+            Some(LabelModifier::Exclude(names)) => {
+                return Err(format!("ignoring ({names}) is not supported by this analysis"));
+            }
+            None if left != right => return Err(format!("the labels {left:?} never match {right:?}")),
             None => None,
         };
         match modifier.map(|modifier| &modifier.card) {
@@ -199,14 +201,16 @@ impl Known {
             arguments.iter().find(|argument| matches!(argument.value_type(), ValueType::Vector | ValueType::Matrix));
         let mut labels = vector.map_or(Ok(Labels::new()), |vector| self.labels(vector))?;
         match call.func.name {
-            "absent_over_time" | "absent" => Ok(vector.map_or_else(Labels::new, |vector| told_exactly(vector))),
-            "histogram_quantile" if !labels.remove("le") => Err("a quantile of what has no le".to_owned()),
+            "absent_over_time" | "absent" => Ok(vector.map_or_else(Labels::new, |vector| equality_labels(vector))),
+            "histogram_quantile" if !labels.remove("le") => {
+                Err("histogram_quantile of series without the label le".to_owned())
+            }
             _ => Ok(labels),
         }
     }
 }
 
-/// The names, if all of them are there.
+/// Returns the names if all of them exist.
 fn among(names: &Names, labels: &Labels) -> Result<Labels, String> {
     match names.labels.iter().find(|name| !labels.contains(*name)) {
         Some(name) => Err(format!("there is no label {name}, only {labels:?}")),
@@ -214,8 +218,8 @@ fn among(names: &Names, labels: &Labels) -> Result<Labels, String> {
     }
 }
 
-/// What is absent has the labels that were asked for by their value.
-fn told_exactly(vector: &Expr) -> Labels {
+/// The labels of the result of `absent`: those that the selector matches with `=`.
+fn equality_labels(vector: &Expr) -> Labels {
     let matchers = match vector {
         Expr::VectorSelector(vector) => &vector.matchers.matchers,
         Expr::MatrixSelector(matrix) => &matrix.vs.matchers.matchers,
@@ -225,10 +229,10 @@ fn told_exactly(vector: &Expr) -> Labels {
 }
 
 #[test]
-fn labels_are_those_that_prometheus_makes() {
+fn labels_are_inferred_as_prometheus_does() {
     let known = Known::default();
     let labels = |expr: &str| known.labels(&read(expr)).map(|labels| labels.into_iter().collect::<Vec<_>>().join(" "));
-    for (expr, told) in [
+    for (expr, expected) in [
         ("redis_clients_up", "instance job redis"),
         ("sum(redis_clients_up)", ""),
         ("topk(3, redis_clients_up)", "instance job redis"),
@@ -244,7 +248,7 @@ fn labels_are_those_that_prometheus_makes() {
         ),
         (r#"absent(up{job="a", instance=~"b"})"#, "job"),
     ] {
-        assert_eq!(labels(expr).as_deref(), Ok(told), "{expr}");
+        assert_eq!(labels(expr).as_deref(), Ok(expected), "{expr}");
     }
     for expr in [
         "redis_clients_nothing",

@@ -1,4 +1,4 @@
-//! The rule files that are shipped, read as YAML, and their tests.
+//! The shipped rule files, parsed as YAML, and their tests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::project;
 use super::promql::{Known, read};
 
-/// A rule: it either records or alerts.
+/// A recording or alerting rule.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Rule {
     pub(crate) alert: Option<String>,
@@ -22,7 +22,7 @@ pub(crate) struct Rule {
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
-/// What a test of the rules expects of an alert at some moment.
+/// The state that a rule test expects of an alert at some time.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Check {
     pub(crate) alertname: String,
@@ -30,7 +30,7 @@ pub(crate) struct Check {
     pub(crate) exp_alerts: Vec<Expected>,
 }
 
-/// An alert that has to be there.
+/// An expected alert.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Expected {
     #[serde(default)]
@@ -57,12 +57,12 @@ struct Case {
     alert_rule_test: Vec<Check>,
 }
 
-/// The rules as they are shipped.
+/// Returns the text of the shipped rules.
 pub(crate) fn text() -> String {
     fs::read_to_string(project("deploy/prometheus/rules.yml")).expect("the rules are in the repository")
 }
 
-/// Every rule, in the order in which they are evaluated.
+/// Returns every rule, in order of evaluation.
 pub(crate) fn rules() -> Vec<Rule> {
     let file: RuleFile = serde_saphyr::from_str(&text()).unwrap_or_else(|error| panic!("rules.yml: {error}"));
     let rules: Vec<Rule> = file.groups.into_iter().flat_map(|group| group.rules).collect();
@@ -70,14 +70,14 @@ pub(crate) fn rules() -> Vec<Rule> {
     rules
 }
 
-/// Every alert with its name.
+/// Returns every alerting rule with its name.
 pub(crate) fn alerts() -> Vec<(String, Rule)> {
     let alerts: Vec<_> = rules().into_iter().filter_map(|rule| Some((rule.alert.clone()?, rule))).collect();
     assert!(!alerts.is_empty());
     alerts
 }
 
-/// What is recorded, with the labels it has.
+/// Returns the recorded series with their labels.
 pub(crate) fn recorded() -> Known {
     let mut known = Known::default();
     for rule in rules() {
@@ -89,7 +89,7 @@ pub(crate) fn recorded() -> Known {
     known
 }
 
-/// The files of tests.
+/// Returns the paths of the rule tests.
 pub(crate) fn test_files() -> Vec<PathBuf> {
     let folder = fs::read_dir(project("deploy/prometheus")).expect("the rules are in the repository");
     let files = folder.map(|entry| entry.expect("a folder can be listed").path());
@@ -99,7 +99,7 @@ pub(crate) fn test_files() -> Vec<PathBuf> {
     files
 }
 
-/// Everything that is expected in those files.
+/// Returns all expectations of the rule tests.
 pub(crate) fn checks() -> Vec<Check> {
     let read = |file: PathBuf| {
         let text = fs::read_to_string(&file).expect("a file that was listed");
@@ -110,9 +110,9 @@ pub(crate) fn checks() -> Vec<Check> {
     test_files().into_iter().flat_map(read).flat_map(|case| case.alert_rule_test).collect()
 }
 
-/// The rules with an hour in every second, and idle for a second where they say an hour, so that days pass in a minute: the
-/// same expressions, seen through a faster clock.
-pub(crate) fn hurried() -> String {
+/// Returns the rules with every duration divided by 3600, so that days pass in a minute. An idle time of an hour
+/// becomes a second. The expressions are otherwise the same.
+pub(crate) fn sped_up() -> String {
     let duration = Regex::new(r"(?P<before>[\[ :])(?P<count>\d+)(?P<unit>[smhdw])\b").expect("an expression");
     let shorter = |found: &Captures<'_>| {
         let unit = match &found["unit"] {
@@ -123,17 +123,17 @@ pub(crate) fn hurried() -> String {
             _ => 604_800.0,
         };
         let count: f64 = found["count"].parse().expect("digits");
-        // A window has to hold some scrapes, and a rule some time to be evaluated.
-        let least = if &found["before"] == "[" { 1000.0 } else { 250.0 };
-        format!("{}{}ms", &found["before"], (count * unit * 1000.0 / 3600.0).max(least).round())
+        // A range must contain several scrapes, and `for` must span an evaluation.
+        let min = if &found["before"] == "[" { 1000.0 } else { 250.0 };
+        format!("{}{}ms", &found["before"], (count * unit * 1000.0 / 3600.0).max(min).round())
     };
     duration.replace_all(&text(), shorter).replace(r#"min_idle="3600""#, r#"min_idle="1""#)
 }
 
 #[test]
-fn hurried_rules_are_the_same_but_for_their_durations() {
-    let (rules, hurried) = (text(), hurried());
-    assert_eq!(rules.lines().count(), hurried.lines().count());
+fn sped_up_rules_differ_only_in_their_durations() {
+    let (rules, sped_up) = (text(), sped_up());
+    assert_eq!(rules.lines().count(), sped_up.lines().count());
     for (slow, fast) in [
         ("[1d] offset 7h)", "[24000ms] offset 7000ms)"),
         ("[1d:5m]", "[24000ms:250ms]"),
@@ -141,6 +141,6 @@ fn hurried_rules_are_the_same_but_for_their_durations() {
         (r#"{min_idle="3600""#, r#"{min_idle="1""#),
         ("[2m]", "[1000ms]"),
     ] {
-        assert!(rules.contains(slow) && hurried.contains(fast) && !hurried.contains(slow), "{slow}");
+        assert!(rules.contains(slow) && sped_up.contains(fast) && !sped_up.contains(slow), "{slow}");
     }
 }

@@ -1,4 +1,4 @@
-//! The text format read back, strictly: what Prometheus would refuse is refused here.
+//! A strict parser of the text format: it refuses what Prometheus would refuse.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -27,16 +27,16 @@ impl Scrape {
         Self::parse(answer.text())
     }
 
-    /// Reads a scrape's text.
+    /// Parses the text of a scrape.
     pub(crate) fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        let series: Vec<_> = lines.map(|line| series(line).unwrap_or_else(|| panic!("no series: {line}"))).collect();
+        let series: Vec<_> = lines.map(|line| series(line).unwrap_or_else(|| panic!("not a series: {line}"))).collect();
         let distinct: HashSet<_> = series.iter().map(|series| (&series.name, &series.labels)).collect();
-        assert_eq!(distinct.len(), series.len(), "a series is there twice");
+        assert_eq!(distinct.len(), series.len(), "a series is listed twice");
         Self { series, bytes: text.len() }
     }
 
-    /// The series of a family that have these labels.
+    /// Returns the series of a family that have these labels.
     pub(crate) fn all<'a>(
         &'a self,
         name: &'a str,
@@ -48,7 +48,7 @@ impl Scrape {
         })
     }
 
-    /// The value of the one series that has these labels; `None` if none has.
+    /// Returns the value of the only series with these labels; `None` if there is none.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let mut all = self.all(name, labels);
         let first = all.next()?;
@@ -56,12 +56,12 @@ impl Scrape {
         Some(first.value)
     }
 
-    /// The sum of a family.
+    /// Returns the sum of a family.
     pub(crate) fn sum(&self, name: &str) -> f64 {
         self.all(name, &[]).map(|series| series.value).sum()
     }
 
-    /// The values of a family by one of its labels, without the zeros.
+    /// Returns the non-zero values of a family, by one of its labels.
     pub(crate) fn by(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
         let found = self.all(name, &[]).filter(|series| series.value > 0.0);
         found.map(|series| (series.labels[label].clone(), series.value as u64)).collect()
@@ -78,7 +78,7 @@ fn series(line: &str) -> Option<Series> {
     Some(Series { name, labels, value: rest.strip_prefix(' ')?.parse().ok()? })
 }
 
-/// The labels up to the closing brace, and what follows it.
+/// Parses labels up to the closing brace. Returns them and the rest.
 fn labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
     let mut labels = BTreeMap::new();
     loop {
@@ -92,7 +92,7 @@ fn labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
     }
 }
 
-/// A quoted text up to its closing quote, unescaped, and what follows it.
+/// Unescapes a quoted text up to its closing quote. Returns it and the rest.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = text.char_indices();

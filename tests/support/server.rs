@@ -1,4 +1,4 @@
-//! Real servers: found, started on a free port and a socket, ready by PING, ended on drop.
+//! Real servers: started on a free port and a unix socket, ready when they answer PING, killed on drop.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,10 +12,10 @@ use tempfile::TempDir;
 use super::peer::Peer;
 use super::{PATIENCE, eventually, project};
 
-/// The servers that every test over "all servers" uses; `tests/servers/install` gets them.
+/// The servers of all tests that run on every server. `tests/servers/install` installs them.
 const NAMES: [&str; 6] = ["redis-6.2", "redis-7.0", "redis-8.0", "redis-8.2", "valkey-8.1", "valkey-9.1"];
 
-/// Further binaries to test with: `name=path`, divided by commas.
+/// The variable with further binaries to test: `name=path`, separated by commas.
 const MORE: &str = "TEST_SERVERS";
 
 /// A server program.
@@ -25,7 +25,7 @@ pub(crate) struct Binary {
     path: PathBuf,
 }
 
-/// All servers there are. One that is missing fails the test in CI; elsewhere it is skipped loudly.
+/// Returns all servers. A missing one fails the test in CI; elsewhere it is skipped with a message.
 pub(crate) fn binaries() -> Vec<Binary> {
     let installed = NAMES.iter().map(|name| {
         let program = name.split('-').next().expect("a split has a first part");
@@ -46,26 +46,26 @@ pub(crate) fn binaries() -> Vec<Binary> {
         .collect()
 }
 
-/// One server, for tests to which it does not matter which: 7.0, or any other.
+/// Returns one server, for tests that run on any: 7.0 if it is installed.
 pub(crate) fn any_binary() -> Option<Binary> {
     let binaries = binaries();
     let preferred = binaries.iter().find(|binary| binary.name == "redis-7.0").cloned();
     preferred.or_else(|| binaries.into_iter().next())
 }
 
-/// The server of that name.
+/// Returns the server with this name.
 pub(crate) fn binary(name: &str) -> Option<Binary> {
     binaries().into_iter().find(|binary| binary.name == name)
 }
 
-/// Tells that something is missing: a failure in CI, a loud skip at home.
+/// Reports that something is missing: a failure in CI, a message elsewhere.
 pub(crate) fn missing(what: &str) {
     let sentence = format!("{what} is missing; run `make test`, which installs it");
     assert!(std::env::var_os("CI").is_none(), "{sentence}");
     eprintln!("SKIPPED: {sentence}");
 }
 
-/// A running server with a folder of its own.
+/// A running server with its own folder.
 pub(crate) struct Server {
     binary: Binary,
     pub(crate) port: u16,
@@ -79,11 +79,11 @@ impl Server {
         Self::start_with(binary, &[])
     }
 
-    /// Starts with further options, each `--name value…`.
+    /// Starts a server with further options, each `--name value…`.
     pub(crate) fn start_with(binary: &Binary, options: &[&str]) -> Self {
         let folder = TempDir::with_prefix("redis sock ").expect("a temporary folder");
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        // A free port may be taken by another before the server has it, so more than one is tried.
+        // Another process may take a free port before the server binds it, so several ports are tried.
         for _ in 0..5 {
             let port = free_port();
             let mut child = spawn(binary, port, folder.path(), &options);
@@ -101,7 +101,7 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Its unix socket, in a folder whose name holds spaces.
+    /// Returns the path of its unix socket, in a folder whose name contains spaces.
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("s=1.sock")
     }
@@ -110,7 +110,7 @@ impl Server {
         Peer::connect(&self.address())
     }
 
-    /// Ends it as a crash would.
+    /// Kills it, as a crash would.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -135,7 +135,7 @@ impl Drop for Server {
 }
 
 fn spawn(binary: &Binary, port: u16, folder: &Path, options: &[String]) -> Child {
-    // The port of a server with TLS alone is given by its options.
+    // If only TLS is enabled, the options contain the port.
     let plain_port = if options.iter().any(|option| option == "--tls-port") { 0 } else { port };
     let options = options.iter().map(|option| option.replace("PORT", &port.to_string()));
     Command::new(&binary.path)
@@ -152,7 +152,7 @@ fn spawn(binary: &Binary, port: u16, folder: &Path, options: &[String]) -> Child
         .expect("the server starts")
 }
 
-/// Whether it answers. With TLS or a password any answer to a connection will do; the tests then log in themselves.
+/// Waits until the server responds. With TLS or a password, any response is enough; the tests then log in themselves.
 fn ready(child: &mut Child, port: u16) -> bool {
     eventually("the server answers PING", PATIENCE, || {
         if child.try_wait().expect("a child can be waited for").is_some() {
@@ -161,13 +161,13 @@ fn ready(child: &mut Child, port: u16) -> bool {
         let mut peer = Peer::try_connect(&format!("127.0.0.1:{port}")).ok()?;
         let answer = peer.try_ask(&["PING"]);
         let answers = matches!(answer.as_deref(), Err(_) | Ok("+PONG") | Ok("-NOAUTH Authentication required."));
-        // Where another server got the port first, ours has ended by now, or ends before the next look.
-        let lives = child.try_wait().expect("a child can be waited for").is_none();
-        answers.then_some(lives)
+        // If another server bound the port first, ours has ended by now, or will have before the next attempt.
+        let is_running = child.try_wait().expect("a child can be waited for").is_none();
+        answers.then_some(is_running)
     })
 }
 
-/// A port that nobody listens on now, and that no other test was given: two servers of one port would be taken for each other.
+/// Returns a free port that no other test was given: a test must not connect to the server of another test.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {

@@ -1,4 +1,4 @@
-//! A crowd of every sort of client, and what `CLIENT LIST` says of it, counted by the test's own means.
+//! Clients of every kind, and the counts that the test itself derives from `CLIENT LIST`.
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;
@@ -6,20 +6,20 @@ use std::net::TcpStream;
 use super::peer::Peer;
 use super::server::Server;
 
-/// Connections that stay as long as it lives.
+/// Connections that stay open until it is dropped.
 pub(crate) struct TestClients {
     _peers: Vec<Peer>,
     _silent: Vec<TcpStream>,
 }
 
 impl TestClients {
-    /// Connects clients that are named, idle, blocked, subscribed, monitoring, silent, in a transaction, on the unix
-    /// socket, of another user, and hostile by name.
+    /// Connects clients of every kind: named, idle, blocked, subscribed, monitoring, silent (no command yet), in a
+    /// transaction, on the unix socket, of another user, and with hostile names.
     pub(crate) fn join(server: &Server) -> Self {
         let mut peers = Vec::new();
         let mut join = |commands: &[&[&str]]| {
             let mut peer = server.peer();
-            let (last, before) = commands.split_last().expect("a client says something");
+            let (last, before) = commands.split_last().expect("a client sends a command");
             for command in before {
                 peer.must(command);
             }
@@ -48,7 +48,7 @@ impl TestClients {
     }
 }
 
-/// What `CLIENT LIST` says, counted.
+/// The counts of a `CLIENT LIST` reply.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Truth {
     pub(crate) kinds: BTreeMap<String, u64>,
@@ -60,7 +60,7 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
-    /// Asks over this connection, which is then a client among the others.
+    /// Sends `CLIENT LIST` over this connection, which is then one of the clients.
     pub(crate) fn ask(peer: &mut Peer, idle_after: i64) -> Self {
         let mut truth = Truth::default();
         for row in peer.ask(&["CLIENT", "LIST"]).lines() {

@@ -1,4 +1,4 @@
-//! Clients that misbehave for as long as they live: they leak, churn, do not read, or went.
+//! Clients that misbehave: they leak connections, churn, hoard connections or do not read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use super::pause;
 use super::peer::Peer;
 use super::server::Server;
 
-/// Something that goes on until it is dropped.
+/// An activity that continues until it is dropped.
 pub(crate) struct Ongoing {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -40,20 +40,20 @@ impl Drop for Ongoing {
     }
 }
 
-/// A client of an application that has asked for something.
+/// Connects a client of an application that has sent a command.
 pub(crate) fn member(address: &str, app: &str, number: usize) -> Peer {
     let mut peer = Peer::connect(address);
     peer.must(&["CLIENT", "SETNAME", &format!("{app}-{number}")]);
     peer
 }
 
-/// An application that opens a connection at each step, and never uses it again nor closes it.
+/// An application that opens a connection at each step, and never uses or closes it.
 pub(crate) fn leak(server: &Server, app: &'static str, pace: Duration) -> Ongoing {
     let (address, mut kept) = (server.address(), Vec::new());
     Ongoing::start(pace, move || kept.push(member(&address, app, kept.len())))
 }
 
-/// An application that connects for each request.
+/// An application that opens a connection for each request.
 pub(crate) fn churn(server: &Server, app: &'static str, pace: Duration) -> Ongoing {
     let (address, mut number) = (server.address(), 0);
     Ongoing::start(pace, move || {
@@ -72,12 +72,12 @@ pub(crate) fn work(server: &Server, app: &str, size: usize, pace: Duration) -> O
     })
 }
 
-/// Connections that asked for something once and are kept.
+/// Connections that sent one command and are kept open.
 pub(crate) fn hoard(server: &Server, app: &str, size: usize) -> Vec<Peer> {
     (0..size).map(|number| member(&server.address(), app, number)).collect()
 }
 
-/// A subscriber that never reads what it is sent, which is more than fits into any socket.
+/// A subscriber that never reads its messages, which are more than fit into socket buffers.
 pub(crate) fn never_reads(server: &Server, app: &str) -> Peer {
     let mut slow = member(&server.address(), app, 0);
     slow.send(&["SUBSCRIBE", "flood"]);

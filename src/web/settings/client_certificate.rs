@@ -1,4 +1,4 @@
-//! Whose certificates are asked for, and which are taken.
+//! TLS client certificates: when one is requested, and which are accepted.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,31 +14,33 @@ use x509_parser::parse_x509_certificate;
 
 use super::file::TlsSection;
 
-/// What is done about clients' certificates, by the words of Go's `crypto/tls: ClientAuthType`. Whoever shows one proves
-/// to have its key; who signed it matters only where there is a chain.
+/// The policy for client certificates, named as in Go's `crypto/tls: ClientAuthType`. A client that presents a
+/// certificate always proves that it holds the key. The signer is checked only if there is a `chain`.
 #[derive(Debug)]
 pub(super) struct Policy {
     mandatory: bool,
     chain: Option<Arc<dyn ClientCertVerifier>>,
-    /// Of these names a certificate must have one.
+    /// The allowed names. If set, a certificate must have at least one of them.
     names: Option<Vec<String>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// The policy of the file; `None` where nobody is asked for a certificate.
+/// Makes the policy of the file; `None` if no certificate is requested.
 ///
 /// # Errors
-/// What does not fit together.
+/// Names settings that contradict each other, and says what to write.
 pub(super) fn policy(
-    words: &TlsSection,
+    section: &TlsSection,
     authorities: Option<Vec<CertificateDer<'static>>>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Option<Policy>, String> {
-    let (mandatory, verifies) = match words.client_auth_type.as_deref().unwrap_or_default() {
+    let (mandatory, verifies) = match section.client_auth_type.as_deref().unwrap_or_default() {
         "" | "NoClientCert" if authorities.is_some() => {
-            return Err("client_ca_file is of no use without client_auth_type; write RequireAndVerifyClientCert".into());
+            return Err(
+                "client_ca_file has no effect without client_auth_type; write RequireAndVerifyClientCert".into()
+            );
         }
-        "" | "NoClientCert" if words.client_allowed_sans.is_none() => return Ok(None),
+        "" | "NoClientCert" if section.client_allowed_sans.is_none() => return Ok(None),
         "" | "NoClientCert" => (false, false),
         "RequestClientCert" => (false, false),
         "RequireAnyClientCert" | "RequireClientCert" => (true, false),
@@ -52,22 +54,22 @@ pub(super) fn policy(
             ));
         }
     };
-    if let Some(names) = &words.client_allowed_sans {
+    if let Some(names) = &section.client_allowed_sans {
         if !mandatory {
             return Err("client_allowed_sans needs a client_auth_type that requires a certificate; write \
                         RequireAndVerifyClientCert"
                 .into());
         }
         if names.is_empty() {
-            return Err("client_allowed_sans is empty, so nobody could come in; name somebody".into());
+            return Err("client_allowed_sans is empty, so no client would be accepted; add a name or remove it".into());
         }
     }
     let chain = if verifies { Some(chain(authorities, provider)?) } else { None };
     let algorithms = provider.signature_verification_algorithms;
-    Ok(Some(Policy { mandatory, chain, names: words.client_allowed_sans.clone(), algorithms }))
+    Ok(Some(Policy { mandatory, chain, names: section.client_allowed_sans.clone(), algorithms }))
 }
 
-/// Trusts the given authorities, or as in Go the system's.
+/// Makes a verifier that trusts the given authorities or, as in Go, the system's.
 fn chain(
     authorities: Option<Vec<CertificateDer<'static>>>,
     provider: &Arc<CryptoProvider>,
@@ -76,7 +78,7 @@ fn chain(
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(authorities);
     if added == 0 {
-        return Err("there is no authority that can be trusted; name one with client_ca_file".into());
+        return Err("there is no trusted certificate authority; set client_ca_file".into());
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let verifier: Arc<dyn ClientCertVerifier> = builder.build().map_err(|error| format!("client_ca_file: {error}"))?;
@@ -84,7 +86,7 @@ fn chain(
 }
 
 impl Policy {
-    /// Whether a certificate that is shown proves who the client is.
+    /// Returns true if a presented certificate authenticates the client.
     pub(super) fn verifies(&self) -> bool {
         self.chain.is_some()
     }
@@ -139,15 +141,15 @@ impl ClientCertVerifier for Policy {
     }
 }
 
-/// The alternative names of a certificate's subject, as Go writes them.
+/// Returns the subject alternative names of a certificate, formatted as in Go.
 fn subject_names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, Error> {
     let (_, certificate) = parse_x509_certificate(certificate).map_err(|_| CertificateError::BadEncoding)?;
     let names = certificate.subject_alternative_name().map_err(|_| CertificateError::BadEncoding)?;
-    let names = names.map(|names| names.value.general_names.iter().filter_map(written).collect());
+    let names = names.map(|names| names.value.general_names.iter().filter_map(format_name).collect());
     Ok(names.unwrap_or_default())
 }
 
-fn written(name: &GeneralName<'_>) -> Option<String> {
+fn format_name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => Some((*name).to_owned()),
         GeneralName::IPAddress(bytes) => {
@@ -166,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_written_as_in_go() {
+    fn names_are_formatted_as_in_go() {
         let mut params = CertificateParams::new(["db.example".to_owned()]).expect("parameters");
         params.subject_alt_names.extend([
             SanType::Rfc822Name("ann@example.org".try_into().expect("a name")),

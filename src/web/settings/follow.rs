@@ -1,5 +1,5 @@
-//! The file over time: read at the start, and again when it or a file it names changes. One that makes no sense leaves the
-//! settings as they were, is logged, and is told by a metric.
+//! Reloading: the file is read at the start, and again when it or a file that it names changes. If the new content is
+//! invalid, the settings in use are kept, the fault is logged, and a metric reports it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,92 +9,93 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::WebSettings;
-use super::file::Words;
+use super::file::Sections;
 use crate::followed_file::{self, EVERY, FileState};
 
-/// `--web.config.file`, which is followed.
+/// The file of `--web.config.file`, which is reloaded when it changes.
 #[derive(Debug)]
 pub struct ConfigFile {
     path: PathBuf,
-    looks: Vec<FileState>,
+    /// The file and those that it names, as they were when they were read.
+    files: Vec<FileState>,
     settings: watch::Sender<Arc<WebSettings>>,
     valid: Arc<AtomicBool>,
 }
 
 impl ConfigFile {
-    /// Reads a file and those it names.
+    /// Reads a file and the files that it names.
     ///
     /// # Errors
-    /// Sentences that begin with the flag.
+    /// All faults, each a sentence that starts with the flag.
     pub fn read(path: &Path) -> Result<Self, Vec<String>> {
-        let (looks, settings) = read(path);
+        let (files, settings) = read(path);
         let (settings, _) = watch::channel(Arc::new(settings?));
-        Ok(Self { path: path.to_owned(), looks, settings, valid: Arc::new(AtomicBool::new(true)) })
+        Ok(Self { path: path.to_owned(), files, settings, valid: Arc::new(AtomicBool::new(true)) })
     }
 
-    /// The settings now and from now on.
+    /// Returns the current settings and their changes.
     pub fn settings(&self) -> watch::Receiver<Arc<WebSettings>> {
         self.settings.subscribe()
     }
 
-    /// Whether the files made sense when they were read last; followed by what it is read from.
+    /// Returns a flag that is true while the last read of the files was valid. [`Self::follow`] updates it.
     pub fn validity(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.valid)
     }
 
-    /// Follows the files until it is dropped, and replaces the settings at each change.
+    /// Watches the files until the future is dropped, and replaces the settings at each change.
     ///
-    /// A change is taken once it has stayed for a while. A file that is being written may make sense, and say that nobody
-    /// is asked for a password.
+    /// A change is read only after the files have been stable for one interval: a file that is half written may be
+    /// valid and require no password.
     pub async fn follow(mut self) {
-        self.tell("the web configuration was read");
-        let mut seen = self.looks.clone();
+        self.log("web configuration loaded");
+        let mut previous = self.files.clone();
         loop {
             tokio::time::sleep(EVERY).await;
-            let now: Vec<_> = self.looks.iter().map(FileState::again).collect();
-            let has_stayed = now == std::mem::replace(&mut seen, now.clone());
-            if now == self.looks || !has_stayed {
+            let now: Vec<_> = self.files.iter().map(FileState::again).collect();
+            let is_stable = now == std::mem::replace(&mut previous, now.clone());
+            if now == self.files || !is_stable {
                 continue;
             }
             let path = self.path.clone();
-            // The system's authorities may have to be read, which takes milliseconds.
-            let Ok((looks, settings)) = tokio::task::spawn_blocking(move || read(&path)).await else { continue };
-            // It may have been written to while it was read.
+            // This may read the system's certificate authorities, which takes milliseconds.
+            let Ok((files, settings)) = tokio::task::spawn_blocking(move || read(&path)).await else { continue };
+            // If the file changed while it was read, it is read again later.
             if now.first().map(FileState::again) != now.first().cloned() {
                 continue;
             }
-            seen = looks.clone();
-            self.looks = looks;
+            previous = files.clone();
+            self.files = files;
             self.valid.store(settings.is_ok(), Ordering::Relaxed);
             match settings {
                 Ok(settings) => {
                     self.settings.send_replace(Arc::new(settings));
-                    self.tell("the web configuration was read again");
+                    self.log("web configuration reloaded");
                 }
-                Err(faults) => warn!("the web configuration stays as it was: {}", faults.join("; ")),
+                Err(faults) => warn!("web configuration is invalid; keeping the previous one: {}", faults.join("; ")),
             }
         }
     }
 
-    fn tell(&self, what: &str) {
+    fn log(&self, message: &str) {
         let settings = self.settings.borrow();
         let (tls, authentication) = settings.summary();
-        info!(file = %self.path.display(), tls, authentication, "{what}");
+        info!(file = %self.path.display(), tls, authentication, "{message}");
         for note in &settings.notes {
             warn!(file = %self.path.display(), "{note}");
         }
     }
 }
 
-/// Looks at the files before they are read: one that changes meanwhile is read again.
+/// Reads the files. Their states are taken before the content, so that a later change is detected.
 fn read(path: &Path) -> (Vec<FileState>, Result<WebSettings, Vec<String>>) {
-    let mut looks = vec![FileState::at(path)];
+    let mut files = vec![FileState::at(path)];
     let folder = path.parent().unwrap_or(Path::new(""));
-    let words = followed_file::read(path).and_then(|text| Words::parse(&text)).map_err(|fault| vec![fault]);
-    let settings = words.and_then(|words| {
-        looks.extend(words.files(folder).iter().map(|file| FileState::at(file)));
-        words.meaning(folder)
+    let sections = followed_file::read(path).and_then(|text| Sections::parse(&text)).map_err(|fault| vec![fault]);
+    let settings = sections.and_then(|sections| {
+        files.extend(sections.files(folder).iter().map(|file| FileState::at(file)));
+        sections.settings(folder)
     });
-    let flagged = |fault: &String| format!("--web.config.file: {}: {fault}", path.display());
-    (looks, settings.map_err(|faults| faults.iter().map(flagged).collect()))
+    let with_flag = |fault: &String| format!("--web.config.file: {}: {fault}", path.display());
+    (files, settings.map_err(|faults| faults.iter().map(with_flag).collect()))
 }

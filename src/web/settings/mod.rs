@@ -1,4 +1,4 @@
-//! What `--web.config.file` says: TLS, who may come in, headers, how many requests. Knows the file's form, not its fate.
+//! The settings of `--web.config.file`: TLS, users, headers and the rate limit. The parent module applies them.
 
 mod client_certificate;
 mod file;
@@ -15,29 +15,29 @@ pub(super) use limiter::Limiter;
 pub(super) use tls::Tls;
 pub(super) use users::Users;
 
-/// What the file says, made ready for use. The default is what holds without a file.
+/// The settings of the file, ready for use. The default applies without a file.
 #[derive(Debug, Default)]
 pub struct WebSettings {
-    /// How connections are encrypted, if they are.
+    /// The TLS settings, if connections are encrypted.
     pub(super) tls: Option<Tls>,
-    /// Who may come in; nobody is named: everybody.
+    /// The users that are admitted. If there are none, everybody is.
     pub(super) users: Users,
-    /// How many requests are answered, if that is bounded.
+    /// The rate limit, if there is one.
     pub(super) limiter: Option<Limiter>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// What the file asks for and cannot have, though it is no harm to go on.
+    /// Warnings: settings of the file that are not supported and can be ignored safely.
     notes: Vec<String>,
 }
 
 impl WebSettings {
-    /// Adds the operator's headers to an answer, instead of ours of the same name.
+    /// Adds the operator's headers to a response. They replace ours of the same name.
     pub(super) fn apply_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
     }
 
-    /// Whether connections are encrypted, and whether users are asked for a password.
+    /// Returns whether connections are encrypted, and whether a user and password are required.
     pub fn summary(&self) -> (bool, bool) {
         (self.tls.is_some(), !self.users.is_empty())
     }

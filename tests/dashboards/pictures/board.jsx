@@ -1,12 +1,15 @@
-// Draws a board with Grafana's own panel components, from the board's JSON and what a Prometheus answers. Units, colours, legends,
-// thresholds, overrides, transformations and the grid are Grafana's; variables, heatmaps and the frame around are ours.
+// Draws a dashboard with Grafana's own panel components, from its JSON and the query results of a Prometheus. Units,
+// colors, legends, thresholds, overrides, transformations and the grid are Grafana's. Variables, heatmaps and the frame
+// are ours.
 import React from 'react';
 import { createRoot } from 'react-dom/client';
 import {
-  EventBusSrv, FieldConfigOptionsRegistry, FieldType, applyFieldOverrides, createTheme, dateTime, getDisplayProcessor, getFieldDisplayName,
-  standardTransformers, standardTransformersRegistry, toDataFrame, transformDataFrame,
+  EventBusSrv, FieldConfigOptionsRegistry, FieldType, applyFieldOverrides, createTheme, dateTime, getDisplayProcessor,
+  getFieldDisplayName, standardTransformers, standardTransformersRegistry, toDataFrame, transformDataFrame,
 } from '@grafana/data';
-import { BarGauge, BigValue, GlobalStyles, PanelChrome, PanelContextProvider, Table, ThemeContext, TimeSeries } from '@grafana/ui';
+import {
+  BarGauge, BigValue, GlobalStyles, PanelChrome, PanelContextProvider, Table, ThemeContext, TimeSeries,
+} from '@grafana/ui';
 import { lastValueFrom } from 'rxjs';
 import 'uplot/dist/uPlot.min.css';
 import { heatmap } from './heatmap.jsx';
@@ -19,13 +22,14 @@ const width = window.innerWidth;
 const theme = createTheme({ colors: { mode: 'dark' } });
 const end = Math.floor(Date.now() / 1000 / step) * step;
 const start = end - minutes * 60;
-const timeRange = { from: dateTime(start * 1000), to: dateTime(end * 1000), raw: { from: `now-${minutes}m`, to: 'now' } };
+const raw = { from: `now-${minutes}m`, to: 'now' };
+const timeRange = { from: dateTime(start * 1000), to: dateTime(end * 1000), raw };
 
 const context = { eventBus: new EventBusSrv(), eventsScope: '', sync: () => 0 };
 
 const values = {
-  __rate_interval: `${Math.max(30, step * 4)}s`, __range: `${minutes}m`, job: '.+', instance: '.+', redis: '.+', client_app: '.+',
-  external_url: '',
+  __rate_interval: `${Math.max(30, step * 4)}s`, __range: `${minutes}m`,
+  job: '.+', instance: '.+', redis: '.+', client_app: '.+', external_url: '',
 };
 const filled = (text) => text.replace(/\$\{?(\w+)(?::\w+)?\}?/g, (all, name) => values[name] ?? all);
 
@@ -33,9 +37,11 @@ standardTransformersRegistry.setInit(() =>
   [standardTransformers.mergeTransformer, standardTransformers.organizeFieldsTransformer].map((it) => (
     { id: it.id, name: it.name, transformation: async () => it })));
 
-// Grafana's panels tell which properties they know; here every property that a board sets is taken as it is.
+// Grafana's panels declare their properties. Here every property that a dashboard sets is accepted.
 function registry(panel) {
-  const ids = new Set(['unit', 'decimals', 'min', 'max', 'mappings', 'thresholds', 'color', 'links', 'displayName', 'noValue']);
+  const ids = new Set([
+    'unit', 'decimals', 'min', 'max', 'mappings', 'thresholds', 'color', 'links', 'displayName', 'noValue',
+  ]);
   for (const override of panel.fieldConfig.overrides) for (const property of override.properties) ids.add(property.id);
   for (const key of Object.keys(panel.fieldConfig.defaults.custom ?? {})) ids.add(`custom.${key}`);
   const items = [...ids].map((id) => ({
@@ -73,13 +79,15 @@ function series(target, { labels, points }) {
 }
 
 function tabular(target, result) {
-  const names = [...new Set(result.flatMap((row) => Object.keys(row.labels)))].filter((name) => name !== '__name__').sort();
+  const labels = new Set(result.flatMap((row) => Object.keys(row.labels)));
+  const names = [...labels].filter((name) => name !== '__name__').sort();
+  const column = (name, type, value) => ({ name, type, values: result.map(value), config: {} });
   return toDataFrame({
     refId: target.refId,
     fields: [
-      { name: 'Time', type: FieldType.time, values: result.map((row) => row.points[0][0] * 1000), config: {} },
-      ...names.map((name) => ({ name, type: FieldType.string, values: result.map((row) => row.labels[name] ?? ''), config: {} })),
-      { name: `Value #${target.refId}`, type: FieldType.number, values: result.map((row) => Number(row.points[0][1])), config: {} },
+      column('Time', FieldType.time, (row) => row.points[0][0] * 1000),
+      ...names.map((name) => column(name, FieldType.string, (row) => row.labels[name] ?? '')),
+      column(`Value #${target.refId}`, FieldType.number, (row) => Number(row.points[0][1])),
     ],
   });
 }
@@ -88,9 +96,12 @@ async function frames(panel) {
   const answers = await Promise.all(panel.targets.map(ask));
   let data = panel.targets.flatMap((target, place) =>
     target.format === 'table' ? [tabular(target, answers[place])] : answers[place].map((one) => series(target, one)));
-  if (panel.transformations?.length) data = await lastValueFrom(transformDataFrame(panel.transformations, data, { interpolate: filled }));
+  if (panel.transformations?.length) {
+    data = await lastValueFrom(transformDataFrame(panel.transformations, data, { interpolate: filled }));
+  }
   return applyFieldOverrides({
-    data, fieldConfig: panel.fieldConfig, replaceVariables: filled, theme, timeZone: 'utc', fieldConfigRegistry: registry(panel),
+    data, fieldConfig: panel.fieldConfig, replaceVariables: filled, theme, timeZone: 'utc',
+    fieldConfigRegistry: registry(panel),
   });
 }
 
@@ -105,18 +116,21 @@ function Stats({ panel, data, w, h }) {
   const shown = lasts(data);
   const many = shown.length > 1;
   return <div style={{ display: 'flex', gap: 4 }}>{shown.map((value, place) => (
-    <BigValue key={place} theme={theme} width={w / shown.length - 4} height={h} colorMode={panel.options.colorMode ?? 'value'}
-      graphMode="none" justifyMode="auto" value={{ ...value, title: many ? value.title : undefined }} />
+    <BigValue key={place} theme={theme} width={w / shown.length - 4} height={h}
+      colorMode={panel.options.colorMode ?? 'value'} graphMode="none" justifyMode="auto"
+      value={{ ...value, title: many ? value.title : undefined }} />
   ))}</div>;
 }
 
 function Bars({ panel, data, w, h }) {
   const shown = lasts(data);
   const each = Math.min(36, h / Math.max(1, shown.length));
+  const max = Math.max(...shown.map((it) => it.numeric));
   return <div>{shown.map((value, place) => (
     <div key={place} style={{ height: each }}>
-      <BarGauge theme={theme} width={w} height={each - 4} orientation="horizontal" displayMode={panel.options.displayMode ?? 'gradient'}
-        value={value} display={value.field.display} field={{ ...value.field.config, min: 0, max: Math.max(...shown.map((it) => it.numeric)) }} />
+      <BarGauge theme={theme} width={w} height={each - 4} orientation="horizontal"
+        displayMode={panel.options.displayMode ?? 'gradient'} value={value} display={value.field.display}
+        field={{ ...value.field.config, min: 0, max }} />
     </div>
   ))}</div>;
 }
@@ -126,9 +140,11 @@ function content(panel, data, w, h) {
     case 'timeseries': {
       const options = panel.options.legend ?? {};
       const noneHasLines = data.every((frame) => frame.length === 0);
-      if (!data.length || noneHasLines) return <div style={{ padding: 20, color: theme.colors.text.secondary }}>No data</div>;
-      return <TimeSeries frames={data} width={w} height={h} timeRange={timeRange} timeZone="utc" legend={{ calcs: [], ...options }}
-        options={panel.options} />;
+      if (!data.length || noneHasLines) {
+        return <div style={{ padding: 20, color: theme.colors.text.secondary }}>No data</div>;
+      }
+      return <TimeSeries frames={data} width={w} height={h} timeRange={timeRange} timeZone="utc"
+        legend={{ calcs: [], ...options }} options={panel.options} />;
     }
     case 'stat':
     case 'gauge':
@@ -144,11 +160,13 @@ function content(panel, data, w, h) {
   }
 }
 
-// A panel that breaks is told, and leaves the others as they are.
+// Reports a panel that fails, and does not affect the others.
 class Guard extends React.Component {
   state = {};
   static getDerivedStateFromError(error) { return { error }; }
-  componentDidCatch(error, info) { console.log(`failed: ${this.props.title}: ${error.message} ${info.componentStack}`); }
+  componentDidCatch(error, info) {
+    console.log(`failed: ${this.props.title}: ${error.message} ${info.componentStack}`);
+  }
   render() { return this.state.error ? null : this.props.children; }
 }
 
@@ -168,8 +186,10 @@ function Panel({ panel, data, top }) {
 
 async function draw() {
   const first = board.panels.findIndex((panel) => panel.title === rows[0]);
-  const after = board.panels.findIndex((panel, place) => place > first && panel.type === 'row' && !rows.includes(panel.title));
-  const shown = board.panels.slice(first, after < 0 ? undefined : after).flatMap((panel) => [panel, ...(panel.panels ?? [])]);
+  const isOther = (panel) => panel.type === 'row' && !rows.includes(panel.title);
+  const after = board.panels.findIndex((panel, place) => place > first && isOther(panel));
+  const topLevel = board.panels.slice(first, after < 0 ? undefined : after);
+  const shown = topLevel.flatMap((panel) => [panel, ...(panel.panels ?? [])]);
   const data = await Promise.all(shown.map((panel) => (panel.targets ? frames(panel) : [])));
   const empty = shown.filter((panel, place) => panel.targets && !data[place].some((frame) => frame.length));
   const top = shown[0].gridPos.y;

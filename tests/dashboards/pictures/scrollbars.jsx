@@ -1,4 +1,4 @@
-// Stands in for react-custom-scrollbars-2, whose default export bundlers disagree about: a picture does not scroll.
+// Replaces react-custom-scrollbars-2, whose default export bundlers resolve differently. A picture does not scroll.
 import React from 'react';
 
 export default class Scrollbars extends React.Component {
