@@ -77,7 +77,7 @@ fn tls_where_there_is_none_and_none_where_there_is() {
     let without = Server::start(&binary);
     let plain = Exporter::watching(&[&with.address()]);
     plain.scrape_until("a mismatch", |scrape| errors(scrape, "closed") + errors(scrape, "protocol") > 0.0);
-    assert!(plain.log().join("\n").contains("wants rediss://"), "{:?}", plain.log());
+    assert!(plain.log().join("\n").contains("use rediss://"), "{:?}", plain.log());
 
     let ca = format!("--redis.tls-ca-file={}", certificates.text("ca.crt"));
     let secure = Exporter::start(&[&format!("rediss://{}", without.address())], &[&ca, "--redis.timeout=2s"], &[]);
