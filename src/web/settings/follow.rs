@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::WebSettings;
 use super::file::Words;
-use crate::followed_file::{self, EVERY, FileState};
+use crate::followed_file::{self, FileState, POLL_INTERVAL};
 
 /// `--web.config.file`, which is followed.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl ConfigFile {
         self.tell("the web configuration was read");
         let mut seen = self.looks.clone();
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let now: Vec<_> = self.looks.iter().map(FileState::again).collect();
             let has_stayed = now == std::mem::replace(&mut seen, now.clone());
             if now == self.looks || !has_stayed {
