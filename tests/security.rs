@@ -125,7 +125,7 @@ fn the_password_comes_from_anywhere_and_appears_nowhere() {
         assert_eq!(command_line.contains(SECRET), typed, "what ps shows is what was typed, so --help warns of it");
     }
     let help = String::from_utf8(run(&["--help"]).stdout).expect("UTF-8");
-    assert!(help.contains("may run ps sees it"), "{help}");
+    assert!(help.contains("may run ps can read it"), "{help}");
 }
 
 #[test]
