@@ -1,4 +1,5 @@
-//! The words that can be typed. What they mean is found out in `config`, so that all faults are told at once.
+//! The command-line arguments: names, help texts and raw values. `config` validates them, so that all faults are
+//! reported together.
 
 use std::path::PathBuf;
 
@@ -6,18 +7,20 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::status::CHANNEL;
 
-/// Tells who is connected to a Redis or Valkey server, since when, and when each client last spoke.
+/// Exports the client connections of Redis and Valkey servers: who is connected, since when, and the last interaction.
 ///
-/// Watches one or several servers, takes a sample of their clients every --client-announce-frequency, serves it as
-/// Prometheus metrics, and announces it on the channel __redis__:cli. Works with any stock Redis from 5.0 on and any Valkey; nothing is changed on the server. No stock
-/// server has a `client-announce-frequency` of its own: this program provides it.
+/// Samples the clients of one or several servers every --client-announce-frequency, serves them as Prometheus metrics,
+/// as pages and as an API, and announces each sample on the channel __redis__:cli. Works with every stock Redis from
+/// 5.0 and every Valkey; nothing on the server is changed. No stock server has a `client-announce-frequency` of its
+/// own: this program provides it.
 #[derive(Debug, Parser)]
-#[command(name = "redis-client-exporter", version, args_conflicts_with_subcommands = true, after_long_help = AFTER_HELP)]
+#[command(name = "redis-client-exporter", version)]
+#[command(args_conflicts_with_subcommands = true, after_long_help = AFTER_HELP)]
 pub struct Cli {
-    /// What to do; serve if nothing is said.
+    /// Subcommand (default: serve)
     #[command(subcommand)]
     pub command: Option<CliCommand>,
-    /// The words of serve.
+    /// The args of `serve`, which need no subcommand.
     #[command(flatten)]
     pub serve: ServeArgs,
 }
@@ -31,43 +34,44 @@ Examples:
   redis-client-exporter watch --redis.addr redis://10.0.0.5:6379
   redis-client-exporter check --redis.addr unix:///run/redis/redis.sock
 
-Durations are written 500us, 10s, 5m, 1h30m, 1d, or as plain seconds.
+Durations are written as 500us, 10s, 5m, 1h30m, 1d, or as plain seconds.
 
 Exit codes:
-  0  ended as asked; check: everything works
-  1  something failed while running, such as a port in use; healthy: the exporter does not answer
-  2  the command line makes no sense
+  0  success; check: everything works
+  1  failure at run time, for example a port in use; healthy: the exporter does not answer
+  2  invalid command line
   3  check: the server can be sampled, but something is missing
   4  check, clients: a server cannot be sampled";
 
 /// A subcommand.
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
-    /// Watch and serve metrics (the default)
+    /// Sample the servers and serve metrics, pages and API (default)
     Serve(Box<ServeArgs>),
-    /// Subscribe to the status channel and print each status, whoever announces it
+    /// Subscribe to the status channel and print each status
     Watch(WatchArgs),
     /// List the clients of the servers once
     Clients(ClientsArgs),
-    /// Connect, tell what works and what is missing, and print the ACL line that the exporter needs
+    /// Connect once, report what works and what is missing, and print the ACL line that the exporter needs
     ///
     /// Exit code 0: everything works. 3: the server can be sampled, but something is missing. 4: it cannot be sampled.
     Check(CheckArgs),
-    /// Ask the exporter on this machine whether it is alive, for images without a shell
+    /// Check that the exporter on this machine answers, for images without a shell
     ///
-    /// Exit code 0: it answers; to be asked for TLS or a password is an answer. 1: it does not within 3 s.
+    /// Exit code 0: it answers; a request for TLS or for a password counts as an answer. 1: it does not answer within 3
+    /// s.
     Healthy(HealthyArgs),
     /// Print every metric: name, type, unit, labels, help
     Catalogue(CatalogueArgs),
 }
 
-/// Which servers, and as whom.
+/// The args for servers and credentials.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Servers")]
 pub struct RedisArgs {
-    /// Server to watch: redis://, rediss:// (TLS), unix:// or host:port. Repeatable
+    /// Server to sample: redis://, rediss:// (TLS), unix:// or host:port. Repeatable
     ///
-    /// A password in it is seen by everyone who may run ps; --redis.password-file is not.
+    /// Everyone who may run ps can read a password in it; use --redis.password-file instead.
     #[arg(
         long = "redis.addr",
         env = "REDIS_ADDR",
@@ -77,34 +81,34 @@ pub struct RedisArgs {
         hide_env_values = true
     )]
     pub addresses: Vec<String>,
-    /// ACL user, for all addresses that name none
+    /// ACL user for all addresses without a user
     #[arg(long = "redis.user", env = "REDIS_USER", value_name = "USER", hide_env_values = true)]
     pub user: Option<String>,
-    /// Password. Everyone who may run ps sees it: prefer --redis.password-file or the environment
+    /// Password. Everyone who may run ps can read it: prefer --redis.password-file or the environment variable
     #[arg(long = "redis.password", env = "REDIS_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     pub password: Option<String>,
-    /// File that holds the password, read at each connect
+    /// File with the password, read at each connect
     #[arg(long = "redis.password-file", env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// Certificates (PEM) to trust with rediss:// instead of the system's
+    /// CA certificates (PEM) to trust for rediss:// instead of the system's
     #[arg(long = "redis.tls-ca-file", env = "REDIS_TLS_CA_FILE", value_name = "FILE")]
     pub tls_ca_file: Option<PathBuf>,
-    /// Our certificate (PEM), where the server asks for one
+    /// Client certificate (PEM), if the server requires one
     #[arg(long = "redis.tls-cert-file", env = "REDIS_TLS_CERT_FILE", value_name = "FILE")]
     pub tls_cert_file: Option<PathBuf>,
-    /// Key of our certificate (PEM)
+    /// Private key (PEM) of the client certificate
     #[arg(long = "redis.tls-key-file", env = "REDIS_TLS_KEY_FILE", value_name = "FILE")]
     pub tls_key_file: Option<PathBuf>,
-    /// How long connecting may take, and each answer
+    /// Time-out for connecting, and for each reply
     #[arg(long = "redis.timeout", env = "REDIS_TIMEOUT", value_name = "DURATION", default_value = "5s")]
     pub timeout: String,
 }
 
-/// How samples are taken and read.
+/// The args for sampling.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sampling")]
 pub struct SampleArgs {
-    /// How often a sample of the clients is taken and announced
+    /// Interval of samples, and of statuses on the channel
     #[arg(
         long = "client-announce-frequency",
         env = "CLIENT_ANNOUNCE_FREQUENCY",
@@ -112,25 +116,33 @@ pub struct SampleArgs {
         default_value = "10s"
     )]
     pub frequency: String,
-    /// Longest time that one of our commands should hold the server: clients are listed in pages that keep to it
+    /// Target maximum time that one command blocks the server's main thread; clients are listed in pages of a matching
+    /// size
     #[arg(long = "sample.max-stall", env = "SAMPLE_MAX_STALL", value_name = "DURATION", default_value = "500us")]
     pub max_stall: String,
-    /// Largest share of the server's main-thread time that our commands should use: samples come less often rather than
-    /// exceed it
+    /// Target maximum share of the server's main-thread time for all commands of this program; samples are taken less
+    /// often to keep it
     #[arg(long = "sample.max-load", env = "SAMPLE_MAX_LOAD", value_name = "PERCENT", default_value = "1%")]
     pub max_load: String,
-    /// Oldest answer that is accepted before one of the two is exceeded instead; redis_clients_sample_within_budget tells
+    /// Maximum age of a sample. If --sample.max-stall and --sample.max-load cannot both be kept within it, the plan
+    /// with the least excess is used and redis_clients_sample_within_budget is 0
     #[arg(long = "sample.max-age", env = "SAMPLE_MAX_AGE", value_name = "DURATION", default_value = "60s")]
     pub max_age: String,
-    /// How often to look between samples whether anybody came or went, which costs some 40 us at any number of clients;
-    /// 0: never
-    #[arg(long = "sample.look", env = "SAMPLE_LOOK", value_name = "DURATION", default_value = "1s")]
-    pub look: String,
-    /// Silence after which a client counts as idle
+    /// Interval of the quick poll between samples, which detects opened and closed connections and costs the server
+    /// about 40 us for any number of clients; 0 disables
+    #[arg(
+        long = "sample.quick-poll",
+        alias = "sample.look",
+        env = "SAMPLE_QUICK_POLL",
+        value_name = "DURATION",
+        default_value = "1s"
+    )]
+    pub quick_poll: String,
+    /// A client counts as idle if no byte was sent or received for this long
     #[arg(long = "idle-after", env = "IDLE_AFTER", value_name = "DURATION", default_value = "5m")]
     pub idle_after: String,
-    /// Idle times counted in redis_clients_idle_connections and, for each application, redis_clients_app_idle_connections (label
-    /// min_idle)
+    /// Thresholds of idle time (label min_idle) for redis_clients_idle_connections and
+    /// redis_clients_app_idle_connections
     #[arg(
         long = "idle.thresholds",
         env = "IDLE_THRESHOLDS",
@@ -141,35 +153,36 @@ pub struct SampleArgs {
     pub idle_thresholds: Vec<String>,
 }
 
-/// What is announced on a channel of each server, and what is believed of it.
+/// The args for the status channel.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Status channel")]
 pub struct AnnounceArgs {
-    /// Whether to announce each sample on the channel. auto: if no other exporter does
+    /// When to announce samples on the channel. auto: unless another exporter does
     #[arg(long = "announce", env = "ANNOUNCE", value_name = "WHEN", default_value = "auto")]
     pub announce: AnnounceMode,
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub channel: ChannelArgs,
-    /// Most bytes of one status, in parts of at most 64 KiB. PUBLISH replicates: more fills the replication backlog
+    /// Maximum size of one status, sent in parts of at most 64 KiB. PUBLISH replicates, so a large status fills the
+    /// replication backlog
     #[arg(long = "announce.max-bytes", env = "ANNOUNCE_MAX_BYTES", value_name = "BYTES", default_value = "64KiB")]
     pub max_bytes: String,
-    /// File of keys, one a line, that statuses are signed with (the first) and believed by (any of them)
+    /// File with HMAC keys, one per line: the first signs, any verifies
     #[arg(long = "announce.key-file", env = "ANNOUNCE_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
-    /// With --sample never: the node to hear of, if several are announced on one channel
+    /// With --sample never: the node to show, if several nodes are announced on the channel
     #[arg(long = "announce.node", env = "ANNOUNCE_NODE", value_name = "ADDRESS")]
     pub node: Option<String>,
-    /// Whether to sample ourselves. auto: unless a whole, signed status is heard (needs --announce.key-file). never: only
-    /// listen, which needs no permission but to subscribe
+    /// When to sample. auto: unless complete, signed statuses are received (needs --announce.key-file). never: only
+    /// receive statuses, which needs no permission except to subscribe
     #[arg(long = "sample", env = "SAMPLE", value_name = "WHEN", default_value = "always")]
     pub sample: SampleMode,
 }
 
-/// Where statuses are announced and heard.
+/// The arg for the name of the status channel.
 #[derive(Args, Clone, Debug)]
 pub struct ChannelArgs {
-    /// The channel
+    /// Name of the status channel
     #[arg(long = "announce.channel", env = "ANNOUNCE_CHANNEL", value_name = "CHANNEL", default_value = CHANNEL)]
     pub channel: String,
 }
@@ -192,22 +205,24 @@ pub enum SampleMode {
     Never,
 }
 
-/// How clients are grouped.
+/// The args for grouping clients.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Groups")]
 pub struct GroupArgs {
-    /// File (YAML) of rules by name, user and network that tell the application, tried before everything else. Read again
-    /// when it changes
+    /// File (YAML) with rules that set the application of a client by name, user and network. They take precedence over
+    /// all other methods. Read again when it changes
     ///
     /// rules: [{app: billing, name: 'bill(ing)?-.*'}, {app: '$1-jobs', name: '([a-z]+)-job-.*', user: batch}, {app:
-    /// office, network: 10.20.0.0/16}]. Patterns match the whole text; all that a rule names must be true; the first wins.
+    /// office, network: 10.20.0.0/16}]. A pattern must match the whole text; all conditions of a rule must match; the
+    /// first matching rule is used.
     #[arg(long = "group.file", env = "GROUP_FILE", value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Regular expression whose first group, or all that it matches, is the application of a client's name; a name
-    /// that does not match is its own. Replaces the built-in table of what changes per process
+    /// Regular expression that extracts the application from a client's name: its first group, or the whole match. A
+    /// name that does not match is used unchanged. Replaces the built-in rules that remove the parts of a name that
+    /// differ between processes
     #[arg(long = "group.name-pattern", env = "GROUP_NAME_PATTERN", value_name = "REGEX")]
     pub name_pattern: Option<String>,
-    /// How many bits of an address make its network, of IPv4 and IPv6
+    /// Prefix lengths that group addresses into networks, for IPv4 and IPv6
     #[arg(
         long = "group.network-prefix",
         env = "GROUP_NETWORK_PREFIX",
@@ -217,17 +232,18 @@ pub struct GroupArgs {
     pub network_prefix: String,
 }
 
-/// How many groups there may be, which applications should be there, and which clients are told one by one.
+/// The args for the number of groups, expected applications, and clients that are exported individually.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Presence")]
 pub struct PresenceArgs {
-    /// Most groups by application, user, library, network, database or command; the smaller ones are folded into (other)
+    /// Maximum number of groups by application, user, library, network, database or command; smaller groups are summed
+    /// up as (other)
     #[arg(help_heading = "Groups", long = "group.limit", env = "GROUP_LIMIT", value_name = "N", default_value = "50")]
     pub group_limit: String,
-    /// Application that should be there, with the least connections it should have: billing=2. Repeatable
+    /// Expected application, with its minimum number of connections: billing=2. Repeatable
     #[arg(long = "presence.expect", env = "PRESENCE_EXPECT", value_name = "APP[=MIN]", value_delimiter = ',')]
     pub expect: Vec<String>,
-    /// How long an application that is gone is remembered
+    /// Time for which an application without connections is remembered
     #[arg(
         long = "presence.forget-after",
         env = "PRESENCE_FORGET_AFTER",
@@ -235,12 +251,13 @@ pub struct PresenceArgs {
         default_value = "24h"
     )]
     pub forget_after: String,
-    /// Most clients to tell one by one in metrics, the longest silent first. Each makes five series with its id: keep it small
+    /// Maximum number of clients that are exported individually in metrics, longest idle first. Each has five series
+    /// with its id: keep it small
     #[arg(long = "metrics.per-client", env = "METRICS_PER_CLIENT", value_name = "N", default_value = "0")]
     pub per_client: String,
 }
 
-/// Where and what the web server serves.
+/// The args for the web server.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Web")]
 pub struct WebArgs {
@@ -256,19 +273,20 @@ pub struct WebArgs {
     /// Path of the metrics
     #[arg(long = "web.telemetry-path", env = "WEB_TELEMETRY_PATH", value_name = "PATH", default_value = "/metrics")]
     pub telemetry_path: String,
-    /// YAML file with TLS, users and headers, as the Prometheus exporter-toolkit takes it. Read again when it, or a file it names, changes
+    /// YAML file with TLS, users and headers, in the format of the Prometheus exporter-toolkit. Read again when it, or
+    /// a file named in it, changes
     #[arg(long = "web.config.file", env = "WEB_CONFIG_FILE", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
-    /// Where browsers find the pages, for links in boards and alerts. Without it the host's name and the port
+    /// URL of the pages for browsers, used in links of dashboards and alerts. Default: the host name and the port
     #[arg(long = "web.external-url", env = "WEB_EXTERNAL_URL", value_name = "URL")]
     pub external_url: Option<String>,
-    /// Who may see pages and the API, which show addresses and users. auto: peers on this machine that ask for a local
-    /// name, and authenticated ones
+    /// Who may open the pages and the API, which show addresses and users. auto: authenticated users, and peers on this
+    /// machine that use a local host name. on: everyone. off: no one
     #[arg(long = "web.pages", env = "WEB_PAGES", value_name = "WHO", default_value = "auto")]
     pub pages: PagesMode,
 }
 
-/// Who may see pages.
+/// Who may open the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum PagesMode {
@@ -277,7 +295,7 @@ pub enum PagesMode {
     Off,
 }
 
-/// What is logged, and how.
+/// The args for logging.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
@@ -314,7 +332,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The words of `serve`.
+/// The args of `serve`.
 #[derive(Args, Clone, Debug)]
 #[expect(missing_docs, reason = "the types say it")]
 pub struct ServeArgs {
@@ -383,7 +401,7 @@ pub enum ListFormat {
     Csv,
 }
 
-/// The words of `watch`.
+/// The args of `watch`.
 #[derive(Args, Clone, Debug)]
 pub struct WatchArgs {
     #[command(flatten)]
@@ -392,21 +410,21 @@ pub struct WatchArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub channel: ChannelArgs,
-    /// File of keys, one a line: print only statuses signed with one of them
+    /// File with HMAC keys, one per line: print only statuses that are signed with one of them
     #[arg(long = "announce.key-file", env = "ANNOUNCE_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
-    /// table: a screen that refreshes. json: each message as it came, one a line
+    /// table: a screen that refreshes. json: each message unchanged, one per line
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: WatchFormat,
-    /// Most clients to show in a table, the longest silent first
+    /// Maximum number of clients in a table, longest idle first
     #[arg(long, value_name = "N", default_value = "20")]
     pub limit: usize,
-    /// End after so many messages
+    /// Exit after this number of messages
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 }
 
-/// The form of what is watched.
+/// The output format of `watch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum WatchFormat {
@@ -414,10 +432,8 @@ pub enum WatchFormat {
     Json,
 }
 
-/// The words of `check`.
+/// The args of `check`.
 #[derive(Args, Clone, Debug)]
-// Under no heading of its own, "the channel" would not say which.
-#[command(mut_arg("channel", |channel| channel.help("The status channel")))]
 #[expect(missing_docs, reason = "the types say it")]
 pub struct CheckArgs {
     #[command(flatten)]
@@ -430,10 +446,10 @@ pub struct CheckArgs {
     pub group: GroupArgs,
 }
 
-/// The words of `healthy`.
+/// The args of `healthy`.
 #[derive(Args, Clone, Debug)]
 pub struct HealthyArgs {
-    /// Address that serve listens on, all of them if there are several; with :port this machine is asked
+    /// Address that serve listens on; repeat it for all of them. :port means this machine
     #[arg(
         long = "web.listen-address",
         env = "WEB_LISTEN_ADDRESS",
@@ -444,7 +460,7 @@ pub struct HealthyArgs {
     pub listen: Vec<String>,
 }
 
-/// The words of `catalogue`.
+/// The args of `catalogue`.
 #[derive(Args, Clone, Debug)]
 pub struct CatalogueArgs {
     /// Format of the table
@@ -452,7 +468,7 @@ pub struct CatalogueArgs {
     pub format: CatalogueFormat,
 }
 
-/// The form of the catalogue.
+/// The output format of `catalogue`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum CatalogueFormat {

@@ -1,9 +1,9 @@
-//! The one place where the wall clock is read. Everything pure is given the time.
+//! The only module that reads the wall clock. Pure code gets the time as an argument.
 
 use jiff::Timestamp;
 
-/// The time now, by this machine's clock.
+/// The current time, by this machine's clock.
 pub fn now() -> Timestamp {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    #[expect(clippy::disallowed_methods, reason = "this is the only module that reads the wall clock")]
     Timestamp::now()
 }

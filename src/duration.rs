@@ -1,14 +1,14 @@
-//! How durations are written: in flags and in filters alike.
+//! The format of durations in flags and filters.
 
 use std::time::Duration;
 
-/// Reads a duration: `10s`, `1h30m`, `500us`, or plain seconds.
+/// Parses a duration: `10s`, `1h30m`, `500us`, or plain seconds.
 ///
 /// # Errors
-/// A sentence that says how durations are written.
+/// A sentence with examples of durations.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    let fault = || format!("{text} is not a duration; write 500us, 10s, 5m, 1d or plain seconds");
+    let fault = || format!("{text} is not a duration; examples: 500us, 10s, 5m, 1d, or plain seconds");
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|_| fault());
     }

@@ -1,4 +1,4 @@
-//! Small files of the operator's that are looked at again and again: whether one changed, and what is in it.
+//! The operator's small files that are polled for changes: detection of a change, and bounded reading.
 
 use std::fs;
 use std::io::Read;
@@ -6,14 +6,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often a file is looked at.
-pub const EVERY: Duration = Duration::from_secs(2);
+/// The interval of checks for a change.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The largest file, in bytes.
+/// Maximum size of a file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A file as it was when it was looked at: what changes when a file does, also where a link is turned to another file,
-/// as Kubernetes does.
+/// The state of a file at one check: inode, size and modification time. It also changes when a symbolic link is
+/// replaced, as Kubernetes does for mounted volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileState {
     path: PathBuf,
@@ -21,13 +21,13 @@ pub struct FileState {
 }
 
 impl FileState {
-    /// Looks at a file, which need not be there.
+    /// The current state of a file, which need not exist.
     pub fn at(path: &Path) -> Self {
         let stamp = fs::metadata(path).ok().map(|file| (file.ino(), file.len(), file.mtime(), file.mtime_nsec()));
         Self { path: path.to_owned(), stamp }
     }
 
-    /// Looks at the same file again.
+    /// The current state of the same file.
     #[must_use]
     pub fn again(&self) -> Self {
         Self::at(&self.path)
@@ -37,11 +37,11 @@ impl FileState {
 /// Reads a file.
 ///
 /// # Errors
-/// Why it cannot be read, without its name.
+/// The reason why it cannot be read, without its name.
 pub fn read(path: &Path) -> Result<String, String> {
-    // A pipe would keep us waiting.
+    // Reading a pipe could block for ever.
     if !fs::metadata(path).map_err(|error| error.to_string())?.is_file() {
-        return Err("it is no file".to_owned());
+        return Err("it is not a regular file".to_owned());
     }
     let file = fs::File::open(path).map_err(|error| error.to_string())?;
     let mut text = String::new();

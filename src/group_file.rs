@@ -1,5 +1,5 @@
-//! The operator's file of groups: read at the start, and again when it changes. A file that makes no sense leaves the rules as
-//! they were, is logged, and is told by a metric.
+//! The operator's file with grouping rules: read at the start, and again when it changes. If the changed file is
+//! invalid, the previous rules stay in use, a warning is logged, and a metric shows it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::followed_file::{self, EVERY, FileState};
+use crate::followed_file::{self, FileState, POLL_INTERVAL};
 use crate::snapshot::{Grouping, Limits};
 
-/// A file of groups that is followed.
+/// A file with grouping rules that is polled for changes.
 #[derive(Debug)]
 pub struct GroupFile {
     path: PathBuf,
@@ -33,15 +33,15 @@ impl GroupFile {
         Ok((grouping, Self { path: path.to_owned(), name_pattern, state, valid }))
     }
 
-    /// Whether the file made sense when it was read last; followed by what it is read from.
+    /// A flag that is true while the last read of the file succeeded. [`GroupFile::follow`] updates it.
     pub fn validity(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.valid)
     }
 
-    /// Follows the file until it is dropped, and replaces the grouping in the limits at each change.
+    /// Polls the file for ever, and replaces the grouping in the limits at each valid change.
     pub async fn follow(mut self, limits: watch::Sender<Arc<Limits>>) {
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let state = self.state.again();
             if state == self.state {
                 continue;
@@ -53,9 +53,9 @@ impl GroupFile {
                 Ok(grouping) => {
                     let grouping = Arc::new(grouping);
                     limits.send_modify(|limits| *limits = Arc::new(Limits { grouping, ..Limits::clone(limits) }));
-                    info!(file = %self.path.display(), "groups were read again");
+                    info!(file = %self.path.display(), "reload of --group.file succeeded");
                 }
-                Err(fault) => warn!("the groups stay as they were: {fault}"),
+                Err(fault) => warn!("reload failed, the previous groups stay in use: {fault}"),
             }
         }
     }
@@ -65,7 +65,7 @@ fn grouping(path: &Path, name_pattern: Option<&str>) -> Result<Grouping, String>
     let flag = "--group.file:";
     let text = followed_file::read(path).map_err(|fault| format!("{flag} {}: {fault}", path.display()))?;
     Grouping::new(name_pattern, Some(&text))
-        .map_err(|told| told.replacen(flag, &format!("{flag} {}:", path.display()), 1))
+        .map_err(|fault| fault.replacen(flag, &format!("{flag} {}:", path.display()), 1))
 }
 
 #[cfg(test)]
@@ -76,11 +76,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_change_is_followed_and_nonsense_is_not() {
+    async fn a_valid_change_is_applied_and_an_invalid_one_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("groups.yml");
         fs::write(&path, "rules: [{app: one, name: web}]").expect("a file");
-        let (grouping, file) = GroupFile::read(&path, None).expect("sense");
+        let (grouping, file) = GroupFile::read(&path, None).expect("a valid file");
         let valid = file.validity();
         let (sender, receiver) = watch::channel(Arc::new(Limits { grouping: Arc::new(grouping), ..Limits::default() }));
         let following = tokio::spawn(file.follow(sender));

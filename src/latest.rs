@@ -1,4 +1,4 @@
-//! The newest state of each node, where watchers put it and every output finds it.
+//! The newest state of each node: watchers publish it, and every output reads it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,108 +12,109 @@ use crate::sample::{Failure, Reason};
 use crate::snapshot::Snapshot;
 use crate::status::Refusal;
 
-/// What is known of one node now.
+/// The current state of one node.
 #[derive(Clone, Debug)]
 pub struct NodeState {
-    /// The node's address, without a secret: the label `redis`.
+    /// The node's address, without secrets: the label `redis`.
     pub node: Arc<str>,
-    /// Whether there is something to show.
+    /// The result of the last attempt to sample it.
     pub phase: Phase,
-    /// What became of the attempts so far.
+    /// The counts of attempts by result.
     pub tally: SampleTally,
-    /// What was announced and heard so far.
+    /// The counts of messages on its channel.
     pub channel: Arc<ChannelTally>,
-    /// Its last hour.
+    /// The last hour.
     pub history: Arc<History>,
 }
 
-/// What was announced and heard on a node's channel. Counted by others than who publishes the node's state.
+/// The counts of messages announced and received on a node's channel. They are atomic, because the listener and the
+/// announcer count them, while the watcher publishes the node's state.
 #[derive(Debug, Default)]
 pub struct ChannelTally {
     announced: AtomicU64,
-    heard: AtomicU64,
+    received: AtomicU64,
     refused: [AtomicU64; Refusal::ALL.len()],
 }
 
 impl ChannelTally {
-    /// Messages that we announced.
+    /// Number of messages that we announced.
     pub fn announced(&self) -> u64 {
         self.announced.load(Ordering::Relaxed)
     }
 
-    /// Messages of others that were believed.
-    pub fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+    /// Number of accepted messages of others.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
-    /// Messages that were refused for this reason.
+    /// Number of messages that were refused for this reason.
     pub fn refused(&self, refusal: Refusal) -> u64 {
         self.refused[refusal as usize].load(Ordering::Relaxed)
     }
 
-    /// All of these together: grows with each of them.
+    /// Number of all these messages together; it changes whenever one of the counts does.
     pub fn total(&self) -> u64 {
-        self.announced() + self.heard() + Refusal::ALL.into_iter().map(|refusal| self.refused(refusal)).sum::<u64>()
+        self.announced() + self.received() + Refusal::ALL.into_iter().map(|refusal| self.refused(refusal)).sum::<u64>()
     }
 
-    /// Counts a message of ours.
+    /// Counts a message that we announced.
     pub fn add_announced(&self) {
         self.announced.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a message that was believed.
-    pub fn add_heard(&self) {
-        self.heard.fetch_add(1, Ordering::Relaxed);
+    /// Counts an accepted message.
+    pub fn add_received(&self) {
+        self.received.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a message that was not.
+    /// Counts a refused message.
     pub fn add_refused(&self, refusal: Refusal) {
         self.refused[refusal as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Whether a node can be read.
+/// The result of the last attempt to sample a node.
 #[derive(Clone, Debug)]
 pub enum Phase {
-    /// No attempt has ended yet.
+    /// No attempt has completed yet.
     Starting,
-    /// The last attempt gave a snapshot.
+    /// The last attempt produced a snapshot.
     Fresh {
-        /// What it gave.
+        /// The snapshot.
         snapshot: Arc<Snapshot>,
-        /// From when on its numbers must not be shown as fresh, should no further attempt end before.
+        /// The time from which on it must not be shown as fresh, if no further attempt completes before.
         stale_at: Instant,
     },
     /// The last attempt failed.
     Failing {
-        /// Why it failed.
+        /// The failure.
         failure: Failure,
-        /// When the first failure of this row of failures was.
+        /// The time of the first of these consecutive failures.
         since: Timestamp,
-        /// The last snapshot before it. Its counters stay true; its clients are a thing of the past.
+        /// The last snapshot before the failures. Its counters are still valid, its clients are out of date.
         last_good: Option<Arc<Snapshot>>,
     },
 }
 
-/// How the attempts to sample a node ended.
+/// The counts of attempts to sample a node.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SampleTally {
-    /// Samples that told everything.
+    /// Complete samples.
     pub whole: u64,
-    /// Samples of which the server refused one half.
+    /// Samples for which the server refused either `INFO` or `CLIENT LIST`.
     pub partial: u64,
-    /// Attempts that gave nothing.
+    /// Attempts without a sample.
     pub failed: u64,
     errors: [u64; Reason::ALL.len()],
 }
 
 impl SampleTally {
-    /// How often this went wrong.
+    /// Number of failures with this reason.
     pub fn errors(&self, reason: Reason) -> u64 {
         self.errors[reason as usize]
     }
 
-    /// Counts an attempt that gave a snapshot.
+    /// Counts an attempt that produced a snapshot.
     pub fn add_snapshot(&mut self, snapshot: &Snapshot) {
         let before = self.errors;
         for failure in snapshot.refused() {
@@ -131,7 +132,7 @@ impl SampleTally {
 }
 
 impl NodeState {
-    /// A node of which nothing is known yet.
+    /// A node before its first attempt.
     pub fn starting(node: Arc<str>) -> Self {
         Self {
             node,
@@ -142,8 +143,8 @@ impl NodeState {
         }
     }
 
-    /// Adds what is known now to the last hour.
-    pub fn remember(&mut self) {
+    /// Adds the current phase to the history.
+    pub fn update_history(&mut self) {
         self.history = Arc::new(match &self.phase {
             Phase::Starting => return,
             Phase::Fresh { snapshot, .. } => self.history.with(snapshot),
@@ -151,7 +152,7 @@ impl NodeState {
         });
     }
 
-    /// The snapshot whose numbers are true now: the last attempt gave it, and not too long ago.
+    /// The snapshot of the last attempt, if that succeeded and is not stale.
     pub fn fresh_snapshot(&self, now: Instant) -> Option<&Arc<Snapshot>> {
         match &self.phase {
             Phase::Fresh { snapshot, stale_at } if now < *stale_at => Some(snapshot),
@@ -159,7 +160,7 @@ impl NodeState {
         }
     }
 
-    /// The newest snapshot there was, whether or not it is still true.
+    /// The newest snapshot, which may be stale.
     pub fn last_snapshot(&self) -> Option<&Arc<Snapshot>> {
         match &self.phase {
             Phase::Starting => None,
@@ -169,30 +170,31 @@ impl NodeState {
     }
 }
 
-/// The newest state of every node. One writer a node, any number of readers; nobody waits for I/O while holding it.
+/// The newest state of every node. Each node has one writer, and there may be any number of readers. The lock is never
+/// held during I/O.
 #[derive(Debug)]
 pub struct Latest {
     nodes: RwLock<Nodes>,
     changed: watch::Sender<u64>,
 }
 
-/// All nodes at one moment.
+/// The state of all nodes at one point in time.
 #[derive(Clone, Debug)]
 pub struct Nodes {
-    /// Grows with each change, so that what was rendered of a view can be kept until the next.
+    /// Grows with each change, so that rendered responses can be cached until the next change.
     pub generation: u64,
-    /// The nodes, in the order in which the operator named them.
+    /// The nodes, in the order of the command line.
     pub nodes: Vec<Arc<NodeState>>,
 }
 
 impl Latest {
-    /// Nodes of which nothing is known yet.
+    /// The state of these nodes before their first attempt.
     pub fn new(nodes: impl IntoIterator<Item = Arc<str>>) -> Self {
         let nodes = nodes.into_iter().map(|node| Arc::new(NodeState::starting(node))).collect();
         Self { nodes: RwLock::new(Nodes { generation: 0, nodes }), changed: watch::Sender::new(0) }
     }
 
-    /// Replaces the state of the node at this place.
+    /// Replaces the state of the node at this index.
     pub fn publish(&self, place: usize, state: NodeState) {
         let mut view = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         view.generation += 1;
@@ -200,7 +202,8 @@ impl Latest {
         self.changed.send_replace(view.generation);
     }
 
-    /// Tells of each change by the generation it made; of several that came together, only of the last.
+    /// Subscribes to changes: receives the generation of each change; of several changes in a short time, only the last
+    /// one.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -212,7 +215,7 @@ impl Latest {
 }
 
 impl Nodes {
-    /// Whether an attempt on every node has ended, well or not.
+    /// Returns true if at least one attempt on every node has completed, successfully or not.
     pub fn all_attempted(&self) -> bool {
         self.nodes.iter().all(|node| !matches!(node.phase, Phase::Starting))
     }

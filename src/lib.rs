@@ -1,54 +1,54 @@
-//! Who is connected to a Redis or Valkey server, since when, and when did each last speak.
+//! Exports the client connections of Redis and Valkey servers: who is connected, since when, and the last interaction.
 //!
-//! The modules are listed in the order in which to read them: first what is pure, from a server's words to what they look
-//! like, with no clock and no I/O; then what fills and serves it. A module looks only towards the source of the flow.
+//! The modules are listed in reading order: first the pure ones, from a server's replies to the outputs, without clock
+//! and I/O; then those that sample and serve. A module depends only on modules nearer to the source of the flow.
 //!
 //! ```text
 //!  node --link--> sampler --Sample--> derive(previous, sample) --Snapshot--> latest --> view::metrics --> web /metrics
-//!   ^  |                     ^                                                     |--> view::query   --> web pages, API, events
-//!   |  `--channel--> announce: receiver (what others tell is a Sample, too)             |--> view::list    --> clients
-//!   `------channel-- announce: announcer <-- view::status -------------------------'
+//!   ^  |                     ^                                                  |--> view::query --> web pages, API
+//!   |  `--channel--> announce: receiver (a received status is a Sample, too)    |--> view::list --> clients
+//!   `------channel-- announce: announcer <-- view::status ----------------------'
 //! ```
 //!
 //! To follow one client from the server to a gauge: [`sampler`] asks for the list, [`client_list`] reads its row,
 //! [`snapshot::derive`] counts it, [`latest`] keeps the count, [`view::metrics`] writes it, [`web`] serves it.
 
-// What a server says, read.
+// Parsing of a server's replies.
 pub mod client_list;
 pub mod server_info;
 
-// What can be told of it.
+// The list of metrics.
 pub mod catalogue;
 
-// From a reading to what it means.
+// From a sample to a snapshot.
 pub mod sample;
 pub mod snapshot;
 pub mod status;
 
-// What it looks like.
+// From a snapshot to the outputs.
 pub mod duration;
 pub mod history;
 pub mod latest;
 pub mod size;
 pub mod view;
 
-// Where readings come from.
+// Sources of samples.
 pub mod announce;
 pub mod clock;
 pub mod link;
 pub mod sampler;
 pub mod watcher;
 
-// Where it goes.
+// The web server.
 pub mod followed_file;
 pub mod web;
 
-// What was typed,
+// The command line: args,
 pub mod cli;
 
-// what it means,
+// configuration,
 pub mod config;
 pub mod group_file;
 
-// and what is done about it.
+// and subcommands.
 pub mod command;

@@ -1,4 +1,4 @@
-//! Tells who is connected to a Redis or Valkey server, since when, and when each client last spoke.
+//! Exports the client connections of Redis and Valkey servers: who is connected, since when, and the last interaction.
 
 use std::process::ExitCode;
 

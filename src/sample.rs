@@ -1,4 +1,5 @@
-//! One reading of a node, and why a reading fails. Pure data: whoever reads or hears fills it, `snapshot` uses it.
+//! A sample: one reading of a node's clients, and the reasons why a reading fails. Pure data: the sampler or the
+//! receiver creates it, and `snapshot` uses it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,75 +9,76 @@ use jiff::Timestamp;
 use crate::client_list::{Client, Listing, Unreadable};
 use crate::server_info::ServerInfo;
 
-/// The name our links set with `CLIENT SETNAME`, and their library name: by it one exporter knows another's links.
+/// The name that our links set with `CLIENT SETNAME`, and their library name. Exporters recognize each other's links by
+/// it.
 pub const OUR_NAME: &str = "redis-client-exporter";
 
-/// One reading of a node's clients. It may lack one half, where the server refuses that command to our user.
+/// One reading of a node's clients. Either `info` or `clients` may be a failure, if the server refuses that command.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// When it was read, by the node's own clock where `INFO` tells it, else by ours.
+    /// The time of the reading, by the node's clock if `INFO` reports it, otherwise by ours.
     pub at: Timestamp,
-    /// What `INFO` told, or why it was refused.
+    /// The result of `INFO`, or the refusal.
     pub info: Result<ServerInfo, Failure>,
-    /// What `CLIENT LIST` told, or why it was refused.
+    /// The result of `CLIENT LIST`, or the refusal.
     pub clients: Result<Pages, Failure>,
-    /// Lines of the replies that could not be read, since the sample before.
+    /// Lines of the replies since the previous sample that could not be parsed.
     pub unreadable: Unreadable,
     /// The ids of our own links to the node.
     pub own_ids: Vec<u64>,
-    /// What reading it cost.
+    /// The cost of the reading.
     pub cost: Cost,
-    /// Whence it comes.
+    /// The source of the sample.
     pub source: Source,
 }
 
-/// Whence a sample comes.
+/// The source of a sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Source {
-    /// We read it ourselves.
+    /// Sampled by this exporter.
     #[default]
     Sampled,
-    /// Another told it on the channel.
+    /// Received from another exporter's status.
     Received(ReceivedTotals),
 }
 
-/// What a status tells beside its clients, which may not be all.
+/// The totals of a received status, which may omit clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivedTotals {
     /// All connections.
     pub connections: u64,
     /// Connections of applications.
     pub online: u64,
-    /// Of these, those that have never sent a command.
+    /// Connections of applications that have never sent a command.
     pub silent: u64,
-    /// Clients that did not fit.
+    /// Clients that did not fit into the status.
     pub truncated: u64,
 }
 
 impl Sample {
-    /// Whether clients that its source knew are left out of it.
+    /// Returns true if a received status omitted clients.
     pub fn is_truncated(&self) -> bool {
         matches!(self.source, Source::Received(ReceivedTotals { truncated: 1.., .. }))
     }
 }
 
-/// Clients that were read at one time.
+/// Clients that were listed by one command.
 #[derive(Debug)]
 pub struct Page {
-    /// When they were read, by the clock that the sample goes by.
+    /// The time of the reply, by the same clock as the sample's.
     pub at: Timestamp,
-    /// What the server told.
+    /// The parsed reply.
     pub listing: Listing,
 }
 
-/// Where a client stands in a sample.
+/// The position of a client in a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     page: u32,
     row: u32,
 }
 
-/// The clients of a sample: one page or several, each of its own time. No client is in two of them.
+/// The clients of a sample: one or several pages, each with its own time. No client is in two pages.
 #[derive(Clone, Debug, Default)]
 pub struct Pages(Vec<Arc<Page>>);
 
@@ -91,27 +93,27 @@ impl Pages {
         self.0.push(Arc::new(page));
     }
 
-    /// How many pages there are.
+    /// The number of pages.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Takes off all pages after the first so many.
+    /// Removes all pages after the first `pages`.
     pub fn truncate(&mut self, pages: usize) {
         self.0.truncate(pages);
     }
 
-    /// Adds the pages of another reading, in which there are other clients.
+    /// Adds the pages of another reading, which must have other clients.
     pub fn extend(&mut self, more: Pages) {
         self.0.extend(more.0);
     }
 
-    /// All clients, each with the time at which it was read.
+    /// All clients, each with the time at which it was listed.
     pub fn clients(&self) -> impl Iterator<Item = (Timestamp, &Client<'_>)> {
         self.0.iter().flat_map(|page| page.listing.clients().iter().map(|client| (page.at, client)))
     }
 
-    /// All clients, each with its place.
+    /// All clients, each with its position.
     pub fn places(&self) -> impl Iterator<Item = (Place, &Client<'_>)> {
         self.0.iter().zip(0..).flat_map(|(page, number)| {
             let rows = page.listing.clients().iter().zip(0..);
@@ -119,62 +121,63 @@ impl Pages {
         })
     }
 
-    /// The client at a place of these pages.
+    /// The client at a position.
     pub fn client(&self, place: Place) -> Option<&Client<'_>> {
         self.0.get(place.page as usize)?.listing.clients().get(place.row as usize)
     }
 
-    /// When the client at a place was read.
+    /// The time at which the client at a position was listed.
     pub fn read_at(&self, place: Place) -> Option<Timestamp> {
         self.0.get(place.page as usize).map(|page| page.at)
     }
 
-    /// When the last page was read.
+    /// The time of the newest page.
     pub fn newest(&self) -> Option<Timestamp> {
         self.0.iter().map(|page| page.at).max()
     }
 
-    /// How many clients there are.
+    /// The number of clients.
     pub fn len(&self) -> usize {
         self.0.iter().map(|page| page.listing.clients().len()).sum()
     }
 
-    /// Whether there is no client.
+    /// Returns true if there are no clients.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The lines of these pages that could not be read.
+    /// The lines of these pages that could not be parsed.
     pub fn unreadable(&self) -> Unreadable {
         self.0.iter().fold(Unreadable::default(), |sum, page| sum.plus(page.listing.unreadable()))
     }
 }
 
-/// What a sample cost the server and took us.
+/// The cost of a sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
-    /// From the first command to the last reply.
+    /// Time from the first command to the last reply.
     pub duration: Duration,
-    /// The pages in which the clients were listed; 0 for one full listing.
+    /// Number of pages in which the clients were listed; 0 for one full listing.
     pub pages: u32,
-    /// Main-thread time of all our commands since the sample before, from the server's own command statistics; `None`
-    /// where it hides them.
+    /// Main-thread time of all our commands since the previous sample, from the server's command statistics; `None` if
+    /// the server does not report them.
     pub server_time: Option<Duration>,
-    /// Main-thread time of our longest command; `None` as above.
+    /// Main-thread time of our longest command; `None` if the server does not report command statistics.
     pub longest_command: Option<Duration>,
-    /// Whether the way in which the clients are listed keeps the budget; `None` as above.
+    /// True if the plan for listing the clients is within the budget; `None` if no cost was measured, for example
+    /// because the server does not report command statistics.
     pub within_budget: Option<bool>,
-    /// Connections that `INFO` counts more than were listed; negative if fewer. `None` without `INFO`.
+    /// Number of connections in `INFO` minus the number of listed ones. `None` without `INFO`.
     pub drift: Option<i64>,
 }
 
-/// Why a node, or one command, could not be used.
+/// A failure of a node, or of one command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
     /// The kind of failure, also a metric's label.
     pub reason: Reason,
-    /// A sentence that names the node and the mend. Never holds a secret.
+    /// A sentence that names the node, the server's answer, and the fix. It never contains a secret.
     pub message: String,
 }
 
@@ -183,37 +186,37 @@ pub struct Failure {
 pub enum Reason {
     /// The host name does not resolve.
     Resolve,
-    /// Nothing accepts connections there.
+    /// The connection was refused, or the host is unreachable.
     Connect,
-    /// No answer in time.
+    /// No answer within the time-out.
     Timeout,
     /// The TLS handshake failed.
     Tls,
     /// Wrong or missing user or password.
     Auth,
-    /// The server's protected mode turns strangers away.
+    /// The server's protected mode refuses connections from other hosts.
     Denied,
     /// The user may not run a command.
     NoPermission,
     /// The server is loading its data.
     Loading,
-    /// A script or function holds the server.
+    /// A script or function blocks the server.
     Busy,
-    /// A replica without its primary refuses to answer.
+    /// A replica without a link to its primary refuses commands.
     MasterDown,
-    /// The server has as many connections as it allows.
+    /// The server has reached its maximum number of connections.
     MaxClients,
-    /// Whatever answers does not speak the Redis protocol.
+    /// The answer does not follow the Redis protocol.
     Protocol,
     /// The connection was closed.
     Closed,
-    /// A reply is larger than we accept.
+    /// A reply is larger than the limit.
     TooLarge,
     /// The server does not know a command.
     UnknownCommand,
-    /// Nobody announces what we only listen for.
+    /// No exporter announces the node, and we do not sample it.
     Silent,
-    /// Anything else.
+    /// Any other failure.
     Other,
 }
 

@@ -1,13 +1,14 @@
-//! The fields of `INFO` that are used, read from its text. Pure.
+//! The fields of `INFO` that are used, parsed from its text. Pure.
 //!
-//! A field that the server does not report is `None`: what exists differs by version (`server.c`: `genRedisInfoString`).
+//! A field that the server does not report is `None`: what exists differs by version (`server.c`:
+//! `genRedisInfoString`).
 
 use serde_json::Value;
 
-/// Which program answers. It decides what a flag letter means.
+/// The server program. The meaning of client flags depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Product {
-    /// Redis, or a fork that says no other name: KeyDB, Redict.
+    /// Redis, or a fork that reports no other name: KeyDB, Redict.
     #[default]
     Redis,
     /// Valkey.
@@ -17,7 +18,7 @@ pub enum Product {
 }
 
 impl Product {
-    /// Its name in lower case, as a person would write it in a sentence.
+    /// Its name in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Product::Redis => "redis",
@@ -27,30 +28,30 @@ impl Product {
     }
 }
 
-/// What `INFO` told of a server.
+/// The fields of `INFO`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerInfo {
-    /// Which program it is.
+    /// The server program.
     pub product: Product,
-    /// The product's own version: Valkey's, not the Redis version it is compatible with.
+    /// The version of the product: for Valkey its own, not the Redis version that it is compatible with.
     pub version: Option<String>,
     /// `standalone`, `cluster` or `sentinel`.
     pub mode: Option<String>,
     /// `master` or `slave`.
     pub role: Option<String>,
-    /// A new one after each start of the server.
+    /// Identity of the server process; it changes at each start.
     pub run_id: Option<String>,
-    /// How long the server has been running, in seconds.
+    /// Time since the start of the server, in seconds.
     pub uptime_seconds: Option<u64>,
     /// The server's wall clock, in microseconds since 1970.
     pub clock_micros: Option<i64>,
-    /// `connected_clients`: connections but those of replicas.
+    /// `connected_clients`: connections without those of replicas.
     pub connected_clients: Option<u64>,
     /// The limit on connections (6.2+).
     pub maxclients: Option<u64>,
-    /// Clients that wait in a blocking command or are paused.
+    /// Clients in a blocking command, or paused.
     pub blocked_clients: Option<u64>,
-    /// Clients that track keys (6.0+).
+    /// Clients with key tracking (6.0+).
     pub tracking_clients: Option<u64>,
     /// Connections accepted since the start or the last `CONFIG RESETSTAT`.
     pub connections_received: Option<u64>,
@@ -58,29 +59,29 @@ pub struct ServerInfo {
     pub connections_rejected: Option<u64>,
     /// Clients closed to free memory for `maxmemory-clients` (7.0+).
     pub evicted_clients: Option<u64>,
-    /// Clients closed for their output buffer (Redis 7.4+, Valkey 8.0+).
+    /// Clients closed because of their output buffer (Redis 7.4+, Valkey 8.0+).
     pub output_buffer_disconnections: Option<u64>,
-    /// Clients closed for their query buffer (Redis 7.4+, Valkey 8.0+).
+    /// Clients closed because of their query buffer (Redis 7.4+, Valkey 8.0+).
     pub query_buffer_disconnections: Option<u64>,
 }
 
 impl ServerInfo {
-    /// Reads the text of one or several sections. A line that is not `field:value` is passed over.
+    /// Parses the text of one or several sections. A line that is not `field:value` is ignored.
     pub fn parse(text: &[u8]) -> Self {
         let mut info = Self::default();
         info.update(text);
         info
     }
 
-    /// Reads further text; what it tells anew replaces what was known.
+    /// Parses further text, whose fields replace earlier values.
     pub fn update(&mut self, text: &[u8]) {
         for (field, value) in fields(text) {
             self.set(field, value);
         }
     }
 
-    /// What it knows, by the names of `INFO`: read again, it gives the same.
-    pub fn told(&self) -> impl Iterator<Item = (&'static str, Value)> {
+    /// The known fields, by their names in `INFO`. Parsed again, they give the same value.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, Value)> {
         let version = match self.product {
             Product::Redis => "redis_version",
             Product::Valkey => "valkey_version",
@@ -135,7 +136,7 @@ impl ServerInfo {
     }
 }
 
-/// How often some commands ran and how long they held the main thread, from `INFO commandstats`.
+/// The number of calls of some commands, and their main-thread time, from `INFO commandstats`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CommandTime {
     /// Calls since the start or the last `CONFIG RESETSTAT`.
@@ -145,8 +146,8 @@ pub struct CommandTime {
 }
 
 impl CommandTime {
-    /// Adds up the named commands. Subcommands are `client|list`; before 7.0 the whole of `client` is one line.
-    /// `None` if none of them is there, as before their first call.
+    /// Sums up the named commands. A subcommand is written as `client|list`; before 7.0 all subcommands of `client`
+    /// share one line. Returns `None` if none of them is listed, as before their first call.
     pub fn parse(text: &[u8], commands: &[&str]) -> Option<Self> {
         let mut sum = None;
         for (field, value) in fields(text) {
@@ -160,7 +161,7 @@ impl CommandTime {
         sum
     }
 
-    /// What came since an earlier reading; `None` if the counters were reset in between.
+    /// The increase since an earlier reading; `None` if the counters were reset in between.
     pub fn since(self, earlier: CommandTime) -> Option<Self> {
         Some(Self { calls: self.calls.checked_sub(earlier.calls)?, micros: self.micros.checked_sub(earlier.micros)? })
     }
@@ -184,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn valkey_says_its_own_version_whatever_the_order() {
+    fn valkey_has_its_own_version_in_any_order_of_fields() {
         let first = ServerInfo::parse(b"redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.1\r\n");
         let last = ServerInfo::parse(b"valkey_version:8.1.1\r\nredis_version:7.2.4\r\n");
         assert_eq!(first, last);
@@ -192,20 +193,20 @@ mod tests {
     }
 
     #[test]
-    fn what_it_tells_is_what_it_was_told() {
+    fn fields_are_the_inverse_of_parsing() {
         let text = b"valkey_version:9.1.2\nserver_mode:standalone\nrole:master\nrun_id:r\nuptime_in_seconds:1\n\
             server_time_usec:2\nconnected_clients:3\nmaxclients:4\nblocked_clients:5\ntracking_clients:6\n\
             total_connections_received:7\nrejected_connections:8\nevicted_clients:9\n\
             client_output_buffer_limit_disconnections:10\nclient_query_buffer_limit_disconnections:11\n";
         let info = ServerInfo::parse(text);
-        let told: String =
-            info.told().map(|(name, value)| format!("{name}:{}\n", value.to_string().trim_matches('"'))).collect();
-        assert_eq!(ServerInfo::parse(told.as_bytes()), info);
-        assert_eq!(told.lines().count(), 15);
+        let fields: String =
+            info.fields().map(|(name, value)| format!("{name}:{}\n", value.to_string().trim_matches('"'))).collect();
+        assert_eq!(ServerInfo::parse(fields.as_bytes()), info);
+        assert_eq!(fields.lines().count(), 15);
     }
 
     #[test]
-    fn what_is_missing_or_no_number_is_none() {
+    fn a_missing_or_invalid_number_is_none() {
         let info = ServerInfo::parse(b"# Clients\r\nconnected_clients:many\r\nblocked_clients:-1\r\n\r\nno colon\r\n");
         assert_eq!(info, ServerInfo::default());
     }
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_between_two_readings_is_no_difference() {
+    fn a_reset_between_two_readings_gives_no_increase() {
         let (before, after) = (CommandTime { calls: 5, micros: 50 }, CommandTime { calls: 1, micros: 60 });
         assert_eq!(after.since(before), None);
         assert_eq!(before.since(after), None);

@@ -1,4 +1,5 @@
-//! The wire form of what is announced and heard: one JSON object a message. Pure. docs/status-messages.md tells it to users.
+//! The wire format of the status channel: one JSON object per message. Pure. It is documented in
+//! docs/status-messages.md.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -7,17 +8,17 @@ use sha2::Sha256;
 
 use crate::client_list::Field;
 
-/// The name and version of the form. A reader refuses another major version; fields may be added to this one.
+/// The name and version of the format. A reader refuses another version; members may be added to this one.
 pub const SCHEMA: &str = "redis-client-status/1";
 
-/// The channel that articles promise, and where statuses are announced if nothing else is said.
+/// The default channel. It is the one that articles about `client-announce-frequency` name.
 pub const CHANNEL: &str = "__redis__:cli";
 
-/// The most bytes of one message: what is larger is told in parts, and not read.
+/// Maximum size of one message in bytes. A larger status is sent in parts, and a larger message is skipped by a reader.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
-/// The fields of `CLIENT LIST` that a status tells: those that say who a client is and what it does and holds. Told with `_` for
-/// `-`; zero and empty ones are left out.
+/// The fields of `CLIENT LIST` in a status: the identity of a client, its activity, and its resources. Member names
+/// have `_` in place of `-`. Fields that are zero or empty are omitted.
 pub const FIELDS: [Field; 19] = [
     Field::Id,
     Field::Addr,
@@ -40,82 +41,82 @@ pub const FIELDS: [Field; 19] = [
     Field::TotNetOut,
 ];
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageKind {
     /// All clients, or as many as fit.
     Status,
-    /// Who came and went.
+    /// Connections opened and closed.
     Changes,
-    /// That the announcer is there, while a sample takes long.
+    /// A sign of life, while the next sample takes long.
     Heartbeat,
 }
 
-/// What every message begins with.
+/// The members of every message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// [`SCHEMA`].
     pub schema: String,
-    /// What the message is.
+    /// The kind of the message.
     pub kind: MessageKind,
-    /// Who announces: host and a random part.
+    /// The name of the announcer: host and a random part.
     pub announcer: String,
-    /// The node's address as the announcer reaches it.
+    /// The node's address, as used by the announcer.
     pub node: String,
-    /// The node's identity until it restarts.
+    /// The node's `run_id`, which changes at each restart.
     pub run_id: String,
     /// `master` or `slave`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// Grows with each message of the announcer; the parts of one status have one.
+    /// Sequence number: grows with each message of the announcer; the parts of one status share it.
     pub seq: u64,
     /// When the clients were read, by the node's clock, in seconds since 1970.
     pub at: f64,
-    /// Seconds from one status to the next.
+    /// Seconds between two statuses.
     pub frequency: f64,
     /// All connections.
     pub connections: u64,
     /// Connections of applications.
     pub online: u64,
-    /// Of these, those that have never sent a command.
+    /// Connections of applications that have never sent a command.
     pub silent: u64,
-    /// The node's limit.
+    /// The node's limit on connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maxclients: Option<u64>,
 }
 
-/// A message as it is heard.
+/// A received message.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Message {
-    /// What it begins with.
+    /// The members of every message.
     #[serde(flatten)]
     pub header: Header,
-    /// What `INFO` told, by its own names.
+    /// Fields of `INFO`, by their names in `INFO`.
     #[serde(default)]
     pub info: Map<String, Value>,
-    /// The fields that the server reports, of those a status tells.
+    /// Those of [`FIELDS`] that the server reports.
     #[serde(default)]
     pub fields: Vec<String>,
-    /// Clients left out.
+    /// Number of clients that are omitted.
     #[serde(default)]
     pub truncated: u64,
-    /// Which part it is.
+    /// The number of this part, from 1.
     #[serde(default = "one")]
     pub part: u32,
-    /// Of how many.
+    /// The number of parts of this status.
     #[serde(default = "one")]
     pub parts: u32,
-    /// Its clients.
+    /// The clients in this part.
     #[serde(default)]
     pub clients: Vec<Map<String, Value>>,
-    /// Connections by application, the largest.
+    /// Connections by application, largest first.
     #[serde(default)]
     pub apps: Vec<AppCount>,
-    /// Who came, of `changes`.
+    /// Connections opened; in `changes` only.
     #[serde(default)]
     pub opened: Vec<Map<String, Value>>,
-    /// Who went, of `changes`.
+    /// Connections closed; in `changes` only.
     #[serde(default)]
     pub closed: Vec<Map<String, Value>>,
 }
@@ -133,24 +134,24 @@ fn one() -> u32 {
     1
 }
 
-/// Why a message was not taken.
+/// The reason why a message was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is larger than a part may be.
+    /// It is larger than a message may be, or the status has too many parts or clients.
     Oversize,
-    /// It is no JSON object of our form.
+    /// It is not a JSON object of this format.
     Malformed,
-    /// It says another schema.
+    /// It has another schema.
     Schema,
-    /// A client in it cannot be one, as with a space in its name.
+    /// A client in it is invalid, for example with a space in its name.
     Client,
-    /// A part of a status is missing.
+    /// A part of a status, or some of its clients, are missing.
     Incomplete,
-    /// It was heard before, or is too old.
+    /// It was received before, or is too old.
     Replay,
-    /// It is not signed, or not with a key of ours.
+    /// It is not signed with one of our keys.
     Signature,
-    /// More came than anybody would announce.
+    /// It is above the maximum rate of messages.
     Flood,
 }
 
@@ -182,10 +183,10 @@ impl Refusal {
     }
 }
 
-/// Reads a message. `None` for one of our form whose kind is not known here: a later version may have more of them.
+/// Parses a message. Returns `None` if its kind is unknown: a later version may have more kinds.
 ///
 /// # Errors
-/// Why it cannot be taken.
+/// The reason why it is refused.
 pub fn read(message: &[u8]) -> Result<Option<Message>, Refusal> {
     #[derive(Deserialize)]
     struct Outline {
@@ -201,14 +202,14 @@ pub fn read(message: &[u8]) -> Result<Option<Message>, Refusal> {
     }
     let message: Message = serde_json::from_slice(message).map_err(|_| Refusal::Malformed)?;
     let header = &message.header;
-    let sound = header.at.is_finite()
+    let is_valid = header.at.is_finite()
         && header.at > 0.0
         && (0.0..=86_400.0).contains(&header.frequency)
         && (1..=message.parts).contains(&message.part);
-    if sound { Ok(Some(message)) } else { Err(Refusal::Malformed) }
+    if is_valid { Ok(Some(message)) } else { Err(Refusal::Malformed) }
 }
 
-/// A key that statuses are signed with.
+/// An HMAC key that signs and verifies messages.
 #[derive(Clone)]
 pub struct Key(Hmac<Sha256>);
 
@@ -218,19 +219,19 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// What stands before a signature. A signature is the last member of a message's object, and signs all bytes before it.
+/// The text before a signature. The signature is the last member of a message's object, and covers all bytes before it.
 const SIGNATURE: &str = ",\"signature\":\"";
 
-/// How long a signature is, with what stands around it.
-pub const SIGNED_MORE: usize = SIGNATURE.len() + 64 + 2;
+/// The length of a signature with its member name and the end of the object, in bytes.
+pub const SIGNATURE_OVERHEAD: usize = SIGNATURE.len() + 64 + 2;
 
 impl Key {
-    /// A key of any bytes.
+    /// A key from a secret of any length.
     pub fn new(secret: &[u8]) -> Self {
         Self(Hmac::new_from_slice(secret).expect("HMAC takes a key of any length"))
     }
 
-    /// Signs a message: a JSON object, which gets one more member.
+    /// Signs a message, a JSON object, by adding the signature as its last member.
     pub fn sign(&self, message: &mut String) {
         let closing = message.pop();
         debug_assert_eq!(closing, Some('}'));
@@ -243,9 +244,9 @@ impl Key {
         message.push_str("\"}");
     }
 
-    /// Whether a message was signed with this key.
-    pub fn has_signed(&self, message: &[u8]) -> bool {
-        let Some(split) = message.len().checked_sub(SIGNED_MORE) else { return false };
+    /// Returns true if a message was signed with this key.
+    pub fn verifies(&self, message: &[u8]) -> bool {
+        let Some(split) = message.len().checked_sub(SIGNATURE_OVERHEAD) else { return false };
         let (signed, signature) = message.split_at(split);
         let hex = signature.strip_prefix(SIGNATURE.as_bytes()).and_then(|rest| rest.strip_suffix(b"\"}"));
         let Some(bytes) = hex.and_then(bytes_of_hex) else { return false };
@@ -255,12 +256,12 @@ impl Key {
     }
 }
 
-/// Whether a message was signed with one of these keys; without any nobody can tell.
+/// Returns true if a message was signed with one of these keys, and false if there are no keys.
 ///
 /// # Errors
-/// If there are keys, and it was signed with none of them.
-pub fn is_signed(message: &[u8], keys: &[Key]) -> Result<bool, Refusal> {
-    match keys.iter().any(|key| key.has_signed(message)) {
+/// There are keys, and none of them signed the message.
+pub fn verify(message: &[u8], keys: &[Key]) -> Result<bool, Refusal> {
+    match keys.iter().any(|key| key.verifies(message)) {
         false if !keys.is_empty() => Err(Refusal::Signature),
         signed => Ok(signed),
     }
@@ -276,35 +277,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_is_of_every_byte_and_one_key() {
+    fn a_signature_covers_every_byte_and_fits_one_key() {
         let (key, other) = (Key::new(b"secret"), Key::new(b"Secret"));
         let mut message = r#"{"schema":"redis-client-status/1","connections":3}"#.to_owned();
-        assert!(!key.has_signed(message.as_bytes()));
+        assert!(!key.verifies(message.as_bytes()));
         key.sign(&mut message);
         assert!(serde_json::from_str::<Value>(&message).is_ok_and(|json| json["connections"] == 3));
-        assert!(key.has_signed(message.as_bytes()) && !other.has_signed(message.as_bytes()));
+        assert!(key.verifies(message.as_bytes()) && !other.verifies(message.as_bytes()));
         for place in 0..message.len() {
             let mut forged = message.clone().into_bytes();
             forged[place] ^= 1;
-            // The case of a hexadecimal digit is no part of what is signed.
+            // The signature's hexadecimal digits may be upper or lower case.
             if !forged.eq_ignore_ascii_case(message.as_bytes()) {
-                assert!(!key.has_signed(&forged), "{place}");
+                assert!(!key.verifies(&forged), "{place}");
             }
         }
-        assert!(!key.has_signed(b"") && !key.has_signed(b"}"));
+        assert!(!key.verifies(b"") && !key.verifies(b"}"));
     }
 
     /// RFC 4231, test case 2.
     #[test]
-    fn it_is_the_hmac_that_everybody_computes() {
+    fn the_signature_is_standard_hmac_sha256() {
         let mut message = "what do ya want for nothing?}".to_owned();
         Key::new(b"Jefe").sign(&mut message);
         assert!(message.contains("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"), "{message}");
     }
 
     #[test]
-    fn what_is_no_status_is_told_apart() {
-        let header = r#""announcer":"a","node":"n","run_id":"r","seq":1,"at":1.5,"frequency":10,"connections":1,"online":1,"silent":0"#;
+    fn other_messages_are_distinguished_from_statuses() {
+        let header = [
+            r#""announcer":"a","node":"n","run_id":"r","seq":1,"at":1.5,"frequency":10"#,
+            r#""connections":1,"online":1,"silent":0"#,
+        ]
+        .join(",");
         let read = |text: &str| read(text.as_bytes()).map(|message| message.is_some());
         assert_eq!(read(&format!(r#"{{"schema":"{SCHEMA}","kind":"status",{header}}}"#)), Ok(true));
         assert_eq!(read(&format!(r#"{{"schema":"{SCHEMA}","kind":"weather"}}"#)), Ok(false));

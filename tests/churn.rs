@@ -28,7 +28,7 @@ impl Watch {
         let endpoint = parse_address(&server.address()).expect("an address").endpoint;
         let target = Target { endpoint, credentials: None, tls: TlsFiles::default(), timeout: Duration::from_secs(5) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let mut watch = Self { runtime, sampler: Sampler::new(target, Budget::of_one_sample()), snapshot: None };
+        let mut watch = Self { runtime, sampler: Sampler::new(target, Budget::single_sample()), snapshot: None };
         watch.step();
         watch
     }

@@ -94,7 +94,7 @@ fn a_password_that_is_wrong_missing_or_not_wanted() {
     let line = fails_with(&mut Exporter::start(&[&locked.address()], &["--redis.password=wrong"], &[]), "auth");
     assert!(line.contains("--redis.password") && !line.contains("wrong"), "{line}");
     let line = fails_with(&mut Exporter::watching(&[&locked.address()]), "auth");
-    assert!(line.contains("wants a password"), "{line}");
+    assert!(line.contains("requires a password"), "{line}");
     let open = Server::start(&binary);
     let line = fails_with(&mut Exporter::start(&[&open.address()], &["--redis.password=any"], &[]), "auth");
     assert!(line.contains("leave the password out"), "{line}");

@@ -69,7 +69,7 @@ impl Scene {
         let active = server.peer();
         let address = server.address();
         // One sample, from which all outputs are made: no quick poll adds to it.
-        let args = [IDLE_AFTER, "--client-announce-frequency=1h", "--sample.look=0", "--announce=always"];
+        let args = [IDLE_AFTER, "--client-announce-frequency=1h", "--sample.quick-poll=0", "--announce=always"];
         let exporter = Exporter::start(&[&address], &args, &[]);
         exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_online") > 5.0);
         Self { _server: server, _clients: clients, _active: active, exporter, subscriber, address }

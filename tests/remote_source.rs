@@ -146,7 +146,7 @@ fn a_forged_status_changes_nothing_where_there_is_a_key() {
     let exporters = [start(&["--announce=auto"]), start(&["--sample=auto"]), start(&["--sample=never"])];
     let subscriber = Subscriber::on(&server.address());
     let genuine = subscriber.next_status();
-    assert!(Key::new(KEY.as_bytes()).has_signed(&genuine.bytes));
+    assert!(Key::new(KEY.as_bytes()).verifies(&genuine.bytes));
     for exporter in &exporters {
         exporter.scrape_until("it is up", |scrape| up(scrape) == Some(1.0));
     }
@@ -210,7 +210,7 @@ fn a_listener_that_receives_no_status_reports_it() {
     let listener = Exporter::start(&[&server.address()], &["--sample=never", FREQUENCY], &[]);
     let scrape = listener.scrape_until("a timeout", |scrape| errors(scrape, "silent") >= 1.0);
     assert_eq!(up(&scrape), Some(0.0));
-    assert!(listener.log().join("\n").contains("nobody announces there"), "{:?}", listener.log());
+    assert!(listener.log().join("\n").contains("no exporter announces its status"), "{:?}", listener.log());
     let announcer = Exporter::start(&[&server.address()], &["--announce=auto", FREQUENCY], &[]);
     listener.scrape_until("a status", |scrape| up(scrape) == Some(1.0));
     drop(announcer);

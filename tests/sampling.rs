@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use redis_client_exporter::link::{Target, TlsFiles, parse_address};
 use redis_client_exporter::sample::Sample;
-use redis_client_exporter::sampler::{Budget, Sampler, Way};
+use redis_client_exporter::sampler::{Budget, ListMethod, Sampler};
 
 use crate::support::exporter::Exporter;
 use crate::support::peer::Peer;
@@ -22,8 +22,8 @@ fn budget() -> Budget {
         max_stall: Duration::from_micros(60),
         max_load: 0.5,
         max_age: Duration::from_secs(60),
-        every: Duration::from_secs(1),
-        look: Some(Duration::from_secs(1)),
+        interval: Duration::from_secs(1),
+        quick_poll: Some(Duration::from_secs(1)),
     }
 }
 
@@ -89,7 +89,7 @@ fn pages_find_exactly_the_connected_clients() {
             let open = members.len() + 2;
             eventually("they are closed", PATIENCE, || (listed(&mut control).len() == open).then_some(()));
         }
-        assert!(matches!(sampler.plan().way, Way::Pages(_)) && sampler.no_pages().is_none());
+        assert!(matches!(sampler.plan().method, ListMethod::Pages(_)) && sampler.no_pages().is_none());
     });
 }
 
@@ -164,21 +164,21 @@ fn a_new_client_is_known_at_the_next_quick_poll() {
         let _clients = connect_many(&server, 300);
         let (runtime, mut sampler) = (runtime(), sampler(&server, budget()));
         let before = ids(&runtime.block_on(sampler.sample()).expect("a sample"));
-        let quiet = runtime.block_on(sampler.look()).expect("a quick poll");
-        assert!(quiet.sample.is_none() && !quiet.hurry, "{quiet:?}");
+        let quiet = runtime.block_on(sampler.quick_poll()).expect("a quick poll");
+        assert!(quiet.sample.is_none() && !quiet.sample_early, "{quiet:?}");
 
         let mut new_client = server.peer();
         new_client.must(&["CLIENT", "SETNAME", "new"]);
         let id: u64 = new_client.ask(&["CLIENT", "ID"]).trim_start_matches(':').parse().expect("an id");
-        let poll = runtime.block_on(sampler.look()).expect("a quick poll");
+        let poll = runtime.block_on(sampler.quick_poll()).expect("a quick poll");
         let now = ids(&poll.sample.expect("a client connected"));
         assert!(now.contains(&id) && now.is_superset(&before) && now.len() == before.len() + 1);
 
         drop(new_client);
-        let hurry = eventually("the close is detected", PATIENCE, || {
-            Some(runtime.block_on(sampler.look()).expect("a quick poll").hurry).filter(|hurry| *hurry)
+        let sample_early = eventually("the close is detected", PATIENCE, || {
+            Some(runtime.block_on(sampler.quick_poll()).expect("a quick poll").sample_early).filter(|early| *early)
         });
-        assert!(hurry);
+        assert!(sample_early);
         assert!(!ids(&runtime.block_on(sampler.sample()).expect("a sample")).contains(&id));
     });
 }
@@ -262,7 +262,7 @@ fn a_small_load_budget_is_kept_by_less_frequent_samples() {
     let Some(binary) = binaries().pop() else { return };
     let server = Server::start(&binary);
     let _clients = connect_many(&server, 3000);
-    let args = ["--sample.max-load=0.1%", "--client-announce-frequency=1s", "--sample.look=0"];
+    let args = ["--sample.max-load=0.1%", "--client-announce-frequency=1s", "--sample.quick-poll=0"];
     let exporter = Exporter::start(&[&server.address()], &args, &[]);
     let cost = |scrape: &Scrape| scrape.value("redis_clients_sample_server_seconds_total", &[]).unwrap_or(0.0);
     let samples = |scrape: &Scrape| scrape.value("redis_clients_samples_total", &[("result", "whole")]).unwrap_or(0.0);

@@ -77,7 +77,7 @@ fn tls_to_a_plain_port_and_plain_to_a_tls_port() {
     let without = Server::start(&binary);
     let plain = Exporter::watching(&[&with.address()]);
     plain.scrape_until("a mismatch", |scrape| errors(scrape, "closed") + errors(scrape, "protocol") > 0.0);
-    assert!(plain.log().join("\n").contains("wants rediss://"), "{:?}", plain.log());
+    assert!(plain.log().join("\n").contains("use rediss://"), "{:?}", plain.log());
 
     let ca = format!("--redis.tls-ca-file={}", certificates.text("ca.crt"));
     let secure = Exporter::start(&[&format!("rediss://{}", without.address())], &[&ca, "--redis.timeout=2s"], &[]);
@@ -130,7 +130,7 @@ fn the_password_may_come_from_any_source_and_appears_nowhere() {
         );
     }
     let help = String::from_utf8(run(&["--help"]).stdout).expect("UTF-8");
-    assert!(help.contains("may run ps sees it"), "{help}");
+    assert!(help.contains("may run ps can read it"), "{help}");
 }
 
 #[test]

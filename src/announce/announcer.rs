@@ -1,4 +1,4 @@
-//! Announces the snapshots of one node on its channel, while it is our turn.
+//! Announces the snapshots of one node on its channel, while we are the elected announcer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +13,11 @@ use crate::link::{Command, Link, Reply, Request, Target};
 use crate::sample::{Failure, Reason, Source};
 use crate::server_info::CommandTime;
 use crate::snapshot::Snapshot;
-use crate::status::SIGNED_MORE;
+use crate::status::SIGNATURE_OVERHEAD;
 use crate::view::status::Announcement;
 
-/// A heartbeat is sent when no status was for so many times the frequency: a sample may come a little late.
+/// The time without a message after which a heartbeat is sent, in multiples of the frequency: a sample may be a little
+/// late.
 const LATE: f64 = 1.25;
 
 /// Announces one node.
@@ -25,27 +26,27 @@ pub struct Announcer {
     target: Target,
     node: Arc<str>,
     settings: AnnounceSettings,
-    voice: Election,
+    election: Election,
     tally: Arc<ChannelTally>,
-    /// Main-thread time of the node that announcing took and nobody has accounted for, in microseconds.
+    /// Main-thread time of announcing that the sampler has not yet counted, in microseconds.
     spent: Arc<AtomicU64>,
     link: Option<Link>,
     latest: Option<Arc<Snapshot>>,
     seq: u64,
-    /// When something was said last.
-    said: Instant,
+    /// When the last message was sent.
+    last_sent: Instant,
     publishing: Option<CommandTime>,
-    /// Whether the last attempt to announce failed.
+    /// True if the last attempt to announce failed.
     failed: bool,
-    talked: bool,
+    announcing: bool,
 }
 
 impl Announcer {
-    /// An announcer that begins to listen now.
+    /// An announcer for the target's node. It announces once the election allows it.
     pub fn new(
         target: Target,
         settings: AnnounceSettings,
-        voice: Election,
+        election: Election,
         tally: Arc<ChannelTally>,
         spent: Arc<AtomicU64>,
     ) -> Self {
@@ -53,16 +54,16 @@ impl Announcer {
             node: target.node(),
             target,
             settings,
-            voice,
+            election,
             tally,
             spent,
             link: None,
             latest: None,
             seq: 0,
-            said: Instant::now(),
+            last_sent: Instant::now(),
             publishing: None,
             failed: false,
-            talked: false,
+            announcing: false,
         }
     }
 
@@ -70,9 +71,9 @@ impl Announcer {
     pub async fn run(
         mut self,
         mut snapshots: mpsc::Receiver<Arc<Snapshot>>,
-        mut heard: mpsc::Receiver<Result<Received, Failure>>,
+        mut received: mpsc::Receiver<Result<Received, Failure>>,
     ) {
-        let mut listens = true;
+        let mut is_listening = true;
         loop {
             let due = self.due();
             tokio::select! {
@@ -80,100 +81,100 @@ impl Announcer {
                     Some(snapshot) => self.take(snapshot).await,
                     None => return,
                 },
-                heard = heard.recv(), if listens => match heard {
-                    Some(Ok(heard)) => self.hear(&heard),
+                message = received.recv(), if is_listening => match message {
+                    Some(Ok(message)) => self.receive(&message),
                     Some(Err(_)) => {}
-                    None => listens = false,
+                    None => is_listening = false,
                 },
                 () = tokio::time::sleep_until(due.into()) => self.send_heartbeat().await,
             }
         }
     }
 
-    /// When something has to be said though there is nothing new.
+    /// The time at which a message is due even without a new snapshot.
     fn due(&self) -> Instant {
-        let late = self.said + self.settings.frequency.mul_f64(LATE);
-        if self.talked { late } else { late.max(self.voice.turn()) }
+        let late = self.last_sent + self.settings.frequency.mul_f64(LATE);
+        if self.announcing { late } else { late.max(self.election.eligible_at()) }
     }
 
-    fn hear(&mut self, heard: &Received) {
-        let (Received::Status { header, .. } | Received::Continuity { header, .. }) = heard;
-        let ours = self.latest.as_ref().and_then(|snapshot| snapshot.info()?.run_id.as_deref());
-        // What others say of other nodes, as in a cluster where all hear all, concerns us not.
-        if ours.is_some_and(|ours| ours != header.run_id) {
+    fn receive(&mut self, message: &Received) {
+        let (Received::Status { header, .. } | Received::KeepAlive { header, .. }) = message;
+        let run_id = self.latest.as_ref().and_then(|snapshot| snapshot.info()?.run_id.as_deref());
+        // In a cluster every node receives the messages about all nodes; only those about this node count.
+        if run_id.is_some_and(|run_id| run_id != header.run_id) {
             return;
         }
         let frequency = Duration::try_from_secs_f64(header.frequency).unwrap_or_default();
-        self.voice.hears(&header.announcer, frequency, Instant::now());
+        self.election.observe(&header.announcer, frequency, Instant::now());
     }
 
     async fn take(&mut self, snapshot: Arc<Snapshot>) {
         let is_new = self.latest.as_ref().is_none_or(|latest| latest.sample.at != snapshot.sample.at);
         self.latest = Some(Arc::clone(&snapshot));
-        // What was heard is not told again.
+        // Received statuses are not announced again.
         if snapshot.sample.source != Source::Sampled || !self.may_announce() {
             return;
         }
         if let Some(message) = self.announcement().changes(&snapshot) {
-            self.say(vec![message]).await;
+            self.send(vec![message]).await;
         }
         if is_new {
             let parts = self.announcement().status(&snapshot);
-            self.say(parts).await;
+            self.send(parts).await;
         }
     }
 
-    /// Takes over from one who fell silent, or says that we are still there.
+    /// Sends a heartbeat; or a first status, when we take over from an announcer that stopped.
     async fn send_heartbeat(&mut self) {
-        let talked = self.talked;
-        self.said = Instant::now();
+        let was_announcing = self.announcing;
+        self.last_sent = Instant::now();
         let Some(snapshot) = self.latest.clone() else { return };
         if snapshot.sample.source != Source::Sampled || !self.may_announce() {
             return;
         }
         let announcement = self.announcement();
-        let messages = match talked {
+        let messages = match was_announcing {
             false => announcement.status(&snapshot),
             true => announcement.heartbeat(&snapshot).into_iter().collect(),
         };
-        self.say(messages).await;
+        self.send(messages).await;
     }
 
     fn may_announce(&mut self) -> bool {
-        let may = self.voice.may_announce(Instant::now());
-        if may != self.talked {
-            self.talked = may;
+        let may = self.election.may_announce(Instant::now());
+        if may != self.announcing {
+            self.announcing = may;
             let (node, channel) = (&*self.node, &*self.settings.channel);
             match may {
-                true => info!(node, channel, name = self.voice.name(), "announcing"),
-                false => info!(node, channel, "another announces; keeping quiet"),
+                true => info!(node, channel, name = self.election.name(), "announcing"),
+                false => info!(node, channel, "another exporter announces; not announcing"),
             }
         }
         may
     }
 
-    /// The next message in the making.
+    /// A builder for the next message.
     fn announcement(&mut self) -> Announcement<'_> {
         self.seq += 1;
         Announcement {
-            announcer: self.voice.name(),
+            announcer: self.election.name(),
             node: &self.node,
             seq: self.seq,
             frequency: self.settings.frequency.as_secs_f64(),
             max_bytes: self.settings.max_bytes,
-            reserve: if self.settings.keys.is_empty() { 0 } else { SIGNED_MORE },
+            reserve: if self.settings.keys.is_empty() { 0 } else { SIGNATURE_OVERHEAD },
         }
     }
 
     /// Publishes messages as one batch.
-    async fn say(&mut self, mut messages: Vec<String>) {
+    async fn send(&mut self, mut messages: Vec<String>) {
         if messages.is_empty() {
             return;
         }
         if let Some(key) = self.settings.keys.first() {
             messages.iter_mut().for_each(|message| key.sign(message));
         }
-        self.said = Instant::now();
+        self.last_sent = Instant::now();
         let result = self.publish(&messages).await;
         let (node, channel) = (&*self.node, &*self.settings.channel);
         match result {
@@ -184,7 +185,7 @@ impl Announcer {
                 }
             }
             Err(failure) if !std::mem::replace(&mut self.failed, true) => {
-                warn!(node, channel, "cannot announce: {failure}; --announce never leaves it out");
+                warn!(node, channel, "cannot announce: {failure}; to turn announcing off, set --announce never");
             }
             Err(_) => {}
         }
@@ -193,7 +194,7 @@ impl Announcer {
     async fn publish(&mut self, messages: &[String]) -> Result<(), Failure> {
         if let Some(link) = self.link.take() {
             match self.publish_over(link, messages).await {
-                // The server may have closed a link that was quiet for long.
+                // The server may have closed the idle link.
                 Err(failure) if failure.reason == Reason::Closed => {}
                 result => return result,
             }
@@ -215,21 +216,22 @@ impl Announcer {
         replies.into_iter().find_map(Result::err).map_or(Ok(()), Err)
     }
 
-    /// Notes what publishing cost the node: from its own statistics, unless others published meanwhile.
+    /// Adds the cost of publishing to the node: measured by its own statistics, or estimated if others published too.
     fn account(&mut self, statistics: Option<&[u8]>, messages: &[String]) {
         let now = statistics.and_then(|text| CommandTime::parse(text, &["publish"]));
         let before = std::mem::replace(&mut self.publishing, now);
-        let grown = now.zip(before).and_then(|(now, before)| now.since(before));
-        let measured = grown.filter(|grown| grown.calls == messages.len() as u64).map(|grown| grown.micros);
+        let increase = now.zip(before).and_then(|(now, before)| now.since(before));
+        let measured =
+            increase.filter(|increase| increase.calls == messages.len() as u64).map(|increase| increase.micros);
         let bytes: usize = messages.iter().map(String::len).sum();
-        let believed = messages.len() as u64 * BELIEVED_MESSAGE_MICROS + (bytes / BELIEVED_BYTES_A_MICRO) as u64;
-        self.spent.fetch_add(measured.unwrap_or(believed) + BELIEVED_INFO_MICROS, Ordering::Relaxed);
+        let assumed = messages.len() as u64 * ASSUMED_MESSAGE_MICROS + (bytes / ASSUMED_BYTES_PER_MICRO) as u64;
+        self.spent.fetch_add(measured.unwrap_or(assumed) + ASSUMED_INFO_MICROS, Ordering::Relaxed);
     }
 }
 
-/// What a message is believed to cost where the server does not tell, and how many of its bytes a microsecond more.
-const BELIEVED_MESSAGE_MICROS: u64 = 5;
-const BELIEVED_BYTES_A_MICRO: usize = 1000;
+/// The assumed cost of a message in microseconds, and the number of bytes that cost one more microsecond.
+const ASSUMED_MESSAGE_MICROS: u64 = 5;
+const ASSUMED_BYTES_PER_MICRO: usize = 1000;
 
-/// What the `INFO` behind each batch is believed to cost.
-const BELIEVED_INFO_MICROS: u64 = 30;
+/// The assumed cost of the `INFO` at the end of each batch, in microseconds.
+const ASSUMED_INFO_MICROS: u64 = 30;

@@ -1,7 +1,7 @@
-//! Listens to the channel of one node for ever, and hands on what is believed.
+//! Subscribes to the channel of one node, and forwards verified messages.
 //!
-//! At most one message is in memory, and few that were believed wait to be taken. Whoever floods the channel is cut short: of more
-//! messages a second than anybody would announce, the others are counted and not read.
+//! At most one message is in memory, plus bounded queues of verified messages. A flood of messages is bounded: above
+//! the maximum rate, messages are counted but not parsed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,51 +16,53 @@ use crate::link::{Delivery, Subscription, Target};
 use crate::sample::Failure;
 use crate::status::Refusal;
 
-/// The most messages a second that are read.
+/// Maximum number of messages per second that are parsed.
 const MAX_PER_SECOND: u32 = 300;
 
-/// The shortest pause after a failure. Each further failure doubles it.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Half the delay after the first failure. Each further failure doubles the delay.
+const BASE_DELAY: Duration = Duration::from_millis(250);
 
-/// The longest pause after a failure.
-const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// The longest delay after a failure.
+const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// After so long a silence the subscription is made anew: a server that is gone may not have said so.
+/// After this time without a message the subscription is opened again: the server may have disappeared without closing
+/// the connection.
 const SILENCE: Duration = Duration::from_secs(90);
 
-/// Listens to one node.
+/// Receives the messages on the channel of one node.
 #[derive(Debug)]
 pub struct Listener {
     target: Target,
     channel: Arc<str>,
     receiver: StatusReceiver,
     tally: Arc<ChannelTally>,
-    heard: Vec<mpsc::Sender<Result<Received, Failure>>>,
+    receivers: Vec<mpsc::Sender<Result<Received, Failure>>>,
     /// Reasons that were logged.
-    told: Vec<Refusal>,
+    logged: Vec<Refusal>,
+    /// The start of the current second, and the number of messages in it.
     second: (Instant, u32),
 }
 
 impl Listener {
-    /// A listener that hands on what it hears to these, and failures to listen.
+    /// A listener that forwards verified messages, and failures of the subscription, to these receivers.
     pub fn new(
         target: Target,
         channel: Arc<str>,
         receiver: StatusReceiver,
         tally: Arc<ChannelTally>,
-        heard: Vec<mpsc::Sender<Result<Received, Failure>>>,
+        receivers: Vec<mpsc::Sender<Result<Received, Failure>>>,
     ) -> Self {
-        Self { target, channel, receiver, tally, heard, told: Vec::new(), second: (Instant::now(), 0) }
+        Self { target, channel, receiver, tally, receivers, logged: Vec::new(), second: (Instant::now(), 0) }
     }
 
-    /// Listens until nobody takes what it hears any more.
+    /// Listens until all receivers are closed.
     pub async fn run(mut self) {
         let mut failures = 0_u32;
-        while !self.heard.is_empty() {
+        while !self.receivers.is_empty() {
             let failure = match Subscription::open(&self.target, &self.channel).await {
                 Ok(subscription) => {
                     if failures > 0 {
-                        info!(node = &*self.target.node(), channel = &*self.channel, "listening again");
+                        info!(node = &*self.target.node(), channel = &*self.channel, "receiving statuses again");
                     }
                     failures = 0;
                     self.listen(subscription).await
@@ -70,28 +72,28 @@ impl Listener {
             if let Some(failure) = failure {
                 if failures == 0 {
                     let (node, channel) = (self.target.node(), &*self.channel);
-                    warn!(node = &*node, channel, "cannot listen: {failure}");
+                    warn!(node = &*node, channel, "cannot receive statuses: {failure}");
                 }
-                self.hand_on(&Err(failure));
+                self.forward(&Err(failure));
                 failures = failures.saturating_add(1);
-                tokio::time::sleep((FIRST_PAUSE * (1 << failures.min(6))).min(MAX_PAUSE)).await;
+                tokio::time::sleep((BASE_DELAY * (1 << failures.min(6))).min(MAX_DELAY)).await;
             }
         }
     }
 
-    /// Listens until the link breaks; `None` if only a silence ended it, or nobody listens any more.
+    /// Receives messages until the link fails. Returns `None` after a long silence, or if all receivers are closed.
     async fn listen(&mut self, mut subscription: Subscription) -> Option<Failure> {
         loop {
-            let word = match subscription.next_within(SILENCE).await {
-                Ok(Some(word)) => word,
+            let delivery = match subscription.next_within(SILENCE).await {
+                Ok(Some(delivery)) => delivery,
                 Ok(None) => return None,
                 Err(failure) => return Some(failure),
             };
-            match self.understood(&word) {
-                Ok(Some(heard)) => {
-                    self.tally.add_heard();
-                    self.hand_on(&Ok(heard));
-                    if self.heard.is_empty() {
+            match self.accept(&delivery) {
+                Ok(Some(received)) => {
+                    self.tally.add_received();
+                    self.forward(&Ok(received));
+                    if self.receivers.is_empty() {
                         return None;
                     }
                 }
@@ -101,16 +103,16 @@ impl Listener {
         }
     }
 
-    /// Hands on what was heard to everybody who is there to take it. Whoever is busy for so long that his queue is full misses it, as
-    /// he would on the channel itself.
-    fn hand_on(&mut self, heard: &Result<Received, Failure>) {
-        self.heard.retain(|taker| !matches!(taker.try_send(heard.clone()), Err(TrySendError::Closed(_))));
+    /// Forwards a message to all receivers. A receiver whose queue is full misses it, like a slow subscriber of the
+    /// channel.
+    fn forward(&mut self, received: &Result<Received, Failure>) {
+        self.receivers.retain(|receiver| !matches!(receiver.try_send(received.clone()), Err(TrySendError::Closed(_))));
     }
 
-    fn understood(&mut self, word: &Delivery) -> Result<Option<Received>, Refusal> {
-        // What is not signed must not use up what those may say who are believed.
-        let message = match word {
-            Delivery::Message(bytes) => Ok(self.receiver.credible(bytes)?),
+    fn accept(&mut self, delivery: &Delivery) -> Result<Option<Received>, Refusal> {
+        // Verified before it is counted: unsigned messages must not use up the rate limit of signed ones.
+        let message = match delivery {
+            Delivery::Message(bytes) => Ok(self.receiver.verify(bytes)?),
             Delivery::Oversize(_) => Err(Refusal::Oversize),
         };
         if self.second.0.elapsed() >= Duration::from_secs(1) {
@@ -120,18 +122,18 @@ impl Listener {
         if self.second.1 > MAX_PER_SECOND {
             return Err(Refusal::Flood);
         }
-        self.receiver.hear(message?, clock::now())
+        self.receiver.receive(message?, clock::now())
     }
 
     fn refuse(&mut self, refusal: Refusal) {
         self.tally.add_refused(refusal);
-        if !self.told.contains(&refusal) {
-            self.told.push(refusal);
+        if !self.logged.contains(&refusal) {
+            self.logged.push(refusal);
             let (node, channel) = (self.target.node(), &*self.channel);
             let reason = refusal.label();
             warn!(
                 node = &*node,
-                channel, reason, "a message on the channel was refused; more of these are only counted"
+                channel, reason, "a message on the channel was refused; further ones with this reason are only counted"
             );
         }
     }

@@ -1,6 +1,7 @@
-//! The status channel: announces what was sampled, hears what others announce, and decides who talks.
+//! The status channel: announces samples, receives the statuses of other exporters, and elects the announcer.
 //!
-//! `voice` decides who talks and `receiver` what is believed: both pure. `listener` and `announcer` are tasks, one of each a node.
+//! `election` decides who announces, and `status_receiver` verifies messages: both are pure. `listener` and `announcer`
+//! are tasks, one of each for every node.
 
 mod announcer;
 mod election;
@@ -17,16 +18,16 @@ use std::time::Duration;
 
 use crate::status::Key;
 
-/// How statuses are announced and heard.
+/// How statuses are announced and received.
 #[derive(Clone, Debug)]
 pub struct AnnounceSettings {
-    /// When we talk.
+    /// When we announce.
     pub mode: Mode,
     /// The channel.
     pub channel: Arc<str>,
-    /// The most bytes of one status in all its parts.
+    /// Maximum size of one status, all parts together, in bytes.
     pub max_bytes: usize,
-    /// Keys that are accepted; the first signs. Without any, statuses are neither signed nor trusted.
+    /// HMAC keys: the first signs, any verifies. Without keys, statuses are neither signed nor trusted.
     pub keys: Arc<[Key]>,
     /// The time between statuses.
     pub frequency: Duration,

@@ -1,5 +1,5 @@
-//! What is believed of what is heard. Pure: bytes and the time go in, samples and signs of life come out, and everything that is
-//! refused is refused for a reason.
+//! Verifies received messages, and builds samples from them. Pure: the input is bytes and the time; the output is
+//! samples and keep-alives, or the reason of a refusal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -14,147 +14,151 @@ use crate::sample::{Cost, Pages, ReceivedTotals, Sample, Source};
 use crate::server_info::ServerInfo;
 use crate::status::{self, FIELDS, Header, Key, Message, MessageKind, Refusal};
 
-/// The most parts of one status: 16 MiB.
+/// Maximum number of parts of one status: 16 MiB in total.
 const MAX_PARTS: u32 = 256;
 
-/// The most announcers that are remembered; of more the one heard longest ago is forgotten.
+/// Maximum number of announcers that are tracked; above it the one that was silent longest is removed.
 const MAX_ANNOUNCERS: usize = 64;
 
-/// How far the clock of a node may be from ours. What is older was announced before; that much may be heard again.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(120);
+/// Maximum difference between the clock of a node and ours. Older messages are refused as replays; a message within
+/// this time is accepted again only if the sequence number of its announcer is forgotten.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(120);
 
-/// After so long without a message that was believed, the number of an announcer's last unsigned one is forgotten.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+/// Maximum time for which the sequence number of an announcer's last unsigned message is remembered.
+const UNSIGNED_SEQ_TTL: Duration = Duration::from_secs(60);
 
-/// What was heard.
+/// A verified message.
 #[derive(Clone, Debug)]
 pub enum Received {
-    /// A whole status.
+    /// A complete status.
     Status {
-        /// Its header.
+        /// The header of its last part.
         header: Header,
-        /// What it tells.
+        /// The sample in it.
         sample: Arc<Sample>,
-        /// Whether it was signed with a key of ours.
+        /// True if it was signed with one of our keys.
         signed: bool,
     },
-    /// That somebody announces: a part of a status, changes, a heartbeat.
-    Continuity {
+    /// A sign of life of an announcer: a part of a status, changes, or a heartbeat.
+    KeepAlive {
         /// Its header.
         header: Header,
-        /// Whether it was signed with a key of ours.
+        /// True if it was signed with one of our keys.
         signed: bool,
     },
 }
 
-/// A message whose signature was looked at, which costs too much to be done twice.
+/// A message whose signature was checked. A separate type, because the check is too expensive to run twice.
 #[derive(Clone, Copy, Debug)]
-pub struct Credible<'a> {
+pub struct VerifiedMessage<'a> {
     bytes: &'a [u8],
     signed: bool,
 }
 
-/// Listens to the announcers of a channel.
+/// Receives the messages of a channel.
 #[derive(Debug, Default)]
 pub struct StatusReceiver {
     keys: Vec<Key>,
-    /// The name that we announce by.
+    /// The name under which we announce.
     own: Option<String>,
-    last: BTreeMap<String, Last>,
-    /// The status of which parts have come; of one announcer, since one talks.
+    last: BTreeMap<String, LastMessage>,
+    /// The status of which some parts were received. One is enough, because only one exporter announces.
     partial: Option<Partial>,
-    /// Whether only who announces is of interest, and not what.
+    /// True if only the presence of an announcer matters, and not the content.
     presence_only: bool,
 }
 
-/// What was heard last of an announcer.
+/// The last message of an announcer.
 #[derive(Clone, Copy, Debug)]
-struct Last {
+struct LastMessage {
     seq: u64,
     part: u32,
-    heard: Timestamp,
+    received_at: Timestamp,
 }
 
 impl StatusReceiver {
-    /// An receiver that knows these keys. With any, unsigned messages are refused. What is announced by our own name is not heard.
+    /// A receiver with these keys. If there are any, unsigned messages are refused. Messages with our own name are
+    /// ignored.
     pub fn new(keys: &[Key], own: Option<String>) -> Self {
         Self { keys: keys.to_vec(), own, ..Self::default() }
     }
 
-    /// Takes of a status only that somebody announces.
+    /// Ignores the content of statuses, so that each message is only a sign of life.
     pub fn presence_only(mut self) -> Self {
         self.presence_only = true;
         self
     }
 
-    /// Whether a message is worth hearing: with keys, only a signed one is.
+    /// Verifies the signature of a message. Without keys, unsigned messages are accepted too.
     ///
     /// # Errors
-    /// If it is not.
-    pub fn credible<'a>(&self, bytes: &'a [u8]) -> Result<Credible<'a>, Refusal> {
-        Ok(Credible { bytes, signed: status::is_signed(bytes, &self.keys)? })
+    /// The receiver has keys, and none of them signed the message.
+    pub fn verify<'a>(&self, bytes: &'a [u8]) -> Result<VerifiedMessage<'a>, Refusal> {
+        Ok(VerifiedMessage { bytes, signed: status::verify(bytes, &self.keys)? })
     }
 
-    /// Hears a message; nothing comes of our own, nor of one of a kind that is not known.
+    /// Processes a message. Returns `None` for our own messages, and for messages of an unknown kind.
     ///
     /// # Errors
-    /// Why it is not believed.
-    pub fn hear(&mut self, message: Credible<'_>, now: Timestamp) -> Result<Option<Received>, Refusal> {
-        let Credible { bytes, signed } = message;
+    /// The reason why it is refused.
+    pub fn receive(&mut self, message: VerifiedMessage<'_>, now: Timestamp) -> Result<Option<Received>, Refusal> {
+        let VerifiedMessage { bytes, signed } = message;
         let Some(message) = status::read(bytes)? else { return Ok(None) };
-        // Our own words are no reason to believe that another speaks, or samples.
+        // Our own messages must not count as those of another announcer.
         if self.own.as_ref() == Some(&message.header.announcer) {
             return Ok(None);
         }
         self.refuse_replay(&message, now)?;
         if message.header.kind != MessageKind::Status {
-            return Ok(Some(Received::Continuity { header: message.header, signed }));
+            return Ok(Some(Received::KeepAlive { header: message.header, signed }));
         }
         if message.parts > MAX_PARTS {
             return Err(Refusal::Oversize);
         }
         let header = message.header.clone();
         if self.presence_only {
-            return Ok(Some(Received::Continuity { header, signed }));
+            return Ok(Some(Received::KeepAlive { header, signed }));
         }
-        let Some(whole) = self.assembled(&message)? else { return Ok(Some(Received::Continuity { header, signed })) };
-        let sample = Arc::new(whole.into_sample()?);
+        let Some(status) = self.assemble(&message)? else { return Ok(Some(Received::KeepAlive { header, signed })) };
+        let sample = Arc::new(status.into_sample()?);
         Ok(Some(Received::Status { header, sample, signed }))
     }
 
     fn refuse_replay(&mut self, message: &Message, now: Timestamp) -> Result<(), Refusal> {
         let header = &message.header;
         let age = now.as_duration().as_secs_f64() - header.at;
-        if age.abs() > CLOCKS_DIFFER.as_secs_f64() + 3.0 * header.frequency {
+        if age.abs() > MAX_CLOCK_SKEW.as_secs_f64() + 3.0 * header.frequency {
             return Err(Refusal::Replay);
         }
-        let next = Last { seq: header.seq, part: message.part, heard: now };
-        // Without a key anybody may take an announcer's name and a number that none comes after: that is forgotten.
-        let forgets = |last: &Last| {
-            let silence = now.duration_since(last.heard).as_secs_f64();
-            self.keys.is_empty() && silence > (3.0 * header.frequency).min(FORGOTTEN_AFTER.as_secs_f64())
+        let next = LastMessage { seq: header.seq, part: message.part, received_at: now };
+        // Without keys, anyone can use an announcer's name with the highest sequence number. So that this does not
+        // block the announcer for ever, the number expires.
+        let is_expired = |last: &LastMessage| {
+            let silence = now.duration_since(last.received_at).as_secs_f64();
+            self.keys.is_empty() && silence > (3.0 * header.frequency).min(UNSIGNED_SEQ_TTL.as_secs_f64())
         };
         if let Some(last) = self.last.get(&header.announcer)
             && (next.seq, next.part) <= (last.seq, last.part)
-            && !forgets(last)
+            && !is_expired(last)
         {
             return Err(Refusal::Replay);
         }
         self.last.insert(header.announcer.clone(), next);
         if self.last.len() > MAX_ANNOUNCERS
-            && let Some(oldest) = self.last.iter().min_by_key(|(_, last)| last.heard).map(|(name, _)| name.clone())
+            && let Some(oldest) =
+                self.last.iter().min_by_key(|(_, last)| last.received_at).map(|(name, _)| name.clone())
         {
             self.last.remove(&oldest);
         }
         Ok(())
     }
 
-    /// The whole status, once its last part is there.
-    fn assembled(&mut self, message: &Message) -> Result<Option<Partial>, Refusal> {
-        let begun = self.partial.take();
-        // They come in their order, over one connection; one that is missing spoils the whole.
-        let mut partial = match begun.filter(|begun| begun.is_followed_by(message)) {
-            Some(begun) => begun,
+    /// Adds a part. Returns the status once its last part is there.
+    fn assemble(&mut self, message: &Message) -> Result<Option<Partial>, Refusal> {
+        let started = self.partial.take();
+        // Parts arrive in order, over one connection. If one is missing, the status is discarded.
+        let mut partial = match started.filter(|partial| partial.is_followed_by(message)) {
+            Some(partial) => partial,
             None if message.part == 1 => Partial::begin(message),
             None => return Err(Refusal::Incomplete),
         };
@@ -167,22 +171,22 @@ impl StatusReceiver {
     }
 }
 
-/// A status of which some parts have come: its clients written as the server would write them, so that what is heard goes the same
-/// way as what is sampled. What was read of JSON takes many times as much memory.
+/// A status of which some parts were received. Its clients are stored as rows in the format of `CLIENT LIST`, so that
+/// received and sampled clients are processed by the same code. Parsed JSON would take many times as much memory.
 #[derive(Debug)]
 struct Partial {
     header: Header,
     info: Map<String, Value>,
     fields: Vec<Field>,
     truncated: u64,
-    /// Parts that have come.
+    /// Number of parts received.
     parts: u32,
     rows: String,
     seen: BTreeSet<u64>,
     own_ids: Vec<u64>,
 }
 
-/// The most bytes of rows that a status may make: some 300,000 clients.
+/// Maximum size of the rows of one status in bytes: about 300,000 clients.
 const MAX_ROW_BYTES: usize = 64 << 20;
 
 impl Partial {
@@ -200,8 +204,8 @@ impl Partial {
     }
 
     fn is_followed_by(&self, message: &Message) -> bool {
-        let (ours, its) = (&self.header, &message.header);
-        ours.announcer == its.announcer && ours.seq == its.seq && message.part == self.parts + 1
+        let (header, next) = (&self.header, &message.header);
+        header.announcer == next.announcer && header.seq == next.seq && message.part == self.parts + 1
     }
 
     fn add(&mut self, message: &Message) -> Result<(), Refusal> {
@@ -252,7 +256,7 @@ fn known_fields(names: &[String]) -> Vec<Field> {
     named.filter(|field| FIELDS.contains(field) && *field != Field::Id).collect()
 }
 
-/// A client as `CLIENT LIST` would tell it: fields that were left out are zero or empty.
+/// Writes a client as a row of `CLIENT LIST`. Missing fields are written as zero or empty.
 fn write_row(reply: &mut String, client: &Map<String, Value>, fields: &[Field]) -> Result<(), Refusal> {
     let id = client.get("id").and_then(Value::as_u64).ok_or(Refusal::Client)?;
     write!(reply, "id={id}").map_err(|_| Refusal::Client)?;
@@ -262,7 +266,7 @@ fn write_row(reply: &mut String, client: &Map<String, Value>, fields: &[Field]) 
         let written = match (field.is_text(), value) {
             (true, None) => write!(reply, " {key}="),
             (false, None) => write!(reply, " {key}=0"),
-            (true, Some(Value::String(text))) if is_harmless(*field, text) => write!(reply, " {key}={text}"),
+            (true, Some(Value::String(text))) if is_safe(*field, text) => write!(reply, " {key}={text}"),
             (false, Some(Value::Number(number))) if number.is_i64() || number.is_u64() => {
                 write!(reply, " {key}={number}")
             }
@@ -274,9 +278,9 @@ fn write_row(reply: &mut String, client: &Map<String, Value>, fields: &[Field]) 
     Ok(())
 }
 
-/// Whether text stays within its field: no space, which would begin the next one. Other white space is a part of a row's value. The path of a unix socket may hold
-/// spaces, but nothing behind one that looks like a field.
-fn is_harmless(field: Field, text: &str) -> bool {
+/// Returns true if text cannot be read as the start of another field. It must have no control characters and no spaces,
+/// because a space separates fields. The path of a unix socket may have spaces, but no `key=` after one.
+fn is_safe(field: Field, text: &str) -> bool {
     // Valkey 9.1 writes `[/path:0]:0`.
     let is_path = field == Field::Addr && (text.starts_with('/') || text.starts_with("[/"));
     let is_plain = |character: char| !character.is_control() && (character != ' ' || is_path);
@@ -289,9 +293,9 @@ fn is_harmless(field: Field, text: &str) -> bool {
     text.chars().all(is_plain) && !text.split(' ').skip(1).any(looks_like_a_field)
 }
 
-fn info_of(header: &Header, told: &Map<String, Value>) -> Result<ServerInfo, Refusal> {
+fn info_of(header: &Header, fields: &Map<String, Value>) -> Result<ServerInfo, Refusal> {
     let mut text = String::new();
-    for (name, value) in told {
+    for (name, value) in fields {
         let value = match value {
             Value::String(value) => value.clone(),
             Value::Number(number) => number.to_string(),
@@ -315,33 +319,33 @@ mod tests {
         "2026-01-01T00:00:10Z".parse().expect("a time")
     }
 
-    /// A status of one announcer, with this at its end.
+    /// A status of one announcer, with these members at the end.
     fn status(seq: u64, more: &str) -> String {
         let at = now().as_second() - 5;
-        format!(
-            r#"{{"schema":"redis-client-status/1","kind":"status","announcer":"a","node":"n:1","run_id":"r","seq":{seq},"at":{at},"frequency":10,"connections":1,"online":1,"silent":0,"fields":["id","addr","name","idle"],{more}}}"#
-        )
+        let source = r#""schema":"redis-client-status/1","kind":"status","announcer":"a","node":"n:1","run_id":"r""#;
+        let counts = r#""frequency":10,"connections":1,"online":1,"silent":0,"fields":["id","addr","name","idle"]"#;
+        format!(r#"{{{source},"seq":{seq},"at":{at},{counts},{more}}}"#)
     }
 
-    fn hear(receiver: &mut StatusReceiver, text: &str, now: Timestamp) -> Result<Option<Received>, Refusal> {
-        let message = receiver.credible(text.as_bytes())?;
-        receiver.hear(message, now)
+    fn receive(receiver: &mut StatusReceiver, text: &str, now: Timestamp) -> Result<Option<Received>, Refusal> {
+        let message = receiver.verify(text.as_bytes())?;
+        receiver.receive(message, now)
     }
 
-    fn heard(receiver: &mut StatusReceiver, text: &str) -> Result<Option<usize>, Refusal> {
-        Ok(match hear(receiver, text, now())? {
+    fn receive_now(receiver: &mut StatusReceiver, text: &str) -> Result<Option<usize>, Refusal> {
+        Ok(match receive(receiver, text, now())? {
             Some(Received::Status { sample, .. }) => sample.clients.as_ref().ok().map(|pages| pages.len()),
-            Some(Received::Continuity { .. }) | None => None,
+            Some(Received::KeepAlive { .. }) | None => None,
         })
     }
 
     #[test]
-    fn a_status_is_read_as_the_server_would_have_told_it() {
+    fn a_status_is_read_like_a_reply_of_the_server() {
         let mut receiver = StatusReceiver::default();
         for (seq, path) in [(1, "/tmp/a b/s=1.sock:0"), (2, "[/tmp/a b/s=1.sock:0]:0")] {
             let client = format!(r#"{{"id":5,"addr":"{path}","idle":3}}"#);
             let text = status(seq, &format!(r#""info":{{"maxclients":7}},"clients":[{client}]"#));
-            let Ok(Some(Received::Status { sample, signed: false, .. })) = hear(&mut receiver, &text, now()) else {
+            let Ok(Some(Received::Status { sample, signed: false, .. })) = receive(&mut receiver, &text, now()) else {
                 panic!("a status");
             };
             assert_eq!(sample.info.as_ref().map(|info| info.maxclients), Ok(Some(7)));
@@ -355,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_wrong_is_refused_for_its_reason() {
+    fn every_fault_is_refused_with_its_reason() {
         let one = |client: &str| status(1, &format!(r#""clients":[{client}]"#));
         for (text, refusal) in [
             (one(r#"{"id":1,"name":"a user=admin"}"#), Refusal::Client),
@@ -376,58 +380,58 @@ mod tests {
             (status(1, r#""info":{"a":"b\nmaxclients:1"},"clients":[{"id":1}]"#), Refusal::Malformed),
             (one(r#"{"id":1}"#).replace("\"at\":17", "\"at\":16"), Refusal::Replay),
         ] {
-            assert_eq!(heard(&mut StatusReceiver::default(), &text), Err(refusal), "{text}");
+            assert_eq!(receive_now(&mut StatusReceiver::default(), &text), Err(refusal), "{text}");
         }
     }
 
     #[test]
-    fn nothing_is_heard_twice() {
+    fn a_message_is_accepted_once() {
         let mut receiver = StatusReceiver::default();
         let text = status(7, r#""clients":[{"id":1}]"#);
-        assert_eq!(heard(&mut receiver, &text), Ok(Some(1)));
-        assert_eq!(heard(&mut receiver, &text), Err(Refusal::Replay));
-        assert_eq!(heard(&mut receiver, &status(6, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
-        assert_eq!(heard(&mut receiver, &status(8, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
+        assert_eq!(receive_now(&mut receiver, &text), Ok(Some(1)));
+        assert_eq!(receive_now(&mut receiver, &text), Err(Refusal::Replay));
+        assert_eq!(receive_now(&mut receiver, &status(6, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
+        assert_eq!(receive_now(&mut receiver, &status(8, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
     }
 
     #[test]
-    fn parts_make_a_whole_in_their_order_only() {
+    fn parts_are_assembled_only_in_their_order() {
         let mut receiver = StatusReceiver::default();
         let part = |seq, part, id| {
             status(seq, &format!(r#""parts":2,"part":{part},"clients":[{{"id":{id}}}]"#))
                 .replace("\"connections\":1", "\"connections\":2")
         };
-        assert_eq!(heard(&mut receiver, &part(1, 1, 1)), Ok(None));
-        assert_eq!(heard(&mut receiver, &part(1, 2, 2)), Ok(Some(2)));
-        assert_eq!(heard(&mut receiver, &part(2, 1, 1)), Ok(None));
-        assert_eq!(heard(&mut receiver, &part(3, 2, 2)), Err(Refusal::Incomplete), "of another status");
-        assert_eq!(heard(&mut receiver, &part(4, 1, 1)), Ok(None), "and the next is whole again");
-        assert_eq!(heard(&mut receiver, &part(4, 2, 2)), Ok(Some(2)));
+        assert_eq!(receive_now(&mut receiver, &part(1, 1, 1)), Ok(None));
+        assert_eq!(receive_now(&mut receiver, &part(1, 2, 2)), Ok(Some(2)));
+        assert_eq!(receive_now(&mut receiver, &part(2, 1, 1)), Ok(None));
+        assert_eq!(receive_now(&mut receiver, &part(3, 2, 2)), Err(Refusal::Incomplete), "a part of another status");
+        assert_eq!(receive_now(&mut receiver, &part(4, 1, 1)), Ok(None), "the next status is assembled again");
+        assert_eq!(receive_now(&mut receiver, &part(4, 2, 2)), Ok(Some(2)));
     }
 
     #[test]
-    fn with_a_key_only_what_is_signed_is_believed() {
+    fn with_keys_only_signed_messages_are_accepted() {
         let mut receiver = StatusReceiver::new(&[Key::new(b"new"), Key::new(b"old")], None);
         for (key, seq, expected) in
             [("old", 1, Ok(Some(1))), ("new", 2, Ok(Some(1))), ("wrong", 3, Err(Refusal::Signature))]
         {
             let mut text = status(seq, r#""clients":[{"id":1}]"#);
-            assert_eq!(heard(&mut receiver, &text), Err(Refusal::Signature), "unsigned");
+            assert_eq!(receive_now(&mut receiver, &text), Err(Refusal::Signature), "unsigned");
             Key::new(key.as_bytes()).sign(&mut text);
-            assert_eq!(heard(&mut receiver, &text), expected, "{key}");
+            assert_eq!(receive_now(&mut receiver, &text), expected, "{key}");
         }
     }
 
     #[test]
-    fn we_do_not_hear_ourselves() {
+    fn our_own_messages_are_ignored() {
         let text = status(1, r#""clients":[{"id":1}]"#);
-        assert_eq!(heard(&mut StatusReceiver::new(&[], Some("a".into())), &text), Ok(None));
-        assert_eq!(heard(&mut StatusReceiver::new(&[], Some("b".into())), &text), Ok(Some(1)));
+        assert_eq!(receive_now(&mut StatusReceiver::new(&[], Some("a".into())), &text), Ok(None));
+        assert_eq!(receive_now(&mut StatusReceiver::new(&[], Some("b".into())), &text), Ok(Some(1)));
     }
 
-    /// A part of small clients must not take many times its size.
+    /// Parts with many small clients must not take many times their size in memory.
     #[test]
-    fn parts_that_are_waited_for_are_bounded() {
+    fn the_memory_of_an_incomplete_status_is_bounded() {
         let mut receiver = StatusReceiver::default();
         let mut id = 0;
         let refusal = (1..=MAX_PARTS).find_map(|part| {
@@ -440,27 +444,27 @@ mod tests {
             let text = status(1, &format!(r#""parts":256,"part":{part},"clients":[{}]"#, clients.join(",")));
             let fields = FIELDS.map(|field| format!("\"{}\"", field.key().replace('-', "_"))).join(",");
             let text = text.replace(r#""id","addr","name","idle""#, &fields);
-            heard(&mut receiver, &text).err()
+            receive_now(&mut receiver, &text).err()
         });
         assert_eq!(refusal, Some(Refusal::Oversize));
-        assert!(receiver.partial.is_none(), "and then nothing of it is kept");
+        assert!(receiver.partial.is_none(), "the incomplete status is discarded");
     }
 
     #[test]
-    fn a_forged_number_silences_an_announcer_for_a_while_only() {
+    fn a_forged_sequence_number_blocks_an_announcer_for_a_limited_time() {
         let mut receiver = StatusReceiver::default();
-        assert_eq!(heard(&mut receiver, &status(u64::MAX, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
-        assert_eq!(heard(&mut receiver, &status(2, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
+        assert_eq!(receive_now(&mut receiver, &status(u64::MAX, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
+        assert_eq!(receive_now(&mut receiver, &status(2, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
         let later = now() + Duration::from_secs(31);
-        assert!(hear(&mut receiver, &status(3, r#""clients":[{"id":1}]"#), later).is_ok());
+        assert!(receive(&mut receiver, &status(3, r#""clients":[{"id":1}]"#), later).is_ok());
     }
 
     #[test]
-    fn announcers_without_end_are_not_all_remembered() {
+    fn the_number_of_tracked_announcers_is_bounded() {
         let mut receiver = StatusReceiver::default();
         for number in 0..1000 {
             let text = status(1, r#""clients":[{"id":1}]"#).replace("\"a\"", &format!("\"a{number}\""));
-            assert_eq!(heard(&mut receiver, &text), Ok(Some(1)));
+            assert_eq!(receive_now(&mut receiver, &text), Ok(Some(1)));
         }
         assert!(receiver.last.len() <= MAX_ANNOUNCERS);
     }

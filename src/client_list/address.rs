@@ -1,21 +1,22 @@
-//! The address of a peer, in every spelling that servers use.
+//! The address of a peer, in every format that servers use.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-/// Where a client connected from.
+/// The address from which a client connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address<'a> {
     /// An IP address and a port.
     Inet(SocketAddr),
     /// The path of the server's unix socket, as configured: any byte but NUL.
     Unix(&'a [u8]),
-    /// The peer was gone before the server looked (`?:0`, or nothing from 7.2 on), or a spelling not known here.
+    /// The peer disconnected before the server read its address (`?:0`, or empty since 7.2), or the format is unknown.
     Unknown(&'a [u8]),
 }
 
 impl<'a> Address<'a> {
-    /// Reads the value of `addr` or `laddr`. Accepts `1.2.3.4:5`, `[::1]:5`, Azure's bare `fd40::1:5` (the port is behind
-    /// the last colon), `/path:0`, a path cut by the server's buffer of 78 bytes, and Valkey 9's `[/path:0]:0`.
+    /// Parses the value of `addr` or `laddr`. Accepts `1.2.3.4:5`, `[::1]:5`, Azure's bare `fd40::1:5` (the port
+    /// follows the last colon), `/path:0`, a path truncated by the server's buffer of 78 bytes, and Valkey 9's
+    /// `[/path:0]:0`.
     pub fn parse(text: &'a [u8]) -> Self {
         inet(text).map(Address::Inet).or_else(|| unix(text).map(Address::Unix)).unwrap_or(Address::Unknown(text))
     }
@@ -43,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_is_read() {
+    fn every_format_is_parsed() {
         let cases: &[(&[u8], Address<'_>)] = &[
             (b"10.0.0.1:52654", inet("10.0.0.1", 52654)),
             (b"[2001:db8::1]:52654", inet("2001:db8::1", 52654)),

@@ -5,8 +5,8 @@ use super::field::Field;
 use super::flags::Flags;
 use super::line::Line;
 
-/// One connection, borrowed from the reply that lists it. A field that the server does not report is `None`; so is a
-/// number that cannot be read. Text is bytes: users and unix paths need not be UTF-8.
+/// One connection, borrowed from the reply that lists it. A field is `None` if the server does not report it, or if its
+/// number is invalid. Text is bytes: users and unix paths need not be UTF-8.
 #[derive(Clone)]
 pub struct Client<'a> {
     pub(super) line: Line<'a>,
@@ -18,7 +18,7 @@ impl Client<'_> {
         self.line.value(field)
     }
 
-    /// A field's value as a number. Negative ones happen: `multi=-1`, or an age after the server's clock stepped back.
+    /// A field's value as a number. It may be negative: `multi=-1`, or an age after the server's clock stepped back.
     pub fn number(&self, field: Field) -> Option<i64> {
         number(self.text(field)?)
     }
@@ -28,22 +28,22 @@ impl Client<'_> {
         u64::try_from(self.number(field)?).ok()
     }
 
-    /// Every field in the row's own order, fields that this program does not know included.
+    /// Every field in the order of the row, including fields that this program does not know.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.line.fields()
     }
 
-    /// The connection's number; `None` before Redis 2.8.12 and on look-alikes without one.
+    /// The id of the connection; `None` before Redis 2.8.12, and on compatible servers without ids.
     pub fn id(&self) -> Option<u64> {
         self.unsigned(Field::Id)
     }
 
-    /// Where it connected from.
+    /// The address of the peer.
     pub fn address(&self) -> Option<Address<'_>> {
         self.text(Field::Addr).map(Address::parse)
     }
 
-    /// Its flags; none where a look-alike leaves them out.
+    /// The flags; empty if a compatible server omits them.
     pub fn flags(&self) -> Flags<'_> {
         Flags(self.text(Field::Flags).unwrap_or_default())
     }
@@ -58,23 +58,23 @@ impl Client<'_> {
         self.seconds(Field::Age)
     }
 
-    /// Channels, patterns and shard channels it is subscribed to.
+    /// Number of subscribed channels, patterns and shard channels.
     pub fn subscriptions(&self) -> u64 {
         [Field::Sub, Field::Psub, Field::Ssub].into_iter().filter_map(|field| self.seconds(field)).sum()
     }
 
-    /// Whether it has never sent a command. Also true for one whose only command so far was unknown to the server.
+    /// Returns true if it has never sent a command. Also true if all its commands were unknown to the server.
     pub fn is_silent(&self) -> bool {
         self.text(Field::Cmd) == Some(b"NULL")
     }
 
-    /// A count that is negative only after the server's wall clock stepped back; then it is 0.
+    /// A number of seconds or a count. It is negative only after the server's wall clock stepped back, and is then 0.
     fn seconds(&self, field: Field) -> Option<u64> {
         Some(self.number(field)?.max(0).unsigned_abs())
     }
 }
 
-/// A decimal number with an optional minus; `None` for anything else, and for what 64 bits cannot hold.
+/// Parses a decimal number with an optional minus; `None` for anything else, and for an overflow of 64 bits.
 fn number(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),

@@ -1,9 +1,9 @@
-//! The fields of a row that are known by name.
+//! The known fields of a row.
 
-/// Declares [`Field`] and its keys in one table, so that neither can lack what the other has.
+/// Declares [`Field`], its keys and descriptions in one table, so that they are complete and consistent.
 macro_rules! fields {
     ($($name:ident = $key:literal, $doc:literal;)*) => {
-        /// A field that some generation of Redis or Valkey reports (`networking.c`: `catClientInfoString`).
+        /// A field that some version of Redis or Valkey reports (`networking.c`: `catClientInfoString`).
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Field {
@@ -11,7 +11,7 @@ macro_rules! fields {
         }
 
         impl Field {
-            /// Every known field, in the order in which the newest servers print them.
+            /// Every known field, in the order of the newest servers.
             pub const ALL: &'static [Field] = &[$(Field::$name),*];
 
             /// The key as `CLIENT LIST` prints it.
@@ -19,12 +19,12 @@ macro_rules! fields {
                 match self { $(Field::$name => $key),* }
             }
 
-            /// What it tells, in a sentence.
+            /// The description of the field, in one sentence.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Field::$name => $doc),* }
             }
 
-            /// The field of that key; keys are ASCII by the grammar of a row.
+            /// The field with this key. Keys are ASCII by the grammar of a row.
             pub fn from_key(key: &[u8]) -> Option<Self> {
                 match std::str::from_utf8(key).ok()? {
                     $($key => Some(Field::$name),)*
@@ -36,52 +36,52 @@ macro_rules! fields {
 }
 
 fields! {
-    Id = "id", "Number of the connection, never used again before a restart (2.8.12+).";
-    Addr = "addr", "The peer's address.";
-    Laddr = "laddr", "The server's own address (6.2+).";
-    Fd = "fd", "File descriptor; -1 is possible.";
-    Name = "name", "What `CLIENT SETNAME` set (2.6.9+).";
+    Id = "id", "Id of the connection, unique until the server restarts (2.8.12+).";
+    Addr = "addr", "Address of the client.";
+    Laddr = "laddr", "Address of the server to which the client is connected (6.2+).";
+    Fd = "fd", "File descriptor of the socket; may be -1.";
+    Name = "name", "Name set by `CLIENT SETNAME` (2.6.9+).";
     Age = "age", "Seconds since the connection was accepted (2.6+).";
     Idle = "idle", "Seconds since the last byte in either direction.";
-    Flags = "flags", "One letter a property.";
-    Capa = "capa", "Letters of `CLIENT CAPA` (Valkey 8.1+).";
-    Db = "db", "The selected database.";
-    Sub = "sub", "Channels subscribed to.";
-    Psub = "psub", "Patterns subscribed to.";
-    Ssub = "ssub", "Shard channels subscribed to (7.0.3+).";
-    Multi = "multi", "Commands queued in `MULTI`; -1 outside one (2.6+).";
-    Watch = "watch", "Keys watched (7.4+).";
+    Flags = "flags", "Flag letters (N = none, b = blocked …).";
+    Capa = "capa", "Capabilities set by `CLIENT CAPA` (Valkey 8.1+).";
+    Db = "db", "Number of the selected database.";
+    Sub = "sub", "Number of subscribed channels.";
+    Psub = "psub", "Number of subscribed patterns.";
+    Ssub = "ssub", "Number of subscribed shard channels (7.0.3+).";
+    Multi = "multi", "Number of commands queued in `MULTI`; -1 outside of `MULTI` (2.6+).";
+    Watch = "watch", "Number of watched keys (7.4+).";
     Qbuf = "qbuf", "Bytes in the query buffer.";
-    QbufFree = "qbuf-free", "Spare bytes of the query buffer.";
-    ArgvMem = "argv-mem", "Bytes of arguments already parsed (6.0.9+).";
+    QbufFree = "qbuf-free", "Free bytes in the query buffer.";
+    ArgvMem = "argv-mem", "Bytes of the arguments parsed so far (6.0.9+).";
     MultiMem = "multi-mem", "Bytes of commands queued in `MULTI` (7.0+).";
     Rbs = "rbs", "Size of the static reply buffer in bytes (7.0+).";
     Rbp = "rbp", "Recent peak use of the static reply buffer in bytes (7.0+).";
     Obl = "obl", "Bytes in the static reply buffer.";
-    Oll = "oll", "Nodes of the reply list.";
+    Oll = "oll", "Number of nodes in the reply list.";
     Omem = "omem", "Bytes of the reply list (2.6+).";
     OmemShared = "omem-shared", "Bytes of the reply list shared with keys (Redis 8.8+).";
-    OmemUnshared = "omem-unshared", "Bytes of the reply list held alone (Redis 8.8+).";
-    TotMem = "tot-mem", "Bytes the connection holds in all (6.0.9+).";
-    Events = "events", "`r` and `w`: which handlers are installed.";
-    Cmd = "cmd", "The last command; `NULL`: none yet, or an unknown one.";
-    User = "user", "The ACL user (6.0+).";
-    Redir = "redir", "Client that receives invalidations; -1: tracking is off (6.2+).";
+    OmemUnshared = "omem-unshared", "Bytes of the reply list not shared with keys (Redis 8.8+).";
+    TotMem = "tot-mem", "Total memory of the connection in bytes (6.0.9+).";
+    Events = "events", "Installed event handlers: `r` (read), `w` (write).";
+    Cmd = "cmd", "Last command; `NULL` if there was none yet, or it was unknown.";
+    User = "user", "ACL user (6.0+).";
+    Redir = "redir", "Id of the client that receives invalidations; -1 if tracking is off (6.2+).";
     Resp = "resp", "Protocol version, 2 or 3 (7.0+).";
-    LibName = "lib-name", "Client library, by `CLIENT SETINFO` (7.2+).";
+    LibName = "lib-name", "Client library, set by `CLIENT SETINFO` (7.2+).";
     LibVer = "lib-ver", "Version of the client library (7.2+).";
-    IoThread = "io-thread", "I/O thread that owns the connection; 0: the main one (Redis 8.0+).";
-    TotNetIn = "tot-net-in", "Bytes read from it since it was accepted (Valkey 8.0+, Redis 8.2+).";
-    TotNetOut = "tot-net-out", "Bytes written to it since it was accepted (Valkey 8.0+, Redis 8.2+).";
-    TotCmds = "tot-cmds", "Commands it ran since it was accepted (Valkey 8.0+, Redis 8.2+).";
-    ReadEvents = "read-events", "Times its socket was read (Redis 8.8+).";
+    IoThread = "io-thread", "I/O thread of the connection; 0 is the main thread (Redis 8.0+).";
+    TotNetIn = "tot-net-in", "Bytes received from the client since it connected (Valkey 8.0+, Redis 8.2+).";
+    TotNetOut = "tot-net-out", "Bytes sent to the client since it connected (Valkey 8.0+, Redis 8.2+).";
+    TotCmds = "tot-cmds", "Number of commands since it connected (Valkey 8.0+, Redis 8.2+).";
+    ReadEvents = "read-events", "Number of reads from the socket (Redis 8.8+).";
 }
 
-/// How many fields are known.
+/// The number of known fields.
 pub(super) const FIELDS: usize = Field::ALL.len();
 
 impl Field {
-    /// Whether its value is text; all other known fields are numbers.
+    /// Returns true if its value is text. All other known fields are numbers.
     pub const fn is_text(self) -> bool {
         use Field::{Addr, Capa, Cmd, Events, Flags, Laddr, LibName, LibVer, Name, User};
         matches!(self, Addr | Laddr | Name | Flags | Capa | Events | Cmd | User | LibName | LibVer)

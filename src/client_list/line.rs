@@ -1,8 +1,9 @@
-//! One row of the reply: where each field's value lies.
+//! One row of the reply: the position of each field's value.
 //!
-//! Knows the grammar of a row and nothing of what the fields mean. A row is `key=value` tokens divided by single
-//! spaces; nothing is quoted. A value may hold `=`, and a few may hold spaces (a unix socket's path; on look-alikes
-//! that do not validate names, those too), so a token that does not begin with `key=` continues the value before it.
+//! Knows the grammar of a row, but not the meaning of the fields. A row consists of `key=value` tokens separated by
+//! single spaces, without quoting. A value may contain `=`, and a few may contain spaces (the path of a unix socket; on
+//! compatible servers that do not validate names, names too), so a token that does not begin with `key=` continues the
+//! value before it.
 
 use std::borrow::Cow;
 
@@ -10,32 +11,34 @@ use memchr::memchr;
 
 use super::field::{FIELDS, Field};
 
-/// The longest row that is kept as it came, in bytes; the limit that lets a value's place be two 16-bit numbers.
+/// Maximum length in bytes of a row that is kept unchanged, so that the position of a value fits in two 16-bit numbers.
 pub(super) const MAX_ROW: usize = u16::MAX as usize;
 
-/// The longest value kept of a row that had to be shortened, in bytes. A client may name itself with megabytes.
+/// Maximum length in bytes of a value in a row that had to be shortened. A client may set a name of many megabytes.
 const MAX_VALUE: usize = 1024;
 
-/// Where a value lies in its row. A start of 0 says that the row has no such field: a key always comes first.
+/// The position of a value in its row. A start of 0 means that the row does not have the field: a key always comes
+/// first.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Span {
     start: u16,
     len: u16,
 }
 
-/// A row and the places of the known fields in it.
+/// A row and the positions of the known fields in it.
 #[derive(Clone)]
 pub(super) struct Line<'a> {
     text: Cow<'a, [u8]>,
     spans: [Span; FIELDS],
 }
 
-/// The keys of a row in their order, each with its `=`. The rows of one reply nearly always share it, so the row
-/// before predicts this one's, and most keys are recognised by one comparison.
+/// The keys of a row in their order, each with its `=`. The rows of one reply nearly always have the same keys, so the
+/// previous row predicts the keys of this one, and most keys are recognized by one comparison.
 pub(super) type Layout<'a> = Vec<(&'a [u8], Option<Field>)>;
 
 impl<'a> Line<'a> {
-    /// Reads a row that begins with a key. `layout` holds the keys of the row before and is left with this row's.
+    /// Parses a row that begins with a key. `layout` has the keys of the previous row, and is replaced by those of this
+    /// row.
     pub(super) fn read(text: &'a [u8], layout: &mut Layout<'a>) -> Self {
         let mut spans = [Span::default(); FIELDS];
         let mut place = 0;
@@ -56,7 +59,7 @@ impl<'a> Line<'a> {
             let end = value_end(text, start, layout.get(place).map(|&(key, _)| key));
             if let Some(field) = field {
                 let span = &mut spans[field as usize];
-                // The first occurrence wins, so that a value that slipped in `name=` later cannot override it.
+                // The first occurrence is used, so that a value which contains another `name=` cannot override it.
                 if span.start == 0 {
                     *span = Span { start: start as u16, len: (end - start) as u16 };
                 }
@@ -70,7 +73,7 @@ impl<'a> Line<'a> {
         Self { text: Cow::Borrowed(text), spans }
     }
 
-    /// Reads a row longer than [`MAX_ROW`], with values over 1 KiB cut. `None` if it is too long even so.
+    /// Parses a row longer than [`MAX_ROW`], with values truncated to 1 KiB. `None` if it is still too long.
     pub(super) fn read_shortened(text: &[u8]) -> Option<Self> {
         let mut short = Vec::new();
         for token in text.split(|&byte| byte == b' ') {
@@ -86,13 +89,13 @@ impl<'a> Line<'a> {
         Some(Self { text: Cow::Owned(short), spans })
     }
 
-    /// The value of a known field, without a copy; `None` where the row does not have it.
+    /// The value of a known field, without a copy; `None` if the row does not have it.
     pub(super) fn value(&self, field: Field) -> Option<&[u8]> {
         let Span { start, len } = self.spans[field as usize];
         (start != 0).then(|| &self.text[start as usize..start as usize + len as usize])
     }
 
-    /// Every field of the row in its order, the unknown ones too.
+    /// Every field in the order of the row, including unknown ones.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let text = self.text.as_ref();
         let mut at = 0;
@@ -106,12 +109,12 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Whether a row of the reply begins as a client's row does. Log prefixes, prompts and halves of forged rows do not.
+/// Returns true if a line begins like the row of a client. Log prefixes, prompts and parts of forged rows do not.
 pub(super) fn begins_a_client(text: &[u8]) -> bool {
     text.starts_with(b"id=") || text.starts_with(b"addr=")
 }
 
-/// Where the value that begins at `start` ends. `next` is the key that probably follows it.
+/// The end of the value that begins at `start`. `next` is the key that probably follows it.
 fn value_end(text: &[u8], start: usize, next: Option<&[u8]>) -> usize {
     let mut from = start;
     loop {
@@ -126,7 +129,7 @@ fn value_end(text: &[u8], start: usize, next: Option<&[u8]>) -> usize {
     }
 }
 
-/// The next space at or after `from`. Nearly all values are a few bytes long, where a plain loop beats a call.
+/// The next space at or after `from`. Nearly all values have a few bytes, for which a plain loop is faster than a call.
 fn find_space(text: &[u8], from: usize) -> Option<usize> {
     const NEAR: usize = 8;
     let near = &text[from..text.len().min(from + NEAR)];

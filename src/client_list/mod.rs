@@ -1,7 +1,8 @@
-//! The reply to `CLIENT LIST`, read: clients, and how many lines could not be read and why. Pure.
+//! Parses the reply to `CLIENT LIST` into clients, and counts lines that could not be parsed by their fault. Pure.
 //!
-//! Reads what every generation of Redis and Valkey prints and what look-alikes make of it, by key and never by position:
-//! fields were only ever added, often in the middle. Nothing is copied: clients borrow from the reply.
+//! Accepts the replies of every version of Redis and Valkey, and of compatible servers. Fields are found by key and
+//! never by position, because new fields were often added in the middle. Nothing is copied: clients borrow from the
+//! reply.
 
 mod address;
 mod client;
@@ -21,23 +22,23 @@ pub use flags::Flags;
 
 use line::{Layout, Line};
 
-/// The clients of one reply, and the lines that hold none.
+/// The clients of one reply, and the count of unreadable lines.
 #[derive(Clone, Default)]
 pub struct Parsed<'a> {
-    /// The clients in the reply's order.
+    /// The clients in the order of the reply.
     pub clients: Vec<Client<'a>>,
-    /// How many lines could not be read.
+    /// The counts of lines that could not be parsed.
     pub unreadable: Unreadable,
 }
 
-/// Why a line could not be read as a client.
+/// The reason why a line could not be parsed as a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It begins with neither `id=` nor `addr=`.
     NotAClient,
     /// The reply ends in the middle of it.
     Truncated,
-    /// It is longer than 64 KiB even with every value cut to 1 KiB.
+    /// It is longer than 64 KiB even with every value truncated to 1 KiB.
     TooLong,
 }
 
@@ -55,22 +56,22 @@ impl Fault {
     }
 }
 
-/// Lines that could not be read, counted by why.
+/// The counts of lines that could not be parsed, by fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unreadable([u64; Fault::ALL.len()]);
 
 impl Unreadable {
-    /// The lines with this fault.
+    /// Number of lines with this fault.
     pub fn count(&self, fault: Fault) -> u64 {
         self.0[fault as usize]
     }
 
-    /// All unreadable lines.
+    /// Number of all unreadable lines.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// Both counts together.
+    /// The sum of both counts.
     pub fn plus(mut self, more: Unreadable) -> Self {
         for (count, more) in self.0.iter_mut().zip(more.0) {
             *count += more;
@@ -83,9 +84,9 @@ impl Unreadable {
     }
 }
 
-/// Reads a reply. Never fails: every line that is not blank becomes a client or is counted as unreadable.
+/// Parses a reply. Never fails: every line that is not blank becomes a client or is counted as unreadable.
 pub fn parse(reply: &[u8]) -> Parsed<'_> {
-    // Rows are some 350 bytes; a guess too low only costs a move.
+    // A row has about 350 bytes; if the estimate is too low, the vector grows once.
     let mut parsed = Parsed { clients: Vec::with_capacity(reply.len() / 300), unreadable: Unreadable::default() };
     let mut layout = Layout::new();
     let mut rest = reply;
@@ -119,7 +120,7 @@ fn read_line<'a>(text: &'a [u8], ended: bool, layout: &mut Layout<'a>) -> Result
     }
     let keys_before = layout.len();
     let line = Line::read(text, layout);
-    // Some servers leave out the last line's end, so only its missing fields tell that it was cut.
+    // Some servers omit the line break of the last line, so only missing fields show that it was truncated.
     if !ended && layout.len() < keys_before {
         return Err(Fault::Truncated);
     }
@@ -138,17 +139,17 @@ self_cell!(
 pub struct Listing(Cell);
 
 impl Listing {
-    /// Reads a reply and keeps it.
+    /// Parses a reply and keeps it.
     pub fn new(reply: Vec<u8>) -> Self {
         Self(Cell::new(reply, |reply| parse(reply)))
     }
 
-    /// The clients in the reply's order.
+    /// The clients in the order of the reply.
     pub fn clients(&self) -> &[Client<'_>] {
         &self.0.borrow_dependent().clients
     }
 
-    /// How many lines could not be read.
+    /// The counts of lines that could not be parsed.
     pub fn unreadable(&self) -> Unreadable {
         self.0.borrow_dependent().unreadable
     }

@@ -6,8 +6,8 @@ use super::{Exit, print};
 use crate::cli::{CatalogueArgs, CatalogueFormat};
 use crate::view::catalogue;
 
-pub(super) fn run(words: &CatalogueArgs) -> Result<Exit> {
-    let text = match words.format {
+pub(super) fn run(args: &CatalogueArgs) -> Result<Exit> {
+    let text = match args.format {
         CatalogueFormat::Markdown => catalogue::markdown(),
         CatalogueFormat::Json => format!("{:#}\n", catalogue::json()),
     };

@@ -1,4 +1,4 @@
-//! `check`: connects, tells what works and what is missing, and prints the ACL line for the server it sees.
+//! `check`: connects, reports what works and what is missing, and prints the ACL line for this version of the server.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -13,14 +13,14 @@ use crate::client_list::Field;
 use crate::config::CheckConfig;
 use crate::link::{Command, Link, Request, Subscription, Target};
 use crate::sample::{Failure, OUR_NAME, Reason, Sample};
-use crate::sampler::{Plan, Sampler, Way};
+use crate::sampler::{ListMethod, Plan, Sampler};
 use crate::server_info::{Product, ServerInfo};
 use crate::snapshot::{By, Grouping, Limits, Snapshot, derive, spelled_out};
 use crate::status::SCHEMA;
 use crate::view::row::rows;
 
-pub(super) fn run(words: &CheckArgs) -> Result<Exit> {
-    let config = CheckConfig::new(words)?;
+pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
+    let config = CheckConfig::new(args)?;
     let runtime = small_runtime()?;
     let mut worst = Exit::Success;
     for target in &config.targets {
@@ -31,7 +31,7 @@ pub(super) fn run(words: &CheckArgs) -> Result<Exit> {
     Ok(worst)
 }
 
-/// What was found out about a server.
+/// The report about one server.
 struct Report {
     text: String,
     exit: Exit,
@@ -94,31 +94,35 @@ impl Report {
         }
     }
 
-    /// How the clients will be listed, and why so.
+    /// How the clients will be listed, and the costs on which this is based.
     fn plan(&mut self, sampler: &Sampler, sample: &Sample) {
         let Ok(pages) = &sample.clients else { return };
         if let Some(failure) = sampler.no_pages() {
-            self.line(&format!("  limited  listing in pages: {failure}"));
+            self.line(&format!("  limited  clients cannot be listed in pages: {failure}"));
         }
         let (plan, costs) = (sampler.plan(), sampler.costs());
         let page = costs.page();
-        let kept = if plan.within { "keeps both promises" } else { "the least harmful way, not within the budget" };
-        self.line(&format!("  plan     {}: {kept}", described(&plan, pages.len())));
+        let budget = if plan.within_budget {
+            "within the budget"
+        } else {
+            "exceeds the budget; raise --sample.max-stall, --sample.max-load or --sample.max-age"
+        };
+        self.line(&format!("  plan     {}: {budget}", described(&plan, pages.len())));
         self.line(&format!(
-            "           longest command {}, {} a sample, {:.2} % of its time in all",
-            time(plan.stall),
-            time(plan.total),
+            "           longest command {}, {} per sample, {:.2} % of the server's main-thread time in total",
+            time(plan.longest_command),
+            time(plan.server_time),
             plan.load * 100.0
         ));
         self.line(&format!(
-            "           measured: a page {:.0} µs and {:.2} µs an id; all at once about {}",
+            "           measured: {:.0} µs per page and {:.2} µs per id; a full listing about {}",
             page.fixed_micros,
             page.id_micros,
-            time(Duration::from_secs_f64(costs.full_micros(pages.len() as f64) / 1e6))
+            time(Duration::from_secs_f64(costs.full_listing_micros(pages.len() as f64) / 1e6))
         ));
     }
 
-    /// Which applications there are, and why so: the largest, each with one of its clients.
+    /// The largest applications, each with one of its clients and the reason for its grouping.
     fn groups(&mut self, sample: &Sample, grouping: &Grouping) {
         let snapshot = derive(None, Arc::new(sample.clone()), &Limits::rows_only());
         let groups = grouped(&snapshot, grouping);
@@ -128,29 +132,32 @@ impl Report {
             self.line(&format!("           {connections:>6}  {app}  ({example}: {by})"));
         }
         if groups.len() > GROUPS_SHOWN {
-            self.line(&format!("           … and {} more: clients --by app", groups.len() - GROUPS_SHOWN));
+            self.line(&format!(
+                "           … and {} more; list them with: redis-client-exporter clients --by app",
+                groups.len() - GROUPS_SHOWN
+            ));
         }
     }
 
     fn naming(&mut self, link: &Link, unknown: &[Command]) {
         let naming = [
-            (Command::ClientId, "leaving ourselves out of the counts"),
-            (Command::ClientSetName, "naming our connection"),
-            (Command::ClientSetInfoName, "telling our program and version"),
+            (Command::ClientId, "to exclude our own connection from the counts"),
+            (Command::ClientSetName, "to name our connection"),
+            (Command::ClientSetInfoName, "to set our library name and version"),
         ];
         for (command, purpose) in naming {
             match link.refused.iter().find(|(refused, _)| *refused == command) {
                 None => self.line(&format!("  ok       {command}")),
                 Some(_) if unknown.contains(&command) => {
-                    self.line(&format!("  skipped  {command} ({purpose}): this server does not know it, no harm"));
+                    self.line(&format!("  skipped  {command} ({purpose}): this server does not have it; not required"));
                 }
                 Some((_, failure)) => self.missing(&format!("{command} ({purpose})"), failure, Exit::Incomplete),
             }
         }
     }
 
-    /// Whether statuses can be announced and heard. What is published to find out is of our form, and of a kind that no listener
-    /// takes for anything.
+    /// Checks whether statuses can be announced and received. The test message has our format, and a kind that
+    /// receivers ignore.
     async fn channel(&mut self, target: &Target, channel: &str) {
         let message = format!("{{\"schema\":\"{SCHEMA}\",\"kind\":\"check\"}}");
         let published = match Link::dial(target).await {
@@ -165,31 +172,31 @@ impl Report {
             match result {
                 Ok(()) => self.line(&format!("  ok       {what} {channel}")),
                 Err(failure) => {
-                    let what = format!("{what} {channel} (announcing; --announce never does without)");
+                    let what = format!("{what} {channel} (to announce; not needed with --announce never)");
                     self.missing(&what, &failure, Exit::Incomplete);
                 }
             }
         }
     }
 
-    /// The line that makes a user with exactly the rights we need. Which rules a server accepts depends on its version:
-    /// 7.0 refuses subcommands it does not know, channel rules came with 6.2.
+    /// The line that creates a user with exactly the required permissions. The accepted rules depend on the server's
+    /// version: 7.0 refuses unknown subcommands, and channel rules exist since 6.2.
     fn acl(&mut self, info: Option<&ServerInfo>, unknown: &[Command], channel: &str) {
         let version = info.and_then(|info| Some((info.product, parsed_version(info.version.as_deref()?)?)));
         let (channels, note) = match version {
             Some((Product::Redis, version)) if version < (6, 0) => {
-                self.line("  ACL      this server has none (they came with 6.0)\n");
+                self.line("  ACL      this server has no ACL (ACLs exist since 6.0)\n");
                 return;
             }
             Some((Product::Kvrocks, _)) => {
-                self.line("  ACL      this server has none\n");
+                self.line("  ACL      this server has no ACL\n");
                 return;
             }
             Some((Product::Redis, version)) if version < (6, 2) => (String::new(), ""),
             Some(_) => (format!(" resetchannels &{channel}"), ""),
             None => (
                 format!(" resetchannels &{channel}"),
-                " (for Redis 7.2 and later, or Valkey: its version is not known)",
+                " (for Redis 7.2 and later, or Valkey; this server's version is unknown)",
             ),
         };
         let rules: Vec<_> = Command::ALL
@@ -201,14 +208,14 @@ impl Report {
         for rule in distinct(&rules) {
             write!(line, " {rule}").expect("writing to a string cannot fail");
         }
-        self.line(&format!("  ACL      a user with all that is needed and nothing else{note}:\n           {line}\n"));
+        self.line(&format!("  ACL      a user with exactly the required permissions{note}:\n           {line}\n"));
     }
 }
 
-/// The most applications that are shown.
+/// Maximum number of applications in the report.
 const GROUPS_SHOWN: usize = 12;
 
-/// An application, with one of its clients.
+/// An application, with one of its clients as an example.
 struct AppExample {
     app: Arc<str>,
     connections: u64,
@@ -216,7 +223,7 @@ struct AppExample {
     by: String,
 }
 
-/// The applications of a server, the largest first.
+/// The applications of a server, largest first.
 fn grouped(snapshot: &Snapshot, grouping: &Grouping) -> Vec<AppExample> {
     let mut groups: HashMap<Arc<str>, AppExample> = HashMap::new();
     for row in rows("", snapshot).filter(|row| row.app.is_some()) {
@@ -243,7 +250,7 @@ fn reason(by: By) -> String {
         By::Pattern => "by --group.name-pattern".to_owned(),
         By::User => "by its user".to_owned(),
         By::Library => "by its library".to_owned(),
-        By::Nothing => "it says nothing of itself".to_owned(),
+        By::Nothing => "it has no name, user or library".to_owned(),
     }
 }
 
@@ -259,13 +266,13 @@ fn distinct<'a>(rules: &[&'a str]) -> Vec<&'a str> {
 
 fn title(target: &Target, info: Option<&ServerInfo>) -> String {
     let Some(info) = info else { return target.node().to_string() };
-    let word = |word: &Option<String>| word.as_ref().map_or("?".into(), |word| spelled_out(word.as_bytes()));
-    let (version, mode, role) = (word(&info.version), word(&info.mode), word(&info.role));
+    let text = |field: &Option<String>| field.as_ref().map_or("?".into(), |text| spelled_out(text.as_bytes()));
+    let (version, mode, role) = (text(&info.version), text(&info.mode), text(&info.role));
     format!("{} ({} {version}, {mode}, {role})", target.node(), info.product.name())
 }
 
-/// The commands that this server does not know, of those it refused. 6.x says NOPERM before it looks whether a
-/// subcommand exists, so there its version has to tell.
+/// The refused commands that this server does not have. 6.x answers NOPERM before it checks whether a subcommand
+/// exists, so for it the version decides.
 fn unknown_commands(link: &Link, info: Option<&ServerInfo>) -> Vec<Command> {
     let version = info.and_then(|info| parsed_version(info.version.as_deref()?));
     let before_setinfo = version.is_some_and(|version| version < (7, 2));
@@ -283,10 +290,10 @@ fn parsed_version(version: &str) -> Option<(u32, u32)> {
 }
 
 fn described(plan: &Plan, clients: usize) -> String {
-    let every = plan.every.as_secs_f64();
-    match plan.way {
-        Way::Full => format!("one full listing every {every:.0} s"),
-        Way::Pages(ids) => format!("{} pages of {ids} clients every {every:.0} s", clients.div_ceil(ids)),
+    let every = plan.interval.as_secs_f64();
+    match plan.method {
+        ListMethod::Full => format!("one full listing every {every:.0} s"),
+        ListMethod::Pages(ids) => format!("{} pages of {ids} clients every {every:.0} s", clients.div_ceil(ids)),
     }
 }
 

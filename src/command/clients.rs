@@ -78,7 +78,7 @@ struct Read {
 async fn sample_all(targets: &[Target], limits: &Limits) -> Read {
     let mut read = Read { nodes: Vec::new(), failed: false };
     for target in targets {
-        match Sampler::new(target.clone(), Budget::of_one_sample()).sample().await {
+        match Sampler::new(target.clone(), Budget::single_sample()).sample().await {
             Ok(sample) => {
                 let snapshot = derive(None, Arc::new(sample), limits);
                 for failure in snapshot.refused() {

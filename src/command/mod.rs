@@ -16,14 +16,14 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::cli::{Cli, CliCommand};
 use crate::config::Faults;
 
-/// How the program ends, the worse the greater. The numbers are documented in `--help`.
+/// The exit code of the program; a higher one is worse. The numbers are documented in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// As asked.
+    /// Success.
     Success = 0,
-    /// Something failed while running.
+    /// A failure at run time.
     Failed = 1,
-    /// The command line makes no sense. Also clap's own.
+    /// Invalid command line; clap uses the same code.
     Usage = 2,
     /// `check`: something is missing.
     Incomplete = 3,
@@ -37,18 +37,18 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Does what the command line says.
+/// Parses the command line and runs the subcommand.
 pub fn run() -> ExitCode {
     let matches = without_empty_variables(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match &cli.command {
         None => serve::run(&cli.serve),
-        Some(CliCommand::Serve(words)) => serve::run(words),
-        Some(CliCommand::Watch(words)) => watch::run(words),
-        Some(CliCommand::Clients(words)) => clients::run(words),
-        Some(CliCommand::Check(words)) => check::run(words),
-        Some(CliCommand::Healthy(words)) => healthy::run(words),
-        Some(CliCommand::Catalogue(words)) => catalogue::run(words),
+        Some(CliCommand::Serve(args)) => serve::run(args),
+        Some(CliCommand::Watch(args)) => watch::run(args),
+        Some(CliCommand::Clients(args)) => clients::run(args),
+        Some(CliCommand::Check(args)) => check::run(args),
+        Some(CliCommand::Healthy(args)) => healthy::run(args),
+        Some(CliCommand::Catalogue(args)) => catalogue::run(args),
     };
     match result {
         Ok(exit) => exit.into(),
@@ -63,7 +63,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// An environment variable that is set but empty, as compose files make them, is the same as none.
+/// Ignores environment variables that are set but empty, as compose files create them.
 fn without_empty_variables(mut command: clap::Command) -> clap::Command {
     let subcommands: Vec<_> = command.get_subcommands().map(|subcommand| subcommand.get_name().to_owned()).collect();
     for name in subcommands {
@@ -75,7 +75,7 @@ fn without_empty_variables(mut command: clap::Command) -> clap::Command {
     })
 }
 
-/// Writes to standard output. A reader that has seen enough, like `head`, is no error.
+/// Writes to standard output. A reader that closes the pipe, like `head`, is not an error.
 fn print(text: &str) -> io::Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -83,7 +83,7 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// A runtime for commands that only wait for a few replies.
+/// A single-threaded runtime for commands that only wait for a few replies.
 fn small_runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

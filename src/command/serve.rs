@@ -1,4 +1,4 @@
-//! `serve`: a watcher a node, the web server, and an orderly end.
+//! `serve`: one watcher per node, the web server, and an orderly shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,16 +22,16 @@ use crate::link::Target;
 use crate::watcher::{RemoteSource, Watcher};
 use crate::web::{self, Served};
 
-pub(super) fn run(words: &ServeArgs) -> Result<Exit> {
-    let config = ServeConfig::new(words)?;
-    log::start(&words.log);
+pub(super) fn run(args: &ServeArgs) -> Result<Exit> {
+    let config = ServeConfig::new(args)?;
+    log::start(&args.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // Sampling has a thread of its own: what it takes of memory is then taken from one heap and not from that of each thread in
-    // turn, which doubled it, and no scrape waits for a large sample to be derived.
+    // Sampling has its own thread: its memory then comes from one heap. Spread over the heaps of several threads, it
+    // was twice as much. Also no scrape waits for the processing of a large sample.
     let sampling =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("sampling").enable_all().build()?;
     let result = runtime.block_on(serve(config, sampling.handle()));
-    // Connections that were cut off by the end of draining must not hold it up.
+    // Connections that are still open after draining must not delay the exit.
     runtime.shutdown_background();
     sampling.shutdown_background();
     result
@@ -70,26 +70,28 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
         Served { latest, telemetry_path: config.telemetry_path, external_url, pages: config.pages, settings, validity };
     let mut server = tokio::spawn(bound.serve(served, stop.clone()));
     tokio::select! {
-        name = signals.next() => info!(signal = name, "stopping once requests under way are answered; again to stop at once"),
+        name = signals.next() => {
+            info!(signal = name, "stopping after the current requests; a second signal stops immediately");
+        }
         ended = watchers.join_next() => {
             let why = ended.context("there are no watchers")?;
-            bail!("a watcher ended unasked: {why:?}");
+            bail!("a watcher ended unexpectedly: {why:?}; please report this as a bug");
         }
-        ended = &mut server => bail!("the web server ended unasked: {ended:?}"),
+        ended = &mut server => bail!("the web server ended unexpectedly: {ended:?}; please report this as a bug"),
     }
     stop.cancel();
     watchers.abort_all();
     tokio::select! {
-        ended = &mut server => ended.context("the web server broke while stopping")?,
-        name = signals.next() => info!(signal = name, "stopping at once"),
+        ended = &mut server => ended.context("the web server failed while stopping")?,
+        name = signals.next() => info!(signal = name, "stopping immediately"),
     }
     Ok(Exit::Success)
 }
 
-/// How many snapshots, or messages, may wait to be taken.
+/// Maximum number of snapshots, or messages, in a queue.
 const QUEUE: usize = 64;
 
-/// What every node's channel is used for.
+/// How the status channel of every node is used.
 struct Channel {
     settings: announce::AnnounceSettings,
     sample: SampleMode,
@@ -97,44 +99,44 @@ struct Channel {
 }
 
 impl Channel {
-    /// Starts a node's watcher, and what announces and listens for it, as far as that is wanted.
+    /// Starts a node's watcher, and its announcer and listener where they are needed.
     fn spawn(&self, target: Target, mut watcher: Watcher, on: &Handle, tasks: &mut JoinSet<()>) {
-        let (tally, mut takers, mut own) = (watcher.channel(), Vec::new(), None);
+        let (tally, mut receivers, mut own) = (watcher.channel(), Vec::new(), None);
         if self.sample != SampleMode::Always {
-            let (sender, heard) = mpsc::channel(QUEUE);
-            takers.push(sender);
+            let (sender, received) = mpsc::channel(QUEUE);
+            receivers.push(sender);
             watcher = watcher.remote_source(match self.sample {
-                SampleMode::Never => RemoteSource::Only { heard, node: self.node.clone() },
-                SampleMode::Auto | SampleMode::Always => RemoteSource::Preferred(heard),
+                SampleMode::Never => RemoteSource::Only { received, node: self.node.clone() },
+                SampleMode::Auto | SampleMode::Always => RemoteSource::Preferred(received),
             });
         }
         if self.settings.mode != Mode::Never && self.sample != SampleMode::Never {
-            let (sender, heard) = mpsc::channel(QUEUE);
-            // Who always talks need not hear others.
+            let (sender, received) = mpsc::channel(QUEUE);
+            // An exporter that always announces does not need the messages of others.
             if self.settings.mode == Mode::Auto {
-                takers.push(sender);
+                receivers.push(sender);
             }
             let (announcements, snapshots) = mpsc::channel(QUEUE);
             let (mode, frequency) = (self.settings.mode, self.settings.frequency);
             let name = own.insert(name()).clone();
-            let voice = Election::new(mode, name, frequency, rand::random(), Instant::now());
+            let election = Election::new(mode, name, frequency, rand::random(), Instant::now());
             let settings = self.settings.clone();
-            let announcer = Announcer::new(target.clone(), settings, voice, Arc::clone(&tally), watcher.spent());
-            tasks.spawn_on(announcer.run(snapshots, heard), on);
+            let announcer = Announcer::new(target.clone(), settings, election, Arc::clone(&tally), watcher.spent());
+            tasks.spawn_on(announcer.run(snapshots, received), on);
             watcher = watcher.announcing(announcements);
         }
-        if !takers.is_empty() {
+        if !receivers.is_empty() {
             let channel = Arc::clone(&self.settings.channel);
             let receiver = StatusReceiver::new(&self.settings.keys, own);
-            // Where we always sample, only who else talks is of interest.
+            // If we always sample, only the presence of another announcer matters.
             let receiver = if self.sample == SampleMode::Always { receiver.presence_only() } else { receiver };
-            tasks.spawn_on(Listener::new(target, channel, receiver, tally, takers).run(), on);
+            tasks.spawn_on(Listener::new(target, channel, receiver, tally, receivers).run(), on);
         }
         tasks.spawn_on(watcher.run(), on);
     }
 }
 
-/// A name that no other announcer has: the host's, and a random part.
+/// A unique name of an announcer: the host name and a random part.
 fn name() -> String {
     format!("{}/{:08x}", host(), rand::random::<u32>())
 }
@@ -144,7 +146,7 @@ fn host() -> String {
     host.trim().chars().filter(char::is_ascii_graphic).take(64).collect()
 }
 
-/// Where browsers most likely find the pages, when nobody says it.
+/// The URL of the pages for browsers, if none is configured: the host name and the port.
 fn own_url(addresses: &[SocketAddr], encrypted: bool) -> String {
     let scheme = if encrypted { "https" } else { "http" };
     let host =
@@ -153,7 +155,7 @@ fn own_url(addresses: &[SocketAddr], encrypted: bool) -> String {
     format!("{scheme}://{}:{port}", host.as_deref().unwrap_or("localhost"))
 }
 
-/// The signals that ask us to stop.
+/// The signals that request a stop.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

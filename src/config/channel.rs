@@ -1,4 +1,4 @@
-//! What is announced on the status channel, and what is believed of it.
+//! The flags for the status channel: when to announce, keys, and sizes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use crate::announce;
 use crate::cli::{AnnounceMode, ChannelArgs, SampleMode, ServeArgs};
 use crate::status::{CHANNEL, Key};
 
-/// The shortest key, in bytes, and the most of them.
-const SHORTEST_KEY: usize = 16;
+/// Minimum length of a key in bytes, and maximum number of keys.
+const MIN_KEY_LEN: usize = 16;
 const MAX_KEYS: usize = 16;
 
-/// The least and the most that a status may take, in bytes.
-const LEAST_STATUS: usize = 4 << 10;
+/// Minimum and maximum size of a status, in bytes.
+const MIN_STATUS_BYTES: usize = 4 << 10;
 const MAX_STATUS_BYTES: usize = 16 << 20;
 
-pub(super) fn announcing(words: &ServeArgs, faults: &mut Faults) -> announce::AnnounceSettings {
-    let announce = &words.announce;
+pub(super) fn announcing(args: &ServeArgs, faults: &mut Faults) -> announce::AnnounceSettings {
+    let announce = &args.announce;
     let keys = keys(announce.key_file.as_deref(), faults);
     if announce.sample == SampleMode::Auto && announce.key_file.is_none() {
-        faults.add("--sample auto: it believes only signed statuses; give --announce.key-file");
+        faults.add("--sample auto: it uses only signed statuses of others, so it needs keys; add --announce.key-file");
     }
     announce::AnnounceSettings {
         mode: match announce.announce {
@@ -32,21 +32,21 @@ pub(super) fn announcing(words: &ServeArgs, faults: &mut Faults) -> announce::An
         channel: channel(&announce.channel, faults),
         max_bytes: faults.take("--announce.max-bytes", bytes(&announce.max_bytes), 0),
         keys: keys.into(),
-        // Told once, by the budget.
-        frequency: frequency(&words.sample.frequency).unwrap_or_default(),
+        // A fault in it is reported by the budget, once.
+        frequency: frequency(&args.sample.frequency).unwrap_or_default(),
     }
 }
 
-pub(super) fn channel(words: &ChannelArgs, faults: &mut Faults) -> Arc<str> {
-    let channel = match words.channel.as_str() {
-        "" => Err(format!("it is empty; write {CHANNEL}")),
-        long if long.len() > 512 => Err("it is longer than 512 bytes".into()),
+pub(super) fn channel(args: &ChannelArgs, faults: &mut Faults) -> Arc<str> {
+    let channel = match args.channel.as_str() {
+        "" => Err(format!("the name is empty; the default is {CHANNEL}")),
+        long if long.len() > 512 => Err("the name is longer than 512 bytes; choose a shorter one".into()),
         text => Ok(text.into()),
     };
     faults.take("--announce.channel", channel, "".into())
 }
 
-/// The keys of a file, one a line, the first to sign with.
+/// The keys of a file, one per line; the first one signs.
 pub(super) fn keys(file: Option<&Path>, faults: &mut Faults) -> Vec<Key> {
     let Some(path) = file else { return Vec::new() };
     let text = match std::fs::read_to_string(path) {
@@ -58,18 +58,18 @@ pub(super) fn keys(file: Option<&Path>, faults: &mut Faults) -> Vec<Key> {
     };
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let fault = match lines.iter().map(|line| line.len()).min() {
-        None => "it holds no key; make one with openssl rand -hex 32",
-        Some(length) if length < SHORTEST_KEY => {
-            "a key in it is shorter than 16 characters; make one with openssl rand -hex 32"
+        None => "the file has no key; create one with: openssl rand -hex 32",
+        Some(length) if length < MIN_KEY_LEN => {
+            "a key is shorter than 16 characters; create a longer one with: openssl rand -hex 32"
         }
-        _ if lines.len() > MAX_KEYS => "it holds more than 16 keys; leave out the oldest",
+        _ if lines.len() > MAX_KEYS => "the file has more than 16 keys; remove the oldest ones",
         _ => return lines.into_iter().map(|line| Key::new(line.as_bytes())).collect(),
     };
     faults.add(format!("--announce.key-file: {}: {fault}", path.display()));
     Vec::new()
 }
 
-/// A number of bytes: plain, or with KiB or MiB.
+/// Parses a number of bytes: plain, or with the unit KiB or MiB.
 fn bytes(text: &str) -> Result<usize, String> {
     let (number, unit) = match text.trim() {
         text if text.ends_with("KiB") => (&text[..text.len() - 3], 1 << 10),
@@ -78,7 +78,7 @@ fn bytes(text: &str) -> Result<usize, String> {
     };
     let bytes = number.trim().parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
     match bytes {
-        Some(bytes) if (LEAST_STATUS..=MAX_STATUS_BYTES).contains(&bytes) => Ok(bytes),
-        _ => Err(format!("{text} is not a size from 4KiB to 16MiB; write 64KiB")),
+        Some(bytes) if (MIN_STATUS_BYTES..=MAX_STATUS_BYTES).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("{text} is not a size from 4KiB to 16MiB; example: 64KiB")),
     }
 }

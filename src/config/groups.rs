@@ -1,4 +1,4 @@
-//! How clients are grouped, who is expected, and how many are told.
+//! The flags for grouping, expected applications, and the number of exported groups and clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,33 +10,33 @@ use crate::cli::{GroupArgs, ServeArgs};
 use crate::group_file::GroupFile;
 use crate::snapshot::{Grouping, Limits, NetworkPrefix, app_label, spelled_out};
 
-/// The most groups a dimension may have. The default of 50 keeps a node below 2,000 series and 200 KB; an application alone
-/// has some twenty series.
+/// Maximum number of groups of a dimension. The default of 50 keeps a node below 2,000 series and 200 KB; each
+/// application has about twenty series.
 const MAX_GROUPS: usize = 150;
 
-/// The most clients that may be told one by one: five series each.
+/// Maximum number of clients that are exported individually, with five series each.
 const MAX_PER_CLIENT: usize = 1000;
 
-pub(super) fn limits(words: &ServeArgs, grouping: Grouping, faults: &mut Faults) -> Limits {
-    let group_limit = number(&words.presence.group_limit, 1, MAX_GROUPS);
+pub(super) fn limits(args: &ServeArgs, grouping: Grouping, faults: &mut Faults) -> Limits {
+    let group_limit = number(&args.presence.group_limit, 1, MAX_GROUPS);
     let groups = faults.take("--group.limit", group_limit, MAX_GROUPS);
-    let expected = expected(&words.presence.expect, groups);
+    let expected = expected(&args.presence.expect, groups);
     Limits {
-        idle_after: idle_after(&words.sample.idle_after, faults),
-        idle_thresholds: idle_thresholds(&words.sample.idle_thresholds, faults),
+        idle_after: idle_after(&args.sample.idle_after, faults),
+        idle_thresholds: idle_thresholds(&args.sample.idle_thresholds, faults),
         groups,
         grouping: Arc::new(grouping),
-        network_prefix: network_prefix(&words.group, faults),
+        network_prefix: network_prefix(&args.group, faults),
         expected: faults.take("--presence.expect", expected, Vec::new()),
-        forget_after: faults.take("--presence.forget-after", positive(&words.presence.forget_after), Duration::ZERO),
-        per_client: faults.take("--metrics.per-client", number(&words.presence.per_client, 0, MAX_PER_CLIENT), 0),
+        forget_after: faults.take("--presence.forget-after", positive(&args.presence.forget_after), Duration::ZERO),
+        per_client: faults.take("--metrics.per-client", number(&args.presence.per_client, 0, MAX_PER_CLIENT), 0),
     }
 }
 
-/// How clients are grouped, and the file that says so.
-pub(super) fn grouping(words: &GroupArgs, faults: &mut Faults) -> (Grouping, Option<GroupFile>) {
-    let pattern = words.name_pattern.as_deref();
-    let read = match &words.file {
+/// Reads how clients are grouped, and the file with the rules.
+pub(super) fn grouping(args: &GroupArgs, faults: &mut Faults) -> (Grouping, Option<GroupFile>) {
+    let pattern = args.name_pattern.as_deref();
+    let read = match &args.file {
         None => Grouping::new(pattern, None).map(|grouping| (grouping, None)),
         Some(path) => GroupFile::read(path, pattern).map(|(grouping, file)| (grouping, Some(file))),
     };
@@ -46,40 +46,43 @@ pub(super) fn grouping(words: &GroupArgs, faults: &mut Faults) -> (Grouping, Opt
     })
 }
 
-pub(super) fn network_prefix(words: &GroupArgs, faults: &mut Faults) -> NetworkPrefix {
-    faults.take("--group.network-prefix", prefixes(&words.network_prefix), Default::default())
+pub(super) fn network_prefix(args: &GroupArgs, faults: &mut Faults) -> NetworkPrefix {
+    faults.take("--group.network-prefix", prefixes(&args.network_prefix), Default::default())
 }
 
 fn prefixes(text: &str) -> Result<NetworkPrefix, String> {
-    let bits = |part: &str, most: u8| match part.trim().trim_start_matches('/').parse::<u8>() {
-        Ok(bits) if bits <= most => Ok(bits),
-        Ok(bits) => Err(format!("/{bits} is longer than an address; at most /32,/128")),
-        Err(_) => Err(format!("{text} is not two prefixes; write /24,/64")),
+    let bits = |part: &str, max: u8| match part.trim().trim_start_matches('/').parse::<u8>() {
+        Ok(bits) if bits <= max => Ok(bits),
+        Ok(bits) => Err(format!("/{bits} is longer than an address; the maximum is /32,/128")),
+        Err(_) => Err(format!("{text} is not two prefix lengths; example: /24,/64")),
     };
-    let (v4, v6) = text.split_once(',').ok_or_else(|| format!("{text} is not two prefixes; write /24,/64"))?;
+    let (v4, v6) = text.split_once(',').ok_or_else(|| format!("{text} is not two prefix lengths; example: /24,/64"))?;
     Ok(NetworkPrefix { v4: bits(v4, 32)?, v6: bits(v6, 128)? })
 }
 
 fn expected(texts: &[String], groups: usize) -> Result<Vec<(Arc<str>, u64)>, String> {
     let mut expected: Vec<(Arc<str>, u64)> = Vec::new();
     for text in elements(texts) {
-        let (app, least) = text.rsplit_once('=').unwrap_or((text, "1"));
-        let (app, least) = (app.trim(), least.trim());
-        let least = match least.parse() {
-            Ok(0) => return Err(format!("{text}: at least one connection can be expected")),
-            Ok(least) if !app.is_empty() => least,
-            _ => return Err(format!("{text} is not an application and a number; write billing or billing=2")),
+        let (app, min) = text.rsplit_once('=').unwrap_or((text, "1"));
+        let (app, min) = (app.trim(), min.trim());
+        let min = match min.parse() {
+            Ok(0) => return Err(format!("{text}: the minimum is 0; it must be 1 or more")),
+            Ok(min) if !app.is_empty() => min,
+            _ => return Err(format!("{text} is not an application with a number; examples: billing, billing=2")),
         };
         if app.starts_with('(') || app_label(app.as_bytes()) != app {
-            return Err(format!("no application is called {}; see clients --by app", spelled_out(app.as_bytes())));
+            return Err(format!(
+                "{} cannot be the name of an application; list the names with: redis-client-exporter clients --by app",
+                spelled_out(app.as_bytes())
+            ));
         }
         if expected.iter().any(|(known, _)| **known == *app) {
-            return Err(format!("{app} is named twice"));
+            return Err(format!("{app} is given twice; remove one"));
         }
-        expected.push((app.into(), least));
+        expected.push((app.into(), min));
     }
     if expected.len() > groups {
-        return Err(format!("{} are expected, and --group.limit shows {groups}; raise it", expected.len()));
+        return Err(format!("{} applications are expected, but --group.limit is {groups}; raise it", expected.len()));
     }
     Ok(expected)
 }

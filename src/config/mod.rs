@@ -1,6 +1,7 @@
-//! What the typed words mean. Every fault is found before anything starts, and all are told at once.
+//! Validates the parsed args and builds the configuration of each subcommand. All faults are found before anything
+//! starts, and are reported together.
 //!
-//! A file for each group of words; `values` reads what stands behind a flag.
+//! There is one file for each group of flags; `values` parses single values.
 
 mod channel;
 mod faults;
@@ -30,65 +31,65 @@ use sampling::budget;
 use servers::targets;
 use web::{external_url, listen, pages, telemetry_path, web_config};
 
-/// What `serve` does.
+/// The configuration of `serve`.
 #[derive(Debug)]
 pub struct ServeConfig {
     /// The servers to watch.
     pub targets: Vec<Target>,
-    /// How their samples are read.
+    /// Grouping, thresholds and bounds for deriving snapshots.
     pub limits: Limits,
-    /// The operator's rules, where there is a file of them.
+    /// The file with the operator's grouping rules, if there is one.
     pub group_file: Option<GroupFile>,
-    /// What sampling may cost.
+    /// The limits of sampling.
     pub budget: Budget,
-    /// What is announced, and what is believed.
+    /// How statuses are announced and received.
     pub announce: announce::AnnounceSettings,
     /// When we sample.
     pub sample: SampleMode,
-    /// The node to hear of where several are announced.
+    /// The node whose statuses are used where several nodes are announced.
     pub announced_node: Option<String>,
-    /// Where to listen.
+    /// The addresses to listen on.
     pub listen: Vec<SocketAddr>,
     /// The path of the metrics.
     pub telemetry_path: String,
-    /// Where browsers find the pages, if that was said.
+    /// The URL of the pages for browsers, if it was given.
     pub external_url: Option<String>,
-    /// Who may see pages and the API.
+    /// Who may open the pages and the API.
     pub pages: PagePolicy,
-    /// TLS, users and headers, where there is a file of them.
+    /// The file with TLS, users and headers, if there is one.
     pub web_config: Option<ConfigFile>,
 }
 
 impl ServeConfig {
-    /// Finds out what the words mean.
+    /// Builds the configuration from the args.
     ///
     /// # Errors
-    /// All that makes no sense.
-    pub fn new(words: &ServeArgs) -> Result<Self, Faults> {
+    /// All faults of the args.
+    pub fn new(args: &ServeArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
-        let (grouping, group_file) = grouping(&words.group, &mut faults);
+        let (grouping, group_file) = grouping(&args.group, &mut faults);
         let config = Self {
-            targets: targets(&words.redis, &mut faults),
-            limits: limits(words, grouping, &mut faults),
+            targets: targets(&args.redis, &mut faults),
+            limits: limits(args, grouping, &mut faults),
             group_file,
-            budget: budget(&words.sample, &mut faults),
-            announce: announcing(words, &mut faults),
-            sample: words.announce.sample,
-            announced_node: words.announce.node.clone(),
-            listen: listen(&words.web.listen, &mut faults),
-            telemetry_path: telemetry_path(&words.web, &mut faults),
-            external_url: external_url(&words.web, &mut faults),
-            pages: pages(&words.web),
-            web_config: web_config(&words.web, &mut faults),
+            budget: budget(&args.sample, &mut faults),
+            announce: announcing(args, &mut faults),
+            sample: args.announce.sample,
+            announced_node: args.announce.node.clone(),
+            listen: listen(&args.web.listen, &mut faults),
+            telemetry_path: telemetry_path(&args.web, &mut faults),
+            external_url: external_url(&args.web, &mut faults),
+            pages: pages(&args.web),
+            web_config: web_config(&args.web, &mut faults),
         };
-        faults.none_or(config)
+        faults.into_result(config)
     }
 }
 
-/// The servers, and how their clients are grouped, for commands that do not serve.
+/// Builds the servers and the grouping of their clients, for commands that list clients once.
 ///
 /// # Errors
-/// All that makes no sense.
+/// All faults of the args.
 pub fn listing(redis: &RedisArgs, group: &GroupArgs, idle_after: &str) -> Result<(Vec<Target>, Limits), Faults> {
     let mut faults = Faults::default();
     let limits = Limits {
@@ -98,15 +99,15 @@ pub fn listing(redis: &RedisArgs, group: &GroupArgs, idle_after: &str) -> Result
         ..Limits::rows_only()
     };
     let config = (targets(redis, &mut faults), limits);
-    faults.none_or(config)
+    faults.into_result(config)
 }
 
-/// What `check` connects to and tries out.
+/// The configuration of `check`.
 #[derive(Debug)]
 pub struct CheckConfig {
     /// The servers.
     pub targets: Vec<Target>,
-    /// What sampling them may cost.
+    /// The limits of sampling.
     pub budget: Budget,
     /// How their clients are grouped.
     pub grouping: Grouping,
@@ -115,59 +116,59 @@ pub struct CheckConfig {
 }
 
 impl CheckConfig {
-    /// Finds out what the words mean.
+    /// Builds the configuration from the args.
     ///
     /// # Errors
-    /// All that makes no sense.
-    pub fn new(words: &CheckArgs) -> Result<Self, Faults> {
+    /// All faults of the args.
+    pub fn new(args: &CheckArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let config = Self {
-            targets: targets(&words.redis, &mut faults),
-            budget: budget(&words.sample, &mut faults),
-            grouping: grouping(&words.group, &mut faults).0,
-            channel: channel(&words.channel, &mut faults),
+            targets: targets(&args.redis, &mut faults),
+            budget: budget(&args.sample, &mut faults),
+            grouping: grouping(&args.group, &mut faults).0,
+            channel: channel(&args.channel, &mut faults),
         };
-        faults.none_or(config)
+        faults.into_result(config)
     }
 }
 
-/// Where the exporter listens that `healthy` asks.
+/// Builds the addresses that `healthy` checks: those on which the exporter listens.
 ///
 /// # Errors
-/// All that makes no sense.
-pub fn listening(words: &HealthyArgs) -> Result<Vec<SocketAddr>, Faults> {
+/// All faults of the args.
+pub fn listening(args: &HealthyArgs) -> Result<Vec<SocketAddr>, Faults> {
     let mut faults = Faults::default();
-    let addresses = listen(&words.listen, &mut faults);
+    let addresses = listen(&args.listen, &mut faults);
     if addresses.is_empty() {
-        faults.add("--web.listen-address: no address; write :19121");
+        faults.add("--web.listen-address: no address is given; example: :19121");
     }
-    faults.none_or(addresses)
+    faults.into_result(addresses)
 }
 
-/// What `watch` listens to.
+/// The configuration of `watch`.
 #[derive(Debug)]
 pub struct WatchConfig {
     /// The servers.
     pub targets: Vec<Target>,
     /// The channel.
     pub channel: Arc<str>,
-    /// The keys of which one has to have signed; none: whatever comes.
+    /// The keys of which one must have signed a message. If there are none, unsigned messages are accepted.
     pub keys: Vec<Key>,
 }
 
 impl WatchConfig {
-    /// Finds out what the words mean.
+    /// Builds the configuration from the args.
     ///
     /// # Errors
-    /// All that makes no sense.
-    pub fn new(words: &WatchArgs) -> Result<Self, Faults> {
+    /// All faults of the args.
+    pub fn new(args: &WatchArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let config = Self {
-            targets: targets(&words.redis, &mut faults),
-            channel: channel(&words.channel, &mut faults),
-            keys: keys(words.key_file.as_deref(), &mut faults),
+            targets: targets(&args.redis, &mut faults),
+            channel: channel(&args.channel, &mut faults),
+            keys: keys(args.key_file.as_deref(), &mut faults),
         };
-        faults.none_or(config)
+        faults.into_result(config)
     }
 }
 
@@ -182,24 +183,24 @@ mod tests {
     use crate::cli::Cli;
     use crate::link;
 
-    fn config(words: &[&str]) -> Result<ServeConfig, Faults> {
-        let words = ["redis-client-exporter"].iter().chain(words);
-        ServeConfig::new(&Cli::try_parse_from(words).expect("words that clap takes").serve)
+    fn config(args: &[&str]) -> Result<ServeConfig, Faults> {
+        let args = ["redis-client-exporter"].iter().chain(args);
+        ServeConfig::new(&Cli::try_parse_from(args).expect("args that clap accepts").serve)
     }
 
     #[test]
     fn the_defaults_are_those_of_the_documentation() {
-        let config = config(&[]).expect("the defaults make sense");
+        let config = config(&[]).expect("the defaults are valid");
         assert_eq!(config.targets[0].node().as_ref(), "127.0.0.1:6379");
-        assert_eq!(config.budget.every, Duration::from_secs(10));
+        assert_eq!(config.budget.interval, Duration::from_secs(10));
         assert_eq!(config.limits.idle_thresholds, [60, 300, 3600, 86400].map(Duration::from_secs));
         assert_eq!(config.listen, ["[::]:19121".parse().expect("an address")]);
         assert!(config.targets[0].credentials.is_none());
     }
 
     #[test]
-    fn all_faults_are_told_at_once_and_no_secret() {
-        let words = [
+    fn all_faults_are_reported_together_without_secrets() {
+        let args = [
             "--redis.addr=redis://alice:hush@host:99999",
             "--redis.addr=http://host",
             "--redis.password=hush",
@@ -225,7 +226,7 @@ mod tests {
             "--web.config.file=/nowhere",
             "--web.external-url=clients.example.org",
         ];
-        let text = config(&words).expect_err("nothing of it makes sense").to_string();
+        let text = config(&args).expect_err("every value is invalid").to_string();
         for flag in [
             "--redis.addr, address 1",
             "--redis.addr, address 2",
@@ -257,9 +258,10 @@ mod tests {
     }
 
     #[test]
-    fn who_is_expected_is_said_in_a_word() {
-        let limits = config(&["--presence.expect=billing=2,cron", "--presence.expect=a=b=3"]).expect("sense").limits;
-        let expected: Vec<_> = limits.expected.iter().map(|(app, least)| (&**app, *least)).collect();
+    fn an_expected_application_may_have_a_minimum() {
+        let limits =
+            config(&["--presence.expect=billing=2,cron", "--presence.expect=a=b=3"]).expect("valid args").limits;
+        let expected: Vec<_> = limits.expected.iter().map(|(app, min)| (&**app, *min)).collect();
         assert_eq!(expected, [("billing", 2), ("cron", 1), ("a=b", 3)]);
         assert!(config(&["--presence.expect=a,a"]).is_err());
         for name in ["(other)", "(unnamed)=2", "a=0", "=2"] {
@@ -270,58 +272,59 @@ mod tests {
 
     #[test]
     fn links_may_be_appended_to_the_external_url() {
-        let told = |url: &str| config(&[&format!("--web.external-url={url}")]).map(|config| config.external_url);
-        for (url, meant) in [
+        let external_url =
+            |url: &str| config(&[&format!("--web.external-url={url}")]).map(|config| config.external_url);
+        for (url, expected) in [
             ("https://clients.example.org", "https://clients.example.org"),
             ("http://10.0.0.5:19121/", "http://10.0.0.5:19121"),
             ("https://example.org/redis/", "https://example.org/redis"),
         ] {
-            assert_eq!(told(url), Ok(Some(meant.to_owned())));
+            assert_eq!(external_url(url), Ok(Some(expected.to_owned())));
         }
-        assert_eq!(told(""), Ok(None));
+        assert_eq!(external_url(""), Ok(None));
         for url in
             ["localhost:19121", "ftp://a", "http://", "http://a/?b", "http://a/#b", "http://me:hush@a", "javascript:1"]
         {
-            let fault = told(url).expect_err("no page has this address").to_string();
+            let fault = external_url(url).expect_err("not a usable URL").to_string();
             assert!(fault.contains("--web.external-url") && !fault.contains("hush"), "{fault}");
         }
     }
 
     #[test]
-    fn a_file_of_keys_that_will_not_do_is_told_beside_other_faults() {
+    fn an_invalid_key_file_is_reported_together_with_other_faults() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let key = format!("--announce.key-file={}", file.path().display());
         let many = "0123456789abcdef\n".repeat(17);
         for (text, fault) in [("", "no key"), ("\n\n", "no key"), ("short\n", "shorter"), (&many, "more than 16")] {
             std::fs::write(file.path(), text).expect("it can be written");
-            for words in [vec![key.as_str()], vec![&key, "--idle-after=0"]] {
-                let told = config(&words).expect_err(fault).to_string();
-                assert!(told.contains("--announce.key-file") && told.contains(fault), "{told}");
+            for args in [vec![key.as_str()], vec![&key, "--idle-after=0"]] {
+                let faults = config(&args).expect_err(fault).to_string();
+                assert!(faults.contains("--announce.key-file") && faults.contains(fault), "{faults}");
             }
         }
     }
 
     #[test]
     fn one_server_is_watched_once() {
-        let words = ["--redis.addr=localhost", "--redis.addr=redis://localhost:6379/1"];
-        assert!(config(&words).expect_err("twice").to_string().contains("named twice"));
+        let args = ["--redis.addr=localhost", "--redis.addr=redis://localhost:6379/1"];
+        assert!(config(&args).expect_err("twice").to_string().contains("given twice"));
     }
 
     #[test]
-    fn credentials_of_an_address_go_before_those_of_flags() {
-        let words = [
+    fn credentials_of_an_address_take_precedence_over_flags() {
+        let args = [
             "--redis.addr=redis://alice:a@one, redis://two,redis://:c@three,redis://dora@four,",
             "--redis.user=bob",
             "--redis.password=b",
         ];
-        let targets = config(&words).expect("it makes sense").targets;
-        let told = targets.iter().map(|target| {
+        let targets = config(&args).expect("valid args").targets;
+        let credentials = targets.iter().map(|target| {
             let credentials = target.credentials.as_ref().expect("all have a password");
             let password = link::read_password(&credentials.password).expect("it was given");
             (credentials.user.as_deref().unwrap_or("-"), password.expose_secret().to_owned())
         });
         let expected = [("alice", "a"), ("bob", "b"), ("bob", "c"), ("dora", "b")];
-        assert_eq!(told.collect::<Vec<_>>(), expected.map(|(user, password)| (user, password.to_owned())));
+        assert_eq!(credentials.collect::<Vec<_>>(), expected.map(|(user, password)| (user, password.to_owned())));
         assert!(config(&["--redis.addr=redis://dora@four"]).is_err(), "a user without a password");
     }
 }

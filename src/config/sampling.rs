@@ -1,4 +1,4 @@
-//! How samples are taken, and what they may cost.
+//! The flags for sampling: interval, budget, idle time.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use crate::cli::SampleArgs;
 use crate::duration::duration;
 use crate::sampler::Budget;
 
-/// The most idle thresholds.
+/// Maximum number of idle thresholds.
 const MAX_THRESHOLDS: usize = 20;
 
-pub(super) fn budget(words: &SampleArgs, faults: &mut Faults) -> Budget {
+pub(super) fn budget(args: &SampleArgs, faults: &mut Faults) -> Budget {
     Budget {
-        max_stall: faults.take("--sample.max-stall", positive(&words.max_stall), Duration::ZERO),
-        max_load: faults.take("--sample.max-load", percent(&words.max_load), 0.0),
-        max_age: faults.take("--sample.max-age", positive(&words.max_age), Duration::ZERO),
-        every: faults.take("--client-announce-frequency", frequency(&words.frequency), Duration::ZERO),
-        look: faults.take("--sample.look", look(&words.look), None),
+        max_stall: faults.take("--sample.max-stall", positive(&args.max_stall), Duration::ZERO),
+        max_load: faults.take("--sample.max-load", percent(&args.max_load), 0.0),
+        max_age: faults.take("--sample.max-age", positive(&args.max_age), Duration::ZERO),
+        interval: faults.take("--client-announce-frequency", frequency(&args.frequency), Duration::ZERO),
+        quick_poll: faults.take("--sample.quick-poll", quick_poll(&args.quick_poll), None),
     }
 }
 
-/// A look costs little, but ten a second tell no more than an eye can see.
-fn look(text: &str) -> Result<Option<Duration>, String> {
+/// The interval of quick polls. It has the same minimum as the interval of samples.
+fn quick_poll(text: &str) -> Result<Option<Duration>, String> {
     match duration(text)? {
         Duration::ZERO => Ok(None),
         _ => frequency(text).map(Some),
@@ -39,7 +39,10 @@ pub(super) fn idle_thresholds(texts: &[String], faults: &mut Faults) -> Vec<Dura
     thresholds.sort_unstable();
     thresholds.dedup();
     if thresholds.len() > MAX_THRESHOLDS {
-        faults.add(format!("--idle.thresholds: at most {MAX_THRESHOLDS} are counted; leave some out"));
+        faults.add(format!(
+            "--idle.thresholds: {} thresholds are given, at most {MAX_THRESHOLDS} are allowed; remove some",
+            thresholds.len()
+        ));
     }
     thresholds
 }

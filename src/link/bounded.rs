@@ -1,5 +1,5 @@
-//! A stream that ends with an error when more bytes arrive than were allowed: a client may name itself with half a
-//! gigabyte, and a reply is held in memory as a whole.
+//! A stream that fails when more bytes arrive than allowed. A reply is held in memory as a whole, and a client may set
+//! a name of half a gigabyte.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes may still arrive.
+/// The number of bytes that may still arrive.
 #[derive(Clone, Debug)]
 pub(super) struct Allowance(Arc<AtomicU64>);
 
@@ -18,7 +18,7 @@ impl Allowance {
         Self(Arc::new(AtomicU64::new(bytes)))
     }
 
-    /// Allows this many bytes from now on.
+    /// Sets the number of bytes that may still arrive.
     pub(super) fn reset(&self, bytes: u64) {
         self.0.store(bytes, Ordering::Relaxed);
     }
@@ -33,19 +33,19 @@ impl Allowance {
     }
 }
 
-/// The stream and what may still arrive on it.
-pub(super) struct BoundedReader<S> {
+/// A stream with an allowance.
+pub(super) struct BoundedStream<S> {
     stream: S,
     allowance: Allowance,
 }
 
-impl<S> BoundedReader<S> {
+impl<S> BoundedStream<S> {
     pub(super) fn new(stream: S, allowance: Allowance) -> Self {
         Self { stream, allowance }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for BoundedReader<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for BoundedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -61,7 +61,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for BoundedReader<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedReader<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -84,7 +84,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_beyond_the_allowance_are_an_error() {
         let allowance = Allowance::new(8);
-        let mut stream = BoundedReader::new(&[7_u8; 64][..], allowance.clone());
+        let mut stream = BoundedStream::new(&[7_u8; 64][..], allowance.clone());
         let mut buffer = [0; 4];
         assert_eq!(stream.read(&mut buffer).await.ok(), Some(4));
         assert_eq!(stream.read(&mut buffer).await.ok(), Some(4));

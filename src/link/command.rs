@@ -1,42 +1,42 @@
-//! Every command we ever send, in one list. There is none that writes a key, kills or changes the server.
+//! Every command that we send, in one list. None of them writes a key, closes a connection, or changes the server.
 
 use redis::Cmd;
 
 use crate::sample::OUR_NAME;
 
-/// A command. `AUTH` is not among them: it needs no permission, and its words are secret.
+/// A command. `AUTH` is not in this list: it needs no permission, and its args are secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Which connection we are, so that we can leave ourselves out (5.0+).
+    /// Returns the id of our connection, so that it can be excluded (5.0+).
     ClientId,
-    /// Names our connection, so that others can tell it.
+    /// Sets the name of our connection, so that others can identify it.
     ClientSetName,
-    /// Says which program we are (7.2+).
+    /// Sets our library name (7.2+).
     ClientSetInfoName,
-    /// Says which version we are (7.2+).
+    /// Sets our library version (7.2+).
     ClientSetInfoVersion,
-    /// All clients at once.
+    /// Lists all clients.
     ClientList,
-    /// The clients of some ids (6.2+).
+    /// Lists the clients with some ids (6.2+).
     ClientListIds,
-    /// Version, `run_id`, clock.
+    /// Returns version, `run_id` and clock.
     InfoServer,
-    /// Counts and limits of clients.
+    /// Returns counts and limits of clients.
     InfoClients,
-    /// Counters of connections.
+    /// Returns counters of connections.
     InfoStats,
-    /// Role and replicas.
+    /// Returns role and replicas.
     InfoReplication,
-    /// What commands cost, ours among them.
+    /// Returns the cost of commands, ours included.
     InfoCommandStats,
-    /// Tells whoever listens on our channel.
+    /// Publishes a message on the status channel.
     Publish,
-    /// Listens on our channel.
+    /// Subscribes to the status channel.
     Subscribe,
 }
 
 impl Command {
-    /// Every command, in the order in which a link's life sends them.
+    /// Every command, in the order in which they are sent.
     pub const ALL: [Command; 13] = [
         Command::ClientId,
         Command::ClientSetName,
@@ -53,8 +53,8 @@ impl Command {
         Command::Subscribe,
     ];
 
-    /// The command as it is sent.
-    pub fn words(self) -> &'static [&'static str] {
+    /// The args of the command as it is sent, without ids and texts.
+    pub fn args(self) -> &'static [&'static str] {
         match self {
             Command::ClientId => &["CLIENT", "ID"],
             Command::ClientSetName => &["CLIENT", "SETNAME", OUR_NAME],
@@ -62,7 +62,7 @@ impl Command {
             Command::ClientSetInfoVersion => &["CLIENT", "SETINFO", "LIB-VER", env!("CARGO_PKG_VERSION")],
             Command::ClientList => &["CLIENT", "LIST"],
             Command::ClientListIds => &["CLIENT", "LIST", "ID"],
-            // One section a call: 6.2 refuses several.
+            // One section per call, because 6.2 refuses several.
             Command::InfoServer => &["INFO", "server"],
             Command::InfoClients => &["INFO", "clients"],
             Command::InfoStats => &["INFO", "stats"],
@@ -73,7 +73,7 @@ impl Command {
         }
     }
 
-    /// The rule of an ACL that allows it.
+    /// The ACL rule that permits it.
     pub fn acl_rule(self) -> &'static str {
         match self {
             Command::ClientId => "+client|id",
@@ -91,7 +91,7 @@ impl Command {
     }
 }
 
-/// A command with what follows its words.
+/// A command with its variable args.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub(super) command: Command,
@@ -106,20 +106,20 @@ impl From<Command> for Request<'_> {
 }
 
 impl<'a> Request<'a> {
-    /// Asks for the clients of these ids. Valkey refuses an id of 0; every server refuses none at all.
+    /// Lists the clients with these ids. Valkey refuses the id 0, and every server refuses an empty list.
     pub fn clients(ids: &'a [u64]) -> Self {
         Self { command: Command::ClientListIds, ids, texts: [&[]; 2] }
     }
 
-    /// Tells a message on a channel.
+    /// Publishes a message on a channel.
     pub fn publish(channel: &'a str, message: &'a [u8]) -> Self {
         Self { command: Command::Publish, ids: &[], texts: [channel.as_bytes(), message] }
     }
 
     pub(super) fn packed(self) -> Cmd {
         let mut command = Cmd::new();
-        for word in self.command.words() {
-            command.arg(word);
+        for arg in self.command.args() {
+            command.arg(arg);
         }
         for id in self.ids {
             command.arg(*id);
@@ -134,6 +134,6 @@ impl<'a> Request<'a> {
 impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = if *self == Command::ClientListIds { 3 } else { 2 };
-        f.write_str(&self.words()[..shown.min(self.words().len())].join(" "))
+        f.write_str(&self.args()[..shown.min(self.args().len())].join(" "))
     }
 }

@@ -1,4 +1,4 @@
-//! What went wrong on a link, as a sentence that names the node and the mend.
+//! The failures of a link, as sentences that name the node, the answer, and the fix.
 
 use std::fmt::Display;
 use std::io;
@@ -9,117 +9,117 @@ use super::command::Command;
 use crate::sample::{Failure, Reason};
 use crate::snapshot::spelled_out;
 
-/// How much of a server's own words is repeated, in characters.
-const QUOTE: usize = 200;
+/// Maximum length of a quotation of the server's answer, in characters.
+const MAX_QUOTE_CHARS: usize = 200;
 
 fn failure(reason: Reason, node: &str, sentence: impl Display) -> Failure {
     Failure { reason, message: format!("{node}: {sentence}") }
 }
 
-pub(super) fn unresolved(node: &str, error: &io::Error) -> Failure {
-    failure(Reason::Resolve, node, format!("the host name does not resolve ({error}); check --redis.addr and DNS"))
+pub(super) fn resolve_failed(node: &str, error: &io::Error) -> Failure {
+    failure(Reason::Resolve, node, format!("cannot resolve the host name ({error}); check --redis.addr and DNS"))
 }
 
-pub(super) fn unconnected(node: &str, error: &io::Error) -> Failure {
-    failure(Reason::Connect, node, format!("cannot connect ({error}); is the server running, and the address right?"))
+pub(super) fn connect_failed(node: &str, error: &io::Error) -> Failure {
+    let fix = "is the server running, and is the address right?";
+    failure(Reason::Connect, node, format!("cannot connect ({error}); {fix}"))
 }
 
-pub(super) fn untrusted(node: &str, why: &str) -> Failure {
-    let mend = "check that it is a TLS port (else use redis://), --redis.tls-ca-file and the name in its certificate";
-    failure(Reason::Tls, node, format!("TLS failed ({}); {mend}", quoted(why)))
+pub(super) fn tls_failed(node: &str, why: &str) -> Failure {
+    let fix = "check that this is a TLS port (otherwise use redis://), that --redis.tls-ca-file has its CA, and that \
+               its certificate is for this host name";
+    failure(Reason::Tls, node, format!("TLS failed ({}); {fix}", quoted(why)))
 }
 
-pub(super) fn late(node: &str, what: &str, seconds: f64) -> Failure {
-    failure(
-        Reason::Timeout,
-        node,
-        format!("{what} within {seconds} s; see whether it is stuck, or raise --redis.timeout"),
-    )
+pub(super) fn timed_out(node: &str, what: &str, seconds: f64) -> Failure {
+    let fix = "check whether the server is blocked or the network is slow, or raise --redis.timeout";
+    failure(Reason::Timeout, node, format!("{what} within {seconds} s; {fix}"))
 }
 
 pub(super) fn too_large(node: &str, limit: u64) -> Failure {
     let megabytes = limit / (1024 * 1024);
-    failure(Reason::TooLarge, node, format!("a reply is larger than {megabytes} MiB; look for clients with huge names"))
+    let fix = "check CLIENT LIST for clients with very long names";
+    failure(Reason::TooLarge, node, format!("a reply is larger than {megabytes} MiB; {fix}"))
 }
 
 pub(super) fn closed_while_answering(node: &str) -> Failure {
-    let mend = "see its log, client-output-buffer-limit normal and maxmemory-clients";
-    failure(Reason::Closed, node, format!("it closed the connection while it answered; {mend}"))
+    let fix = "check its log, client-output-buffer-limit normal, and maxmemory-clients";
+    failure(Reason::Closed, node, format!("the server closed the connection while it answered; {fix}"))
 }
 
-pub(super) fn unexpected(node: &str, command: Command) -> Failure {
-    failure(Reason::Protocol, node, format!("{command} gave a reply of an unexpected type; is this a Redis server?"))
+pub(super) fn unexpected_reply(node: &str, command: Command) -> Failure {
+    let fix = "is this a Redis or Valkey server?";
+    failure(Reason::Protocol, node, format!("{command} returned a reply of an unexpected type; {fix}"))
 }
 
-pub(super) fn unreadable_password(node: &str, why: &str) -> Failure {
+pub(super) fn password_unreadable(node: &str, why: &str) -> Failure {
     failure(Reason::Auth, node, format!("the password file cannot be read ({why}); check --redis.password-file"))
 }
 
-/// `AUTH` was refused. The server's words are never repeated: some repeat ours, the password among them.
-pub(super) fn unauthenticated(node: &str, error: &RedisError) -> Failure {
-    if let Some(link) = of_the_link(node, error) {
-        return link;
+/// The server refused `AUTH`. The server's answer is never quoted: some servers repeat our args, the password among
+/// them.
+pub(super) fn auth_refused(node: &str, error: &RedisError) -> Failure {
+    if let Some(failure) = connection_error(node, error) {
+        return failure;
     }
     let text = server_text(error);
     if text.contains("without any password configured") || text.contains("no password is set") {
-        return failure(
-            Reason::Auth,
-            node,
-            "it has no password for this user; leave the password out, or set one there",
-        );
+        let sentence = "the server has no password for this user; leave the password out, or set one on the server";
+        return failure(Reason::Auth, node, sentence);
     }
-    if let Some(state) = of_the_state(node, &text) {
-        return state;
+    if let Some(failure) = server_state_error(node, &text) {
+        return failure;
     }
-    failure(Reason::Auth, node, "it refused the user or the password; check --redis.user, --redis.password and its ACL")
+    let fix = "check --redis.user, --redis.password-file and the user's ACL on the server";
+    failure(Reason::Auth, node, format!("AUTH failed: the server refused the user or the password; {fix}"))
 }
 
-/// A command was refused, or the link broke under it.
+/// The server refused a command, or the link failed while it was sent.
 pub(super) fn refused(node: &str, command: Command, error: &RedisError) -> Failure {
-    if let Some(link) = of_the_link(node, error) {
-        return link;
+    if let Some(failure) = connection_error(node, error) {
+        return failure;
     }
     let text = server_text(error);
-    let words = quoted(&text);
-    if let Some(state) = of_the_state(node, &text) {
-        return state;
+    let answer = quoted(&text);
+    if let Some(failure) = server_state_error(node, &text) {
+        return failure;
     }
     if text.starts_with("NOPERM") {
         let rule = command.acl_rule();
-        let mend = format!("add {rule} to the user (redis-client-exporter check tells all of it)");
-        return failure(Reason::NoPermission, node, format!("our user may not run {command}; {mend}"));
+        let fix = format!("add {rule} to its ACL; redis-client-exporter check prints the complete ACL line");
+        return failure(Reason::NoPermission, node, format!("our user may not run {command} (NOPERM); {fix}"));
     }
     if text.contains("unknown command") || text.contains("nknown subcommand") || text.contains("unknown client sub") {
-        return failure(
-            Reason::UnknownCommand,
-            node,
-            format!("it does not know {command} ({words}); is it renamed, or is this not Redis?"),
-        );
+        let fix = "is the command renamed, or is this not Redis or Valkey?";
+        return failure(Reason::UnknownCommand, node, format!("the server does not have {command} ({answer}); {fix}"));
     }
-    failure(Reason::Other, node, format!("{command} failed: {words}"))
+    failure(Reason::Other, node, format!("{command} failed: {answer}"))
 }
 
-/// What a server said before it closed the connection, if it is one of its errors.
-pub(super) fn of_farewell(node: &str, words: &[u8]) -> Option<Failure> {
-    let text = String::from_utf8_lossy(words.strip_prefix(b"-")?);
-    of_the_state(node, text.trim_end())
+/// The reason in the last line that a server sent before it closed the connection, if it is a known error.
+pub(super) fn rejection(node: &str, line: &[u8]) -> Option<Failure> {
+    let text = String::from_utf8_lossy(line.strip_prefix(b"-")?);
+    server_state_error(node, text.trim_end())
 }
 
-/// Errors that say what state the server is in, whatever command was sent.
-fn of_the_state(node: &str, text: &str) -> Option<Failure> {
+/// Errors that depend on the server's state, and not on the command.
+fn server_state_error(node: &str, text: &str) -> Option<Failure> {
     let code = text.split(' ').next().unwrap_or_default();
     let (reason, sentence) = match code {
-        "NOAUTH" => (Reason::Auth, "it wants a password; give --redis.password-file, or user and password"),
-        "LOADING" => (Reason::Loading, "it is loading its data and does not answer yet; it will be tried again"),
-        "BUSY" => (Reason::Busy, "a script or function holds it; end it with SCRIPT KILL or FUNCTION KILL"),
+        "NOAUTH" => (Reason::Auth, "the server requires a password; set --redis.password-file, or user and password"),
+        "LOADING" => (Reason::Loading, "the server is loading its data and does not answer yet; it will be retried"),
+        "BUSY" => (Reason::Busy, "a script or function blocks the server; end it with SCRIPT KILL or FUNCTION KILL"),
         "MASTERDOWN" => (
             Reason::MasterDown,
-            "it is a replica without its primary; restore the link, or set replica-serve-stale-data yes",
+            "the server is a replica without its primary; restore their link, or set replica-serve-stale-data yes",
         ),
-        "DENIED" => (Reason::Denied, "protected mode keeps us out; set a password there, or connect from its host"),
+        "DENIED" => (
+            Reason::Denied,
+            "protected mode refuses our connection; set a password on the server, or connect from its own host",
+        ),
         _ if text.contains("max number of clients reached") => (
             Reason::MaxClients,
-            "it has as many connections as maxclients allows, so we cannot connect; raise maxclients",
+            "the server has reached maxclients and refuses our connection; raise maxclients or close connections",
         ),
         _ => return None,
     };
@@ -127,26 +127,26 @@ fn of_the_state(node: &str, text: &str) -> Option<Failure> {
 }
 
 /// Errors of the connection itself.
-fn of_the_link(node: &str, error: &RedisError) -> Option<Failure> {
+fn connection_error(node: &str, error: &RedisError) -> Option<Failure> {
     if error.kind() == ErrorKind::Parse {
-        let sentence = "what answers there does not speak the Redis protocol; check the port";
+        let sentence = "what answers on this port does not speak the Redis protocol; check the port";
         return Some(failure(Reason::Protocol, node, sentence));
     }
     if error.is_connection_dropped() || error.is_io_error() {
         let why = quoted(&error.to_string());
-        let mend = "a TLS port wants rediss://, and some also --redis.tls-cert-file";
-        return Some(failure(Reason::Closed, node, format!("it closed the connection ({why}); {mend}")));
+        let fix = "if this is a TLS port, use rediss://, and --redis.tls-cert-file if it requires a client certificate";
+        return Some(failure(Reason::Closed, node, format!("the server closed the connection ({why}); {fix}")));
     }
     None
 }
 
-/// The server's own line, code first.
+/// The server's error line, code first.
 fn server_text(error: &RedisError) -> String {
     let code = error.code().unwrap_or("ERR");
     format!("{code} {}", error.detail().unwrap_or_default())
 }
 
 fn quoted(text: &str) -> String {
-    let begin: String = text.chars().take(QUOTE).collect();
+    let begin: String = text.chars().take(MAX_QUOTE_CHARS).collect();
     spelled_out(begin.as_bytes())
 }

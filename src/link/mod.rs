@@ -1,5 +1,5 @@
-//! A link: one held connection to a node, logged in and named. Knows how to reach a server and which commands there are;
-//! knows nothing of what the replies mean.
+//! A link: one persistent connection to a node, authenticated and named. Knows how to connect and which commands exist;
+//! does not know the meaning of the replies.
 
 mod bounded;
 mod command;
@@ -25,12 +25,12 @@ pub use target::{Credentials, Endpoint, ParsedAddress, Password, Target, TlsFile
 pub use tls::config as tls_config;
 
 use crate::sample::{Failure, Reason};
-use bounded::{Allowance, BoundedReader};
+use bounded::{Allowance, BoundedStream};
 
-/// The most that one batch of commands may be answered with, in bytes: 300,000 clients of 400 bytes.
+/// Maximum size of all replies to one batch of commands, in bytes: 300,000 clients of 400 bytes.
 const MAX_REPLY: u64 = 128 * 1024 * 1024;
 
-/// What a command was answered with.
+/// The reply to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// Text of any length.
@@ -49,8 +49,8 @@ impl Reply {
     }
 }
 
-/// A held connection to a node. After an error of [`Link::send`] it must be dropped: a late reply would be taken for
-/// the next command's.
+/// A persistent connection to a node. After an error of [`Link::send`] it must be dropped: a late reply would be taken
+/// for the reply to the next command.
 #[derive(Debug)]
 pub struct Link {
     node: Arc<str>,
@@ -58,9 +58,9 @@ pub struct Link {
     _driver: Driver,
     allowance: Allowance,
     timeout: Duration,
-    /// Our connection's id; `None` where the server does not tell (before 5.0, or not permitted).
+    /// The id of our connection; `None` if the server does not report it (before 5.0, or not permitted).
     pub id: Option<u64>,
-    /// What the server refused of our naming ourselves. Nothing depends on it; `check` tells.
+    /// The identification commands that the server refused. Nothing depends on them; `check` reports them.
     pub refused: Vec<(Command, Failure)>,
 }
 
@@ -75,20 +75,21 @@ impl Drop for Driver {
 }
 
 impl Link {
-    /// Connects, logs in and names the connection, within the target's time-out; a moment more if it is closed at once.
+    /// Connects, logs in and names the connection, within the target's time-out. If the server closes the connection at
+    /// once, up to [`REJECTION_TIMEOUT`] longer.
     ///
     /// # Errors
-    /// Why it could not; a refusal to be named is none.
+    /// The failure. A refusal of the name is not an error.
     pub async fn dial(target: &Target) -> Result<Self, Failure> {
         let node = target.node();
         let patience = target.timeout;
-        let dialled = timeout(patience, Self::dial_inner(target, Arc::clone(&node))).await;
-        match dialled {
+        let result = timeout(patience, Self::dial_inner(target, Arc::clone(&node))).await;
+        match result {
             Ok(Err(failure)) if failure.reason == Reason::Closed => {
                 Err(read_rejection(target, &node).await.unwrap_or(failure))
             }
-            Ok(dialled) => dialled,
-            Err(_) => Err(failure::late(&node, "could not connect and log in", patience.as_secs_f64())),
+            Ok(result) => result,
+            Err(_) => Err(failure::timed_out(&node, "could not connect and log in", patience.as_secs_f64())),
         }
     }
 
@@ -107,8 +108,8 @@ impl Link {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let allowance = Allowance::new(MAX_REPLY);
-        let stream = BoundedReader::new(stream, allowance.clone());
-        // Logging in and naming are our own commands, so that each failure is told for what it is.
+        let stream = BoundedStream::new(stream, allowance.clone());
+        // We send AUTH and the identification ourselves, so that each failure is reported exactly.
         let info = RedisConnectionInfo::default().set_skip_set_lib_name();
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
@@ -121,16 +122,16 @@ impl Link {
     async fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Failure> {
         let auth = auth_command(credentials, &self.node).await?;
         let reply: RedisResult<Value> = auth.query_async(&mut self.connection).await;
-        reply.map(|_| ()).map_err(|error| failure::unauthenticated(&self.node, &error))
+        reply.map(|_| ()).map_err(|error| failure::auth_refused(&self.node, &error))
     }
 
-    /// Learns our id and names the connection, as far as the server allows.
+    /// Gets our id and names the connection, as far as the server permits.
     async fn identify(&mut self) -> Result<(), Failure> {
-        // Alone and first: a server that turns us away answers one command and closes.
+        // A batch of one command: a server that rejects us answers one command and closes the connection.
         match self.send_one(Command::ClientId).await {
             Ok(Reply::Number(id)) => self.id = u64::try_from(id).ok(),
             Ok(Reply::Text(_)) => {}
-            Err(failure) if is_of_the_node(&failure) => return Err(failure),
+            Err(failure) if is_node_wide(&failure) => return Err(failure),
             Err(failure) => self.refused.push((Command::ClientId, failure)),
         }
         let naming = [Command::ClientSetName, Command::ClientSetInfoName, Command::ClientSetInfoVersion];
@@ -142,22 +143,23 @@ impl Link {
         Ok(())
     }
 
-    /// Sends one command. Unlike a batch, it is told what arrived if that was no reply at all.
+    /// Sends one command. Unlike for a batch, the error shows what was received if it was no valid reply.
     async fn send_one(&mut self, command: Command) -> Result<Reply, Failure> {
         let reply = Request::from(command).packed().query_async(&mut self.connection).await;
         read_reply(&self.node, command, reply)
     }
 
-    /// Says more of a link that was closed although it had been made and named: then it was for what was asked.
+    /// Makes a failure more precise: if the link was closed after it was connected and named, the cause is in the
+    /// request.
     pub fn explain(node: &str, failure: Failure) -> Failure {
         if failure.reason == Reason::Closed { failure::closed_while_answering(node) } else { failure }
     }
 
-    /// Sends commands as one batch, which the server runs without a pause between, and waits for all replies. A command
-    /// that the server refuses is an error of its own.
+    /// Sends commands as one batch, which the server runs without commands of others in between, and waits for all
+    /// replies. The refusal of a single command is an inner error.
     ///
     /// # Errors
-    /// The link broke or no answer came in time: it must be dropped.
+    /// The link failed, or the time-out expired: the link must be dropped.
     pub async fn send(&mut self, requests: &[Request<'_>]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
         let mut pipeline = Pipeline::with_capacity(requests.len());
         for request in requests {
@@ -167,7 +169,7 @@ impl Link {
         self.allowance.reset(MAX_REPLY);
         let replies = timeout(self.timeout, pipeline.query_async(&mut self.connection)).await;
         let Ok(replies) = replies else {
-            return Err(failure::late(&self.node, "did not answer", self.timeout.as_secs_f64()));
+            return Err(failure::timed_out(&self.node, "did not answer", self.timeout.as_secs_f64()));
         };
         let replies: Vec<RedisResult<Value>> = replies.map_err(|error| match self.allowance.is_used_up() {
             true => failure::too_large(&self.node, MAX_REPLY),
@@ -178,31 +180,31 @@ impl Link {
     }
 }
 
-/// Bytes to and from a node, over whatever leads there.
+/// A stream of bytes to and from a node: TCP, TLS or a unix socket.
 trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
-/// Opens a stream to a target; nothing is said on it yet.
+/// Opens a stream to a target, without sending anything on it.
 async fn open(target: &Target, node: &str) -> Result<Box<dyn ByteStream>, Failure> {
     Ok(match &target.endpoint {
         Endpoint::Unix(path) => {
-            Box::new(UnixStream::connect(path).await.map_err(|error| failure::unconnected(node, &error))?)
+            Box::new(UnixStream::connect(path).await.map_err(|error| failure::connect_failed(node, &error))?)
         }
         Endpoint::Tcp { host, port, tls: false } => Box::new(connect(target, host, *port, node).await?),
         Endpoint::Tcp { host, port, tls: true } => {
             let tcp = connect(target, host, *port, node).await?;
-            Box::new(tls::handshake(&target.tls, host, tcp).await.map_err(|why| failure::untrusted(node, &why))?)
+            Box::new(tls::handshake(&target.tls, host, tcp).await.map_err(|why| failure::tls_failed(node, &why))?)
         }
     })
 }
 
-/// The command that logs in; its words are secret.
+/// The `AUTH` command; its args are secret.
 async fn auth_command(credentials: &Credentials, node: &str) -> Result<redis::Cmd, Failure> {
     let password = credentials.password.clone();
     let read = tokio::task::spawn_blocking(move || read_password(&password)).await;
     let password = read.unwrap_or_else(|error| Err(error.to_string()));
-    let password = password.map_err(|why| failure::unreadable_password(node, &why))?;
+    let password = password.map_err(|why| failure::password_unreadable(node, &why))?;
     let mut auth = redis::cmd("AUTH");
     if let Some(user) = &credentials.user {
         auth.arg(user);
@@ -213,50 +215,50 @@ async fn auth_command(credentials: &Credentials, node: &str) -> Result<redis::Cm
 
 /// Connects to the first address of a host that answers.
 async fn connect(target: &Target, host: &str, port: u16, node: &str) -> Result<TcpStream, Failure> {
-    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| failure::unresolved(node, &error))?;
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| failure::resolve_failed(node, &error))?;
     let addresses: Vec<_> = found.collect();
-    // Each gets its share, so that one that swallows everything does not keep us from the next.
+    // Each address gets a share of the time-out, so that one that drops all packets does not use up the time of the
+    // others.
     let share = target.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    let mut last = failure::unresolved(node, &std::io::ErrorKind::NotFound.into());
+    let mut last = failure::resolve_failed(node, &std::io::ErrorKind::NotFound.into());
     for address in addresses {
         last = match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                // A batch is one write; waiting to join it with the next would only delay it. Not being able to say so
-                // is no harm.
+                // A batch is one write, so delaying it (Nagle) has no benefit. A failure only costs latency.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
-            Ok(Err(error)) => failure::unconnected(node, &error),
-            Err(_) => failure::late(node, "could not connect", share.as_secs_f64()),
+            Ok(Err(error)) => failure::connect_failed(node, &error),
+            Err(_) => failure::timed_out(node, "could not connect", share.as_secs_f64()),
         };
     }
     Err(last)
 }
 
-/// How long a server that turns us away may take to say why.
-const FAREWELL: Duration = Duration::from_millis(200);
+/// The time-out for reading why a server rejects connections.
+const REJECTION_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// What a server says that closes a connection before anything was sent. A full server says why and closes at once; what
-/// we send meanwhile makes the kernel drop its words, so here we only listen.
+/// Reads why a server closes new connections. A full server sends the reason and closes at once. If we send a command,
+/// the kernel resets the connection and drops the server's line; so this opens another connection and only reads.
 async fn read_rejection(target: &Target, node: &str) -> Option<Failure> {
-    let mut words = [0; 512];
+    let mut line = [0; 512];
     let read = async {
         match &target.endpoint {
-            Endpoint::Unix(path) => UnixStream::connect(path).await.ok()?.read(&mut words).await.ok(),
+            Endpoint::Unix(path) => UnixStream::connect(path).await.ok()?.read(&mut line).await.ok(),
             Endpoint::Tcp { tls: true, .. } => None,
             Endpoint::Tcp { host, port, .. } => {
-                connect(target, host, *port, node).await.ok()?.read(&mut words).await.ok()
+                connect(target, host, *port, node).await.ok()?.read(&mut line).await.ok()
             }
         }
     };
-    let read = timeout(FAREWELL, read).await.ok()??;
-    failure::of_farewell(node, &words[..read])
+    let read = timeout(REJECTION_TIMEOUT, read).await.ok()??;
+    failure::rejection(node, &line[..read])
 }
 
-/// The password; a file is read now. The end of its line is not part of it.
+/// Returns the password. A file is read now; the line break at its end is not part of the password.
 ///
 /// # Errors
-/// Why the file cannot be read, without its content.
+/// The reason why the file cannot be read, without its content.
 pub fn read_password(password: &Password) -> Result<SecretString, String> {
     match password {
         Password::Given(secret) => Ok(secret.clone()),
@@ -275,13 +277,13 @@ fn read_reply(node: &str, command: Command, reply: RedisResult<Value>) -> Result
         Ok(Value::SimpleString(text)) => Ok(Reply::Text(text.into_bytes())),
         Ok(Value::Okay) => Ok(Reply::Text(b"OK".to_vec())),
         Ok(Value::Int(number)) => Ok(Reply::Number(number)),
-        Ok(_) => Err(failure::unexpected(node, command)),
+        Ok(_) => Err(failure::unexpected_reply(node, command)),
         Err(error) => Err(failure::refused(node, command, &error)),
     }
 }
 
-/// Whether a refusal is about the node as a whole, so that nothing else would be answered either.
-fn is_of_the_node(failure: &Failure) -> bool {
+/// Returns true if a failure concerns the node as a whole, so that no other command would succeed.
+fn is_node_wide(failure: &Failure) -> bool {
     use Reason::{Auth, Busy, Closed, Denied, MaxClients, Protocol};
     matches!(failure.reason, Auth | Busy | Closed | Denied | MaxClients | Protocol)
 }
@@ -292,9 +294,9 @@ mod tests {
 
     use super::*;
 
-    /// A held link lives for ever; what it may be sent is counted for each batch anew.
+    /// The allowance is reset for each batch, because a link is used for a long time.
     #[tokio::test]
-    async fn the_bound_is_on_each_answer_and_not_on_all_together() {
+    async fn the_bound_is_for_each_batch_and_not_for_all_together() {
         let (near, far) = tokio::io::duplex(1 << 20);
         tokio::spawn(async move {
             let (reader, mut writer) = tokio::io::split(far);

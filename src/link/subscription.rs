@@ -1,8 +1,8 @@
-//! A subscription to one channel: each message as it comes, and no more of them in memory than one.
+//! A subscription to one channel, with at most one message in memory.
 //!
-//! The redis crate reads ahead into a queue without a bound; here the next message is read when it is asked for, so a flood
-//! waits in the server, whose `client-output-buffer-limit pubsub` cuts us off in the end. Speaks RESP2, in which a subscribed
-//! connection is sent nothing but messages.
+//! The redis crate reads ahead into an unbounded queue. Here the next message is read only on request, so a flood waits
+//! in the server, whose `client-output-buffer-limit pubsub` finally closes the connection. It uses RESP2, in which a
+//! subscribed connection receives only messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use super::{ByteStream, Command, Request, Target, auth_command, failure, open};
 use crate::sample::{Failure, Reason};
 use crate::status::MAX_MESSAGE;
 
-/// The longest line of the protocol: a number, or an error's text.
+/// Maximum length of a protocol line: a number, or the text of an error.
 const MAX_LINE: u64 = 4096;
 
-/// How long a message that has begun may take to arrive.
-const STALL: Duration = Duration::from_secs(30);
+/// The time-out for the rest of a message after its first byte.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The most elements of one reply: a message has three.
+/// Maximum number of elements in one reply: a message has three.
 const MAX_ELEMENTS: u64 = 8;
 
-/// What was heard on a channel.
+/// A message received from a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// A message.
     Message(Vec<u8>),
-    /// A message of so many bytes, which was passed over.
+    /// A message that was skipped because of its size, in bytes.
     Oversize(u64),
 }
 
@@ -43,7 +43,7 @@ pub struct Subscription {
 #[derive(Debug, PartialEq, Eq)]
 enum Element {
     Text(Vec<u8>),
-    Passed(u64),
+    Skipped(u64),
     Number(i64),
 }
 
@@ -51,12 +51,12 @@ impl Subscription {
     /// Connects, logs in and subscribes, within the target's time-out.
     ///
     /// # Errors
-    /// Why it could not.
+    /// The failure.
     pub async fn open(target: &Target, channel: &str) -> Result<Self, Failure> {
         let node = target.node();
         match timeout(target.timeout, Self::open_inner(target, channel, Arc::clone(&node))).await {
             Ok(opened) => opened,
-            Err(_) => Err(failure::late(&node, "could not connect and subscribe", target.timeout.as_secs_f64())),
+            Err(_) => Err(failure::timed_out(&node, "could not connect and subscribe", target.timeout.as_secs_f64())),
         }
     }
 
@@ -65,29 +65,29 @@ impl Subscription {
         let mut subscription = Self { stream: BufReader::new(stream), node };
         if let Some(credentials) = &target.credentials {
             let auth = auth_command(credentials, &subscription.node).await?;
-            let reply = subscription.ask(&auth).await?;
-            reply.map_err(|error| failure::unauthenticated(&subscription.node, &error))?;
+            let reply = subscription.request(&auth).await?;
+            reply.map_err(|error| failure::auth_refused(&subscription.node, &error))?;
         }
-        // A name tells the server's other users who we are; being refused it does no harm.
-        let _ = subscription.ask(&Request::from(Command::ClientSetName).packed()).await?;
+        // The name identifies us to other users of the server. Nothing depends on it, so a refusal is ignored.
+        let _ = subscription.request(&Request::from(Command::ClientSetName).packed()).await?;
         let mut subscribe = Request::from(Command::Subscribe).packed();
         subscribe.arg(channel);
-        let reply = subscription.ask(&subscribe).await?;
+        let reply = subscription.request(&subscribe).await?;
         reply.map_err(|error| failure::refused(&subscription.node, Command::Subscribe, &error))?;
         Ok(subscription)
     }
 
     /// Sends a command and reads its reply; the inner error is the server's refusal.
-    async fn ask(&mut self, command: &redis::Cmd) -> Result<Result<Vec<Element>, RedisError>, Failure> {
+    async fn request(&mut self, command: &redis::Cmd) -> Result<Result<Vec<Element>, RedisError>, Failure> {
         let sent = self.stream.write_all(&command.get_packed_command()).await;
-        sent.map_err(|error| self.broken(&error))?;
+        sent.map_err(|error| self.closed_error(&error))?;
         self.read().await
     }
 
-    /// The next message. Not to be given up half-way, as in a `select`: what was read of it would be lost.
+    /// Waits for the next message. Not cancel-safe, so not usable in `select`: a partly read message would be lost.
     ///
     /// # Errors
-    /// The link broke.
+    /// The link failed.
     pub async fn next(&mut self) -> Result<Delivery, Failure> {
         loop {
             let elements =
@@ -96,7 +96,7 @@ impl Subscription {
             match (elements.next(), elements.next(), elements.next()) {
                 (Some(Element::Text(kind)), Some(_), Some(content)) if kind == b"message" => match content {
                     Element::Text(message) => return Ok(Delivery::Message(message)),
-                    Element::Passed(bytes) => return Ok(Delivery::Oversize(bytes)),
+                    Element::Skipped(bytes) => return Ok(Delivery::Oversize(bytes)),
                     Element::Number(_) => {}
                 },
                 _ => {}
@@ -104,32 +104,34 @@ impl Subscription {
         }
     }
 
-    /// Waits at most so long for the next message; `None` if none began to arrive.
+    /// Waits at most this long for the next message. Returns `None` if no message started to arrive.
     ///
     /// # Errors
-    /// The link broke.
-    pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Delivery>, Failure> {
-        // Only the wait for the first byte may be given up.
-        match timeout(patience, self.stream.fill_buf()).await {
+    /// The link failed.
+    pub async fn next_within(&mut self, wait: Duration) -> Result<Option<Delivery>, Failure> {
+        // Only the wait for the first byte may be cancelled.
+        match timeout(wait, self.stream.fill_buf()).await {
             Err(_) => Ok(None),
-            Ok(Err(error)) => Err(self.broken(&error)),
-            // What began has to end: a peer that stalls in the middle of a message would hold us for ever.
-            Ok(Ok(_)) => match timeout(STALL, self.next()).await {
-                Ok(word) => word.map(Some),
-                Err(_) => Err(failure::late(&self.node, "did not end its message", STALL.as_secs_f64())),
+            Ok(Err(error)) => Err(self.closed_error(&error)),
+            // Without a time-out, a peer that stops in the middle of a message would block us for ever.
+            Ok(Ok(_)) => match timeout(MESSAGE_TIMEOUT, self.next()).await {
+                Ok(delivery) => delivery.map(Some),
+                Err(_) => {
+                    Err(failure::timed_out(&self.node, "did not complete a message", MESSAGE_TIMEOUT.as_secs_f64()))
+                }
             },
         }
     }
 
     async fn read(&mut self) -> Result<Result<Vec<Element>, RedisError>, Failure> {
         let line = self.line().await?;
-        let (sign, rest) = line.split_first().ok_or_else(|| self.nonsense())?;
+        let (sign, rest) = line.split_first().ok_or_else(|| self.protocol_error())?;
         match sign {
             b'*' => {
                 let count = self.number(rest)?;
                 let count = u64::try_from(count).ok().filter(|count| *count <= MAX_ELEMENTS);
                 let mut elements = Vec::new();
-                for _ in 0..count.ok_or_else(|| self.nonsense())? {
+                for _ in 0..count.ok_or_else(|| self.protocol_error())? {
                     elements.push(self.element().await?);
                 }
                 Ok(Ok(elements))
@@ -141,31 +143,31 @@ impl Subscription {
                 let (code, detail) = text.split_once(' ').unwrap_or((text.as_str(), ""));
                 Ok(Err(redis::make_extension_error(code.to_owned(), Some(detail.to_owned()))))
             }
-            _ => Err(self.nonsense()),
+            _ => Err(self.protocol_error()),
         }
     }
 
     async fn element(&mut self) -> Result<Element, Failure> {
         let line = self.line().await?;
-        let (sign, rest) = line.split_first().ok_or_else(|| self.nonsense())?;
+        let (sign, rest) = line.split_first().ok_or_else(|| self.protocol_error())?;
         let number = self.number(rest)?;
         match sign {
             b':' => Ok(Element::Number(number)),
             b'$' => self.bulk(u64::try_from(number).unwrap_or(0)).await,
-            _ => Err(self.nonsense()),
+            _ => Err(self.protocol_error()),
         }
     }
 
     async fn bulk(&mut self, size: u64) -> Result<Element, Failure> {
-        // Of what is larger only the size is told.
+        // A larger message is skipped, and only its size is reported.
         if size > MAX_MESSAGE as u64 {
-            let mut passed = (&mut self.stream).take(size + 2);
-            let copied = tokio::io::copy(&mut passed, &mut tokio::io::sink()).await;
-            copied.map_err(|error| self.broken(&error))?;
-            return Ok(Element::Passed(size));
+            let mut skipped = (&mut self.stream).take(size + 2);
+            let copied = tokio::io::copy(&mut skipped, &mut tokio::io::sink()).await;
+            copied.map_err(|error| self.closed_error(&error))?;
+            return Ok(Element::Skipped(size));
         }
         let mut bytes = vec![0; size as usize + 2];
-        self.stream.read_exact(&mut bytes).await.map_err(|error| self.broken(&error))?;
+        self.stream.read_exact(&mut bytes).await.map_err(|error| self.closed_error(&error))?;
         bytes.truncate(size as usize);
         Ok(Element::Text(bytes))
     }
@@ -173,26 +175,27 @@ impl Subscription {
     async fn line(&mut self) -> Result<Vec<u8>, Failure> {
         let mut line = Vec::new();
         let mut bounded = (&mut self.stream).take(MAX_LINE);
-        bounded.read_until(b'\n', &mut line).await.map_err(|error| self.broken(&error))?;
+        bounded.read_until(b'\n', &mut line).await.map_err(|error| self.closed_error(&error))?;
         match line.strip_suffix(b"\r\n") {
             Some(line) => Ok(line.to_vec()),
-            None if line.is_empty() => Err(self.broken(&std::io::ErrorKind::UnexpectedEof.into())),
-            None => Err(self.nonsense()),
+            None if line.is_empty() => Err(self.closed_error(&std::io::ErrorKind::UnexpectedEof.into())),
+            None => Err(self.protocol_error()),
         }
     }
 
     fn number(&self, text: &[u8]) -> Result<i64, Failure> {
-        std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| self.nonsense())
+        std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| self.protocol_error())
     }
 
-    fn broken(&self, error: &std::io::Error) -> Failure {
+    fn closed_error(&self, error: &std::io::Error) -> Failure {
         let message =
-            format!("{}: the subscription was closed ({error}); see client-output-buffer-limit pubsub", self.node);
+            format!("{}: the subscription was closed ({error}); check client-output-buffer-limit pubsub", self.node);
         Failure { reason: Reason::Closed, message }
     }
 
-    fn nonsense(&self) -> Failure {
-        let message = format!("{}: what answers there does not speak the Redis protocol; check the port", self.node);
+    fn protocol_error(&self) -> Failure {
+        let message =
+            format!("{}: what answers on this port does not speak the Redis protocol; check the port", self.node);
         Failure { reason: Reason::Protocol, message }
     }
 }
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_too_large_is_passed_over_and_the_next_is_read() {
+    async fn an_oversize_message_is_skipped_and_the_next_one_is_read() {
         let (near, mut far) = tokio::io::duplex(1 << 16);
         tokio::spawn(async move {
             let huge = vec![b'x'; 10 << 20];
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nonsense_is_an_error_and_never_a_wait_without_end() {
+    async fn an_invalid_reply_is_an_error_and_never_an_endless_wait() {
         for bytes in ["HTTP/1.1 400 Bad\r\n", "*99999999\r\n", "*1\r\n$x\r\n", "\r\n", "*-1\r\n", &"x".repeat(9000)] {
             let (near, mut far) = tokio::io::duplex(1 << 16);
             far.write_all(bytes.as_bytes()).await.expect("it reads");

@@ -1,4 +1,4 @@
-//! Which server to connect to, and as whom.
+//! The server to connect to, and the credentials.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,24 +11,24 @@ use url::Url;
 /// A server to connect to.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Where it is.
+    /// The address.
     pub endpoint: Endpoint,
-    /// As whom to log in; `None` for no `AUTH` at all.
+    /// The credentials; `None` for no `AUTH`.
     pub credentials: Option<Credentials>,
-    /// The files for TLS, used where the endpoint asks for it.
+    /// The files for TLS, used if the endpoint requires TLS.
     pub tls: TlsFiles,
-    /// How long connecting may take in all, and each reply.
+    /// The time-out for connecting in total, and for each reply.
     pub timeout: Duration,
 }
 
 impl Target {
-    /// The address as it is shown: never with a user or a password.
+    /// The address as shown in outputs, without user and password.
     pub fn node(&self) -> Arc<str> {
         self.endpoint.to_string().into()
     }
 }
 
-/// Where a server is.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// A TCP port, with or without TLS.
@@ -37,7 +37,7 @@ pub enum Endpoint {
         host: String,
         /// The port.
         port: u16,
-        /// Whether to speak TLS.
+        /// True for TLS.
         tls: bool,
     },
     /// A unix socket.
@@ -54,10 +54,10 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A user and where its password is.
+/// A user and its password.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// The ACL user; `None` is the user `default`, and the only way before 6.0.
+    /// The ACL user; `None` means the user `default`. Servers before 6.0 have no users.
     pub user: Option<String>,
     /// The password.
     pub password: Password,
@@ -68,23 +68,24 @@ pub struct Credentials {
 pub enum Password {
     /// The password itself; `Debug` does not print it.
     Given(SecretString),
-    /// A file, read at each connect, so that a rotated password needs no restart. The end of its line is not part of it.
+    /// A file, read at each connect, so that a rotated password needs no restart. The line break at its end is not part
+    /// of the password.
     File(PathBuf),
 }
 
 /// Files in PEM format for TLS, read at each connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Certificates of the authorities to trust instead of the system's.
+    /// The CA certificates to trust instead of the system's.
     pub ca: Option<PathBuf>,
-    /// Our certificate and its key.
+    /// The client certificate and its private key.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// What an address says: where, and perhaps as whom.
+/// The parts of an address given by the operator.
 #[derive(Debug)]
 pub struct ParsedAddress {
-    /// Where.
+    /// The server.
     pub endpoint: Endpoint,
     /// The user in it.
     pub user: Option<String>,
@@ -92,45 +93,49 @@ pub struct ParsedAddress {
     pub password: Option<SecretString>,
 }
 
-/// Reads `redis://`, `rediss://`, `unix://` or a bare `host:port`. A database in the path is accepted and has no meaning:
-/// clients are listed whatever is selected.
+/// Parses `redis://`, `rediss://`, `unix://` or a bare `host:port`. A database in the path is accepted and ignored:
+/// `CLIENT LIST` lists the clients of all databases.
 ///
 /// # Errors
-/// A sentence that says what is wrong with it, without any part that may be secret.
+/// A sentence with the fault, without any part of the address that may be secret.
 pub fn parse_address(text: &str) -> Result<ParsedAddress, String> {
     if let Some(path) = text.strip_prefix("unix://") {
         return unix_address(path);
     }
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("redis://{text}") };
-    let url = Url::parse(&with_scheme).map_err(|error| format!("it cannot be read: {error}"))?;
+    let url = Url::parse(&with_scheme)
+        .map_err(|error| format!("invalid address: {error}; examples: redis://host:6379, host:6379"))?;
     let tls = match url.scheme() {
         "redis" => false,
         "rediss" => true,
-        other => return Err(format!("it begins with {other}://; use redis://, rediss:// or unix://")),
+        other => return Err(format!("unknown scheme {other}://; use redis://, rediss:// or unix://")),
     };
     let database = url.path().trim_start_matches('/');
     if url.query().is_some() || url.fragment().is_some() || !database.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Perhaps the rest of a password; it must not be taken for anything else, nor be repeated.
-        return Err("something follows the port; write / ? # in a password as %2F %3F %23, and options as flags".into());
+        // This may be the rest of a password, so it is neither interpreted nor quoted.
+        return Err(
+            "unexpected text after the port; write / ? # in a password as %2F %3F %23, and options as flags".into()
+        );
     }
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or("it names no host")?;
+    let host =
+        url.host_str().filter(|host| !host.is_empty()).ok_or("the host is missing; example: redis://host:6379")?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = url.port().unwrap_or(6379);
     if port == 0 {
-        return Err("its port is 0".into());
+        return Err("the port is 0; the usual port is 6379".into());
     }
     let user = Some(decoded(url.username())?).filter(|user| !user.is_empty());
     let password = url.password().map(decoded).transpose()?.map(SecretString::from);
     Ok(ParsedAddress { endpoint: Endpoint::Tcp { host, port, tls }, user, password })
 }
 
-/// The path is taken as it stands, spaces and all: a socket's path may hold anything.
+/// Parses the path of a unix socket. It is not decoded, because the path may contain any character.
 fn unix_address(path: &str) -> Result<ParsedAddress, String> {
     if !path.starts_with('/') {
-        return Err("the path of a unix socket must begin with a slash: unix:///run/redis.sock".into());
+        return Err("the path of a unix socket must begin with a slash; example: unix:///run/redis.sock".into());
     }
     if path.rsplit_once('?').is_some_and(|(_, options)| options.contains('=')) {
-        return Err("options behind the path are not read; give user and password as flags".into());
+        return Err("options after the path are not supported; use the flags for user and password".into());
     }
     Ok(ParsedAddress { endpoint: Endpoint::Unix(path.into()), user: None, password: None })
 }
@@ -139,7 +144,7 @@ fn decoded(text: &str) -> Result<String, String> {
     percent_encoding::percent_decode_str(text)
         .decode_utf8()
         .map(|text| text.into_owned())
-        .map_err(|_| "its user or password is not UTF-8".to_owned())
+        .map_err(|_| "the user or the password is not UTF-8 after decoding; check its %XX sequences".to_owned())
 }
 
 #[cfg(test)]
@@ -179,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_without_repeating_secrets() {
+    fn an_invalid_address_is_refused_without_quoting_secrets() {
         for text in ["http://h:1", "redis://", "unix://run/x", "redis://u:hush@h:0", "redis://u:hush@h:99999"] {
             let error = parse_address(text).expect_err(text);
             assert!(!error.contains("hush"), "{error}");

@@ -1,4 +1,4 @@
-//! TLS to a server: trust, and who we are.
+//! TLS to a server: trusted CAs and our client certificate.
 
 use std::fmt::Display;
 use std::fs;
@@ -14,19 +14,20 @@ use tokio_rustls::client::TlsStream;
 
 use super::target::TlsFiles;
 
-/// Shakes hands over a TCP connection.
+/// Performs the TLS handshake over a TCP connection.
 ///
 /// # Errors
-/// A sentence: which file cannot be used, or what the handshake said.
+/// A sentence: the file that cannot be used, or the error of the handshake.
 pub(super) async fn handshake(files: &TlsFiles, host: &str, tcp: TcpStream) -> Result<TlsStream<TcpStream>, String> {
-    // Reading the system's store takes milliseconds, which a worker of the runtime must not be held for.
+    // Reading the system's CA store takes milliseconds, so it must not run on a worker of the runtime.
     let files = files.clone();
     let config = tokio::task::spawn_blocking(move || config(&files)).await.map_err(|error| error.to_string())??;
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} cannot be a certificate's name"))?;
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| format!("{host} is not a valid host name for a certificate"))?;
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| error.to_string())
 }
 
-/// Reads the files. Also called when the program starts, so that a wrong file is told at once.
+/// Reads the files. Also called when the program starts, so that an invalid file is reported at once.
 ///
 /// # Errors
 /// A sentence that names the file.
@@ -37,9 +38,11 @@ pub fn config(files: &TlsFiles) -> Result<ClientConfig, String> {
         .with_root_certificates(roots(files.ca.as_deref())?);
     match &files.client {
         None => Ok(builder.with_no_client_auth()),
-        Some((certificate, key)) => builder
-            .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
-            .map_err(|error| format!("{} and {} do not fit together: {error}", certificate.display(), key.display())),
+        Some((certificate, key)) => {
+            builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?).map_err(|error| {
+                format!("the certificate {} and the key {} do not match: {error}", certificate.display(), key.display())
+            })
+        }
     }
 }
 
@@ -49,12 +52,12 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
         Some(path) => certificates(path)?,
         None => rustls_native_certs::load_native_certs().certs,
     };
-    // A system's store may hold certificates that rustls does not take; the others still count.
+    // The system's store may contain certificates that rustls does not accept; the others are used.
     let (added, _) = roots.add_parsable_certificates(certificates);
     if added == 0 {
         return Err(match ca {
-            Some(path) => format!("{} holds no certificate that can be used", path.display()),
-            None => "the system has no certificates to trust; name some with --redis.tls-ca-file".into(),
+            Some(path) => format!("{} has no usable certificate", path.display()),
+            None => "the system has no CA certificates; set --redis.tls-ca-file".into(),
         });
     }
     Ok(roots)
@@ -64,7 +67,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(unusable(path, "it holds no certificate in PEM format")),
+        Ok(_) => Err(unusable(path, "it has no certificate in PEM format")),
         Err(error) => Err(unusable(path, error)),
     }
 }

@@ -2,25 +2,26 @@
 
 use std::time::Duration;
 
-/// What sampling may cost the server, and how fresh its answer must be.
+/// The limits that sampling must keep: its cost to the server, and the age of its result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget {
-    /// The longest that one command should hold the main thread.
+    /// Target maximum time that one command blocks the server's main thread.
     pub max_stall: Duration,
-    /// The share of main-thread time that all our commands may use, above 0 and at most 1.
+    /// Maximum share of main-thread time for all our commands, above 0 and at most 1.
     pub max_load: f64,
-    /// The oldest answer that is accepted before a promise is broken instead.
+    /// Maximum age of a sample. If the other limits cannot be kept within it, one of them is exceeded.
     pub max_age: Duration,
-    /// The time between samples that is asked for.
-    pub every: Duration,
-    /// The time between quick looks; `None` for none.
-    pub look: Option<Duration>,
+    /// Requested time between samples.
+    pub interval: Duration,
+    /// Time between quick polls; `None` for no quick polls.
+    pub quick_poll: Option<Duration>,
 }
 
 impl Budget {
-    /// For who takes one sample and is gone: one listing is the least that can be asked, and the fastest answer.
-    pub fn of_one_sample() -> Self {
+    /// The budget of a command that takes one sample and exits: one full listing costs the server least and is the
+    /// fastest.
+    pub fn single_sample() -> Self {
         let day = Duration::from_secs(24 * 3600);
-        Self { max_stall: day, max_load: 1.0, max_age: day, every: day, look: None }
+        Self { max_stall: day, max_load: 1.0, max_age: day, interval: day, quick_poll: None }
     }
 }

@@ -1,4 +1,4 @@
-//! What our own commands cost the server, read from its command statistics around them.
+//! The cost of our own commands to the server, from its command statistics before and after them.
 
 use std::time::Duration;
 
@@ -8,35 +8,36 @@ use crate::server_info::CommandTime;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Meter {
     last: Option<Statistics>,
-    /// Main-thread time of our commands so far; `None` until a difference was read.
+    /// Main-thread time of our commands; `None` until it was measured.
     total: Option<Duration>,
-    /// Our longest command.
+    /// The longest of our commands.
     longest: Option<Duration>,
 }
 
-/// One reading: all listings, and all `INFO`. Before 7.0 all of `CLIENT` is one line, which is the same to us.
+/// One reading: all listings, and all `INFO`. Before 7.0 all subcommands of `CLIENT` share one line, which is used
+/// then.
 #[derive(Clone, Copy, Debug)]
 struct Statistics {
     list: CommandTime,
     info: CommandTime,
 }
 
-/// What was read between two readings.
+/// The cost of our commands between two readings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spent {
-    /// Microseconds of one listing; `None` if there was none.
+    /// Microseconds of one listing; `None` if there was none, or it cannot be separated from listings by others.
     pub(super) list_micros: Option<f64>,
-    /// Microseconds of one `INFO`.
+    /// Microseconds of one `INFO`; `None` if it cannot be separated from calls by others.
     pub(super) info_micros: Option<f64>,
 }
 
 impl Meter {
-    /// Takes a reading that follows `lists` listings and `infos` calls of `INFO` of ours. `None` where the server does not
-    /// tell, or was told to count anew in between. Where others called the same commands meanwhile, what ours took is not
-    /// known, and neither is told.
+    /// Takes a reading after `lists` listings and `infos` calls of `INFO` by us. Returns `None` if the server does not
+    /// report command statistics, or at the first reading. A field of the result is `None` if the statistics were reset
+    /// in between, or if other clients called the same command.
     ///
-    /// A batch is run without another client's commands between; but others may come between batches, and before 7.0 all
-    /// of `CLIENT` is one line.
+    /// The server runs a batch without commands of other clients in between. But commands of others may run between two
+    /// batches, and before 7.0 all subcommands of `CLIENT` share one line.
     pub(super) fn read(&mut self, text: &[u8], lists: u32, infos: u32) -> Option<Spent> {
         let now = Statistics {
             list: CommandTime::parse(text, &["client|list", "client"]).unwrap_or_default(),
@@ -44,8 +45,8 @@ impl Meter {
         };
         let before = self.last.replace(now)?;
         let ours = |now: CommandTime, before: CommandTime, calls: u32| {
-            let grown = now.since(before).filter(|grown| calls > 0 && grown.calls == u64::from(calls))?;
-            Some(grown.micros as f64 / f64::from(calls))
+            let increase = now.since(before).filter(|increase| calls > 0 && increase.calls == u64::from(calls))?;
+            Some(increase.micros as f64 / f64::from(calls))
         };
         let spent =
             Spent { list_micros: ours(now.list, before.list, lists), info_micros: ours(now.info, before.info, infos) };
@@ -53,17 +54,17 @@ impl Meter {
         Some(spent)
     }
 
-    /// Begins anew with the next reading: another link, or another run of the server.
+    /// Starts again with the next reading: after a reconnect, or a restart of the server.
     pub(super) fn restart(&mut self) {
         self.last = None;
     }
 
-    /// Adds commands of which only the usual cost is known.
+    /// Adds commands whose cost was not measured, with an estimate.
     pub(super) fn estimate(&mut self, micros: f64, calls: u32) {
         self.add(Some(micros), calls);
     }
 
-    /// Adds what others of us have cost the server.
+    /// Adds main-thread time of other parts of this program.
     pub(super) fn charge(&mut self, time: Duration) {
         if !time.is_zero() {
             self.total = Some(self.total.unwrap_or_default() + time);
@@ -77,12 +78,12 @@ impl Meter {
         self.longest = self.longest.max(Some(each));
     }
 
-    /// The longest command since this was last asked.
+    /// Takes the longest command since the last call.
     pub(super) fn take_longest(&mut self) -> Option<Duration> {
         self.longest.take()
     }
 
-    /// All main-thread time since this was last asked.
+    /// Takes the main-thread time since the last call.
     pub(super) fn take_total(&mut self) -> Option<Duration> {
         self.total.take()
     }

@@ -1,8 +1,9 @@
-//! Takes samples of one node over one held link, within the two promises that the operator is given: how long one command
-//! of ours may hold the server, and how much of its time all of them may use.
+//! Takes samples of one node over one persistent link, within the operator's budget: how long one of our commands may
+//! block the main thread, and the share of main-thread time that all of them may use.
 //!
-//! `sweep` reads all clients in pages, `tracker` knows which ids to ask for, `meter` reads what that cost, `cost` learns from
-//! it, `plan` decides by it. Between sweeps a quick look tells whether anybody came or went.
+//! `sweep` lists all clients in pages, `id_tracker` knows the ids to list, `meter` measures the cost, `cost` learns
+//! from the measurements, and `plan` chooses page size and interval by it. Between sweeps a quick poll detects opened
+//! and closed connections.
 
 mod budget;
 mod cost;
@@ -23,63 +24,64 @@ use crate::server_info::ServerInfo;
 
 pub use budget::Budget;
 pub use cost::Costs;
-pub use plan::{Plan, Way};
+pub use plan::{ListMethod, Plan};
 
 use id_tracker::{IdTracker, NewIds};
 use meter::Meter;
 use sweep::Sweep;
 
-/// How often a lasting drift may be mended by a full listing.
-const MEND_AT_MOST_EVERY: Duration = Duration::from_secs(300);
+/// The shortest time between two full listings that are taken because of drift.
+const MIN_RESYNC_INTERVAL: Duration = Duration::from_secs(300);
 
-/// How many sweeps in a row have to drift before it counts as lasting.
-const LASTING: u32 = 3;
+/// After this many sweeps in a row with drift, a full listing is taken.
+const MAX_DRIFTING_SWEEPS: u32 = 3;
 
-/// The most newcomers that a quick look reads; more of them bring the next sweep forward instead.
+/// Maximum number of new ids that a quick poll lists. If there are more, the next sweep is taken earlier instead.
 const MAX_PER_QUICK_POLL: u64 = 1000;
 
-/// What is known of a server from one sample to the next.
+/// The state about a server that is kept from one sample to the next.
 #[derive(Debug, Default)]
 struct Knowledge {
     run_id: Option<String>,
-    /// The ids of its clients; `None` where it does not tell ours.
+    /// The ids of its clients; `None` if the server does not report the id of our link.
     tracker: Option<IdTracker>,
     costs: Costs,
     meter: Meter,
-    /// Why clients cannot be listed by ids.
+    /// The reason why clients cannot be listed by id.
     no_pages: Option<Failure>,
-    /// The largest page that was asked for.
-    largest: usize,
-    /// Whether all clients of this run of the server were listed in pages once.
+    /// The number of ids in the largest page so far.
+    max_page: usize,
+    /// True if all clients were listed in pages once since the server started.
     swept: bool,
-    /// The next sweep is to be a full listing.
-    wants_full: bool,
-    /// Connections that came while the last sweep was under way.
-    came: u64,
-    /// The share of main-thread time that quick looks used lately.
-    looks: f64,
-    /// The share of main-thread time that announcing used lately.
-    announcing: f64,
-    /// Sweeps in a row that drifted.
+    /// True if the next sweep must be a full listing.
+    full_listing_next: bool,
+    /// Connections that were opened during the last sweep.
+    opened_during_sweep: u64,
+    /// The recent share of main-thread time of quick polls.
+    quick_poll_load: f64,
+    /// The recent share of main-thread time of announcing.
+    announce_load: f64,
+    /// Sweeps in a row with drift.
     drifting: u32,
-    mended: Option<Instant>,
+    /// The time of the last full listing that was taken because of drift.
+    resynced_at: Option<Instant>,
 }
 
-/// What the last sweep found, for quick looks to add to.
+/// The result of the last sweep. Quick polls add new clients to it.
 #[derive(Debug)]
 struct LastSweep {
     sample: Sample,
-    read: Instant,
-    /// The pages of the sweep itself, without those of looks since.
+    read_at: Instant,
+    /// The number of pages of the sweep itself, without those that quick polls added.
     pages: usize,
-    /// The highest id that was settled by it.
+    /// The highest id that the sweep settled.
     bound: u64,
-    /// What looks have used since.
-    looked: Duration,
+    /// Main-thread time of the quick polls since the sweep.
+    quick_poll_time: Duration,
 }
 
 impl LastSweep {
-    /// What `INFO` counts as long as nobody leaves: it leaves out replicas, which are listed.
+    /// The `connected_clients` of `INFO` as long as no connection is closed. It excludes replicas, which are listed.
     fn expected(&self) -> Option<i64> {
         let listed = self.sample.clients.as_ref().ok()?.len() as i64;
         Some(listed + self.sample.cost.drift? - self.replicas()?)
@@ -91,13 +93,13 @@ impl LastSweep {
     }
 }
 
-/// What a quick look found.
+/// The result of a quick poll.
 #[derive(Debug)]
 pub struct QuickPoll {
-    /// The last sample with the newcomers in it, if there are any.
+    /// The last sample together with the clients that connected since, if there are any.
     pub sample: Option<Sample>,
-    /// Whether the next sweep should not be waited for: somebody left, or too many came.
-    pub hurry: bool,
+    /// True if the next sweep should be taken early: a connection was closed, or too many were opened.
+    pub sample_early: bool,
 }
 
 /// Takes samples of one node.
@@ -108,48 +110,49 @@ pub struct Sampler {
     link: Option<Link>,
     known: Knowledge,
     last: Option<LastSweep>,
-    /// Main-thread time that announcing took, in microseconds, to be counted as ours.
+    /// Main-thread time of announcing, in microseconds, that is not yet counted into the load.
     spent: Arc<AtomicU64>,
-    charged: Option<Instant>,
+    charged_at: Option<Instant>,
 }
 
 impl Sampler {
-    /// A sampler that connects when it is first asked for a sample.
+    /// A sampler that connects when it takes the first sample.
     pub fn new(target: Target, budget: Budget) -> Self {
         let (link, known, last) = (None, Knowledge::default(), None);
-        Self { target, budget, link, known, last, spent: Arc::default(), charged: None }
+        Self { target, budget, link, known, last, spent: Arc::default(), charged_at: None }
     }
 
-    /// Where others of us note what they cost the node, in microseconds: it is counted into the same load.
+    /// The counter to which other parts of this program add their cost to the node, in microseconds. It is counted into
+    /// the same load.
     pub fn spent(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.spent)
     }
 
-    /// Counts what others of us have cost since the last sample.
+    /// Adds the cost of other parts of this program since the last sample.
     fn charge(&mut self) {
         let spent = Duration::from_micros(self.spent.swap(0, Ordering::Relaxed));
-        let since = self.charged.replace(Instant::now()).map(|charged| charged.elapsed());
-        self.known.announcing = since.map_or(0.0, |since| spent.as_secs_f64() / since.as_secs_f64().max(1.0));
+        let since = self.charged_at.replace(Instant::now()).map(|at| at.elapsed());
+        self.known.announce_load = since.map_or(0.0, |since| spent.as_secs_f64() / since.as_secs_f64().max(1.0));
         self.known.meter.charge(spent);
     }
 
-    /// Takes a sample of all clients, over the held link or a new one.
+    /// Takes a sample of all clients, over the existing link or a new one.
     ///
     /// # Errors
-    /// The node could not be reached or did not answer. What it merely refuses is told in the sample, unless it
-    /// refuses everything.
+    /// The node could not be reached, did not answer, or refused both `INFO` and `CLIENT LIST`. If it refused only one
+    /// of them, the sample holds the refusal.
     pub async fn sample(&mut self) -> Result<Sample, Failure> {
         self.last = None;
-        // Taken out, so that a link that failed half-way, or whose sample was given up, is never used again.
+        // Taken out, so that a link that failed, or whose sample was cancelled, is never used again.
         if let Some(link) = self.link.take() {
             match self.sweep(link).await {
-                // The server may close a link that was quiet for long (`timeout`), or restart: that is told by a new
-                // link failing, not by the old one.
+                // The server may have closed the idle link (its option `timeout`) or restarted. Only a failure of the
+                // new link is reported.
                 Err(failure) if failure.reason == Reason::Closed => {}
                 result => return result,
             }
         }
-        // The statistics of another link's time, or of another run, are no beginning.
+        // Earlier statistics may be from before a restart of the server.
         self.known.meter.restart();
         let link = Link::dial(&self.target).await?;
         let node = self.target.node();
@@ -157,80 +160,82 @@ impl Sampler {
     }
 
     async fn sweep(&mut self, mut link: Link) -> Result<Sample, Failure> {
-        let read = Instant::now();
+        let read_at = Instant::now();
         self.charge();
         let sample = Sweep::new(&mut link, &self.target, &mut self.known, self.budget).run().await?;
         self.link = Some(link);
         self.judge_drift(&sample);
-        // What looks use is forgotten as slowly as it may come back.
-        self.known.looks *= 0.8;
+        // Decays slowly, because the load of quick polls may rise again.
+        self.known.quick_poll_load *= 0.8;
         self.last = Some(LastSweep {
             pages: sample.clients.as_ref().map_or(0, |pages| pages.count()),
             bound: self.known.tracker.as_ref().map_or(0, IdTracker::bound),
-            looked: Duration::ZERO,
+            quick_poll_time: Duration::ZERO,
             sample: sample.clone(),
-            read,
+            read_at,
         });
         Ok(sample)
     }
 
-    /// Looks whether anybody came or went since, and reads who came. Costs the server two `INFO`, at any size of the client_counts.
+    /// Checks whether connections were opened or closed since the last sample, and lists the new clients. Without new
+    /// clients it costs the server two `INFO` sections, independent of the number of clients.
     ///
     /// # Errors
-    /// The link broke. The next sample makes a new one.
-    pub async fn look(&mut self) -> Result<QuickPoll, Failure> {
+    /// The link failed. The next sample opens a new one.
+    pub async fn quick_poll(&mut self) -> Result<QuickPoll, Failure> {
         let (Some(mut link), Some(mut last)) = (self.link.take(), self.last.take()) else {
-            return Ok(QuickPoll { sample: None, hurry: true });
+            return Ok(QuickPoll { sample: None, sample_early: true });
         };
-        let text = sweep::ask_changes(&mut link).await?;
-        self.known.meter.estimate(self.known.costs.info_micros(), plan::CHANGES.len() as u32);
+        let text = sweep::request_changes(&mut link).await?;
+        self.known.meter.estimate(self.known.costs.info_micros(), plan::QUICK_POLL_COMMANDS.len() as u32);
         let info = ServerInfo::parse(&text);
-        let mut look = QuickPoll { sample: None, hurry: false };
-        match self.came(&info) {
+        let mut result = QuickPoll { sample: None, sample_early: false };
+        let max_time = last.read_at.elapsed().mul_f64(self.budget.max_load / 2.0);
+        match self.count_new_ids(&info) {
             0 => {}
-            came if came > MAX_PER_QUICK_POLL => look.hurry = true,
-            // They are still there to be read at a later look, when the load allows.
-            _ if last.looked.as_secs_f64() > last.read.elapsed().as_secs_f64() * self.budget.max_load / 2.0 => {}
+            new_ids if new_ids > MAX_PER_QUICK_POLL => result.sample_early = true,
+            // A later quick poll lists them, when the load allows.
+            _ if last.quick_poll_time > max_time => {}
             _ => {
-                self.read_newcomers(&mut link, &mut last, info.connections_received).await?;
-                if let Ok(told) = &mut last.sample.info {
-                    told.update(&text);
+                self.add_new_clients(&mut link, &mut last, info.connections_received).await?;
+                if let Ok(info) = &mut last.sample.info {
+                    info.update(&text);
                 }
                 last.sample.cost.server_time = self.known.meter.take_total();
-                last.looked += last.sample.cost.server_time.unwrap_or_default();
-                look.sample = Some(last.sample.clone());
+                last.quick_poll_time += last.sample.cost.server_time.unwrap_or_default();
+                result.sample = Some(last.sample.clone());
             }
         }
         if let (Some(connected), Some(expected)) = (info.connected_clients.map(|count| count as i64), last.expected()) {
-            let pageless = self.known.tracker.is_none() || self.known.no_pages.is_some();
-            look.hurry |= connected < expected || pageless && connected > expected;
+            let has_no_pages = self.known.tracker.is_none() || self.known.no_pages.is_some();
+            result.sample_early |= connected < expected || has_no_pages && connected > expected;
         }
-        let share = last.looked.as_secs_f64() / last.read.elapsed().as_secs_f64().max(1.0);
-        self.known.looks = self.known.looks.max(share).min(self.budget.max_load / 2.0);
+        let share = last.quick_poll_time.as_secs_f64() / last.read_at.elapsed().as_secs_f64().max(1.0);
+        self.known.quick_poll_load = self.known.quick_poll_load.max(share).min(self.budget.max_load / 2.0);
         (self.link, self.last) = (Some(link), Some(last));
-        Ok(look)
+        Ok(result)
     }
 
-    /// How many ids have to be asked for to read those who came; 0 where ids cannot be asked for.
-    fn came(&self, info: &ServerInfo) -> u64 {
+    /// The number of ids to list for finding the new clients; 0 where clients cannot be listed by id.
+    fn count_new_ids(&self, info: &ServerInfo) -> u64 {
         let Some(tracker) = self.known.tracker.as_ref().filter(|_| self.known.no_pages.is_none()) else { return 0 };
-        match tracker.newcomers(info.connections_received) {
+        match tracker.new_ids(info.connections_received) {
             NewIds::Within { ids, .. } => ids.end() - ids.start() + 1,
             NewIds::None => 0,
             NewIds::Unknown => u64::MAX,
         }
     }
 
-    /// Puts those who came since the sweep, and are still there, into its sample.
-    async fn read_newcomers(
+    /// Adds the clients that connected since the sweep, and are still connected, to its sample.
+    async fn add_new_clients(
         &mut self,
         link: &mut Link,
         last: &mut LastSweep,
         received: Option<u64>,
     ) -> Result<(), Failure> {
         let earlier: Vec<u64> = self.known.tracker.iter().flat_map(|tracker| tracker.known_above(last.bound)).collect();
-        let mut sweep = Sweep::new(link, &self.target, &mut self.known, self.budget).at(last.sample.at, last.read);
-        sweep.ask_newcomers(received, &earlier).await?;
+        let mut sweep = Sweep::new(link, &self.target, &mut self.known, self.budget).at(last.sample.at, last.read_at);
+        sweep.list_new_clients(received, &earlier).await?;
         let (found, unreadable) = sweep.into_pages();
         if let Ok(pages) = &mut last.sample.clients {
             pages.truncate(last.pages);
@@ -240,45 +245,46 @@ impl Sampler {
         Ok(())
     }
 
-    /// How the clients will be listed next.
+    /// The plan for the next sample.
     pub fn plan(&self) -> Plan {
         let clients =
             self.last.as_ref().and_then(|last| last.sample.clients.as_ref().ok()).map_or(0, |pages| pages.len());
         self.known.plan(clients, self.budget)
     }
 
-    /// What has been learned of the server's costs.
+    /// The learned costs of the server.
     pub fn costs(&self) -> &Costs {
         &self.known.costs
     }
 
-    /// Why clients are not listed by ids, where they cannot be.
+    /// The reason why clients cannot be listed by id, if they cannot.
     pub fn no_pages(&self) -> Option<&Failure> {
         self.known.no_pages.as_ref()
     }
 
-    /// The held link, once a sample was taken.
+    /// The link, after a sample was taken.
     pub fn link(&self) -> Option<&Link> {
         self.link.as_ref()
     }
 
-    /// Has a lasting drift mended by one full listing.
+    /// Requests one full listing if the drift persists.
     fn judge_drift(&mut self, sample: &Sample) {
-        // Whoever came or went while it was read makes a difference that is none; as many go as come.
-        let churn = 2 + 2 * self.known.came as i64;
+        // Connections opened or closed during the sweep are no drift. As many are assumed to be closed as were opened.
+        let churn = 2 + 2 * self.known.opened_during_sweep as i64;
         match sample.cost.drift {
             Some(drift) if drift.abs() > churn => self.known.drifting += 1,
             _ => self.known.drifting = 0,
         }
-        let due = self.known.mended.is_none_or(|mended| mended.elapsed() >= MEND_AT_MOST_EVERY);
-        if self.known.drifting >= LASTING && due && sample.cost.pages > 0 {
+        let due = self.known.resynced_at.is_none_or(|at| at.elapsed() >= MIN_RESYNC_INTERVAL);
+        if self.known.drifting >= MAX_DRIFTING_SWEEPS && due && sample.cost.pages > 0 {
             self.known.drifting = 0;
-            self.known.mended = Some(Instant::now());
-            self.known.wants_full = true;
+            self.known.resynced_at = Some(Instant::now());
+            self.known.full_listing_next = true;
             let (node, drift) = (self.target.node(), sample.cost.drift);
             warn!(
                 node = &*node,
-                drift, "INFO counts other connections than were listed; the next sample is a full listing"
+                drift,
+                "INFO and CLIENT LIST report different numbers of connections; the next sample is a full listing"
             );
         }
     }
@@ -304,23 +310,23 @@ mod tests {
     }
 
     #[test]
-    fn only_a_lasting_drift_is_mended_and_not_again_at_once() {
+    fn only_persistent_drift_causes_a_full_listing_and_not_again_at_once() {
         let target = Target {
             endpoint: Endpoint::Unix("/nowhere".into()),
             credentials: None,
             tls: TlsFiles::default(),
             timeout: Duration::from_secs(1),
         };
-        let mut sampler = Sampler::new(target, Budget::of_one_sample());
-        let mut mended = |drifts: &[i64]| {
+        let mut sampler = Sampler::new(target, Budget::single_sample());
+        let mut requests_full_listing = |drifts: &[i64]| {
             for &drift in drifts {
                 sampler.judge_drift(&drifting(drift));
             }
-            std::mem::take(&mut sampler.known.wants_full)
+            std::mem::take(&mut sampler.known.full_listing_next)
         };
-        assert!(!mended(&[9, 9, 0, 9, -9]), "not three in a row");
-        assert!(!mended(&[1, 1, 2, -2]), "what churn explains");
-        assert!(mended(&[9, 9, 9]));
-        assert!(!mended(&[9, 9, 9, 9, 9, 9]), "once is enough for a while");
+        assert!(!requests_full_listing(&[9, 9, 0, 9, -9]), "not three in a row");
+        assert!(!requests_full_listing(&[1, 1, 2, -2]), "explained by churn");
+        assert!(requests_full_listing(&[9, 9, 9]));
+        assert!(!requests_full_listing(&[9, 9, 9, 9, 9, 9]), "not again within the minimum interval");
     }
 }

@@ -1,4 +1,5 @@
-//! How to list the clients so that it harms least: in pages of which size, or at once, and how often. Pure.
+//! Chooses how to list the clients within the budget: in pages of which size or in one full listing, and how often.
+//! Pure.
 
 use std::time::Duration;
 
@@ -6,14 +7,14 @@ use super::budget::Budget;
 use super::cost::Costs;
 use crate::link::Command;
 
-/// The most ids of one page: what it asks for has to be read by the server too.
+/// Maximum number of ids in one page: the server must also parse the request.
 const MAX_PAGE: usize = 4096;
 
-/// The share of the longest stall that a page is planned for. What a page takes varies, and the promise is about all.
-const AIM: f64 = 0.75;
+/// The share of the maximum blocking time that a page is planned for. Page times vary, and the limit is for every page.
+const PAGE_TARGET: f64 = 0.75;
 
-/// What is asked before the first page: one section a call, since 6.2 refuses several.
-pub(super) const OPENING: [Command; 5] = [
+/// The commands before the first page: one section per call, because 6.2 refuses several.
+pub(super) const OPENING_COMMANDS: [Command; 5] = [
     Command::InfoServer,
     Command::InfoClients,
     Command::InfoStats,
@@ -21,76 +22,78 @@ pub(super) const OPENING: [Command; 5] = [
     Command::InfoCommandStats,
 ];
 
-/// What is asked after the last page, and at a quick look: whether anybody came or went.
-pub(super) const CHANGES: [Command; 2] = [Command::InfoClients, Command::InfoStats];
+/// The commands after the last page and of a quick poll: they show whether connections were opened or closed.
+pub(super) const QUICK_POLL_COMMANDS: [Command; 2] = [Command::InfoClients, Command::InfoStats];
 
-/// The rest after a page, in multiples of the time it took: the server's other clients get three quarters of its time.
-pub(super) const REST: u32 = 3;
+/// The pause after a page, in multiples of the time the page took: the server's other clients get three quarters of its
+/// time.
+pub(super) const REST_FACTOR: u32 = 3;
 
-/// `INFO` of one section that a sweep sends beside those that measure each page.
-const INFO_OF_A_SWEEP: f64 = (OPENING.len() + CHANGES.len()) as f64;
+/// The number of `INFO` sections that a sweep requests, without the one that measures each page.
+const INFO_PER_SWEEP: f64 = (OPENING_COMMANDS.len() + QUICK_POLL_COMMANDS.len()) as f64;
 
-/// `INFO` of one section that a quick look sends.
-const INFO_OF_A_LOOK: f64 = CHANGES.len() as f64;
+/// The number of `INFO` sections that a quick poll requests.
+const INFO_PER_QUICK_POLL: f64 = QUICK_POLL_COMMANDS.len() as f64;
 
-/// A way to list the clients.
+/// A method to list the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// In pages of so many ids.
+pub enum ListMethod {
+    /// In pages with this number of ids.
     Pages(usize),
-    /// All at once.
+    /// All clients with one command.
     Full,
 }
 
-/// How to list the clients, and what is expected of it.
+/// How to list the clients, and the expected cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
-    /// The way.
-    pub way: Way,
-    /// How long the longest command will hold the server.
-    pub stall: Duration,
-    /// Main-thread time of one whole sample.
-    pub total: Duration,
-    /// Time from one sample to the next: longer than asked for where the load would be exceeded.
-    pub every: Duration,
-    /// The shortest time between two samples that keeps the load.
-    pub least: Duration,
-    /// The share of main-thread time that all our commands will use, looks included.
+    /// The method.
+    pub method: ListMethod,
+    /// Expected time that the longest command blocks the server's main thread.
+    pub longest_command: Duration,
+    /// Expected main-thread time of one sample.
+    pub server_time: Duration,
+    /// Time from one sample to the next. It is longer than requested if the load would exceed the budget otherwise.
+    pub interval: Duration,
+    /// The shortest time between two samples that keeps the load within the budget.
+    pub min_interval: Duration,
+    /// Expected share of main-thread time of all our commands, quick polls included.
     pub load: f64,
-    /// Whether both promises are kept by it, with an answer no older than accepted.
-    pub within: bool,
-    /// By how much the promises are exceeded, multiplied: 1 when both are kept.
-    pub harm: f64,
-    /// What decides between plans that harm alike: the server time in seconds, up to twice of it for a command that takes
-    /// all of the longest stall. Where a page costs its ids alone, smaller ones hardly cost more and hold up nobody.
+    /// True if the longest command, the load and the age of a sample are all within the budget.
+    pub within_budget: bool,
+    /// The product of the factors by which the limits are exceeded: 1 if all limits are kept.
+    pub excess: f64,
+    /// Decides between plans with the same excess: the server time in seconds, weighted by 1 to 2 in proportion to the
+    /// longest command's share of the maximum blocking time. Where the cost of a page depends on its ids alone, small
+    /// pages cost hardly more than large ones, and block the main thread for a shorter time.
     pub burden: f64,
 }
 
-/// What there is to plan for.
+/// The input of the planning.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task {
-    /// Clients to list.
+    /// Number of clients to list.
     pub(super) clients: usize,
-    /// What may be spent.
+    /// The limits.
     pub(super) budget: Budget,
-    /// Whether the server lists by id at all.
+    /// True if the server can list clients by id.
     pub(super) has_pages: bool,
-    /// The share of main-thread time that quick looks were seen to use.
-    pub(super) looks: f64,
-    /// The share that everything else of ours uses: announcing.
-    pub(super) others: f64,
+    /// The measured share of main-thread time of quick polls.
+    pub(super) quick_poll_load: f64,
+    /// The share of main-thread time of our other commands: announcing.
+    pub(super) other_load: f64,
 }
 
-/// The plan that harms least. Of plans that harm alike, the one that burdens the server least.
+/// Returns the plan with the least excess. Of plans with the same excess, returns the one with the smallest burden.
 pub(super) fn plan(task: Task, cost: &Costs) -> Plan {
-    let full = weigh(Way::Full, task, cost);
+    let full = evaluate(ListMethod::Full, task, cost);
     if !task.has_pages {
         return full;
     }
-    sizes(task.clients).map(|ids| weigh(Way::Pages(ids), task, cost)).fold(full, better)
+    sizes(task.clients).map(|ids| evaluate(ListMethod::Pages(ids), task, cost)).fold(full, better)
 }
 
-/// Page sizes to choose from, each an eighth larger than the one before.
+/// The page sizes to choose from, each an eighth larger than the one before.
 fn sizes(clients: usize) -> impl Iterator<Item = usize> {
     let largest = clients.clamp(1, MAX_PAGE);
     let next = move |&ids: &usize| (ids < largest).then(|| (ids + ids / 8 + 1).min(largest));
@@ -98,60 +101,60 @@ fn sizes(clients: usize) -> impl Iterator<Item = usize> {
 }
 
 fn better(one: Plan, other: Plan) -> Plan {
-    let gentler = other.burden < one.burden;
-    if other.harm < one.harm * 0.999 || (other.harm <= one.harm * 1.001 && gentler) { other } else { one }
+    let is_cheaper = other.burden < one.burden;
+    if other.excess < one.excess * 0.999 || (other.excess <= one.excess * 1.001 && is_cheaper) { other } else { one }
 }
 
-fn weigh(way: Way, task: Task, cost: &Costs) -> Plan {
+fn evaluate(method: ListMethod, task: Task, cost: &Costs) -> Plan {
     let Task { clients, budget, .. } = task;
     let clients = clients.max(1) as f64;
-    let (stall, listing) = match way {
-        Way::Full => {
-            let micros = cost.full_micros(clients);
+    let (longest_command, listing) = match method {
+        ListMethod::Full => {
+            let micros = cost.full_listing_micros(clients);
             (micros, micros)
         }
-        Way::Pages(ids) => {
+        ListMethod::Pages(ids) => {
             let page = cost.page().page_micros(ids as f64);
             let pages = (clients / ids as f64).ceil();
             (page, pages * (page + cost.info_micros()))
         }
     };
-    let stall = stall.max(cost.info_micros());
-    let total = listing + INFO_OF_A_SWEEP * cost.info_micros();
-    let looks = look_load(budget, cost).max(task.looks) + task.others;
-    let allowed = (budget.max_load - looks).max(budget.max_load * 0.1);
-    let oldest = budget.max_age.max(budget.every).as_secs_f64();
-    let every = (total / 1e6 / allowed).clamp(budget.every.as_secs_f64(), oldest);
-    let load = total / 1e6 / every + looks;
-    let aim = match way {
-        // A page is planned with room to vary; one listing at once is what it is.
-        Way::Pages(_) => budget.max_stall.as_secs_f64() * AIM,
-        Way::Full => budget.max_stall.as_secs_f64(),
+    let longest_command = longest_command.max(cost.info_micros());
+    let server_time = listing + INFO_PER_SWEEP * cost.info_micros();
+    let other_load = quick_poll_load(budget, cost).max(task.quick_poll_load) + task.other_load;
+    let allowed_load = (budget.max_load - other_load).max(budget.max_load * 0.1);
+    let max_age = budget.max_age.max(budget.interval).as_secs_f64();
+    let interval = (server_time / 1e6 / allowed_load).clamp(budget.interval.as_secs_f64(), max_age);
+    let load = server_time / 1e6 / interval + other_load;
+    let target = match method {
+        // Page times vary, so a page is planned with a margin. A full listing cannot be made smaller.
+        ListMethod::Pages(_) => budget.max_stall.as_secs_f64() * PAGE_TARGET,
+        ListMethod::Full => budget.max_stall.as_secs_f64(),
     };
-    // Pages take longer than they hold the server, for it rests between them; the picture must not get too old by that.
-    let lasts = match way {
-        Way::Pages(_) => listing / 1e6 * f64::from(1 + REST),
-        Way::Full => listing / 1e6,
+    // A sweep pauses after each page, so it takes longer than its server time; the sample must not get too old.
+    let duration = match method {
+        ListMethod::Pages(_) => listing / 1e6 * f64::from(1 + REST_FACTOR),
+        ListMethod::Full => listing / 1e6,
     };
-    let age = (lasts / oldest).max(1.0);
-    let harm = (stall / 1e6 / aim).max(1.0) * (load / budget.max_load).max(1.0) * age;
+    let age_excess = (duration / max_age).max(1.0);
+    let excess = (longest_command / 1e6 / target).max(1.0) * (load / budget.max_load).max(1.0) * age_excess;
     Plan {
-        way,
-        stall: micros(stall),
-        total: micros(total),
-        every: Duration::from_secs_f64(every),
-        least: micros(total / allowed),
+        method,
+        longest_command: micros(longest_command),
+        server_time: micros(server_time),
+        interval: Duration::from_secs_f64(interval),
+        min_interval: micros(server_time / allowed_load),
         load,
-        within: harm <= 1.000_001,
-        harm,
-        burden: total / 1e6 * (1.0 + stall / 1e6 / budget.max_stall.as_secs_f64()),
+        within_budget: excess <= 1.000_001,
+        excess,
+        burden: server_time / 1e6 * (1.0 + longest_command / 1e6 / budget.max_stall.as_secs_f64()),
     }
 }
 
-/// The share of main-thread time that quick looks use.
-fn look_load(budget: Budget, cost: &Costs) -> f64 {
-    match budget.look {
-        Some(look) => INFO_OF_A_LOOK * cost.info_micros() / 1e6 / look.as_secs_f64(),
+/// The expected share of main-thread time of quick polls.
+fn quick_poll_load(budget: Budget, cost: &Costs) -> f64 {
+    match budget.quick_poll {
+        Some(interval) => INFO_PER_QUICK_POLL * cost.info_micros() / 1e6 / interval.as_secs_f64(),
         None => 0.0,
     }
 }
@@ -160,21 +163,21 @@ fn micros(micros: f64) -> Duration {
     Duration::from_secs_f64((micros / 1e6).min(MAX_SECONDS))
 }
 
-/// A year: longer than anything that is planned, and short enough to be added to a time.
+/// A year: longer than any plan, and short enough to be added to a time without overflow.
 const MAX_SECONDS: f64 = 366.0 * 86_400.0;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Servers as they were measured; fixed costs of a page grow with the client_counts where a page walks all clients.
+    /// Servers as they were measured. Where a page walks all clients, its fixed cost grows with their number.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum PageBehavior {
-        /// Redis without I/O threads: a page costs its ids.
+        /// Redis without I/O threads: the cost of a page depends on its ids alone.
         Plain,
         /// Valkey 8.1 and later: a page walks all clients, 6.5 ns each.
         Walks,
-        /// Redis 8 with I/O threads: an id pauses a thread.
+        /// Redis 8 with I/O threads: each id pauses a thread.
         Pauses,
     }
 
@@ -197,29 +200,32 @@ mod tests {
         Budget {
             max_stall: Duration::from_micros(500),
             max_load: 0.01,
-            every: Duration::from_secs(10),
+            interval: Duration::from_secs(10),
             max_age: Duration::from_secs(60),
-            look: Some(Duration::from_secs(1)),
+            quick_poll: Some(Duration::from_secs(1)),
         }
     }
 
     fn planned(kind: PageBehavior, clients: usize, budget: Budget) -> Plan {
-        plan(Task { clients, budget, has_pages: true, looks: 0.0, others: 0.0 }, &cost(kind, clients))
+        plan(Task { clients, budget, has_pages: true, quick_poll_load: 0.0, other_load: 0.0 }, &cost(kind, clients))
     }
 
     #[test]
-    fn small_crowds_are_listed_at_once() {
+    fn few_clients_are_listed_with_one_command() {
         for kind in [PageBehavior::Plain, PageBehavior::Walks, PageBehavior::Pauses] {
             for clients in [0, 1, 10, 100] {
                 let plan = planned(kind, clients, budget());
-                assert!(plan.within && plan.every == Duration::from_secs(10), "{kind:?} {clients} {plan:?}");
-                assert!(plan.way == Way::Full || plan.way == Way::Pages(clients.max(1)), "{kind:?} {clients} {plan:?}");
+                assert!(plan.within_budget && plan.interval == Duration::from_secs(10), "{kind:?} {clients} {plan:?}");
+                assert!(
+                    plan.method == ListMethod::Full || plan.method == ListMethod::Pages(clients.max(1)),
+                    "{kind:?} {clients} {plan:?}"
+                );
             }
         }
     }
 
     #[test]
-    fn large_crowds_are_listed_in_pages_that_keep_both_promises() {
+    fn many_clients_are_listed_in_pages_within_the_budget() {
         for (kind, clients) in [
             (PageBehavior::Plain, 19_000),
             (PageBehavior::Plain, 100_000),
@@ -227,74 +233,80 @@ mod tests {
             (PageBehavior::Pauses, 19_000),
         ] {
             let plan = planned(kind, clients, budget());
-            assert!(plan.within && matches!(plan.way, Way::Pages(_)), "{kind:?} {clients} {plan:?}");
-            assert!(plan.stall <= Duration::from_micros(500) && plan.load <= 0.0101, "{plan:?}");
-            assert!(plan.every <= Duration::from_secs(60), "{plan:?}");
+            assert!(plan.within_budget && matches!(plan.method, ListMethod::Pages(_)), "{kind:?} {clients} {plan:?}");
+            assert!(plan.longest_command <= Duration::from_micros(500) && plan.load <= 0.0101, "{plan:?}");
+            assert!(plan.interval <= Duration::from_secs(60), "{plan:?}");
         }
     }
 
     #[test]
-    fn a_smaller_load_makes_samples_rarer_before_it_breaks_a_promise() {
-        let tight = Budget { max_load: 0.001, look: None, ..budget() };
+    fn a_smaller_load_makes_samples_less_frequent_before_it_exceeds_the_budget() {
+        let tight = Budget { max_load: 0.001, quick_poll: None, ..budget() };
         let plan = planned(PageBehavior::Plain, 19_000, tight);
-        assert!(plan.within && plan.every > Duration::from_secs(15) && plan.load <= 0.0011, "{plan:?}");
+        assert!(plan.within_budget && plan.interval > Duration::from_secs(15) && plan.load <= 0.0011, "{plan:?}");
     }
 
     #[test]
-    fn where_no_plan_keeps_both_the_least_harmful_is_taken_and_told() {
+    fn without_a_plan_within_the_budget_the_least_excess_is_used_and_reported() {
         let million = planned(PageBehavior::Plain, 1_000_000, budget());
-        assert!(!million.within && matches!(million.way, Way::Pages(_)), "a second at once is worse: {million:?}");
-        assert_eq!(million.every, Duration::from_secs(60));
+        assert!(
+            !million.within_budget && matches!(million.method, ListMethod::Pages(_)),
+            "a full listing blocks for a second: {million:?}"
+        );
+        assert_eq!(million.interval, Duration::from_secs(60));
         let walks = planned(PageBehavior::Walks, 1_000_000, budget());
-        assert!(!walks.within && walks.harm > million.harm, "{walks:?}");
-        let hurried = Budget { max_age: Duration::from_secs(10), max_load: 0.005, ..budget() };
-        let pauses = planned(PageBehavior::Pauses, 19_000, hurried);
-        assert!(!pauses.within, "{pauses:?}");
+        assert!(!walks.within_budget && walks.excess > million.excess, "{walks:?}");
+        let strict = Budget { max_age: Duration::from_secs(10), max_load: 0.005, ..budget() };
+        let pauses = planned(PageBehavior::Pauses, 19_000, strict);
+        assert!(!pauses.within_budget, "{pauses:?}");
     }
 
     #[test]
-    fn without_pages_there_is_one_way() {
-        let task = Task { clients: 19_000, budget: budget(), has_pages: false, looks: 0.0, others: 0.0 };
+    fn without_pages_a_full_listing_is_the_only_method() {
+        let task = Task { clients: 19_000, budget: budget(), has_pages: false, quick_poll_load: 0.0, other_load: 0.0 };
         let plan = plan(task, &cost(PageBehavior::Plain, 19_000));
-        assert!(plan.way == Way::Full && !plan.within, "{plan:?}");
+        assert!(plan.method == ListMethod::Full && !plan.within_budget, "{plan:?}");
     }
 
     #[test]
-    fn no_plan_is_better_than_the_one_taken() {
+    fn no_plan_is_better_than_the_one_chosen() {
         for kind in [PageBehavior::Plain, PageBehavior::Walks, PageBehavior::Pauses] {
             for clients in [10, 300, 2_000, 19_000, 100_000, 1_000_000] {
-                let (cost, task) =
-                    (cost(kind, clients), Task { clients, budget: budget(), has_pages: true, looks: 0.0, others: 0.0 });
+                let (cost, task) = (
+                    cost(kind, clients),
+                    Task { clients, budget: budget(), has_pages: true, quick_poll_load: 0.0, other_load: 0.0 },
+                );
                 let taken = plan(task, &cost);
                 for ids in [1, 7, 30, 100, 333, 1000, 4000] {
-                    let other = weigh(Way::Pages(ids.min(clients)), task, &cost);
-                    assert!(other.harm >= taken.harm * 0.9, "{kind:?} {clients}: {taken:?} against {other:?}");
+                    let other = evaluate(ListMethod::Pages(ids.min(clients)), task, &cost);
+                    assert!(other.excess >= taken.excess * 0.9, "{kind:?} {clients}: {taken:?} against {other:?}");
                 }
-                assert!(taken.load.is_finite() && taken.every >= task.budget.every, "{taken:?}");
+                assert!(taken.load.is_finite() && taken.interval >= task.budget.interval, "{taken:?}");
             }
         }
     }
 
-    /// The table of docs/sampling.md, made anew with UPDATE_GOLDEN.
+    /// The table of docs/sampling.md; UPDATE_GOLDEN writes it again.
     #[test]
-    fn the_table_in_the_documents_is_what_is_planned() {
+    fn the_table_in_the_docs_is_what_is_planned() {
         let mut table = String::from(HEAD);
         for (kind, name) in [
-            (PageBehavior::Plain, "a page costs its ids (Redis without I/O threads)"),
+            (PageBehavior::Plain, "cost of a page depends on its ids only (Redis without I/O threads)"),
             (PageBehavior::Walks, "a page walks all clients (Valkey 8.1 and later)"),
-            (PageBehavior::Pauses, "an id pauses a thread (Redis 8 with I/O threads)"),
+            (PageBehavior::Pauses, "each id pauses a thread (Redis 8 with I/O threads)"),
         ] {
             for clients in [100, 1_000, 19_000, 100_000, 1_000_000] {
                 let plan = planned(kind, clients, budget());
-                let way = match plan.way {
-                    Way::Full => "at once".to_owned(),
-                    Way::Pages(ids) => format!("pages of {ids}"),
+                let method = match plan.method {
+                    ListMethod::Full => "full listing".to_owned(),
+                    ListMethod::Pages(ids) => format!("pages of {ids}"),
                 };
-                let kept = if plan.within { "yes" } else { "no" };
-                let (stall, total) = (plan.stall.as_secs_f64() * 1e3, plan.total.as_secs_f64() * 1e3);
-                let (load, every) = (plan.load * 100.0, plan.every.as_secs_f64());
+                let within_budget = if plan.within_budget { "yes" } else { "no" };
+                let (longest, total) = (plan.longest_command.as_secs_f64() * 1e3, plan.server_time.as_secs_f64() * 1e3);
+                let (load, interval) = (plan.load * 100.0, plan.interval.as_secs_f64());
                 table += &format!(
-                    "| {name} | {clients} | {way} | {stall:.2} ms | {total:.1} ms | {every:.0} s | {load:.2} % | {kept} |\n"
+                    "| {name} | {clients} | {method} | {longest:.2} ms | {total:.1} ms | {interval:.0} s | {load:.2} % \
+                    | {within_budget} |\n"
                 );
             }
         }
@@ -305,10 +317,11 @@ mod tests {
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(&path, format!("{before}{table}\n{after}")).expect("the document can be written");
         } else {
-            assert!(text.contains(&table), "write it anew with UPDATE_GOLDEN:\n{table}");
+            assert!(text.contains(&table), "write it again with UPDATE_GOLDEN:\n{table}");
         }
     }
 
-    const HEAD: &str = "| server | clients | way | longest command | server time a sample | every | load | both kept |\n\
+    const HEAD: &str = "| server | clients | method | longest command | server time per sample | interval | load \
+                        | within budget |\n\
                         |---|---|---|---|---|---|---|---|\n";
 }

@@ -1,11 +1,11 @@
-//! One reading of all clients: by pages of ids, with a rest after each, or at once.
+//! One reading of all clients: in pages of ids with a pause after each page, or in one full listing.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::id_tracker::{IdTracker, NewIds};
-use super::plan::{CHANGES, OPENING, Plan, REST, Task, Way, plan};
+use super::plan::{ListMethod, OPENING_COMMANDS, Plan, QUICK_POLL_COMMANDS, REST_FACTOR, Task, plan};
 use super::{Budget, Knowledge};
 use crate::client_list::{Client, Listing, Unreadable};
 use crate::clock;
@@ -13,19 +13,19 @@ use crate::link::{Command, Link, Reply, Request, Target};
 use crate::sample::{Cost, Failure, Page, Pages, Reason, Sample, Source};
 use crate::server_info::ServerInfo;
 
-/// A size that pages may always have.
+/// The page size that is always allowed.
 const FIRST_PAGE: usize = 16;
 
-/// By how much a page may exceed the largest before: what is expected of it may be wrong.
-const GROWTH: usize = 2;
+/// Maximum ratio of a page to the largest page before it, because its expected cost may be wrong.
+const MAX_GROWTH: usize = 2;
 
-/// How many times smaller than the others the first page after a pause is.
-const WARMING: usize = 8;
+/// The first page after a pause is smaller than the planned size by this factor.
+const WARM_UP_DIVISOR: usize = 8;
 
-/// What a missing id costs, as a share of one that exists: a look-up, and no row.
-const MISSING: f64 = 0.16;
+/// The cost of an id without a client, relative to an id with one: a look-up, but no row.
+const MISSING_ID_COST: f64 = 0.16;
 
-/// The highest bound up to which all ids are asked for at the first sweep; above it one full listing is the shorter way.
+/// The highest bound up to which the first sweep lists all ids from 1; above it one full listing is cheaper.
 const MAX_ID_SCAN: u64 = 20_000;
 
 /// A sweep under way.
@@ -38,11 +38,11 @@ pub(super) struct Sweep<'a> {
     pages: Pages,
     unreadable: Unreadable,
     page_count: u32,
-    /// The count of connections when the sweep began.
+    /// `total_connections_received` when the sweep began.
     received: Option<u64>,
 }
 
-/// The node's clock, read once and followed by ours.
+/// The node's clock: read once, then advanced by our monotonic clock.
 #[derive(Clone, Copy)]
 struct Clock {
     at: Timestamp,
@@ -55,20 +55,20 @@ impl Clock {
     }
 }
 
-/// What the sweep found out, in one word: whether listing by ids is to be had.
+/// The outcome of listing by ids.
 enum Listed {
-    Whole,
-    /// Pages turned out to harm more than one full listing.
+    Complete,
+    /// Pages turned out to exceed the budget more than one full listing.
     TooExpensive,
-    /// The server refuses ids.
+    /// The server refuses listing by ids.
     NoPages(Failure),
 }
 
-/// Whose ids are asked for. Everybody can be had by one full listing instead, should pages turn out to harm more.
+/// The clients to list. For all clients, a full listing replaces the pages if they turn out to be too expensive.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    Everybody,
-    NewIds,
+enum Scope {
+    AllClients,
+    NewClients,
 }
 
 impl<'a> Sweep<'a> {
@@ -90,26 +90,27 @@ impl<'a> Sweep<'a> {
     /// Takes the sample.
     ///
     /// # Errors
-    /// The link broke, or the node refused everything.
+    /// The link failed, or the node refused both `INFO` and `CLIENT LIST`.
     pub(super) async fn run(mut self) -> Result<Sample, Failure> {
         let started = Instant::now();
         let opening = self.open().await?;
         let began = self.clock.at;
         let mut info = opening.as_ref().map(|text| ServerInfo::parse(text)).map_err(Clone::clone);
         if let Ok(info) = &info {
-            self.known.recognise(info, self.link.id);
+            self.known.update_identity(info, self.link.id);
             self.received = info.connections_received;
         }
         let listed = self.list(info.as_ref().ok()).await?;
         if self.page_count > 0 && !std::mem::replace(&mut self.known.swept, true) {
-            self.known.costs.forget_most();
+            self.known.costs.discount();
         }
         if let (Ok(opening), Ok(())) = (&opening, &listed) {
             let closing = self.close().await?;
             info = Ok(ServerInfo::parse(&[opening.as_slice(), &closing].join(&b'\n')));
         }
         let clients = listed.map(|()| self.pages);
-        // A node that refuses everything gives no sample; the list is what we came for, so its refusal is the one told.
+        // If the node refuses both, there is no sample. The refusal of the list matters more, so it is the one
+        // reported.
         if let (Err(_), Err(failure)) = (&info, &clients) {
             return Err(failure.clone());
         }
@@ -126,23 +127,23 @@ impl<'a> Sweep<'a> {
                 pages: self.page_count,
                 longest_command: self.known.meter.take_longest(),
                 server_time: self.known.meter.take_total(),
-                within_budget: plan.filter(|_| self.known.costs.is_measured()).map(|plan| plan.within),
+                within_budget: plan.filter(|_| self.known.costs.is_measured()).map(|plan| plan.within_budget),
                 drift,
             },
             source: Source::Sampled,
         })
     }
 
-    /// Asks who answers and what it has counted. The error is the node's refusal.
+    /// Requests the server's identity and counters. The inner error is the node's refusal.
     async fn open(&mut self) -> Result<Result<Vec<u8>, Failure>, Failure> {
-        let replies = self.link.send(&OPENING.map(Request::from)).await?;
+        let replies = self.link.send(&OPENING_COMMANDS.map(Request::from)).await?;
         let mut texts = Vec::new();
-        for (command, reply) in OPENING.into_iter().zip(replies) {
+        for (command, reply) in OPENING_COMMANDS.into_iter().zip(replies) {
             match (command, reply.map(Reply::into_text)) {
-                // What commands cost is good to know; everything else can be told without it.
+                // Only the cost of commands depends on it, so a refusal is ignored.
                 (Command::InfoCommandStats, text) => {
                     if let Ok(text) = text {
-                        self.known.measure(&text, 0, OPENING.len() as u32);
+                        self.known.measure(&text, 0, OPENING_COMMANDS.len() as u32);
                     }
                 }
                 (_, Ok(text)) => texts.push(text),
@@ -158,32 +159,32 @@ impl<'a> Sweep<'a> {
         Ok(Ok(text))
     }
 
-    /// Lists all clients in the way that harms least. The inner error is the node's refusal.
+    /// Lists all clients by the planned method. The inner error is the node's refusal.
     async fn list(&mut self, info: Option<&ServerInfo>) -> Result<Result<(), Failure>, Failure> {
         let ids = match (info, &self.known.no_pages) {
-            (Some(info), None) => self.ids_to_ask(info),
+            (Some(info), None) => self.ids_to_list(info),
             _ => None,
         };
-        let Some(ids) = ids else { return self.list_at_once().await };
-        match self.list_by_ids(&ids, Whose::Everybody).await? {
-            Listed::Whole => Ok(Ok(())),
-            Listed::TooExpensive => self.list_at_once().await,
+        let Some(ids) = ids else { return self.list_full().await };
+        match self.list_pages(&ids, Scope::AllClients).await? {
+            Listed::Complete => Ok(Ok(())),
+            Listed::TooExpensive => self.list_full().await,
             Listed::NoPages(failure) => {
                 self.known.no_pages = Some(failure);
-                self.list_at_once().await
+                self.list_full().await
             }
         }
     }
 
-    /// The ids of a sweep by pages; `None` where a full listing is the better way, or the only one.
-    fn ids_to_ask(&mut self, info: &ServerInfo) -> Option<Vec<u64>> {
-        if std::mem::take(&mut self.known.wants_full) {
-            self.known.tracker.as_mut()?.distrust();
+    /// The ids of a sweep in pages; `None` where a full listing is the better method, or the only one.
+    fn ids_to_list(&mut self, info: &ServerInfo) -> Option<Vec<u64>> {
+        if std::mem::take(&mut self.known.full_listing_next) {
+            self.known.tracker.as_mut()?.invalidate_bound();
             return None;
         }
         let tracker = self.known.tracker.as_ref()?;
         let clients = if tracker.len() > 0 { tracker.len() } else { info.connected_clients? as usize };
-        if self.known.plan(clients, self.budget).way == Way::Full {
+        if self.known.plan(clients, self.budget).method == ListMethod::Full {
             return None;
         }
         match (tracker.len(), tracker.bound()) {
@@ -193,8 +194,8 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    async fn list_at_once(&mut self) -> Result<Result<(), Failure>, Failure> {
-        // What was read in pages until now would be there twice.
+    async fn list_full(&mut self) -> Result<Result<(), Failure>, Failure> {
+        // Clients that were listed in pages before would be there twice.
         (self.pages, self.page_count) = (Pages::default(), 0);
         let replies = self.link.send(&[Command::ClientList.into(), Command::InfoCommandStats.into()]).await?;
         let [list, statistics] = both(replies);
@@ -204,7 +205,7 @@ impl<'a> Sweep<'a> {
         };
         if let Ok(statistics) = statistics
             && let Some(micros) = {
-                let expected = self.known.costs.full_micros(listing.clients().len() as f64);
+                let expected = self.known.costs.full_listing_micros(listing.clients().len() as f64);
                 self.known.measure_listing(&statistics, expected)
             }
         {
@@ -217,48 +218,49 @@ impl<'a> Sweep<'a> {
         Ok(Ok(()))
     }
 
-    /// Asks for the clients of these ids, page by page.
-    async fn list_by_ids(&mut self, ids: &[u64], whose: Whose) -> Result<Listed, Failure> {
+    /// Lists the clients with these ids, page by page.
+    async fn list_pages(&mut self, ids: &[u64], scope: Scope) -> Result<Listed, Failure> {
         let mut rest = ids;
         while !rest.is_empty() {
-            let at_once = self.known.plan(ids.len(), self.budget).way == Way::Full;
-            if whose == Whose::Everybody && at_once && self.known.costs.is_probed() {
+            let is_full_better = self.known.plan(ids.len(), self.budget).method == ListMethod::Full;
+            if scope == Scope::AllClients && is_full_better && self.known.costs.is_probed() {
                 return Ok(Listed::TooExpensive);
             }
             let (page, remaining) = rest.split_at(self.page_size(ids.len()).min(rest.len()));
             rest = remaining;
-            if let Listed::NoPages(failure) = self.ask_page(page).await? {
+            if let Listed::NoPages(failure) = self.list_page(page).await? {
                 return Ok(Listed::NoPages(failure));
             }
         }
-        Ok(Listed::Whole)
+        Ok(Listed::Complete)
     }
 
-    /// How many ids the next page asks for: what the plan says, but never many more than any page before. The first one after
-    /// a pause finds the processor's caches cold and costs several times as much: it warms them with a few ids.
+    /// The number of ids in the next page: the planned number, but at most twice the largest page so far. The first
+    /// page after a pause finds the processor's caches cold and costs several times as much, so it warms them with a
+    /// few ids.
     fn page_size(&self, clients: usize) -> usize {
-        let planned = match self.known.plan(clients, self.budget).way {
-            Way::Pages(ids) => ids,
-            // The plan has changed under way; the sweep is ended as it was begun.
-            Way::Full => self.known.largest,
+        let planned = match self.known.plan(clients, self.budget).method {
+            ListMethod::Pages(ids) => ids,
+            // The plan changed during the sweep; it continues in pages.
+            ListMethod::Full => self.known.max_page,
         };
-        let planned = planned.clamp(1, self.known.largest.max(FIRST_PAGE) * GROWTH);
+        let planned = planned.clamp(1, self.known.max_page.max(FIRST_PAGE) * MAX_GROWTH);
         match self.page_count {
-            0 if self.known.costs.is_probed() => (planned / WARMING).max(1),
-            _ => self.known.costs.varied(planned),
+            0 if self.known.costs.is_probed() => (planned / WARM_UP_DIVISOR).max(1),
+            _ => self.known.costs.vary_page_size(planned),
         }
     }
 
-    /// Reads one page and rests.
-    async fn ask_page(&mut self, ids: &[u64]) -> Result<Listed, Failure> {
+    /// Lists one page, then pauses.
+    async fn list_page(&mut self, ids: &[u64]) -> Result<Listed, Failure> {
         let started = Instant::now();
-        self.known.largest = self.known.largest.max(ids.len());
+        self.known.max_page = self.known.max_page.max(ids.len());
         let replies = self.link.send(&[Request::clients(ids), Command::InfoCommandStats.into()]).await?;
         let took = started.elapsed();
         let [list, statistics] = both(replies);
         let listing = match list {
             Ok(text) => Listing::new(text),
-            // Before 6.2 it is a syntax error. A server that is busy or loading is another matter, and passes.
+            // Before 6.2 it is a syntax error. Busy or loading servers say nothing about listing by ids.
             Err(failure) => match failure.reason {
                 Reason::NoPermission | Reason::UnknownCommand | Reason::Other => return Ok(Listed::NoPages(failure)),
                 _ => return Err(failure),
@@ -267,48 +269,50 @@ impl<'a> Sweep<'a> {
         let found = listing.clients().len();
         let expected = self.known.costs.page().page_micros(ids.len() as f64);
         let micros = statistics.ok().and_then(|statistics| self.known.measure_listing(&statistics, expected));
-        // The first page after a pause finds the processor's caches cold, and tells nothing of the others.
-        if let Some(micros) = micros.filter(|_| self.page_count > 0 || !self.known.costs.knows_pages()) {
-            let missing = ids.len().saturating_sub(found) as f64 * MISSING;
+        // The first page after a pause finds the processor's caches cold, so its cost is not typical.
+        if let Some(micros) = micros.filter(|_| self.page_count > 0 || !self.known.costs.has_measured_pages()) {
+            let missing = ids.len().saturating_sub(found) as f64 * MISSING_ID_COST;
             self.known.costs.observe_page(found as f64 + missing, micros);
         }
         if let Some(tracker) = &mut self.known.tracker {
-            tracker.take_page(ids, listing.clients().iter().filter_map(|client| client.id()));
+            tracker.update_from_page(ids, listing.clients().iter().filter_map(|client| client.id()));
         }
         self.keep(listing);
         self.page_count += 1;
-        // Where the server hides what it took, the round trip is the most that it can have been.
-        let held = micros.map_or(took, |micros| Duration::from_secs_f64(micros / 1e6));
-        tokio::time::sleep(held * REST).await;
-        Ok(Listed::Whole)
+        // Without the server's own measurement, the round-trip time is the upper limit.
+        let blocked = micros.map_or(took, |micros| Duration::from_secs_f64(micros / 1e6));
+        tokio::time::sleep(blocked * REST_FACTOR).await;
+        Ok(Listed::Complete)
     }
 
-    /// Reads who came while the others were read, and what `INFO` says now.
+    /// Lists the clients that connected during the sweep, and returns the current `INFO`.
     async fn close(&mut self) -> Result<Vec<u8>, Failure> {
-        let texts = ask_changes(self.link).await?;
-        self.known.meter.estimate(self.known.costs.info_micros(), CHANGES.len() as u32);
+        let texts = request_changes(self.link).await?;
+        self.known.meter.estimate(self.known.costs.info_micros(), QUICK_POLL_COMMANDS.len() as u32);
         let received = ServerInfo::parse(&texts).connections_received;
-        self.known.came = received.zip(self.received).map_or(0, |(now, before)| now.saturating_sub(before));
-        self.ask_newcomers(received, &[]).await?;
+        let opened = received.zip(self.received).map(|(now, before)| now.saturating_sub(before));
+        self.known.opened_during_sweep = opened.unwrap_or(0);
+        self.list_new_clients(received, &[]).await?;
         Ok(texts)
     }
 
-    /// Reads the clients that came up to this count of connections, and these ones again, where ids can be asked for.
-    pub(super) async fn ask_newcomers(&mut self, received: Option<u64>, again: &[u64]) -> Result<(), Failure> {
+    /// Lists the clients that connected until the counter was `received`, and those with the ids `again`. Does nothing
+    /// if clients cannot be listed by id.
+    pub(super) async fn list_new_clients(&mut self, received: Option<u64>, again: &[u64]) -> Result<(), Failure> {
         let Some(tracker) = &self.known.tracker else { return Ok(()) };
         if self.known.no_pages.is_some() {
             return Ok(());
         }
-        let (mut ids, bound): (Vec<u64>, _) = match tracker.newcomers(received) {
+        let (mut ids, bound): (Vec<u64>, _) = match tracker.new_ids(received) {
             NewIds::None => (Vec::new(), tracker.bound()),
-            // Those of a sweep that was cut short are known and listed already.
+            // A sweep in pages may have listed some of them already.
             NewIds::Within { ids, bound } => (ids.filter(|id| !tracker.knows(*id)).collect(), bound),
             NewIds::Unknown => return self.find_bound().await,
         };
         ids.extend(again);
-        // From the highest down, so that whoever comes meanwhile has an id above all that are settled by it.
+        // From the highest id down, so that connections opened meanwhile have ids above all that are settled.
         ids.sort_unstable_by(|one, other| other.cmp(one));
-        if let Listed::NoPages(failure) = self.list_by_ids(&ids, Whose::NewIds).await? {
+        if let Listed::NoPages(failure) = self.list_pages(&ids, Scope::NewClients).await? {
             self.known.no_pages = Some(failure);
         } else if let Some(tracker) = &mut self.known.tracker {
             tracker.settle(received, bound);
@@ -316,22 +320,23 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    /// The counter says nothing any more, as after `CONFIG RESETSTAT`: a fresh connection's id is the bound. Where none can be
-    /// made, as on a server that is full, the next sample is a full listing and it is tried again.
+    /// Determines the bound after the counter became useless, for example by `CONFIG RESETSTAT`: the id of a new
+    /// connection is the bound. If the server accepts none, for example because it is full, the next sample is a full
+    /// listing, and this is tried again.
     async fn find_bound(&mut self) -> Result<(), Failure> {
         let Some(bound) = self.fresh_id().await else {
-            self.known.wants_full = true;
+            self.known.full_listing_next = true;
             return Ok(());
         };
-        // Read after it, so that the counter is never behind the id: a bound too high would hide newcomers.
-        let received = ServerInfo::parse(&ask_changes(self.link).await?).connections_received;
+        // Read after the id, so that the counter is not behind it: a bound that is too high would hide new clients.
+        let received = ServerInfo::parse(&request_changes(self.link).await?).connections_received;
         let Some(tracker) = &self.known.tracker else { return Ok(()) };
         let from = tracker.bound() + 1;
         if bound.saturating_sub(from) > MAX_ID_SCAN {
-            self.known.wants_full = true;
+            self.known.full_listing_next = true;
         } else {
             let ids: Vec<u64> = (from..=bound).rev().filter(|id| !tracker.knows(*id)).collect();
-            self.list_by_ids(&ids, Whose::NewIds).await?;
+            self.list_pages(&ids, Scope::NewClients).await?;
         }
         if let Some(tracker) = &mut self.known.tracker {
             tracker.rebase(bound, received);
@@ -339,7 +344,7 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    /// The id of a fresh connection to the same server; behind one address there may be another.
+    /// The id of a new connection to the same server; `None` if another server answers at this address.
     async fn fresh_id(&self) -> Option<u64> {
         let mut fresh = Link::dial(self.target).await.ok()?;
         let reply = fresh.send(&[Command::InfoServer.into()]).await.ok()?.pop()?.ok()?;
@@ -355,12 +360,12 @@ impl<'a> Sweep<'a> {
         self.pages.push(Page { at: self.clock.now(), listing });
     }
 
-    /// The pages read so far, and the lines in them that could not be read: of a quick look.
+    /// The pages listed so far, and the number of their unreadable lines.
     pub(super) fn into_pages(self) -> (Pages, Unreadable) {
         (self.pages, self.unreadable)
     }
 
-    /// Goes on with the clock of an earlier sweep.
+    /// Continues the clock of an earlier sweep.
     pub(super) fn at(mut self, at: Timestamp, read: Instant) -> Self {
         self.clock = Clock { at, read };
         self
@@ -368,8 +373,8 @@ impl<'a> Sweep<'a> {
 }
 
 /// `INFO clients` and `INFO stats` as one text.
-pub(super) async fn ask_changes(link: &mut Link) -> Result<Vec<u8>, Failure> {
-    let replies = link.send(&CHANGES.map(Request::from)).await?;
+pub(super) async fn request_changes(link: &mut Link) -> Result<Vec<u8>, Failure> {
+    let replies = link.send(&QUICK_POLL_COMMANDS.map(Request::from)).await?;
     let texts: Vec<_> = replies.into_iter().filter_map(|reply| reply.ok().map(Reply::into_text)).collect();
     Ok(texts.join(&b'\n'))
 }
@@ -380,27 +385,29 @@ fn both(replies: Vec<Result<Reply, Failure>>) -> [Result<Vec<u8>, Failure>; 2] {
     [next(), next()]
 }
 
-/// Connections that `INFO` counts more than were listed. It leaves out replicas (`networking.c`).
+/// `connected_clients` of `INFO` minus the listed clients. It excludes replicas (`networking.c`), so they are not
+/// counted.
 fn drift(info: Option<&ServerInfo>, clients: Option<&Pages>) -> Option<i64> {
     let listed = clients?.clients().filter(|(_, client)| !is_replica(client)).count();
     Some(info?.connected_clients? as i64 - listed as i64)
 }
 
-/// A replica, as the server counts them: a monitor has the replica's bit, but not its flag.
+/// Returns true for a replica, which the server excludes from `connected_clients`. A monitor has the replica's bit
+/// inside the server, but shows the flag `O` and is counted.
 pub(super) fn is_replica(client: &Client<'_>) -> bool {
     client.flags().has('S') && !client.flags().has('O')
 }
 
 impl Knowledge {
-    /// The way that harms least for so many clients.
+    /// The plan for this number of clients.
     pub(super) fn plan(&self, clients: usize, budget: Budget) -> Plan {
         let has_pages = self.no_pages.is_none() && self.tracker.is_some();
-        let others = self.announcing.min(budget.max_load / 2.0);
-        plan(Task { clients, budget, has_pages, looks: self.looks, others }, &self.costs)
+        let other_load = self.announce_load.min(budget.max_load / 2.0);
+        plan(Task { clients, budget, has_pages, quick_poll_load: self.quick_poll_load, other_load }, &self.costs)
     }
 
-    /// Takes a reading of the command statistics that follows one listing and one `INFO` of ours; gives the microseconds of
-    /// the listing. Where others listed too, what was expected is charged and nothing is learned.
+    /// Takes a reading of the command statistics after one listing and one `INFO` by us. Returns the microseconds of
+    /// the listing. If others listed clients too, the expected cost is charged and `None` is returned.
     fn measure_listing(&mut self, text: &[u8], expected: f64) -> Option<f64> {
         let micros = self.measure(text, 1, 1);
         if micros.is_none() {
@@ -409,7 +416,7 @@ impl Knowledge {
         micros
     }
 
-    /// Takes a reading that follows so many listings and `INFO` of ours.
+    /// Takes a reading after this number of listings and `INFO` calls by us.
     fn measure(&mut self, text: &[u8], lists: u32, infos: u32) -> Option<f64> {
         let spent = self.meter.read(text, lists, infos);
         if let Some(micros) = spent.and_then(|spent| spent.info_micros) {
@@ -419,11 +426,11 @@ impl Knowledge {
         spent?.list_micros
     }
 
-    /// Forgets the ids of another server, and begins a tracker with our own link's id.
-    fn recognise(&mut self, info: &ServerInfo, own_id: Option<u64>) {
+    /// If this is another server, or another run of it, discards the known ids and starts a tracker with our link's id.
+    fn update_identity(&mut self, info: &ServerInfo, own_id: Option<u64>) {
         if self.run_id != info.run_id || self.tracker.is_none() {
             self.run_id.clone_from(&info.run_id);
-            // Without the counter nobody could tell who came.
+            // Without the counter, new connections could not be detected.
             let counter = info.connections_received;
             self.tracker = own_id.zip(counter).map(|(bound, received)| IdTracker::from_bound(bound, Some(received)));
             (self.no_pages, self.swept) = (None, false);

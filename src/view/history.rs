@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::history::{History, Point, Rates, Told};
+use crate::history::{History, Point, PointValues, Rates};
 use crate::snapshot::{Ages, OTHER, State};
 
 /// The most applications with a column of their own: those with the most connections at any one time. The others are
@@ -16,8 +16,8 @@ pub const MAX_APPS: usize = 8;
 /// The hour of a node before `now`, and how its clients' last interactions are distributed now.
 pub fn columns(node: &str, history: &History, ages: Option<&Ages>, now: Timestamp) -> Value {
     let points: Vec<&Point> = history.hour(now).collect();
-    let told = |value: fn(&Told) -> Option<u64>| column(&points, |point| value(point.told.as_ref()?));
-    let state = |state: State| column(&points, |point| Some(point.told.as_ref()?.states?[state as usize]));
+    let told = |value: fn(&PointValues) -> Option<u64>| column(&points, |point| value(point.values.as_ref()?));
+    let state = |state: State| column(&points, |point| Some(point.values.as_ref()?.states?[state as usize]));
     let rates: Vec<Option<Rates>> =
         (0..points.len()).map(|at| Rates::between(points[at.checked_sub(1)?], points[at])).collect();
     let rate = |of: fn(Rates) -> f64| rates.iter().map(|rate| rate.map(of).map(rounded)).collect::<Vec<_>>();
@@ -44,7 +44,7 @@ fn column(points: &[&Point], value: impl Fn(&Point) -> Option<u64>) -> Vec<Optio
 /// The largest applications, each with its column, the largest first; the others together last.
 fn apps(points: &[&Point]) -> Value {
     let mut peaks: HashMap<&Arc<str>, u64> = HashMap::new();
-    for (app, connections) in points.iter().filter_map(|point| point.told.as_ref()).flat_map(|told| &*told.apps) {
+    for (app, connections) in points.iter().filter_map(|point| point.values.as_ref()).flat_map(|told| &*told.apps) {
         let peak = peaks.entry(app).or_default();
         *peak = (*peak).max(*connections);
     }
@@ -53,7 +53,7 @@ fn apps(points: &[&Point]) -> Value {
     largest.truncate(MAX_APPS);
     let shown: HashMap<&Arc<str>, usize> = largest.iter().enumerate().map(|(place, (app, _))| (*app, place)).collect();
     let mut columns = vec![vec![Value::Null; points.len()]; largest.len() + 1];
-    for (at, told) in points.iter().enumerate().filter_map(|(at, point)| Some((at, point.told.as_ref()?))) {
+    for (at, told) in points.iter().enumerate().filter_map(|(at, point)| Some((at, point.values.as_ref()?))) {
         columns.iter_mut().for_each(|column| column[at] = 0.into());
         let mut others = 0;
         for (app, connections) in &*told.apps {

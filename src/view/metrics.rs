@@ -189,7 +189,7 @@ impl NodeSeries<'_> {
 
     fn add_channel(&mut self, channel: &ChannelTally) {
         self.add(c::ANNOUNCEMENTS, &[], channel.announced() as f64);
-        self.add(c::ANNOUNCEMENTS_RECEIVED, &[], channel.heard() as f64);
+        self.add(c::ANNOUNCEMENTS_RECEIVED, &[], channel.received() as f64);
         for refusal in Refusal::ALL {
             self.add(c::ANNOUNCEMENTS_REFUSED, &[refusal.label()], channel.refused(refusal) as f64);
         }

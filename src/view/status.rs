@@ -165,7 +165,7 @@ fn joined(objects: &[String]) -> String {
 }
 
 fn info(snapshot: &Snapshot) -> Map<String, Value> {
-    snapshot.info().into_iter().flat_map(|info| info.told()).map(|(name, value)| (name.to_owned(), value)).collect()
+    snapshot.info().into_iter().flat_map(|info| info.fields()).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The fields of a status that this server reports.

@@ -1,7 +1,7 @@
-//! Watches one node: takes a sample, derives a snapshot, puts it where outputs find it, waits, and so on for ever. While it
-//! waits it looks who came, or hears what others announce (`remote_source`).
+//! Watches one node in an endless loop: takes a sample, derives a snapshot, publishes it to the outputs, and waits.
+//! While waiting it takes quick polls, or receives statuses that others announce (`remote_source`).
 //!
-//! A failure is retried sooner than the next sample is due, ever less often, and logged when it is news.
+//! After a failure it retries earlier than the next sample is due, with increasing delays, and logs only changes.
 
 mod remote_source;
 
@@ -21,23 +21,23 @@ use crate::snapshot::{Limits, Snapshot, derive};
 
 pub use remote_source::RemoteSource;
 
-/// The first pause after a failure. Each further failure doubles it, up to the time between samples.
+/// The delay after the first failure. Each further failure doubles it, up to the time between samples.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 
-/// The shortest time between two samples when somebody left.
-const HURRY: Duration = Duration::from_secs(1);
+/// The shortest time between two samples when connections were closed.
+const MIN_EARLY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The part of the load that samples may use that come early because somebody left. Where somebody always leaves, they would
-/// use all of it.
-const HURRIED_PART: u32 = 4;
+/// The interval of early samples, taken because connections were closed, in multiples of the shortest interval that the
+/// load allows. Where connections are closed all the time, early samples would otherwise use all of the load.
+const EARLY_SAMPLE_FACTOR: u32 = 4;
 
-/// Watches one node. Its state lies at one place of the shared ones.
+/// Watches one node, and publishes its state at one place in [`Latest`].
 #[derive(Debug)]
 pub struct Watcher {
     sampler: Sampler,
     budget: Budget,
     remote_source: RemoteSource,
-    /// Where snapshots are taken to be announced, if they are.
+    /// Receives each snapshot for announcing, if this node is announced.
     announcements: Option<mpsc::Sender<Arc<Snapshot>>>,
     limits: watch::Receiver<Arc<Limits>>,
     latest: Arc<Latest>,
@@ -45,16 +45,16 @@ pub struct Watcher {
     state: NodeState,
     /// Failures in a row.
     failures: u32,
-    /// What the node refused at the last sample, so that only news is logged.
+    /// What the node refused at the last sample, so that only changes are logged.
     refused: Vec<Failure>,
     seen_unreadable: bool,
-    told_no_pages: bool,
-    /// Whether the plan kept both promises when it was last told.
-    within: bool,
+    logged_no_pages: bool,
+    /// True if the plan was within the budget when this was last logged.
+    within_budget: bool,
 }
 
 impl Watcher {
-    /// A watcher of the node whose state lies at `place`.
+    /// A watcher that publishes the node's state at `place`.
     pub fn new(
         target: Target,
         budget: Budget,
@@ -74,29 +74,29 @@ impl Watcher {
             failures: 0,
             refused: Vec::new(),
             seen_unreadable: false,
-            told_no_pages: false,
-            within: true,
+            logged_no_pages: false,
+            within_budget: true,
         }
     }
 
-    /// Uses what others announce.
+    /// Sets how statuses that others announce are used.
     pub fn remote_source(mut self, remote_source: RemoteSource) -> Self {
         self.remote_source = remote_source;
         self
     }
 
-    /// Hands each snapshot on to be announced.
+    /// Sends each snapshot to an announcer.
     pub fn announcing(mut self, announcements: mpsc::Sender<Arc<Snapshot>>) -> Self {
         self.announcements = Some(announcements);
         self
     }
 
-    /// Where others of us note what they cost the node, in microseconds.
+    /// The counter to which other parts of this program add their cost to the node, in microseconds.
     pub fn spent(&self) -> Arc<AtomicU64> {
         self.sampler.spent()
     }
 
-    /// What is announced and heard on the node's channel.
+    /// The counts of messages announced and received on the node's channel.
     pub fn channel(&self) -> Arc<ChannelTally> {
         Arc::clone(&self.state.channel)
     }
@@ -127,12 +127,12 @@ impl Watcher {
         self.publish();
     }
 
-    /// Shows the state to all outputs.
+    /// Publishes the state to all outputs.
     fn publish(&mut self) {
-        self.state.remember();
+        self.state.update_history();
         self.latest.publish(self.place, self.state.clone());
         if let (Phase::Fresh { snapshot, .. }, Some(announcements)) = (&self.state.phase, &self.announcements) {
-            // An announcer that is so busy misses one; the next tells all there is to tell.
+            // If the announcer's queue is full, this snapshot is not announced; the next one is complete too.
             let _ = announcements.try_send(Arc::clone(snapshot));
         }
     }
@@ -142,49 +142,49 @@ impl Watcher {
         Arc::new(derive(last, sample, &limits))
     }
 
-    /// How long a sample may be shown as fresh: nothing newer may be had sooner.
+    /// The time during which a sample is shown as fresh.
     fn fresh_for(&self) -> Duration {
-        self.budget.max_age.max(3 * self.budget.every).max(2 * self.sampler.plan().every)
+        self.budget.max_age.max(3 * self.budget.interval).max(2 * self.sampler.plan().interval)
     }
 
-    /// Waits until the next sample is due, and looks now and then whether anybody came or went meanwhile.
+    /// Waits until the next sample is due, and takes quick polls meanwhile.
     async fn wait(&mut self, started: Instant) {
         if self.failures > 0 {
-            let due = started + pause(self.failures, self.budget.every);
-            // An attempt that took long must not be followed by the next without a rest.
-            return sleep_until(due.max(Instant::now() + started.elapsed().min(self.budget.every))).await;
+            let due = started + retry_delay(self.failures, self.budget.interval);
+            // After a long attempt there must be a pause as well.
+            return sleep_until(due.max(Instant::now() + started.elapsed().min(self.budget.interval))).await;
         }
         let plan = self.sampler.plan();
-        let rest = Instant::now() + started.elapsed().min(self.budget.every);
-        let mut due = (started + plan.every).max(rest);
-        // When somebody left, the next sample comes as soon as a part of the load allows.
-        let soonest = (started + (plan.least * HURRIED_PART).max(HURRY)).max(rest);
+        let rest = Instant::now() + started.elapsed().min(self.budget.interval);
+        let mut due = (started + plan.interval).max(rest);
+        // When a connection was closed, the next sample is taken as soon as a quarter of the load allows.
+        let earliest = (started + (plan.min_interval * EARLY_SAMPLE_FACTOR).max(MIN_EARLY_INTERVAL)).max(rest);
         while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            let look = self.budget.look.filter(|look| *look < left && !self.relies_on_remote());
-            if let Some(patience) = self.wait_or_hear(look.unwrap_or(left)).await {
-                due = Instant::now() + patience;
+            let quick_poll = self.budget.quick_poll.filter(|interval| *interval < left && !self.relies_on_remote());
+            if let Some(valid_for) = self.wait_or_receive(quick_poll.unwrap_or(left)).await {
+                due = Instant::now() + valid_for;
                 continue;
             }
-            if look.is_none() {
+            if quick_poll.is_none() {
                 return;
             }
-            match self.sampler.look().await {
-                Ok(look) => {
-                    if let Some(sample) = look.sample {
-                        self.add_newcomers(sample);
+            match self.sampler.quick_poll().await {
+                Ok(result) => {
+                    if let Some(sample) = result.sample {
+                        self.add_new_clients(sample);
                     }
-                    if look.hurry {
-                        due = due.min(soonest);
+                    if result.sample_early {
+                        due = due.min(earliest);
                     }
                 }
-                // The next sample tells whether it was more than a link.
-                Err(_) => due = due.min(soonest),
+                // The next sample shows whether only the link failed, or the node.
+                Err(_) => due = due.min(earliest),
             }
         }
     }
 
-    /// Shows a sample that was added to since it was taken; when it gets too old depends on when it was taken.
-    fn add_newcomers(&mut self, sample: Sample) {
+    /// Publishes the last sample with new clients in it. The time at which it becomes stale stays the same.
+    fn add_new_clients(&mut self, sample: Sample) {
         if let Phase::Fresh { snapshot, stale_at } = &self.state.phase {
             let phase = Phase::Fresh { snapshot: self.derived(Some(snapshot), Arc::new(sample)), stale_at: *stale_at };
             self.state.phase = phase;
@@ -192,28 +192,29 @@ impl Watcher {
         }
     }
 
-    /// Logs when the way of listing changes for better or worse.
+    /// Logs when the plan enters or leaves the budget.
     fn log_plan(&mut self) {
         let node = &*self.state.node;
         if let Some(failure) = self.sampler.no_pages()
-            && !self.told_no_pages
+            && !self.logged_no_pages
         {
-            self.told_no_pages = true;
+            self.logged_no_pages = true;
             warn!(node, "clients cannot be listed in pages, so each sample is one full listing: {failure}");
         }
         let plan = self.sampler.plan();
-        if plan.within != self.within {
-            self.within = plan.within;
-            let (stall, load) = (plan.stall.as_micros() as u64, format!("{:.2}%", plan.load * 100.0));
-            let every = plan.every.as_secs();
-            match plan.within {
-                true => info!(node, stall_us = stall, load, every_s = every, "both promises are kept again"),
+        if plan.within_budget != self.within_budget {
+            self.within_budget = plan.within_budget;
+            let (longest_command_us, interval_s) = (plan.longest_command.as_micros() as u64, plan.interval.as_secs());
+            let load = format!("{:.2}%", plan.load * 100.0);
+            match plan.within_budget {
+                true => info!(node, longest_command_us, load, interval_s, "sampling is within budget again"),
                 false => warn!(
                     node,
-                    stall_us = stall,
+                    longest_command_us,
                     load,
-                    every_s = every,
-                    "--sample.max-stall and --sample.max-load cannot both be kept within --sample.max-age; the least harmful way is taken"
+                    interval_s,
+                    "sampling exceeds its budget: --sample.max-stall and --sample.max-load cannot both be kept within \
+                    --sample.max-age; the plan with the least excess is used; to change that, raise one of the three"
                 ),
             }
         }
@@ -231,17 +232,22 @@ impl Watcher {
         let refused: Vec<_> = snapshot.refused().cloned().collect();
         if refused != self.refused {
             for failure in &refused {
-                warn!(node, reason = failure.reason.label(), "part of the metrics is missing: {failure}");
+                warn!(node, reason = failure.reason.label(), "some metrics are missing: {failure}");
             }
             if refused.is_empty() {
-                info!(node, "nothing is refused any more");
+                info!(node, "the node no longer refuses any command");
             }
             self.refused = refused;
         }
         let unreadable = snapshot.sample.unreadable.total();
         if unreadable > 0 && !self.seen_unreadable {
             self.seen_unreadable = true;
-            warn!(node, lines = unreadable, "some lines of CLIENT LIST cannot be read; see unreadable_lines_total");
+            warn!(
+                node,
+                lines = unreadable,
+                "CLIENT LIST has lines that cannot be parsed; these clients are missing; further ones are only counted \
+                in redis_clients_unreadable_lines_total"
+            );
         }
     }
 
@@ -263,11 +269,11 @@ async fn sleep_until(time: Instant) {
     tokio::time::sleep_until(time.into()).await;
 }
 
-/// How long to wait for the next attempt after so many failures in a row.
-fn pause(failures: u32, every: Duration) -> Duration {
+/// The delay before the next attempt after this number of failures in a row.
+fn retry_delay(failures: u32, interval: Duration) -> Duration {
     match failures {
-        0 => every,
-        failures => FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(every),
+        0 => interval,
+        failures => FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(interval),
     }
 }
 
@@ -282,14 +288,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retries_come_ever_less_often_up_to_the_frequency() {
-        let every = Duration::from_secs(10);
-        let pauses = [0, 1, 2, 3, 6, 7, 1000].map(|failures| pause(failures, every).as_millis());
-        assert_eq!(pauses, [10_000, 250, 500, 1000, 8000, 10_000, 10_000]);
-        assert_eq!(
-            pause(1, Duration::from_millis(100)),
-            Duration::from_millis(100),
-            "never later than a sample is due"
-        );
+    fn retry_delays_double_up_to_the_sample_interval() {
+        let interval = Duration::from_secs(10);
+        let delays = [0, 1, 2, 3, 6, 7, 1000].map(|failures| retry_delay(failures, interval).as_millis());
+        assert_eq!(delays, [10_000, 250, 500, 1000, 8000, 10_000, 10_000]);
+        let short = Duration::from_millis(100);
+        assert_eq!(retry_delay(1, short), short, "never later than the next sample is due");
     }
 }

@@ -199,7 +199,7 @@ fn sampled(snapshot: &Snapshot) -> Sampled {
 }
 
 fn used(snapshot: &Snapshot, history: &History) -> Option<Used> {
-    let connections = history.points().next_back()?.told.as_ref()?.connections?;
+    let connections = history.points().next_back()?.values.as_ref()?.connections?;
     let maxclients = snapshot.info()?.maxclients.filter(|most| *most > 0)?;
     let text = format!("{} of {} ({})", count(connections), count(maxclients), share(connections, maxclients));
     Some(Used { connections, maxclients, text })
@@ -218,7 +218,7 @@ fn tiles(node: &str, snapshot: &Snapshot, history: &History) -> Vec<Tile> {
     let in_state = |name, state: State| {
         linked(number(name, client_counts.map(|counts| counts.in_state(state))), &[("state", state.label())])
     };
-    let told = history.points().next_back().and_then(|point| point.told.as_ref());
+    let told = history.points().next_back().and_then(|point| point.values.as_ref());
     let rejected = snapshot.counters.connections_rejected.map(|counter| counter.total());
     vec![
         linked(number("Connections", told.and_then(|told| told.connections)), &[]),
@@ -244,7 +244,7 @@ fn numbers(history: &History, now: Timestamp) -> Vec<[String; 6]> {
     let points: Vec<&Point> = history.hour(now).rev().step_by(EVERY).collect();
     let known = |number: Option<u64>| number.map_or_else(unknown, count);
     let row = |(place, point): (usize, &&Point)| {
-        let told = point.told.as_ref();
+        let told = point.values.as_ref();
         let before = points.get(place + 1).copied().or_else(|| history.hour(now).next());
         let rates = before.and_then(|before| Rates::between(before, point));
         let a_second = |of: fn(Rates) -> f64| rates.map_or_else(unknown, |rates| rate(of(rates)));
@@ -263,7 +263,7 @@ fn numbers(history: &History, now: Timestamp) -> Vec<[String; 6]> {
 fn recent(node: &str, snapshot: &Snapshot, history: &History) -> Option<Recent> {
     let last = history.points().next_back()?;
     let before = history.before(RECENTLY)?;
-    let (then, now) = (before.told.as_ref()?, last.told.as_ref()?);
+    let (then, now) = (before.values.as_ref()?, last.values.as_ref()?);
     if before.at == last.at {
         return None;
     }

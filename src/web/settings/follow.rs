@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::WebSettings;
 use super::file::Sections;
-use crate::followed_file::{self, EVERY, FileState};
+use crate::followed_file::{self, FileState, POLL_INTERVAL};
 
 /// The file of `--web.config.file`, which is reloaded when it changes.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl ConfigFile {
         self.log("web configuration loaded");
         let mut previous = self.files.clone();
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let now: Vec<_> = self.files.iter().map(FileState::again).collect();
             let is_stable = now == std::mem::replace(&mut previous, now.clone());
             if now == self.files || !is_stable {
