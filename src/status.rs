@@ -2,6 +2,7 @@
 //! docs/status-messages.md.
 
 use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::Sha256;
@@ -9,7 +10,7 @@ use sha2::Sha256;
 use crate::client_list::Field;
 
 /// The name and version of the format. A reader refuses another version; members may be added to this one.
-pub const SCHEMA: &str = "redis-client-status/1";
+pub const SCHEMA: &str = "redis-client-status/2";
 
 /// The default channel. It is the one that articles about `client-announce-frequency` name.
 pub const CHANNEL: &str = "__redis__:cli";
@@ -71,8 +72,8 @@ pub struct Header {
     pub role: Option<String>,
     /// Sequence number: grows with each message of the announcer; the parts of one status share it.
     pub seq: u64,
-    /// When the clients were read, by the node's clock, in seconds since 1970.
-    pub at: f64,
+    /// When the clients were read, by the node's clock: RFC 3339 in UTC with milliseconds.
+    pub sampled_at: Timestamp,
     /// Seconds between two statuses.
     pub frequency: f64,
     /// All connections.
@@ -202,8 +203,7 @@ pub fn read(message: &[u8]) -> Result<Option<Message>, Refusal> {
     }
     let message: Message = serde_json::from_slice(message).map_err(|_| Refusal::Malformed)?;
     let header = &message.header;
-    let is_valid = header.at.is_finite()
-        && header.at > 0.0
+    let is_valid = header.sampled_at > Timestamp::UNIX_EPOCH
         && (0.0..=86_400.0).contains(&header.frequency)
         && (1..=message.parts).contains(&message.part);
     if is_valid { Ok(Some(message)) } else { Err(Refusal::Malformed) }
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_signature_covers_every_byte_and_fits_one_key() {
         let (key, other) = (Key::new(b"secret"), Key::new(b"Secret"));
-        let mut message = r#"{"schema":"redis-client-status/1","connections":3}"#.to_owned();
+        let mut message = r#"{"schema":"redis-client-status/2","connections":3}"#.to_owned();
         assert!(!key.verifies(message.as_bytes()));
         key.sign(&mut message);
         assert!(serde_json::from_str::<Value>(&message).is_ok_and(|json| json["connections"] == 3));
@@ -306,18 +306,18 @@ mod tests {
     #[test]
     fn other_messages_are_distinguished_from_statuses() {
         let header = [
-            r#""announcer":"a","node":"n","run_id":"r","seq":1,"at":1.5,"frequency":10"#,
+            r#""announcer":"a","node":"n","run_id":"r","seq":1,"sampled_at":"2026-01-01T00:00:00.5Z","frequency":10"#,
             r#""connections":1,"online":1,"silent":0"#,
         ]
         .join(",");
         let read = |text: &str| read(text.as_bytes()).map(|message| message.is_some());
         assert_eq!(read(&format!(r#"{{"schema":"{SCHEMA}","kind":"status",{header}}}"#)), Ok(true));
         assert_eq!(read(&format!(r#"{{"schema":"{SCHEMA}","kind":"weather"}}"#)), Ok(false));
-        assert_eq!(read(r#"{"schema":"redis-client-status/2","kind":"status"}"#), Err(Refusal::Schema));
+        assert_eq!(read(r#"{"schema":"redis-client-status/1","kind":"status"}"#), Err(Refusal::Schema));
         for text in ["", "hello", "[]", "{}", "null", &format!(r#"{{"schema":"{SCHEMA}","kind":"status"}}"#)] {
             assert_eq!(read(text), Err(Refusal::Malformed), "{text}");
         }
-        let far = header.replace("1.5", "1e999").replace("\"seq\":1", "\"seq\":-1");
+        let far = header.replace("2026-01-01T00", "tomorrow").replace("\"seq\":1", "\"seq\":-1");
         assert_eq!(read(&format!(r#"{{"schema":"{SCHEMA}","kind":"status",{far}}}"#)), Err(Refusal::Malformed));
         let deep = "[".repeat(100_000);
         assert_eq!(read(&deep), Err(Refusal::Malformed));

@@ -131,7 +131,7 @@ fn forged(status: &Value, changes: &Value) -> String {
     let object = status.as_object_mut().expect("a status is an object");
     object.remove("signature");
     object.insert("announcer".to_owned(), "forger/1".into());
-    object.insert("at".to_owned(), (clock::now().as_millisecond() as f64 / 1000.0).into());
+    object.insert("sampled_at".to_owned(), clock::now().to_string().into());
     object.extend(changes.as_object().expect("an object").clone());
     status.to_string()
 }
@@ -234,7 +234,7 @@ fn two_nodes_on_one_channel_are_distinguished() {
     let mut publish = || {
         seq += 1;
         let other = json!({"seq": seq, "node": "10.0.0.9:6379", "run_id": "f".repeat(40), "connections": 1, "online": 0,
-            "silent": 0, "clients": [{"id": 5, "addr": "10.0.0.1:1", "kind": "replica", "flags": "S"}]});
+            "silent": 0, "clients": [{"id": 5, "address": "10.0.0.1:1", "kind": "replica", "flags": "S"}]});
         control.must(&["PUBLISH", CHANNEL, &forged(&status, &other)]);
     };
     let end = Instant::now() + 8 * SECOND;
@@ -293,7 +293,7 @@ fn hostile_messages_have_no_effect() {
 
     let mut control = server.peer();
     let text = status.to_string();
-    let yesterday = clock::now().as_second() - 86_400;
+    let yesterday = (clock::now() - Duration::from_secs(86_400)).to_string();
     let other = json!({"seq": 7, "node": "10.0.0.9:6379", "run_id": "f".repeat(40), "online": 7777});
     let many = json!({"seq": 8, "node": "10.0.0.8:6379", "run_id": "e".repeat(40), "truncated": 1_000_000,
         "connections": 1_000_000});
@@ -302,8 +302,8 @@ fn hostile_messages_have_no_effect() {
         ("malformed", text[..text.len() / 2].to_owned()),
         ("malformed", "[".repeat(60_000)),
         ("oversize", "x".repeat(10 << 20)),
-        ("schema", text.replace("redis-client-status/1", "redis-client-status/2")),
-        ("replay", forged(&status, &json!({"at": yesterday}))),
+        ("schema", text.replace("redis-client-status/2", "redis-client-status/3")),
+        ("replay", forged(&status, &json!({"sampled_at": yesterday}))),
         ("incomplete", forged(&status, &json!({"part": 2, "parts": 3, "seq": 5}))),
         ("client", forged(&status, &json!({"clients": [{"id": 1, "name": "a b=c"}], "seq": 6}))),
         ("", forged(&status, &other)),

@@ -140,7 +140,7 @@ fn statuses_are_loaded_into_sqlite() {
         print(json.dumps([d.execute(q).fetchone()[0] for q in sys.argv[2:]]))";
     let queries = [
         "SELECT count(*) FROM statuses",
-        "SELECT connections FROM statuses ORDER BY at DESC",
+        "SELECT connections FROM statuses ORDER BY sampled_at DESC",
         "SELECT count(*) FROM latest_clients",
         "SELECT count(*) FROM latest_clients WHERE app = 'worker' AND last_interaction IS NOT NULL",
         "SELECT count(*) FROM latest_clients WHERE kind = 'monitor'",

@@ -10,7 +10,6 @@ await client.subscribe('__redis__:cli', (message) => {
   if (status.kind !== 'status') return;
   console.log(`connections ${status.connections} online ${status.online}`);
   for (const one of status.clients.filter((one) => one.last_interaction)) {
-    const last = new Date(one.last_interaction * 1000).toISOString();
-    console.log(one.id, JSON.stringify(one.name ?? ''), one.addr ?? '', last);
+    console.log(one.id, JSON.stringify(one.name ?? ''), one.address ?? '', one.last_interaction);
   }
 });

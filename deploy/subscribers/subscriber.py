@@ -14,5 +14,5 @@ for message in pubsub.listen():
         print(f"connections {status['connections']} online {status['online']}", flush=True)
         for one in status["clients"]:
             if "last_interaction" in one:
-                last = datetime.fromtimestamp(one["last_interaction"]).isoformat()
-                print(f"{one['id']} {one.get('name', '')!r} {one.get('addr', '')} {last}", flush=True)
+                last = datetime.fromisoformat(one["last_interaction"].replace("Z", "+00:00")).astimezone().isoformat()
+                print(f"{one['id']} {one.get('name', '')!r} {one.get('address', '')} {last}", flush=True)

@@ -1,22 +1,22 @@
 """Loads statuses into SQLite: redis-client-exporter watch --format json | python3 to_sqlite.py clients.db
 
-    SELECT app, count(*), max(at - last_interaction) FROM latest_clients GROUP BY app;
+    SELECT app, count(*), max(strftime('%s', sampled_at) - strftime('%s', last_interaction)) FROM latest_clients GROUP BY app;
 """
 import json
 import sqlite3
 import sys
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS statuses (node, run_id, announcer, seq INT, at REAL, connections INT, online INT, silent INT,
+CREATE TABLE IF NOT EXISTS statuses (node, run_id, announcer, seq INT, sampled_at, connections INT, online INT, silent INT,
     truncated INT, PRIMARY KEY (announcer, node, seq));
-CREATE TABLE IF NOT EXISTS clients (node, run_id, at REAL, id INT, addr, name, user, app, kind, age INT, idle INT,
-    last_interaction INT, PRIMARY KEY (node, run_id, at, id));
+CREATE TABLE IF NOT EXISTS clients (node, run_id, sampled_at, id INT, address, name, user, app, kind, age_seconds INT,
+    idle_seconds INT, last_interaction, PRIMARY KEY (node, run_id, sampled_at, id));
 CREATE VIEW IF NOT EXISTS latest_clients AS
-    SELECT * FROM clients JOIN (SELECT node, max(at) AS at FROM clients GROUP BY node) USING (node, at);
+    SELECT * FROM clients JOIN (SELECT node, max(sampled_at) AS sampled_at FROM clients GROUP BY node) USING (node, sampled_at);
 """
 COLUMNS = {
-    "statuses": "node run_id announcer seq at connections online silent truncated".split(),
-    "clients": "node run_id at id addr name user app kind age idle last_interaction".split(),
+    "statuses": "node run_id announcer seq sampled_at connections online silent truncated".split(),
+    "clients": "node run_id sampled_at id address name user app kind age_seconds idle_seconds last_interaction".split(),
 }
 
 
@@ -34,4 +34,4 @@ for line in sys.stdin:
         with database:
             insert(database, "statuses", status)
             for client in status["clients"]:
-                insert(database, "clients", {"age": 0, "idle": 0, **status, **client, "kind": client.get("kind", "application")})
+                insert(database, "clients", {"age_seconds": 0, "idle_seconds": 0, **status, **client, "kind": client.get("kind", "application")})

@@ -13,6 +13,7 @@ use crate::client_list::{Field, Listing};
 use crate::sample::{Cost, Pages, ReceivedTotals, Sample, Source};
 use crate::server_info::ServerInfo;
 use crate::status::{self, FIELDS, Header, Key, Message, MessageKind, Refusal};
+use crate::view::column::Column;
 
 /// Maximum number of parts of one status: 16 MiB in total.
 const MAX_PARTS: u32 = 256;
@@ -126,7 +127,7 @@ impl StatusReceiver {
 
     fn refuse_replay(&mut self, message: &Message, now: Timestamp) -> Result<(), Refusal> {
         let header = &message.header;
-        let age = now.as_duration().as_secs_f64() - header.at;
+        let age = now.duration_since(header.sampled_at).as_secs_f64();
         if age.abs() > MAX_CLOCK_SKEW.as_secs_f64() + 3.0 * header.frequency {
             return Err(Refusal::Replay);
         }
@@ -228,7 +229,7 @@ impl Partial {
 
     fn into_sample(self) -> Result<Sample, Refusal> {
         let header = &self.header;
-        let at = Timestamp::from_millisecond((header.at * 1000.0) as i64).map_err(|_| Refusal::Malformed)?;
+        let at = header.sampled_at;
         let pages = Pages::one(at, Listing::new(self.rows.into_bytes()));
         let totals = ReceivedTotals {
             connections: header.connections,
@@ -252,8 +253,8 @@ impl Partial {
 }
 
 fn known_fields(names: &[String]) -> Vec<Field> {
-    let named = names.iter().filter_map(|name| Field::from_key(name.replace('_', "-").as_bytes()));
-    named.filter(|field| FIELDS.contains(field) && *field != Field::Id).collect()
+    let is_named = |field: &Field| names.iter().any(|name| name == Column::of_field(*field).name);
+    FIELDS.into_iter().filter(|field| *field != Field::Id && is_named(field)).collect()
 }
 
 /// Writes a client as a row of `CLIENT LIST`. Missing fields are written as zero or empty.
@@ -262,8 +263,10 @@ fn write_row(reply: &mut String, client: &Map<String, Value>, fields: &[Field]) 
     write!(reply, "id={id}").map_err(|_| Refusal::Client)?;
     for field in fields {
         let key = field.key();
-        let value = client.get(&key.replace('-', "_"));
+        let value = client.get(Column::of_field(*field).name);
         let written = match (field.is_text(), value) {
+            // A client without a last command, as the server prints it.
+            (true, None) if *field == Field::Cmd => write!(reply, " {key}=NULL"),
             (true, None) => write!(reply, " {key}="),
             (false, None) => write!(reply, " {key}=0"),
             (true, Some(Value::String(text))) if is_safe(*field, text) => write!(reply, " {key}={text}"),
@@ -321,10 +324,11 @@ mod tests {
 
     /// A status of one announcer, with these members at the end.
     fn status(seq: u64, more: &str) -> String {
-        let at = now().as_second() - 5;
-        let source = r#""schema":"redis-client-status/1","kind":"status","announcer":"a","node":"n:1","run_id":"r""#;
-        let counts = r#""frequency":10,"connections":1,"online":1,"silent":0,"fields":["id","addr","name","idle"]"#;
-        format!(r#"{{{source},"seq":{seq},"at":{at},{counts},{more}}}"#)
+        let at = now() - std::time::Duration::from_secs(5);
+        let source = r#""schema":"redis-client-status/2","kind":"status","announcer":"a","node":"n:1","run_id":"r""#;
+        let counts =
+            r#""frequency":10,"connections":1,"online":1,"silent":0,"fields":["id","address","name","idle_seconds"]"#;
+        format!(r#"{{{source},"seq":{seq},"sampled_at":"{at}",{counts},{more}}}"#)
     }
 
     fn receive(receiver: &mut StatusReceiver, text: &str, now: Timestamp) -> Result<Option<Received>, Refusal> {
@@ -343,7 +347,7 @@ mod tests {
     fn a_status_is_read_like_a_reply_of_the_server() {
         let mut receiver = StatusReceiver::default();
         for (seq, path) in [(1, "/tmp/a b/s=1.sock:0"), (2, "[/tmp/a b/s=1.sock:0]:0")] {
-            let client = format!(r#"{{"id":5,"addr":"{path}","idle":3}}"#);
+            let client = format!(r#"{{"id":5,"address":"{path}","idle_seconds":3}}"#);
             let text = status(seq, &format!(r#""info":{{"maxclients":7}},"clients":[{client}]"#));
             let Ok(Some(Received::Status { sample, signed: false, .. })) = receive(&mut receiver, &text, now()) else {
                 panic!("a status");
@@ -364,11 +368,11 @@ mod tests {
         for (text, refusal) in [
             (one(r#"{"id":1,"name":"a user=admin"}"#), Refusal::Client),
             (one("{\"id\":1,\"name\":\"a\\nid=2 addr=x\"}"), Refusal::Client),
-            (one(r#"{"id":1,"addr":"/a user=admin"}"#), Refusal::Client),
+            (one(r#"{"id":1,"address":"/a user=admin"}"#), Refusal::Client),
             (one(r#"{"id":"1"}"#), Refusal::Client),
             (one(r#"{"id":-1}"#), Refusal::Client),
-            (one(r#"{"id":1,"idle":"3"}"#), Refusal::Client),
-            (one(r#"{"id":1,"idle":1.5}"#), Refusal::Client),
+            (one(r#"{"id":1,"idle_seconds":"3"}"#), Refusal::Client),
+            (one(r#"{"id":1,"idle_seconds":1.5}"#), Refusal::Client),
             (one(r#"{"id":1},{"id":1}"#), Refusal::Client),
             (one(r#"{"id":1},{"id":2}"#), Refusal::Incomplete),
             (status(1, r#""clients":[]"#), Refusal::Incomplete),
@@ -378,7 +382,7 @@ mod tests {
             (status(1, r#""parts":1,"part":2"#), Refusal::Malformed),
             (status(1, r#""info":{"a":[]},"clients":[{"id":1}]"#), Refusal::Malformed),
             (status(1, r#""info":{"a":"b\nmaxclients:1"},"clients":[{"id":1}]"#), Refusal::Malformed),
-            (one(r#"{"id":1}"#).replace("\"at\":17", "\"at\":16"), Refusal::Replay),
+            (one(r#"{"id":1}"#).replace(":\"2026", ":\"2025"), Refusal::Replay),
         ] {
             assert_eq!(receive_now(&mut StatusReceiver::default(), &text), Err(refusal), "{text}");
         }
@@ -442,8 +446,8 @@ mod tests {
                 })
                 .collect();
             let text = status(1, &format!(r#""parts":256,"part":{part},"clients":[{}]"#, clients.join(",")));
-            let fields = FIELDS.map(|field| format!("\"{}\"", field.key().replace('-', "_"))).join(",");
-            let text = text.replace(r#""id","addr","name","idle""#, &fields);
+            let fields = FIELDS.map(|field| format!("\"{}\"", Column::of_field(field).name)).join(",");
+            let text = text.replace(r#""id","address","name","idle_seconds""#, &fields);
             receive_now(&mut receiver, &text).err()
         });
         assert_eq!(refusal, Some(Refusal::Oversize));

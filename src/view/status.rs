@@ -3,6 +3,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use jiff::Timestamp;
+
+use super::column::Column;
 use super::row::{Row, rows};
 use crate::client_list::{Client, Field};
 use crate::snapshot::{ClientKind, Seen, Snapshot, last_interaction, spelled_out};
@@ -83,11 +86,12 @@ impl Announcement<'_> {
         let closed = changes.closed.iter().filter(|closed| closed.kind == ClientKind::Application).map(|closed| {
             json(&Gone {
                 id: closed.id,
-                addr: &closed.address,
+                address: &closed.address,
                 name: &closed.name,
                 app: closed.app.as_deref(),
-                last_interaction: closed.last_interaction.map(|time| time.as_second()),
-                reason: closed.reason.label(),
+                last_interaction: closed.last_interaction.map(|time| format!("{time:.0}")),
+                closed_at: format!("{:.0}", closed.closed_at),
+                closed_reason: closed.reason.label(),
             })
         });
         let begin = json(&self.header(snapshot, MessageKind::Changes)?);
@@ -120,7 +124,7 @@ impl Announcement<'_> {
             run_id: info.run_id.clone()?,
             role: info.role.clone(),
             seq: self.seq,
-            at: (snapshot.sample.at.as_millisecond() as f64) / 1000.0,
+            sampled_at: to_milliseconds(snapshot.sample.at),
             frequency: self.frequency,
             connections: client_counts.connections(),
             online: client_counts.online(),
@@ -142,11 +146,17 @@ struct Rest {
 #[derive(Serialize)]
 struct Gone<'a> {
     id: u64,
-    addr: &'a str,
+    address: &'a str,
     name: &'a str,
     app: Option<&'a str>,
-    last_interaction: Option<i64>,
-    reason: &'a str,
+    last_interaction: Option<String>,
+    closed_at: String,
+    closed_reason: &'a str,
+}
+
+/// More digits than anybody compares would only make messages longer.
+fn to_milliseconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }
 
 fn json(value: &impl Serialize) -> String {
@@ -172,7 +182,7 @@ fn info(snapshot: &Snapshot) -> Map<String, Value> {
 fn fields(snapshot: &Snapshot) -> Vec<String> {
     let rows = || rows("", snapshot).take(100);
     let is_reported = |field: &&Field| rows().any(|row| row.text(**field).is_some());
-    FIELDS.iter().filter(is_reported).map(|field| field.key().replace('-', "_")).collect()
+    FIELDS.iter().filter(is_reported).map(|field| Column::of_field(*field).name.to_owned()).collect()
 }
 
 fn apps(snapshot: &Snapshot) -> Vec<AppCount> {
@@ -195,14 +205,14 @@ fn client(row: Row<'_>) -> String {
     let mut object = Map::new();
     for field in FIELDS {
         if let Some(value) = value(row.client, field) {
-            object.insert(field.key().replace('-', "_"), value);
+            object.insert(Column::of_field(field).name.to_owned(), value);
         }
     }
     match row.entry.kind {
         ClientKind::Application => {
             object.insert("app".to_owned(), row.app.unwrap_or_default().into());
             if let Some(time) = last_interaction(row.client, row.read_at()) {
-                object.insert("last_interaction".to_owned(), time.as_second().into());
+                object.insert("last_interaction".to_owned(), format!("{time:.0}").into());
             }
         }
         kind => drop(object.insert("kind".to_owned(), kind.label().into())),
@@ -212,6 +222,10 @@ fn client(row: Row<'_>) -> String {
 
 /// A field's value, unless it is zero, empty or unknown.
 fn value(client: &Client<'_>, field: Field) -> Option<Value> {
+    // The server's word for no command is not a command.
+    if field == Field::Cmd && client.is_silent() {
+        return None;
+    }
     if field.is_text() {
         let text = client.text(field).filter(|text| !text.is_empty())?;
         return Some(spelled_out(&text[..text.len().min(MAX_TEXT)]).into());

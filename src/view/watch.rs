@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::humanize::ago;
@@ -11,8 +10,14 @@ use crate::snapshot::spelled_out;
 use crate::status::{Message, MessageKind};
 
 /// The columns of a client, with their heads.
-const COLUMNS: [(&str, &str); 6] =
-    [("CLIENT ID", "id"), ("ADDRESS", "addr"), ("APP", "app"), ("NAME", "name"), ("USER", "user"), ("COMMAND", "cmd")];
+const COLUMNS: [(&str, &str); 6] = [
+    ("CLIENT ID", "id"),
+    ("ADDRESS", "address"),
+    ("APP", "app"),
+    ("NAME", "name"),
+    ("USER", "user"),
+    ("COMMAND", "command"),
+];
 
 /// A message as text: a status as totals and a table, changes a line each. Ends in a line end.
 pub fn text(message: &Message, limit: usize) -> String {
@@ -35,9 +40,10 @@ fn status(message: &Message, limit: usize) -> String {
     let clients: Vec<_> = message.clients.iter().filter(|client| !client.contains_key("kind")).collect();
     for client in clients.iter().take(limit) {
         let seconds = |key: &str| client.get(key).and_then(Value::as_u64).unwrap_or(0);
-        let last = if client.contains_key("last_interaction") { ago(seconds("idle")) } else { "never".to_owned() };
+        let last =
+            if client.contains_key("last_interaction") { ago(seconds("idle_seconds")) } else { "never".to_owned() };
         let cells = COLUMNS.iter().map(|(_, key)| shortened(cell(client, key)));
-        table.add_row(cells.chain([ago(seconds("age")), last]));
+        table.add_row(cells.chain([ago(seconds("age_seconds")), last]));
     }
     text += &finished(&table);
     let left = message.header.online.saturating_sub(clients.len().min(limit) as u64);
@@ -49,8 +55,7 @@ fn status(message: &Message, limit: usize) -> String {
 
 fn totals(message: &Message) -> String {
     let header = &message.header;
-    let at =
-        Timestamp::from_millisecond((header.at * 1000.0) as i64).map_or_else(|_| "?".to_owned(), |at| at.to_string());
+    let at = header.sampled_at;
     let limit = header.maxclients.map_or_else(String::new, |limit| format!(" of {limit}"));
     format!(
         "{at}  {}  {}{limit} connections, {} online, {} silent  (by {} every {} s)",
@@ -65,9 +70,9 @@ fn totals(message: &Message) -> String {
 
 fn changes(message: &Message) -> String {
     let line = |sign: char, client: &Map<String, Value>| {
-        let reason = Some(cell(client, "reason")).filter(|reason| !reason.is_empty());
+        let reason = Some(cell(client, "closed_reason")).filter(|reason| !reason.is_empty());
         let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
-        let [id, addr, app, name] = ["id", "addr", "app", "name"].map(|key| cell(client, key));
+        let [id, addr, app, name] = ["id", "address", "app", "name"].map(|key| cell(client, key));
         format!("{sign} {id} {addr} {app} {name}{reason}").trim_end().to_owned() + "\n"
     };
     let opened = message.opened.iter().map(|client| line('+', client));
