@@ -1,4 +1,4 @@
-//! How clients are grouped, who is expected, and how many are told.
+//! How clients are grouped, which applications are expected, and how many clients are exported individually.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use super::Faults;
 use super::sampling::{idle_after, idle_thresholds};
 use super::values::{elements, number, positive};
-use crate::cli::{GroupArgs, ServeArgs};
+use crate::cli::{GroupArgs, ServeArgs, UnnamedBy};
 use crate::group_file::GroupFile;
-use crate::snapshot::{Grouping, Limits, NetworkPrefix, app_label, spelled_out};
+use crate::snapshot::{Fallback, Grouping, GroupingOptions, Limits, NetworkPrefix, app_label, spelled_out};
 
-/// The most groups a dimension may have. The default of 50 keeps a node below 2,000 series and 200 KB; an application alone
-/// has some twenty series.
+/// The most groups of a dimension. The default of 50 keeps a node below 2,000 series and 200 KB; each application has some
+/// twenty series.
 const MAX_GROUPS: usize = 150;
 
-/// The most clients that may be told one by one: five series each.
+/// The most clients that may be exported individually: five series each.
 const MAX_PER_CLIENT: usize = 1000;
 
 pub(super) fn limits(words: &ServeArgs, grouping: Grouping, faults: &mut Faults) -> Limits {
@@ -33,12 +33,20 @@ pub(super) fn limits(words: &ServeArgs, grouping: Grouping, faults: &mut Faults)
     }
 }
 
-/// How clients are grouped, and the file that says so.
+/// The grouping, and the operator's file if there is one.
 pub(super) fn grouping(words: &GroupArgs, faults: &mut Faults) -> (Grouping, Option<GroupFile>) {
-    let pattern = words.name_pattern.as_deref();
+    let options = GroupingOptions {
+        name_pattern: words.name_pattern.clone(),
+        strip_version: words.strip_version,
+        fallback: match words.unnamed_by {
+            UnnamedBy::Library => Fallback::Library,
+            UnnamedBy::LibraryHost => Fallback::LibraryHost,
+            UnnamedBy::Host => Fallback::Host,
+        },
+    };
     let read = match &words.file {
-        None => Grouping::new(pattern, None).map(|grouping| (grouping, None)),
-        Some(path) => GroupFile::read(path, pattern).map(|(grouping, file)| (grouping, Some(file))),
+        None => Grouping::new(&options, None).map(|grouping| (grouping, None)),
+        Some(path) => GroupFile::read(path, &options).map(|(grouping, file)| (grouping, Some(file))),
     };
     read.unwrap_or_else(|fault| {
         faults.add(fault);
