@@ -1,5 +1,5 @@
-//! The operator's file of groups: read at the start, and again when it changes. An invalid file leaves the rules as they were, is
-//! logged, and is reported by a metric.
+//! The operator's file of groups: read at the start, and again when it changes. An invalid file leaves the rules as
+//! they were, is logged, and is reported by a metric.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -10,8 +10,8 @@ use crate::cli::{GroupArgs, ServeArgs, UnnamedBy};
 use crate::group_file::GroupFile;
 use crate::snapshot::{Fallback, Grouping, GroupingOptions, Limits, NetworkPrefix, app_label, spelled_out};
 
-/// The most groups of a dimension. The default of 50 keeps a node below 2,000 series and 200 KB; each application has some
-/// twenty series.
+/// The most groups of a dimension. The default of 50 keeps a node below 2,000 series and 200 KB; each application has
+/// some twenty series.
 const MAX_GROUPS: usize = 150;
 
 /// The most clients that may be exported individually: five series each.

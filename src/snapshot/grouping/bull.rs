@@ -1,15 +1,15 @@
 //! Queue names in the client names of Bull and BullMQ. Pure.
 //!
-//! Bull, and BullMQ for Node and Rust, name a worker's connection `<prefix>:<base64 of the queue's name>`; BullMQ appends
-//! `:w:<worker>` for a named worker and `:qe` for a listener of the queue's events (BullMQ: `queue-getters.ts`,
-//! `redis-queue-backend.ts`, `utils/index.ts`; Bull: `lib/worker.js`). BullMQ for Python and .NET write the queue's name as it
-//! is. The prefix is `bull` unless the application sets another; `{bull}` on clusters.
+//! Bull, and BullMQ for Node and Rust, name a worker's connection `<prefix>:<base64 of the queue's name>`; BullMQ
+//! appends `:w:<worker>` for a named worker and `:qe` for a listener of the queue's events (BullMQ:
+//! `queue-getters.ts`, `redis-queue-backend.ts`, `utils/index.ts`; Bull: `lib/worker.js`). BullMQ for Python and .NET
+//! write the queue's name as it is. The prefix is `bull` unless the application sets another; `{bull}` on clusters.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// The shortest encoding that counts under a foreign prefix without padding, and for names that are not ASCII. Shorter text
-/// is too often a word that happens to be valid base64.
+/// The shortest encoding that counts under a foreign prefix without padding, and for names that are not ASCII.
+/// Shorter text is too often a word that happens to be valid base64.
 const MIN_UNPADDED: usize = 8;
 
 /// Signs that a queue's name may have beside letters and digits.

@@ -1,8 +1,8 @@
 //! The application that a client library's name implies. Pure.
 //!
-//! Libraries put the driver that wraps them into parentheses, with its version: `redis-py(django-redis_v5.4.0)` (redis-py,
-//! Jedis and Lettuce: `DriverInfo`; Redis documents the form with CLIENT SETINFO). The driver is nearer to the application
-//! than the library. Versions are left out, so that an upgrade does not split an application.
+//! Libraries put the driver that wraps them into parentheses, with its version: `redis-py(django-redis_v5.4.0)`
+//! (redis-py, Jedis and Lettuce: `DriverInfo`; Redis documents the form with CLIENT SETINFO). The driver is nearer to
+//! the application than the library. Versions are left out, so that an upgrade does not split an application.
 
 /// The library's name or a driver's, without version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub(super) struct LibraryApp<'a> {
 const PLATFORMS: [&[u8]; 10] =
     [b"SE.Redis", b".NET", b"go", b"python", b"node", b"deno", b"bun", b"java", b"ruby", b"php"];
 
-/// Returns the first driver that the name lists, else the library. DriverInfo lists the driver added last first, which is
-/// the one nearest to the application.
+/// Returns the first driver that the name lists, else the library. DriverInfo lists the driver added last first,
+/// which is the one nearest to the application.
 pub(super) fn library_app(library: &[u8]) -> LibraryApp<'_> {
     let Some((base, drivers)) = parenthesized(library) else {
         return LibraryApp { name: without_version(library), is_driver: false };
@@ -47,8 +47,8 @@ fn is_platform(name: &[u8]) -> bool {
     PLATFORMS.contains(&&name[..end])
 }
 
-/// Takes `_v1.2`, `-v3.1.0-SNAPSHOT` or `-1.4.2` off the end of a name. A number without `v` and without a dot may be part
-/// of the name.
+/// Takes `_v1.2`, `-v3.1.0-SNAPSHOT` or `-1.4.2` off the end of a name. A number without `v` and without a dot may be
+/// part of the name.
 fn without_version(name: &[u8]) -> &[u8] {
     let separators = || (1..name.len()).filter(|&place| b"-_/@:. ".contains(&name[place]));
     let is_digit = |place: usize| name.get(place).is_some_and(u8::is_ascii_digit);

@@ -1,8 +1,8 @@
 //! The application that a client belongs to. Pure, but for a memory of names seen before.
 //!
-//! First the operator's rules (`--group.file`), then the name without what changes per process (`rules`, or the operator's
-//! `--group.name-pattern`), then the user unless it is `default`, then what `--group.unnamed-by` says (the library, the library
-//! and the host, or the host), else `(unnamed)`.
+//! First the operator's rules (`--group.file`), then the name without what changes per process (`rules`, or the
+//! operator's `--group.name-pattern`), then the user unless it is `default`, then what `--group.unnamed-by` says (the
+//! library, the library and the host, or the host), else `(unnamed)`.
 
 mod bull;
 mod file;
@@ -302,7 +302,7 @@ impl Known {
                 Cow::Owned(value)
             }
             // Not a client's text, so it is not escaped; the key is one that no client's text can be.
-            (None, Some(Host::Unix)) => return self.label(&[b'\n'], || UNIX.into()),
+            (None, Some(Host::Unix)) => return self.label(b"\n", || UNIX.into()),
             (None, Some(host)) => Cow::Owned(host.to_string().into_bytes()),
             (None, None) => return self.label(b"", || UNNAMED.into()),
         };

@@ -1,9 +1,9 @@
-//! The table of rules that turn a client's name into its application: they take off everything that changes from one process to
-//! the next, and decode what is encoded. Pure.
+//! The table of rules that turn a client's name into its application: they take off everything that changes from one
+//! process to the next, and decode what is encoded. Pure.
 //!
-//! A name is read in parts: `-`, `_` and `.` join words within a part, the other signs divide parts. A rule takes something
-//! off the end of a part, never from the middle of a word. Rules are applied until none applies any more, so the name of an
-//! application is its own application.
+//! A name is read in parts: `-`, `_` and `.` join words within a part, the other signs divide parts. A rule takes
+//! something off the end of a part, never from the middle of a word. Rules are applied until none applies any more,
+//! so the name of an application is its own application.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -43,8 +43,8 @@ const REMOVE: Rule = Rule {
     app: "",
 };
 
-/// The rules, in the order in which they are tried. Longer and surer patterns come first; later ones would take off a piece of
-/// what they match.
+/// The rules, in the order in which they are tried. Longer and surer patterns come first; later ones would take off a
+/// piece of what they match.
 pub const RULES: &[Rule] = &[
     Rule {
         what: "version of StackExchange.Redis, which it adds to the machine's name",
@@ -143,8 +143,8 @@ pub const RULES: &[Rule] = &[
         ..REMOVE
     },
     Rule {
-        what: "version, with `--group.strip-version`",
-        pattern: r"(?P<cut>[-_.:@/](?:[vV][0-9]+(?:\.[0-9]+)*|[0-9]+(?:\.[0-9]+){2,}|sha-?[0-9a-f]{7,40})(?:<PRERELEASE>)*)<N>",
+        what: "version (--group.strip-version)",
+        pattern: r"(?P<cut>[-_.:@/](?:<VERSION>|sha-?[0-9a-f]{7,40})(?:<PRERELEASE>|<BUILD>)*)<N>",
         only_if: |before, _| before.iter().any(u8::is_ascii_alphanumeric),
         is_optional: true,
         example: "api-v1.4.2-rc.1",
@@ -197,8 +197,8 @@ pub const RULES: &[Rule] = &[
         ..REMOVE
     },
     Rule {
-        what: "counter at the end of a word for something of which there are many",
-        pattern: r"(?:^|[^A-Za-z])(?i:worker|thread|server|host|instance|replica|consumer|producer|client|process|proc|pod|runner|agent|executor|conn|connection)(?P<cut>[0-9]{1,3})<E>",
+        what: "counter after a word for something that is usually counted",
+        pattern: r"(?:^|[^A-Za-z])(?i:<COUNTED>)(?P<cut>[0-9]{1,3})<E>",
         example: "mailer-worker3",
         app: "mailer-worker",
         ..REMOVE
@@ -219,16 +219,23 @@ const ABBREVIATIONS: &[(&str, &str)] = &[
     ("<E>", r"(?:$|[:@/#|,;\])}])"),
     // The end of a word.
     ("<N>", r"(?:$|[-_.:@/#|,;~+\])}])"),
-    // Letters and digits of random names of Kubernetes (`apimachinery/pkg/util/rand`): no vowels, and none that look alike.
+    // Letters and digits of random names of Kubernetes (`apimachinery/pkg/util/rand`): no vowels, and none that look
+    // alike.
     ("<P>", "[bcdfghjklmnpqrstvwxz2456789]"),
     ("<DATE>", r"(?:19|20)[0-9]{2}[-_./]?(?:0[1-9]|1[0-2])[-_./]?(?:0[1-9]|[12][0-9]|3[01])"),
     ("<CLOCK>", r"[Tt]|[Tt_.:/-]?(?:[01][0-9]|2[0-4])(?:[:.-]?<MIN>(?:[:.-]?<MIN>(?:[.,]?[0-9]{1,9})?)?)?<ZONE>?"),
     ("<MIN>", "[0-6][0-9]"),
     ("<ZONE>", "(?:[Zz]|[-+][0-9]{2}:?[0-9]{2})"),
     ("<WEEK>", "(?:19|20)[0-9]{2}-?[Ww](?:0[1-9]|[1-4][0-9]|5[0-3])(?:-?[1-7])?"),
+    ("<VERSION>", r"[vV][0-9]+(?:\.[0-9]+)*|[0-9]+(?:\.[0-9]+){2,}"),
+    ("<PRERELEASE>", r"[-._+]?(?i:alpha|beta|rc|pre|preview|snapshot)[-._]?[0-9]*"),
+    // The number of a build, or what `git describe` appends.
+    ("<BUILD>", r"[-._+]?(?i:build|b|m)[-._]?[0-9]+|-[0-9]+-g[0-9a-f]{7,40}"),
+    // Words for things that are usually counted.
     (
-        "<PRERELEASE>",
-        r"[-._+]?(?i:alpha|beta|rc|pre|preview|snapshot)[-._]?[0-9]*|[-._+]?(?i:build|b|m)[-._]?[0-9]+|-[0-9]+-g[0-9a-f]{7,40}",
+        "<COUNTED>",
+        "worker|thread|server|host|instance|replica|consumer|producer|client|process|proc|pod|runner|agent|executor|\
+         conn|connection",
     ),
 ];
 
