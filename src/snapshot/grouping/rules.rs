@@ -136,7 +136,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "domain of a numbered host, or of the host behind an @",
-        pattern: r"(?:^|[:@/#|,;])[^:@/#|,;.]+(?P<cut>(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)+)<E>",
+        pattern: r"(?:^|[:@/#|,;])[^:@/#|,;.]+(?P<cut>(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}[0-9]*)<E>",
         only_if: host::is_domain,
         example: "node-3.example.com",
         app: "node",
