@@ -14,7 +14,7 @@ const PRIVATE: [&str; 8] = ["local", "localdomain", "lan", "internal", "intranet
 /// Domains that only machines have, so that the host's name needs no number.
 const MACHINES: [&str; 4] = [".cluster.local", ".ec2.internal", ".compute.internal", ".compute.amazonaws.com"];
 
-/// What stands before a country: `co.uk`, `com.au`.
+/// Labels before a country: `co.uk`, `com.au`.
 const SECOND_LEVEL: [&str; 6] = ["com", "co", "net", "org", "ac", "gov"];
 
 /// Signs that divide the parts of a name.
@@ -50,7 +50,7 @@ fn is_public(labels: &[&str]) -> bool {
     }
 }
 
-/// `2`, `v2`: a part of a version, not of a domain.
+/// True for `2` and `v2`, which are parts of a version and not of a domain.
 fn is_version(label: &[u8]) -> bool {
     let digits = label.strip_prefix(b"v").unwrap_or(label);
     !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
