@@ -205,6 +205,17 @@ pub enum SampleMode {
     Never,
 }
 
+/// The application of a client without a name and a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UnnamedBy {
+    /// Its library, or the driver that the library names
+    Library,
+    /// Its library and host: redis-py@10.0.0.5
+    LibraryHost,
+    /// Its host
+    Host,
+}
+
 /// The args for grouping clients.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Groups")]
@@ -222,6 +233,16 @@ pub struct GroupArgs {
     /// differ between processes
     #[arg(long = "group.name-pattern", env = "GROUP_NAME_PATTERN", value_name = "REGEX")]
     pub name_pattern: Option<String>,
+    /// Take versions off the names of clients: api-v41 and api-v42 are one application, and so are api-v1 and api-v2
+    #[arg(
+        long = "group.strip-version",
+        env = "GROUP_STRIP_VERSION",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    pub strip_version: bool,
+    /// Application of a client without a name and a user
+    #[arg(long = "group.unnamed-by", env = "GROUP_UNNAMED_BY", value_name = "WAY", default_value = "library")]
+    pub unnamed_by: UnnamedBy,
     /// Prefix lengths that group addresses into networks, for IPv4 and IPv6
     #[arg(
         long = "group.network-prefix",

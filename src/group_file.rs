@@ -9,13 +9,13 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::followed_file::{self, FileState, POLL_INTERVAL};
-use crate::snapshot::{Grouping, Limits};
+use crate::snapshot::{Grouping, GroupingOptions, Limits};
 
 /// A file with grouping rules that is polled for changes.
 #[derive(Debug)]
 pub struct GroupFile {
     path: PathBuf,
-    name_pattern: Option<String>,
+    options: GroupingOptions,
     state: FileState,
     valid: Arc<AtomicBool>,
 }
@@ -25,12 +25,11 @@ impl GroupFile {
     ///
     /// # Errors
     /// A sentence that begins with the flag.
-    pub fn read(path: &Path, name_pattern: Option<&str>) -> Result<(Grouping, Self), String> {
+    pub fn read(path: &Path, options: &GroupingOptions) -> Result<(Grouping, Self), String> {
         let state = FileState::at(path);
-        let grouping = grouping(path, name_pattern)?;
+        let grouping = grouping(path, options)?;
         let valid = Arc::new(AtomicBool::new(true));
-        let name_pattern = name_pattern.map(str::to_owned);
-        Ok((grouping, Self { path: path.to_owned(), name_pattern, state, valid }))
+        Ok((grouping, Self { path: path.to_owned(), options: options.clone(), state, valid }))
     }
 
     /// A flag that is true while the last read of the file succeeded. [`GroupFile::follow`] updates it.
@@ -47,7 +46,7 @@ impl GroupFile {
                 continue;
             }
             self.state = state;
-            let read = grouping(&self.path, self.name_pattern.as_deref());
+            let read = grouping(&self.path, &self.options);
             self.valid.store(read.is_ok(), Ordering::Relaxed);
             match read {
                 Ok(grouping) => {
@@ -61,11 +60,10 @@ impl GroupFile {
     }
 }
 
-fn grouping(path: &Path, name_pattern: Option<&str>) -> Result<Grouping, String> {
+fn grouping(path: &Path, options: &GroupingOptions) -> Result<Grouping, String> {
     let flag = "--group.file:";
     let text = followed_file::read(path).map_err(|fault| format!("{flag} {}: {fault}", path.display()))?;
-    Grouping::new(name_pattern, Some(&text))
-        .map_err(|fault| fault.replacen(flag, &format!("{flag} {}:", path.display()), 1))
+    Grouping::new(options, Some(&text)).map_err(|fault| fault.replacen(flag, &format!("{flag} {}:", path.display()), 1))
 }
 
 #[cfg(test)]
@@ -76,18 +74,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_valid_change_is_applied_and_an_invalid_one_is_not() {
+    async fn a_change_is_followed_and_an_invalid_file_is_not_and_the_options_stay() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("groups.yml");
         fs::write(&path, "rules: [{app: one, name: web}]").expect("a file");
-        let (grouping, file) = GroupFile::read(&path, None).expect("a valid file");
+        let options = GroupingOptions { strip_version: true, ..GroupingOptions::default() };
+        let (grouping, file) = GroupFile::read(&path, &options).expect("a valid file");
         let valid = file.validity();
         let (sender, receiver) = watch::channel(Arc::new(Limits { grouping: Arc::new(grouping), ..Limits::default() }));
         let following = tokio::spawn(file.follow(sender));
-        let app = || {
-            let reply = crate::client_list::parse(b"id=1 name=web");
+        let app_of = |row: &str| {
+            let reply = crate::client_list::parse(row.as_bytes());
             receiver.borrow().grouping.app(&reply.clients[0]).to_string()
         };
+        let app = || app_of("id=1 name=web");
         assert_eq!(app(), "one");
         for (text, app_then, valid_then) in [
             ("rules: [{app: two, name: web}]", "two", true),
@@ -102,6 +102,7 @@ mod tests {
                 }
             }
             assert_eq!((app().as_str(), valid.load(Ordering::Relaxed)), (app_then, valid_then), "{text}");
+            assert_eq!(app_of("id=1 name=api-v41"), "api", "after {text}");
         }
         following.abort();
     }

@@ -163,6 +163,32 @@ fn applications_are_the_same_in_every_output() {
     assert!(clients.len() == 2 && clients.iter().all(|client| client["app"] == "web"), "{json}");
 }
 
+/// The flags of the grouping mean the same in `serve`, `clients` and `check`.
+#[test]
+fn versions_and_the_unnamed_are_grouped_alike_everywhere() {
+    let Some((server, _crowd)) = server_with_a_crowd() else { return };
+    let named = |name: &str| {
+        let mut peer = server.peer();
+        peer.must(&["CLIENT", "SETNAME", name]);
+        peer
+    };
+    let _peers = ["api-v41", "api-v42", "bull:ZW1haWw=:w:host-1"].map(named);
+    let args = ["--group.strip-version", "--group.unnamed-by=host"];
+    let exporter = Exporter::start(&[&server.address()], &args, &[]);
+    let scrape = exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_app_connections") > 8.0);
+    let json = ask(&server, &[&["clients", "--by=app", "--format=json"], &args[..]].concat());
+    let counts: Vec<Value> = serde_json::from_str(&json).expect("JSON");
+    let count = |count: &Value| (count["app"].as_str().expect("a name").to_owned(), count["connections"].as_u64());
+    let counts: BTreeMap<String, Option<u64>> = counts.iter().map(count).collect();
+    assert_eq!((counts["api"], counts["bull:email"]), (Some(2), Some(1)), "{counts:?}");
+    assert!(counts.contains_key("127.0.0.1") && !counts.contains_key("(unnamed)"), "{counts:?}");
+    let scraped = scrape.by("redis_clients_app_connections", "client_app");
+    assert_eq!(scraped.into_iter().map(|(app, online)| (app, Some(online))).collect::<BTreeMap<_, _>>(), counts);
+    let shown = ask(&server, &[&["check"], &args[..]].concat());
+    assert!(shown.contains("by its host"), "{shown}");
+    assert!(shown.contains("by its name without version (--group.strip-version)"), "{shown}");
+}
+
 #[test]
 fn the_number_of_individually_exported_clients_is_limited() {
     let Some((server, _crowd)) = server_with_a_crowd() else { return };

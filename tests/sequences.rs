@@ -10,7 +10,7 @@ use redis_client_exporter::client_list::{Listing, Unreadable};
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
 use redis_client_exporter::sample::{Cost, Failure, Page, Pages, Reason, Sample, Source};
 use redis_client_exporter::server_info::ServerInfo;
-use redis_client_exporter::snapshot::{CloseReason, Grouping, Limits, Snapshot, derive};
+use redis_client_exporter::snapshot::{CloseReason, Grouping, GroupingOptions, Limits, Snapshot, derive};
 use redis_client_exporter::view::metrics;
 
 use crate::support::scrape::Scrape;
@@ -232,7 +232,8 @@ fn applications_that_close_together_are_all_kept_within_the_limit() {
 fn an_application_whose_clients_are_renamed_is_not_offline() {
     let clients = step(&[(1, "web-1"), (2, "web-2")]);
     let first = derive(None, clients.sample(0), &Limits::default());
-    let grouping = Grouping::new(None, Some("rules: [{app: frontend, name: 'web-.*'}]")).expect("a rule");
+    let file = Some("rules: [{app: frontend, name: 'web-.*'}]");
+    let grouping = Grouping::new(&GroupingOptions::default(), file).expect("a rule");
     let limits = Limits { grouping: Arc::new(grouping), ..Limits::default() };
     assert_eq!(shown(&derive(Some(&first), clients.sample(10), &limits)), [("frontend", 2)]);
     let late = [step(&[(1, "web")]), step(&[(1, "web"), (2, "")]), step(&[(1, "web"), (2, "billing")])];

@@ -250,6 +250,9 @@ fn reason(by: By) -> String {
         By::Pattern => "by --group.name-pattern".to_owned(),
         By::User => "by its user".to_owned(),
         By::Library => "by its library".to_owned(),
+        By::Driver => "by the driver that its library names".to_owned(),
+        By::LibraryHost => "by its library and host".to_owned(),
+        By::Host => "by its host".to_owned(),
         By::Nothing => "it has no name, user or library".to_owned(),
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::Faults;
 use super::sampling::{idle_after, idle_thresholds};
 use super::values::{elements, number, positive};
-use crate::cli::{GroupArgs, ServeArgs};
+use crate::cli::{GroupArgs, ServeArgs, UnnamedBy};
 use crate::group_file::GroupFile;
-use crate::snapshot::{Grouping, Limits, NetworkPrefix, app_label, spelled_out};
+use crate::snapshot::{Fallback, Grouping, GroupingOptions, Limits, NetworkPrefix, app_label, spelled_out};
 
 /// Maximum number of groups of a dimension. The default of 50 keeps a node below 2,000 series and 200 KB; each
 /// application has about twenty series.
@@ -35,10 +35,18 @@ pub(super) fn limits(args: &ServeArgs, grouping: Grouping, faults: &mut Faults) 
 
 /// Reads how clients are grouped, and the file with the rules.
 pub(super) fn grouping(args: &GroupArgs, faults: &mut Faults) -> (Grouping, Option<GroupFile>) {
-    let pattern = args.name_pattern.as_deref();
+    let options = GroupingOptions {
+        name_pattern: args.name_pattern.clone(),
+        strip_version: args.strip_version,
+        fallback: match args.unnamed_by {
+            UnnamedBy::Library => Fallback::Library,
+            UnnamedBy::LibraryHost => Fallback::LibraryHost,
+            UnnamedBy::Host => Fallback::Host,
+        },
+    };
     let read = match &args.file {
-        None => Grouping::new(pattern, None).map(|grouping| (grouping, None)),
-        Some(path) => GroupFile::read(path, pattern).map(|(grouping, file)| (grouping, Some(file))),
+        None => Grouping::new(&options, None).map(|grouping| (grouping, None)),
+        Some(path) => GroupFile::read(path, &options).map(|(grouping, file)| (grouping, Some(file))),
     };
     read.unwrap_or_else(|fault| {
         faults.add(fault);

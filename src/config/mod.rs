@@ -258,6 +258,24 @@ mod tests {
     }
 
     #[test]
+    fn options_of_the_grouping_reach_it_with_a_file_and_without() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("groups.yml");
+        std::fs::write(&file, "rules: [{app: batch, user: batch}]").expect("a file");
+        let file = format!("--group.file={}", file.display());
+        for more in [&[][..], &[file.as_str()]] {
+            let args = [&["--group.strip-version", "--group.unnamed-by=library-host"], more].concat();
+            let grouping = config(&args).expect("valid options").limits.grouping;
+            let app = |row: &str| grouping.app(&crate::client_list::parse(row.as_bytes()).clients[0]).to_string();
+            assert_eq!(app("id=1 name=api-v41"), "api");
+            assert_eq!(app("id=1 lib-name=redis-py addr=10.0.0.5:1"), "redis-py@10.0.0.5");
+        }
+        let fault =
+            config(&["--group.strip-version", "--group.name-pattern=^[a-z]+"]).expect_err("one replaces the other");
+        assert!(fault.to_string().contains("--group.strip-version"), "{fault}");
+    }
+
+    #[test]
     fn an_expected_application_may_have_a_minimum() {
         let limits =
             config(&["--presence.expect=billing=2,cron", "--presence.expect=a=b=3"]).expect("valid args").limits;

@@ -34,7 +34,7 @@ pub use churn::{Changes, Churn};
 pub use client_counts::ClientCounts;
 pub use closed::{CloseReason, Closed, ClosedRing, MAX_CLOSED};
 pub use counters::{Counter, Counters};
-pub use grouping::{By, Grouping, RULES, Rule};
+pub use grouping::{By, Fallback, Grouping, GroupingOptions, RULES, Rule};
 pub use groups::Groups;
 pub use kind::{ClientKind, State};
 pub(crate) use label::app_label;

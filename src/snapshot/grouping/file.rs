@@ -1,5 +1,5 @@
-//! The operator's own rules (`--group.file`): names, users and networks, and the application they stand for. Pure: reads
-//! text, opens no file.
+//! The operator's own rules (`--group.file`), which map names, users and networks to applications. Pure: reads text,
+//! opens no file.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,10 +15,10 @@ use crate::snapshot::label::app_label;
 /// The most rules of a file.
 const MAX_RULES: usize = 1000;
 
-/// What a compiled pattern may take, in bytes; an unreasonable one is refused and not paid for.
+/// The maximum size of a compiled pattern, in bytes. A larger one is refused before it costs anything.
 const MAX_PATTERN: usize = 1 << 20;
 
-/// One rule: what is given of name, user and network must all be true of a client.
+/// One rule. A client must match all that the rule has of name, user and network.
 #[derive(Clone, Debug)]
 pub(super) struct FileRule {
     pub(super) gives: Gives,
@@ -29,13 +29,14 @@ pub(super) struct FileRule {
 /// The application that a rule gives.
 #[derive(Clone, Debug)]
 pub(super) enum Gives {
-    /// Whatever the name.
+    /// The same application for every name.
     Always(Arc<str>),
-    /// To a name that matches; `$1` or `${name}` stand for what a group of the pattern matched.
+    /// An application for each name that matches: `$1` or `${name}` stand for the text that a group of the pattern
+    /// matched.
     ByName { pattern: Regex, app: String },
 }
 
-/// A file as it is written.
+/// The text of a file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
@@ -87,7 +88,7 @@ impl<'de> Deserialize<'de> for Networks {
 /// Reads the rules.
 ///
 /// # Errors
-/// What is wrong, where, and what is meant to be there.
+/// A sentence on what is wrong, where, and what is expected there.
 pub(super) fn parse(text: &str) -> Result<Vec<FileRule>, String> {
     let text: Text = serde_saphyr::from_str(text).map_err(|error| {
         let error = error.to_string();
@@ -106,7 +107,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<FileRule>, String> {
 impl FileRule {
     fn new(text: &RuleText) -> Result<Self, String> {
         if text.app.is_empty() || text.app.starts_with('(') {
-            return Err("app must not be empty, nor begin with `(`: such groups are ours".into());
+            return Err("app must not be empty, nor begin with `(`: only groups of the exporter do".into());
         }
         let networks = match &text.network.0 {
             None => Vec::new(),
@@ -115,7 +116,7 @@ impl FileRule {
         };
         let user = text.user.as_deref().map(whole).transpose()?;
         if text.name.is_none() && user.is_none() && networks.is_empty() {
-            return Err(format!("{} has none of name, user, network; it would take every client", text.app));
+            return Err(format!("{} has none of name, user, network; it would match every client", text.app));
         }
         let gives = match &text.name {
             Some(name) => {
@@ -131,7 +132,7 @@ impl FileRule {
         Ok(Self { gives, user, networks })
     }
 
-    /// The application that the rule gives to a name; `None` if it does not ask for names, or not for this one.
+    /// Returns the application of a name; `None` if the rule has no name, or another one.
     pub(super) fn app_by_name(&self, name: &[u8]) -> Option<Arc<str>> {
         let Gives::ByName { pattern, app } = &self.gives else { return None };
         let mut expanded = Vec::new();
@@ -139,7 +140,7 @@ impl FileRule {
         (!expanded.is_empty()).then(|| app_label(&expanded).into())
     }
 
-    /// Whether user and address are those of the rule. Its name is looked at elsewhere, once a name.
+    /// True if user and address match. The rule's name is matched elsewhere, once for each name.
     pub(super) fn matches(&self, user: &[u8], address: Option<IpAddr>) -> bool {
         self.user.as_ref().is_none_or(|pattern| pattern.is_match(user))
             && (self.networks.is_empty()
@@ -147,7 +148,7 @@ impl FileRule {
     }
 }
 
-/// Refuses an application that refers to groups which the pattern does not have: it would be nothing.
+/// Refuses an application that refers to a group which the pattern does not have: the reference would be empty.
 fn check_references(app: &str, pattern: &Regex) -> Result<(), String> {
     let mut rest = app;
     while let Some((_, after)) = rest.split_once('$') {
@@ -173,14 +174,14 @@ fn check_references(app: &str, pattern: &Regex) -> Result<(), String> {
     Ok(())
 }
 
-/// A pattern that must match the whole text, as in Prometheus's relabelling.
+/// Compiles a pattern that must match the whole text, as in Prometheus's relabeling.
 fn whole(pattern: &str) -> Result<Regex, String> {
-    // By itself first: a parenthesis too many must not end the one that is put around it.
+    // Alone first: a surplus parenthesis must not close the group that is put around the pattern.
     compiled(pattern, pattern)?;
     compiled(&format!("^(?:{pattern})$"), pattern)
 }
 
-/// A pattern that may match anywhere.
+/// Compiles a pattern that may match anywhere.
 pub(super) fn anywhere(pattern: &str) -> Result<Regex, String> {
     compiled(pattern, pattern)
 }
@@ -189,7 +190,7 @@ fn compiled(text: &str, given: &str) -> Result<Regex, String> {
     let regex = RegexBuilder::new(text).unicode(false).size_limit(MAX_PATTERN).build();
     regex.map_err(|error| {
         let error = error.to_string();
-        format!("{given} is no regular expression ({})", error.lines().last().unwrap_or_default().trim())
+        format!("{given} is not a regular expression ({})", error.lines().last().unwrap_or_default().trim())
     })
 }
 
@@ -203,25 +204,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_name_the_rule_and_the_mend() {
+    fn faults_name_the_rule_and_the_fix() {
         for (text, fault) in [
             ("", "rules"),
             ("rules: [{name: a}]", "app"),
             ("rules: [{app: a, nme: b}]", "nme"),
             ("rules: [{app: a}]", "rule 1: a has none of"),
             ("rules: [{app: a, name: b}, {app: '(x)', name: b}]", "rule 2: app must not"),
-            ("rules: [{app: a, name: 'b('}]", "no regular expression"),
+            ("rules: [{app: a, name: 'b('}]", "not a regular expression"),
             ("rules: [{app: a, network: 10.0.0.0/33}]", "10.0.0.0/33 is not a network"),
             ("rules: [{app: a, network: 10.0}]", "a network such as"),
             ("rules: [{app: a, network: []}]", "empty list"),
             ("rules: [{app: '$1', user: b}]", "there is no name"),
             ("rules: [{app: '$1', name: b}]", "a group $1 that"),
             ("rules: [{app: '$1_jobs', name: '(b)'}]", "a group $1_jobs that"),
-            ("rules: [{app: a, name: 'x)|(?:y'}]", "no regular expression"),
-            ("rules: [{app: a, name: '(?:a{999}){999}'}]", "no regular expression"),
+            ("rules: [{app: a, name: 'x)|(?:y'}]", "not a regular expression"),
+            ("rules: [{app: a, name: '(?:a{999}){999}'}]", "not a regular expression"),
         ] {
-            let told = parse(text).expect_err(text);
-            assert!(told.contains(fault), "{text}: {told}");
+            let found = parse(text).expect_err(text);
+            assert!(found.contains(fault), "{text}: {found}");
         }
     }
 

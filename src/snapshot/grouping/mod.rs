@@ -1,55 +1,86 @@
-//! Which application a client belongs to. Pure, but for a memory of names that were looked at before.
+//! The application that a client belongs to. Pure, but for a memory of names seen before.
 //!
-//! First the operator's rules (`--group.file`), then the name without what changes per process (`rules`, or the operator's
-//! `--group.name-pattern`), then the user unless it is `default`, then the library, else `(unnamed)`.
+//! First the operator's rules (`--group.file`), then the name without what changes per process (`rules`, or the
+//! operator's `--group.name-pattern`), then the user unless it is `default`, then what `--group.unnamed-by` says (the
+//! library, the library and the host, or the host), else `(unnamed)`.
 
+mod bull;
 mod file;
+mod host;
+mod library;
 mod rules;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::io::Write;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use regex::bytes::Regex;
 
-use super::label::{UNNAMED, app_label};
+use super::label::{UNIX, UNNAMED, app_label};
 use crate::client_list::{Address, Client, Field};
 use file::{FileRule, Gives};
+use library::{LibraryApp, library_app};
 
 pub use rules::{RULES, Rule};
 
-/// The most bytes of names that are remembered of those seen lately; then those that are not seen again are forgotten.
+/// The most bytes of names that are remembered in one generation; then names that are not seen again are forgotten.
 const MAX_REMEMBERED_BYTES: usize = 8 << 20;
 
-/// Beyond so many bytes nothing more is remembered until then.
+/// Beyond this size, nothing more is remembered in a generation.
 const MAX_TOTAL_BYTES: usize = 32 << 20;
 
-/// What a remembered name costs beside its bytes, and what each rule for it costs.
+/// The cost of a remembered name beside its bytes, and of each file rule that matches it.
 const OVERHEAD: usize = 100;
 const OVERHEAD_OF_A_RULE: usize = 50;
+
+/// Options of the grouping, all but the rules of the operator's file.
+#[derive(Clone, Debug, Default)]
+pub struct GroupingOptions {
+    /// Replaces the table of rules (`--group.name-pattern`).
+    pub name_pattern: Option<String>,
+    /// Takes versions off names too (`--group.strip-version`).
+    pub strip_version: bool,
+    /// The application of clients without a name and a user (`--group.unnamed-by`).
+    pub fallback: Fallback,
+}
+
+/// The application of clients that have neither a lasting name nor a user of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// The library, or the driver that it names.
+    #[default]
+    Library,
+    /// The library and the host: `redis-py@10.0.0.5`. One of them if the other is not known.
+    LibraryHost,
+    /// The host; the library if the host is not known.
+    Host,
+}
 
 /// How clients are grouped into applications.
 pub struct Grouping {
     names: Names,
+    fallback: Fallback,
     rules: Vec<FileRule>,
     known: Mutex<Known>,
 }
 
-/// How a name tells the application.
+/// How a name implies an application.
 enum Names {
-    /// By the table of what changes per process.
-    Table,
-    /// By the first group of the operator's pattern, or all that it matches.
+    /// By the table of rules.
+    Table { strips_version: bool },
+    /// By the first group of the operator's pattern, or its whole match.
     Pattern(Regex),
 }
 
-/// By what a client was grouped.
+/// The reason why a client belongs to its application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
     /// A rule of the operator's file, counted from 1.
     FileRule(usize),
-    /// Its name, and what was taken off it.
+    /// Its name; lists what was taken off.
     Name(Vec<&'static str>),
     /// The operator's pattern.
     Pattern,
@@ -57,11 +88,17 @@ pub enum By {
     User,
     /// Its library.
     Library,
-    /// Nothing; it says nothing of itself.
+    /// The driver that its library names.
+    Driver,
+    /// Its library (or the driver that it names) and its host.
+    LibraryHost,
+    /// Its host.
+    Host,
+    /// Nothing: it has no name, user or library, nor, with `--group.unnamed-by`, a host.
     Nothing,
 }
 
-/// What is known of names, users and libraries that were seen: lately, and before that.
+/// Names, users and libraries seen before, in two generations.
 #[derive(Default)]
 struct Known {
     lately: Generation,
@@ -71,27 +108,35 @@ struct Known {
 #[derive(Default)]
 struct Generation {
     names: HashMap<Box<[u8]>, Named>,
-    /// Labels of users and libraries.
+    /// Labels of users, libraries and hosts.
     labels: HashMap<Box<[u8]>, Arc<str>>,
     bytes: usize,
 }
 
-/// What a name tells.
+/// A name's application.
 #[derive(Clone, Default)]
 struct Named {
+    /// By the name alone.
     app: Option<Arc<str>>,
-    /// The rules of the operator's file that ask for a name and find it in this one, with the application each gives.
+    /// The rules of the operator's file whose `name` matches, with the application that each gives.
     rules: Box<[(usize, Arc<str>)]>,
 }
 
 impl Grouping {
-    /// Groups by a pattern instead of the table, and by the rules of a file before that.
+    /// Groups by the rules of a file, then by the options.
     ///
     /// # Errors
     /// A sentence on what is wrong, which begins with the flag.
-    pub fn new(name_pattern: Option<&str>, file: Option<&str>) -> Result<Self, String> {
-        let names = match name_pattern {
-            None => Names::Table,
+    pub fn new(options: &GroupingOptions, file: Option<&str>) -> Result<Self, String> {
+        let names = match &options.name_pattern {
+            None => Names::Table { strips_version: options.strip_version },
+            Some(_) if options.strip_version => {
+                return Err(
+                    "--group.strip-version: has no effect with --group.name-pattern, which replaces the rules \
+                     for names; take the version off in the pattern"
+                        .into(),
+                );
+            }
             Some(pattern) => {
                 Names::Pattern(file::anywhere(pattern).map_err(|fault| format!("--group.name-pattern: {fault}"))?)
             }
@@ -100,7 +145,7 @@ impl Grouping {
             None => Vec::new(),
             Some(text) => file::parse(text).map_err(|fault| format!("--group.file: {fault}"))?,
         };
-        Ok(Self { names, rules, known: Mutex::default() })
+        Ok(Self { names, fallback: options.fallback, rules, known: Mutex::default() })
     }
 
     /// The application of one client.
@@ -108,7 +153,7 @@ impl Grouping {
         self.lookup().app(client)
     }
 
-    /// By what a client is grouped.
+    /// The reason why a client belongs to its application.
     pub fn by(&self, client: &Client<'_>) -> By {
         let name = client.text(Field::Name).unwrap_or_default();
         let named = self.named(name);
@@ -116,15 +161,20 @@ impl Grouping {
             return By::FileRule(place + 1);
         }
         match (&named.app, &self.names) {
-            (Some(_), Names::Table) => By::Name(rules::applied(name)),
+            (Some(_), &Names::Table { strips_version }) => By::Name(rules::applied(name, strips_version)),
             (Some(_), Names::Pattern(_)) => By::Pattern,
             (None, _) if user(client).is_some() => By::User,
-            (None, _) if library(client).is_some() => By::Library,
-            (None, _) => By::Nothing,
+            (None, _) => match self.library_and_host(client) {
+                (Some(_), Some(_)) => By::LibraryHost,
+                (Some(library), None) if library.is_driver => By::Driver,
+                (Some(_), None) => By::Library,
+                (None, Some(_)) => By::Host,
+                (None, None) => By::Nothing,
+            },
         }
     }
 
-    /// Begins to look up many clients.
+    /// Starts a lookup of many clients.
     pub(super) fn lookup(&self) -> Lookup<'_> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.lately.bytes > MAX_REMEMBERED_BYTES {
@@ -133,7 +183,7 @@ impl Grouping {
         Lookup { grouping: self, known }
     }
 
-    /// What a name tells, found out anew.
+    /// Applies the rules to a name.
     fn named(&self, name: &[u8]) -> Named {
         let rules = self.rules.iter().enumerate().filter_map(|(place, rule)| Some((place, rule.app_by_name(name)?)));
         Named { app: self.app_of_name(name), rules: rules.collect() }
@@ -141,7 +191,7 @@ impl Grouping {
 
     fn app_of_name(&self, name: &[u8]) -> Option<Arc<str>> {
         let app = match &self.names {
-            Names::Table => rules::lasting_part(name),
+            &Names::Table { strips_version } => rules::application(name, strips_version),
             Names::Pattern(pattern) => match pattern.captures(name) {
                 Some(found) => found.get(1).or_else(|| found.get(0))?.as_bytes().to_vec(),
                 None => name.to_vec(),
@@ -150,7 +200,20 @@ impl Grouping {
         (!app.is_empty()).then(|| app_label(&app).into())
     }
 
-    /// The first rule of the operator's file that is true of a client, with the application it gives.
+    /// The library and the host that stand for a client without name and user, by the fallback.
+    fn library_and_host<'a>(&self, client: &'a Client<'_>) -> (Option<LibraryApp<'a>>, Option<Host>) {
+        let library = || client.text(Field::LibName).filter(|library| !library.is_empty()).map(library_app);
+        match self.fallback {
+            Fallback::Library => (library(), None),
+            Fallback::LibraryHost => (library(), Host::of(client)),
+            Fallback::Host => match Host::of(client) {
+                Some(host) => (None, Some(host)),
+                None => (library(), None),
+            },
+        }
+    }
+
+    /// The first rule of the operator's file that a client matches, with the application that it gives.
     fn rule<'a>(&'a self, named: &'a Named, client: &Client<'_>) -> Option<(usize, &'a Arc<str>)> {
         if self.rules.is_empty() {
             return None;
@@ -169,7 +232,8 @@ impl Grouping {
 
 impl Default for Grouping {
     fn default() -> Self {
-        Self { names: Names::Table, rules: Vec::new(), known: Mutex::default() }
+        let names = Names::Table { strips_version: false };
+        Self { names, fallback: Fallback::default(), rules: Vec::new(), known: Mutex::default() }
     }
 }
 
@@ -179,7 +243,7 @@ impl fmt::Debug for Grouping {
     }
 }
 
-/// Clients looked up one after another.
+/// A lookup of many clients, which holds the memory of names.
 pub(super) struct Lookup<'a> {
     grouping: &'a Grouping,
     known: MutexGuard<'a, Known>,
@@ -198,7 +262,7 @@ impl Lookup<'_> {
             known.lately.bytes += name.len() + OVERHEAD + named.rules.len() * OVERHEAD_OF_A_RULE;
             known.lately.names.insert(name.into(), named);
         }
-        // Taken out for a moment, since users and libraries may have to be remembered meanwhile.
+        // Taken out for a moment, since users and libraries may have to be remembered at the same time.
         let named = known.lately.names.get_mut(name).map(std::mem::take).unwrap_or_default();
         let app = known.app(grouping, &named, client);
         if let Some(place) = known.lately.names.get_mut(name) {
@@ -209,7 +273,7 @@ impl Lookup<'_> {
 }
 
 impl Known {
-    /// Whether a name was seen lately; one that was seen before that is seen lately now.
+    /// True if a name is known. Moves it to the newer generation.
     fn remembers(&mut self, name: &[u8]) -> bool {
         if self.lately.names.contains_key(name) {
             return true;
@@ -227,10 +291,22 @@ impl Known {
         if let Some(app) = &named.app {
             return Arc::clone(app);
         }
-        match user(client).or_else(|| library(client)) {
-            Some(value) => self.label(value, || app_label(value).into()),
-            None => self.label(b"", || UNNAMED.into()),
+        if let Some(user) = user(client) {
+            return self.label(user, || app_label(user).into());
         }
+        let value = match grouping.library_and_host(client) {
+            (Some(library), None) => Cow::Borrowed(library.name),
+            (Some(library), Some(host)) => {
+                let mut value = library.name.to_vec();
+                write!(value, "@{host}").expect("writing to a vector cannot fail");
+                Cow::Owned(value)
+            }
+            // Not a client's text, so it is not escaped; the key is one that no client's text can be.
+            (None, Some(Host::Unix)) => return self.label(b"\n", || UNIX.into()),
+            (None, Some(host)) => Cow::Owned(host.to_string().into_bytes()),
+            (None, None) => return self.label(b"", || UNNAMED.into()),
+        };
+        self.label(&value, || app_label(&value).into())
     }
 
     fn label(&mut self, value: &[u8], make: impl FnOnce() -> Arc<str>) -> Arc<str> {
@@ -250,8 +326,29 @@ fn user<'a>(client: &'a Client<'_>) -> Option<&'a [u8]> {
     client.text(Field::User).filter(|user| !user.is_empty() && *user != b"default")
 }
 
-fn library<'a>(client: &'a Client<'_>) -> Option<&'a [u8]> {
-    client.text(Field::LibName).filter(|library| !library.is_empty())
+/// The host of a client, as far as its address is certain. Text that is not an address is never shown as a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Host {
+    Inet(IpAddr),
+    /// The server's own machine, by its unix socket.
+    Unix,
+}
+
+impl Host {
+    fn of(client: &Client<'_>) -> Option<Self> {
+        ip_address(client)
+            .map(Self::Inet)
+            .or_else(|| matches!(client.address()?, Address::Unix(_)).then_some(Self::Unix))
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix => f.write_str(UNIX),
+        }
+    }
 }
 
 /// A client's address without its port; an IPv4 address that is written as IPv6 is an IPv4 address.
@@ -289,9 +386,44 @@ mod tests {
     }
 
     #[test]
+    fn a_client_without_name_and_user_is_grouped_as_the_option_says() {
+        let cases = [
+            ("lib-name=redis-py addr=10.0.0.5:1", "redis-py", "redis-py@10.0.0.5", "10.0.0.5"),
+            ("lib-name=redis-py(my_v1) addr=10.0.0.5:2", "my", "my@10.0.0.5", "10.0.0.5"),
+            ("lib-name=redis-py addr=[2001:db8::1]:1", "redis-py", "redis-py@2001:db8::1", "2001:db8::1"),
+            ("lib-name=redis-py addr=[::ffff:10.0.0.5]:1", "redis-py", "redis-py@10.0.0.5", "10.0.0.5"),
+            ("lib-name=redis-py addr=/run/redis.sock:0", "redis-py", "redis-py@(unix)", "(unix)"),
+            ("lib-name=redis-py addr=?:0", "redis-py", "redis-py", "redis-py"),
+            ("lib-name=redis-py addr=(other)\x1b[31m", "redis-py", "redis-py", "redis-py"),
+            ("lib-name=(other) addr=10.0.0.5:1", r"\(other)", r"\(other)@10.0.0.5", "10.0.0.5"),
+            ("lib-name= addr=10.0.0.5:1", "(unnamed)", "10.0.0.5", "10.0.0.5"),
+            ("addr=/run/redis.sock:0", "(unnamed)", "(unix)", "(unix)"),
+            ("addr=nonsense", "(unnamed)", "(unnamed)", "(unnamed)"),
+            ("user=ops lib-name=redis-py addr=10.0.0.5:1", "ops", "ops", "ops"),
+            ("name=web-1 lib-name=redis-py addr=10.0.0.5:1", "web", "web", "web"),
+        ];
+        let by = |fallback| Grouping::new(&GroupingOptions { fallback, ..GroupingOptions::default() }, None);
+        let by =
+            [Fallback::Library, Fallback::LibraryHost, Fallback::Host].map(|fallback| by(fallback).expect("valid"));
+        for (row, library, library_host, host) in cases {
+            let row = format!("id=1 {row}");
+            let found = by.each_ref().map(|grouping| app(grouping, &row));
+            assert_eq!(found, [library, library_host, host], "{row}");
+            // Again, from memory.
+            assert_eq!(by.each_ref().map(|grouping| app(grouping, &row)), found, "{row}");
+        }
+        let reasons = |row: &str| by.each_ref().map(|grouping| grouping.by(&parse(row.as_bytes()).clients[0]));
+        assert_eq!(reasons("id=1 lib-name=a addr=10.0.0.5:1"), [By::Library, By::LibraryHost, By::Host]);
+        assert_eq!(reasons("id=1 lib-name=a(b_v1) addr=10.0.0.5:1"), [By::Driver, By::LibraryHost, By::Host]);
+        assert_eq!(reasons("id=1 lib-name=a addr=?:0"), [By::Library, By::Library, By::Library]);
+        assert_eq!(reasons("id=1 addr=10.0.0.5:1"), [By::Nothing, By::Host, By::Host]);
+    }
+
+    #[test]
     fn the_operators_file_goes_first_and_the_first_rule_that_holds_wins() {
-        let file = "rules:\n- {app: office, network: 10.9.0.0/16}\n- {app: '$1-jobs', name: '([a-z]+)-job-.*', user: ops}\n- {app: ops, user: ops}\n";
-        let grouping = Grouping::new(None, Some(file)).expect("a file");
+        let file = "rules: [{app: office, network: 10.9.0.0/16},
+            {app: '$1-jobs', name: '([a-z]+)-job-.*', user: ops}, {app: ops, user: ops}]";
+        let grouping = Grouping::new(&GroupingOptions::default(), Some(file)).expect("a file");
         for (row, expected, by) in [
             ("id=1 addr=10.9.1.2:5 name=web-1 user=ops", "office", By::FileRule(1)),
             ("id=1 addr=[::ffff:10.9.1.2]:5 name=web-1", "office", By::FileRule(1)),
@@ -306,10 +438,16 @@ mod tests {
 
     #[test]
     fn the_operators_pattern_replaces_the_table() {
-        let grouping = Grouping::new(Some("^team-([a-z]+)"), None).expect("a pattern");
+        let by_pattern = |pattern: &str, strip_version| {
+            let name_pattern = Some(pattern.to_owned());
+            Grouping::new(&GroupingOptions { name_pattern, strip_version, ..GroupingOptions::default() }, None)
+        };
+        let grouping = by_pattern("^team-([a-z]+)", false).expect("a pattern");
         assert_eq!(app(&grouping, "id=1 name=team-a-17"), "a");
         assert_eq!(app(&grouping, "id=1 name=worker-17"), "worker-17");
-        assert!(Grouping::new(Some("("), None).is_err());
+        assert!(by_pattern("(", false).is_err());
+        let fault = by_pattern("^team-([a-z]+)", true).expect_err("the version is in the pattern's hands");
+        assert!(fault.starts_with("--group.strip-version: "), "{fault}");
     }
 
     #[test]

@@ -1,67 +1,101 @@
-//! The table of what changes from one process of an application to the next: what is taken off a client's name, so that
-//! what stays is the application. Pure.
+//! The table of rules that turn a client's name into its application: they take off everything that changes from one
+//! process to the next, and decode what is encoded. Pure.
 //!
-//! A name is read in parts: `-`, `_` and `.` join words within a part, the other signs divide parts. A rule takes something
-//! off the end of a part, where nothing that names the application stands; rules are applied until none has anything to
-//! take. What is left has nothing more to take, so an application's own name stays what it is.
+//! A name is read in parts: `-`, `_` and `.` join words within a part, the other signs divide parts. A rule takes
+//! something off the end of a part, never from the middle of a word. Rules are applied until none applies any more,
+//! so the name of an application is its own application.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
-/// One thing that changes per process.
+use super::{bull, host};
+
+/// One rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
-    /// What it takes off.
+    /// The thing that the rule takes off.
     pub what: &'static str,
-    /// What it looks like. The group `cut` is what is taken off; `<B>` begins it (a sign, or the name's beginning), `<E>` is
-    /// the end of the part, and `<P>` is a letter or digit as Kubernetes makes random names of.
+    /// Matches what is taken off, as the group `cut`. `<B>` stands for its beginning (a sign, or the beginning of the
+    /// name), `<E>` for the end of the part, `<P>` for a letter or digit that Kubernetes makes random names of.
     pattern: &'static str,
-    /// What else must be true of it: of what stands before, and of what would be taken off.
+    /// A further condition on the text before the cut and on the cut itself.
     only_if: fn(&[u8], &[u8]) -> bool,
-    /// A name to which it applies.
+    /// The text that replaces the cut, made of the text before it and of the cut.
+    replacement: fn(&[u8], &[u8]) -> Vec<u8>,
+    /// The rule applies only with `--group.strip-version`.
+    pub is_optional: bool,
+    /// A name to which the rule applies.
     pub example: &'static str,
     /// The application of that name.
     pub app: &'static str,
 }
 
-/// Longer and surer patterns first: what they take off would else be taken off in pieces, or in part.
+/// A rule that takes off all that its pattern matches; the base of the others.
+const REMOVE: Rule = Rule {
+    what: "",
+    pattern: "",
+    only_if: |_, _| true,
+    replacement: |_, _| Vec::new(),
+    is_optional: false,
+    example: "",
+    app: "",
+};
+
+/// The rules, in the order in which they are tried. Longer and surer patterns come first; later ones would take off a
+/// piece of what they match.
 pub const RULES: &[Rule] = &[
     Rule {
         what: "version of StackExchange.Redis, which it adds to the machine's name",
         pattern: r"(?P<cut>\([A-Za-z0-9_.]+-v[0-9][^()]*\))$",
-        only_if: always,
         example: "orders-api(SE.Redis-v2.6.122.38350)",
         app: "orders-api",
+        ..REMOVE
+    },
+    Rule {
+        what: "worker name of BullMQ",
+        pattern: r"^[^:]+:.*?[^:](?P<cut>:w:.+)$",
+        example: "bull:email:w:host-1",
+        app: "bull:email",
+        ..REMOVE
+    },
+    Rule {
+        what: "base64 encoding of a Bull or BullMQ queue's name",
+        pattern: r":(?P<cut>[A-Za-z0-9+/]{2,}={0,2})(?:$|:qe$)",
+        only_if: |before, cut| bull::queue_name(before, cut).is_some(),
+        replacement: |before, cut| bull::queue_name(before, cut).unwrap_or_default().into_bytes(),
+        example: "bull:aW1hZ2UtcmVzaXpl",
+        app: "bull:image-resize",
+        ..REMOVE
     },
     Rule {
         what: "UUID",
         pattern: r"(?P<cut><B>[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12})<E>",
-        only_if: always,
         example: "notifier-3f2504e0-4f89-41d3-9a0c-0305e82c3301",
         app: "notifier",
+        ..REMOVE
     },
     Rule {
         what: "process id that says so",
         pattern: r"(?P<cut><B>(?:pid|PID|Pid)[-_.:=#]?[0-9]+)<E>",
-        only_if: always,
         example: "Sidekiq-server-PID-4711",
         app: "Sidekiq-server",
+        ..REMOVE
     },
     Rule {
         what: "pod of a Kubernetes Deployment",
         pattern: r"(?P<cut>-<P>{8,10}-<P>{5})<E>",
-        only_if: always,
         example: "web-6d4cf56db6-xk2lp",
         app: "web",
+        ..REMOVE
     },
     Rule {
         what: "pod of a Kubernetes CronJob",
         pattern: r"(?P<cut>-[0-9]{8,10}-<P>{5})<E>",
-        only_if: always,
         example: "report-28394720-zqwrt",
         app: "report",
+        ..REMOVE
     },
     Rule {
         what: "pod of a Kubernetes DaemonSet or Job",
@@ -69,13 +103,14 @@ pub const RULES: &[Rule] = &[
         only_if: has_letter_after_digit,
         example: "log-shipper-x7k2p",
         app: "log-shipper",
+        ..REMOVE
     },
     Rule {
         what: "EC2 host name",
         pattern: r"(?P<cut><B>ip-[0-9]{1,3}-[0-9]{1,3}-[0-9]{1,3}-[0-9]{1,3}(?:\.[a-z0-9.-]*)?)<E>",
-        only_if: always,
         example: "resque:ip-10-0-3-17.ec2.internal",
         app: "resque",
+        ..REMOVE
     },
     Rule {
         what: "EC2 instance id",
@@ -83,27 +118,45 @@ pub const RULES: &[Rule] = &[
         only_if: has_digit,
         example: "api-i-0abc12345def67890",
         app: "api",
+        ..REMOVE
     },
     Rule {
         what: "random name of a Windows machine",
         pattern: r"^(?:DESKTOP(?P<cut>-[0-9A-Z]{7})|LAPTOP(?P<cut2>-[0-9A-Z]{8})|WIN(?P<cut3>-[0-9A-Z]{11}))<E>",
-        only_if: always,
         example: "DESKTOP-4AF8K2L",
         app: "DESKTOP",
+        ..REMOVE
     },
     Rule {
-        what: "time",
-        pattern: r"(?P<cut><B>[0-9]{8}[T_-][0-9]{4,9}Z?)<E>",
-        only_if: always,
-        example: "backup-20260131T031500Z",
-        app: "backup",
+        what: "time, to the day or finer",
+        pattern: r"(?P<cut><B>(?:<DATE>(?:<CLOCK>)?|<WEEK>|[0-9]{8}[Tt_-][0-9]{4,9}[Zz]?))<E>",
+        example: "lambda-2026-11-25T10:00:00Z",
+        app: "lambda",
+        ..REMOVE
+    },
+    Rule {
+        what: "domain of a numbered host, or of the host behind an @",
+        pattern: r"(?:^|[:@/#|,;])[^:@/#|,;.]+(?P<cut>(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}[0-9]*)<E>",
+        only_if: host::is_domain,
+        example: "node-3.example.com",
+        app: "node",
+        ..REMOVE
+    },
+    Rule {
+        what: "version (--group.strip-version)",
+        pattern: r"(?P<cut>[-_.:@/](?:<VERSION>|sha-?[0-9a-f]{7,40})(?:<PRERELEASE>|<BUILD>)*)<N>",
+        only_if: |before, _| before.iter().any(u8::is_ascii_alphanumeric),
+        is_optional: true,
+        example: "api-v1.4.2-rc.1",
+        app: "api",
+        ..REMOVE
     },
     Rule {
         what: "number of a Java thread pool",
         pattern: r"(?:pool|Pool)(?P<cut>-[0-9]+)-(?:thread|worker)",
-        only_if: always,
         example: "orders-pool-2-thread-7",
         app: "orders-pool-thread",
+        ..REMOVE
     },
     Rule {
         what: "counter",
@@ -111,13 +164,14 @@ pub const RULES: &[Rule] = &[
         only_if: not_a_region,
         example: "worker-17",
         app: "worker",
+        ..REMOVE
     },
     Rule {
         what: "process id before a name",
         pattern: r"^(?P<cut>[0-9]{3,}\.)[A-Za-z]",
-        only_if: always,
         example: "4711.db",
         app: "db",
+        ..REMOVE
     },
     Rule {
         what: "hexadecimal id of five characters or more with a digit before a letter",
@@ -125,6 +179,7 @@ pub const RULES: &[Rule] = &[
         only_if: is_hexadecimal_id,
         example: "redisinsight-cli-bc36ecf0",
         app: "redisinsight-cli",
+        ..REMOVE
     },
     Rule {
         what: "random id of small letters and digits",
@@ -132,91 +187,115 @@ pub const RULES: &[Rule] = &[
         only_if: looks_random,
         example: "ingest.x8k2j3h4g5f6d7s8a9q0w1e2r",
         app: "ingest",
+        ..REMOVE
     },
     Rule {
         what: "counter with a leading zero, at the end of a word",
         pattern: r"[A-Za-z](?P<cut>0[0-9]+)<E>",
-        only_if: always,
         example: "web01",
         app: "web",
+        ..REMOVE
     },
     Rule {
-        what: "counter at the end of a word for something of which there are many",
-        pattern: r"(?:^|[^A-Za-z])(?i:worker|thread|server|host|instance|replica|consumer|producer|client|process|proc|pod|runner|agent|executor|conn|connection)(?P<cut>[0-9]{1,3})<E>",
-        only_if: always,
+        what: "counter after a word for something that is usually counted",
+        pattern: r"(?:^|[^A-Za-z])(?i:<COUNTED>)(?P<cut>[0-9]{1,3})<E>",
         example: "mailer-worker3",
         app: "mailer-worker",
+        ..REMOVE
     },
 ];
 
-/// The longest name that is looked at; a longer one stays as it is. No library makes one half as long.
+/// The longest name to which rules are applied; a longer one is its own application. No library sets one half as long.
 const MAX_NAME: usize = 256;
 
-/// The most that is taken off one name, one thing after another. A name with more of it is made to keep us busy, and stays as it
-/// is.
+/// The maximum number of cuts. A name that needs more was made to keep us busy, and is its own application.
 const MAX_CUTS: usize = 12;
 
-/// What begins a thing that changes: a sign, or the beginning of the name.
-const BEGIN: &str = r"(?:^|[-_.:@/#|,;~+])";
+/// Abbreviations in patterns.
+const ABBREVIATIONS: &[(&str, &str)] = &[
+    // The beginning of a thing that changes: a sign, or the beginning of the name.
+    ("<B>", r"(?:^|[-_.:@/#|,;~+])"),
+    // The end of a part.
+    ("<E>", r"(?:$|[:@/#|,;\])}])"),
+    // The end of a word.
+    ("<N>", r"(?:$|[-_.:@/#|,;~+\])}])"),
+    // Letters and digits of random names of Kubernetes (`apimachinery/pkg/util/rand`): no vowels, and none that look
+    // alike.
+    ("<P>", "[bcdfghjklmnpqrstvwxz2456789]"),
+    ("<DATE>", r"(?:19|20)[0-9]{2}[-_./]?(?:0[1-9]|1[0-2])[-_./]?(?:0[1-9]|[12][0-9]|3[01])"),
+    ("<CLOCK>", r"[Tt]|[Tt_.:/-]?(?:[01][0-9]|2[0-4])(?:[:.-]?<MIN>(?:[:.-]?<MIN>(?:[.,]?[0-9]{1,9})?)?)?<ZONE>?"),
+    ("<MIN>", "[0-6][0-9]"),
+    ("<ZONE>", "(?:[Zz]|[-+][0-9]{2}:?[0-9]{2})"),
+    ("<WEEK>", "(?:19|20)[0-9]{2}-?[Ww](?:0[1-9]|[1-4][0-9]|5[0-3])(?:-?[1-7])?"),
+    ("<VERSION>", r"[vV][0-9]+(?:\.[0-9]+)*|[0-9]+(?:\.[0-9]+){2,}"),
+    ("<PRERELEASE>", r"[-._+]?(?i:alpha|beta|rc|pre|preview|snapshot)[-._]?[0-9]*"),
+    // The number of a build, or what `git describe` appends.
+    ("<BUILD>", r"[-._+]?(?i:build|b|m)[-._]?[0-9]+|-[0-9]+-g[0-9a-f]{7,40}"),
+    // Words for things that are usually counted.
+    (
+        "<COUNTED>",
+        "worker|thread|server|host|instance|replica|consumer|producer|client|process|proc|pod|runner|agent|executor|\
+         conn|connection",
+    ),
+];
 
-/// Where a part ends.
-const END: &str = r"(?:$|[:@/#|,;\])}])";
+/// Signs that join words. At the beginning or end of a name, they join nothing.
+const JOINTS: &[u8] = b"-_.:@/#|,;~+";
 
-/// What random names of Kubernetes are made of (`apimachinery/pkg/util/rand`): neither vowels nor what looks like them.
-const POD: &str = "[bcdfghjklmnpqrstvwxz2456789]";
-
-/// Signs that mean nothing any more once what they divided is gone.
-const DANGLING: &[u8] = b"-_.:@/#|,;~+";
-
-/// The patterns, compiled.
+/// The compiled patterns.
 struct Compiled {
-    /// All of them at once: most names match none.
+    /// All patterns at once: most names match none.
     any: RegexSet,
     each: Vec<Regex>,
 }
 
 static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
-    let patterns: Vec<_> =
-        RULES.iter().map(|rule| rule.pattern.replace("<B>", BEGIN).replace("<E>", END).replace("<P>", POD)).collect();
-    let sound = "the table's patterns are tested";
+    let expanded = |pattern: &str| {
+        ABBREVIATIONS.iter().fold(pattern.to_owned(), |pattern, (short, long)| pattern.replace(short, long))
+    };
+    let patterns: Vec<_> = RULES.iter().map(|rule| expanded(rule.pattern)).collect();
+    let valid = "the patterns of the table are tested";
     Compiled {
-        any: RegexSetBuilder::new(&patterns).unicode(false).build().expect(sound),
-        each: patterns.iter().map(|text| RegexBuilder::new(text).unicode(false).build().expect(sound)).collect(),
+        any: RegexSetBuilder::new(&patterns).unicode(false).build().expect(valid),
+        each: patterns.iter().map(|text| RegexBuilder::new(text).unicode(false).build().expect(valid)).collect(),
     }
 });
 
-/// Takes off a name all that changes per process. Empty if nothing stays.
-pub(super) fn lasting_part(name: &[u8]) -> Vec<u8> {
-    taken_off(name).map_or_else(|| name.to_vec(), |(rest, _)| rest)
+/// Returns the application that a name implies: the name after all rules. Empty if nothing is left of it.
+pub(super) fn application(name: &[u8], strips_version: bool) -> Vec<u8> {
+    after_all_rules(name, strips_version).map_or_else(|| name.to_vec(), |(rest, _)| rest)
 }
 
-/// What was taken off a name, one rule after another.
-pub(super) fn applied(name: &[u8]) -> Vec<&'static str> {
-    taken_off(name).map_or_else(Vec::new, |(_, applied)| applied)
+/// Returns what the rules took off a name, in order.
+pub(super) fn applied(name: &[u8], strips_version: bool) -> Vec<&'static str> {
+    after_all_rules(name, strips_version).map_or_else(Vec::new, |(_, applied)| applied)
 }
 
-/// What is left of a name, and what was taken off; `None` for a name that is not looked at.
-fn taken_off(name: &[u8]) -> Option<(Vec<u8>, Vec<&'static str>)> {
+/// Returns the rest of a name and what was taken off; `None` for a name beyond the bounds.
+fn after_all_rules(name: &[u8], strips_version: bool) -> Option<(Vec<u8>, Vec<&'static str>)> {
     if name.len() > MAX_NAME {
         return None;
     }
     let (mut rest, mut applied) = (name.to_vec(), Vec::new());
-    while let Some((rule, cut)) = next_cut(&rest) {
+    while let Some((rule, cut)) = next_cut(&rest, strips_version) {
         if applied.len() == MAX_CUTS {
             return None;
         }
         applied.push(rule.what);
-        take_off(&mut rest, cut);
+        let replacement = (rule.replacement)(&rest[..cut.start], &rest[cut.clone()]);
+        rest.splice(cut, replacement);
+        trim_joints(&mut rest);
     }
     Some((rest, applied))
 }
 
-fn next_cut(name: &[u8]) -> Option<(&'static Rule, Range<usize>)> {
+fn next_cut(name: &[u8], strips_version: bool) -> Option<(&'static Rule, Range<usize>)> {
     let matching = COMPILED.any.matches(name);
-    matching.iter().find_map(|place| Some((&RULES[place], cut_by(place, name)?)))
+    let mut places = matching.iter().filter(|&place| strips_version || !RULES[place].is_optional);
+    places.find_map(|place| Some((&RULES[place], cut_by(place, name)?)))
 }
 
-/// What one rule takes off. One match may be refused and another, that begins within it, be right.
+/// Returns the cut of one rule. If its condition refuses a match, a later match may still be right.
 fn cut_by(place: usize, name: &[u8]) -> Option<Range<usize>> {
     let (rule, pattern, mut from) = (&RULES[place], &COMPILED.each[place], 0);
     while let Some(found) = pattern.captures_at(name, from) {
@@ -229,29 +308,24 @@ fn cut_by(place: usize, name: &[u8]) -> Option<Range<usize>> {
     None
 }
 
-fn take_off(name: &mut Vec<u8>, cut: Range<usize>) {
-    name.drain(cut);
-    let end = name.iter().rposition(|byte| !DANGLING.contains(byte)).map_or(0, |last| last + 1);
+fn trim_joints(name: &mut Vec<u8>) {
+    let end = name.iter().rposition(|byte| !JOINTS.contains(byte)).map_or(0, |last| last + 1);
     name.truncate(end);
-    let begin = name.iter().position(|byte| !DANGLING.contains(byte)).unwrap_or(0);
+    let begin = name.iter().position(|byte| !JOINTS.contains(byte)).unwrap_or(0);
     name.drain(..begin);
-}
-
-fn always(_: &[u8], _: &[u8]) -> bool {
-    true
 }
 
 fn has_digit(_: &[u8], cut: &[u8]) -> bool {
     cut.iter().any(u8::is_ascii_digit)
 }
 
-/// Whether a letter follows a digit: in `http2`, `grpc2`, `feed24` none does, and in few ids.
+/// True if a letter follows a digit, as in most ids, and not in `http2`, `grpc2`, `feed24`.
 fn has_letter_after_digit(_: &[u8], cut: &[u8]) -> bool {
     let digit = cut.iter().position(u8::is_ascii_digit);
     digit.is_some_and(|digit| cut[digit..].iter().any(u8::is_ascii_alphabetic))
 }
 
-/// Whether it is no word that happens to be made of such letters: `face2face`, `key-ed25519`.
+/// True unless it is a word of hexadecimal letters, such as `face2face` or `key-ed25519`.
 fn is_hexadecimal_id(before: &[u8], cut: &[u8]) -> bool {
     let begins = cut.iter().position(u8::is_ascii_alphanumeric).unwrap_or(0);
     let word = &cut[begins..];
@@ -261,7 +335,7 @@ fn is_hexadecimal_id(before: &[u8], cut: &[u8]) -> bool {
     word.starts_with(b"0x") || (is_mixed || digits >= 5) && !word.ends_with(b"ed25519")
 }
 
-/// A region such as `eu-west-1` ends in a number that counts nothing.
+/// False for the number of a region such as `eu-west-1`, which counts nothing.
 fn not_a_region(before: &[u8], _: &[u8]) -> bool {
     const DIRECTIONS: [&[u8]; 9] =
         [b"north", b"south", b"east", b"west", b"central", b"northeast", b"northwest", b"southeast", b"southwest"];
@@ -272,7 +346,7 @@ fn not_a_region(before: &[u8], _: &[u8]) -> bool {
     !(DIRECTIONS.contains(&direction) && CONTINENTS.contains(&continent))
 }
 
-/// Whether letters and digits change places as they do in no word: four times or more.
+/// True if letters and digits alternate four times or more, as in no word.
 fn looks_random(_: &[u8], cut: &[u8]) -> bool {
     let begins = cut.iter().position(u8::is_ascii_alphanumeric).unwrap_or(0);
     let word = &cut[begins..];
@@ -288,8 +362,18 @@ mod tests {
     #[test]
     fn each_rule_does_what_its_example_says() {
         for rule in RULES {
-            assert_eq!(String::from_utf8_lossy(&lasting_part(rule.example.as_bytes())), rule.app, "{}", rule.what);
-            assert_eq!(applied(rule.example.as_bytes()).first(), Some(&rule.what), "{}", rule.example);
+            assert_eq!(
+                String::from_utf8_lossy(&application(rule.example.as_bytes(), rule.is_optional)),
+                rule.app,
+                "{}",
+                rule.what
+            );
+            assert_eq!(
+                applied(rule.example.as_bytes(), rule.is_optional).first(),
+                Some(&rule.what),
+                "{}",
+                rule.example
+            );
         }
     }
 
@@ -321,20 +405,20 @@ mod tests {
             "",
             "(other)",
         ] {
-            assert_eq!(String::from_utf8_lossy(&lasting_part(name.as_bytes())), name);
+            assert_eq!(String::from_utf8_lossy(&application(name.as_bytes(), false)), name);
         }
     }
 
     #[test]
     fn a_name_of_nothing_but_ids_leaves_nothing() {
         for name in ["12345", "3f2504e0-4f89-41d3-9a0c-0305e82c3301", "0a3f9c77d1e2", "10.0.0.5:4711", "-1-2-3"] {
-            assert_eq!(lasting_part(name.as_bytes()), b"", "{name}");
+            assert_eq!(application(name.as_bytes(), false), b"", "{name}");
         }
     }
 
     #[test]
     fn a_name_without_end_costs_nothing() {
         let long = "-1".repeat(MAX_NAME);
-        assert_eq!(lasting_part(long.as_bytes()), long.as_bytes());
+        assert_eq!(application(long.as_bytes(), false), long.as_bytes());
     }
 }
