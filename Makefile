@@ -11,12 +11,12 @@
 
 # Real servers of six generations, a Prometheus, an Alertmanager and a systemd-analyze; then kits, each with an installer of its own:
 # what subscribers in other languages stand on, what checks the files in deploy/, the schema of dashboards, what drives a browser (as root
-# also the browser), and what tries the API.
+# also the browser), what tries the API, and the frameworks whose client names are tested (450 MB).
 SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus alertmanager systemd-analyze
 # What is read for errors by itself: what tests do not run would else be found broken by who needs it.
 SCRIPTS = deploy/demo/run deploy/subscribers/subscriber.sh deploy/static tests/*/install tests/dashboards/pictures/run .ci/run
 MODULES = $(wildcard bench/*.mjs tests/*/*.mjs tests/*/*/*.mjs deploy/subscribers/*.mjs src/web/assets/*.js)
-KITS = subscribers deploy dashboards browser api
+KITS = subscribers deploy dashboards browser api frameworks
 
 demo:
 	@deploy/demo/run

@@ -1,5 +1,5 @@
-//! Client libraries and frameworks of Python and Node, connected to a real server by default and with the name "billing":
-//! what the server lists as name and library, and the application that comes of it, are those of
+//! Client libraries and frameworks of Python and Node connect to a real server, by default and with the name "billing".
+//! The names and libraries that the server lists, and the applications made from them, are those of
 //! `tests/corpus/frameworks.tsv`. docs/frameworks.md shows the same.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use regex::Regex;
 use serde_json::Value;
@@ -26,23 +26,23 @@ const PAGE: &str = "docs/frameworks.md";
 const PAGE_HEAD: &str = "| framework | seen by default | application by default | to set a name | application then |\n\
     |---|---|---|---|---|\n";
 const BY_DEFAULT: &str = "(default)";
-/// A text that is empty or missing.
+/// Stands for a text that is empty or missing.
 const NONE: &str = "-";
 
-/// How long nothing changes before connections are taken as complete.
+/// Time without a change after which the connections of a framework are complete.
 const SETTLED: Duration = Duration::from_millis(150);
 
-/// Programs that run at the same time; each has a server of its own.
-const LANES: usize = 3;
+/// Number of frameworks that run at the same time, each on its own server.
+const AT_ONCE: usize = 4;
 
-/// The installed packages, the programs that use them, and where these run.
+/// The installed packages, and the programs that use them.
 struct Kit {
-    /// Node finds packages beside its program only, so the program is copied to a folder that links to them.
+    /// Node finds packages only beside a program, so its program is copied to a folder that links to them.
     folder: TempDir,
 }
 
 impl Kit {
-    /// None, loudly, if something is missing; in CI a failure.
+    /// Returns none, loudly, if something is missing. In CI that is a failure.
     fn find() -> Option<Self> {
         let parts = ["venv/bin/python", "venv-arq/bin/python", "node/node_modules"];
         let absent: Vec<PathBuf> = parts.iter().map(|part| installed(part)).filter(|path| !path.exists()).collect();
@@ -76,7 +76,7 @@ enum Program<'kit> {
 }
 
 impl Program<'_> {
-    /// Python's arq needs an older redis-py than the others, so it has an environment of its own.
+    /// The command for a framework. arq needs an older redis-py than the others, so it has an environment of its own.
     fn command(self, framework: &str) -> Command {
         match self {
             Self::Python => {
@@ -125,8 +125,16 @@ impl Connected {
         Self { child, lines, errors }
     }
 
+    /// Waits for a line. Fails at once if the program has ended.
     fn line(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
-        eventually(what, PATIENCE, || self.lines.try_iter().find(|line| is_it(line)))
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) if is_it(&line) => return line,
+                Ok(_) => {}
+                Err(error) => panic!("{what}: {error}"),
+            }
+        }
     }
 }
 
@@ -140,43 +148,43 @@ impl Drop for Connected {
     }
 }
 
-/// The member of a client under its name or, failing that, its former name.
+/// The member of a client by its name or, if it has none, by its former name.
 fn member(client: &Value, name: &str, former: &str) -> String {
     let value = client.get(name).or_else(|| client.get(former)).and_then(Value::as_str).unwrap_or_default();
     if value.is_empty() { NONE.to_owned() } else { value.to_owned() }
 }
 
-/// Client name, library and application of all application clients, without those that are the same.
+/// The different combinations of client name, library and application of all application clients.
 fn seen(server: &Server) -> BTreeSet<[String; 3]> {
     let output = run(&["clients", "--redis.addr", &server.address(), "--format=json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let clients: Vec<Value> = serde_json::from_slice(&output.stdout).expect("an array of clients");
     let ours = clients.iter().filter(|client| client["kind"] == "application");
     ours.map(|client| {
-        let [name, app] = [member(client, "name", "name"), member(client, "app", "app")].map(|text| lasting(&text));
+        let [name, app] = [member(client, "name", "name"), member(client, "app", "app")].map(|text| normalized(&text));
         [name, member(client, "library", "lib_name"), app]
     })
     .collect()
 }
 
-/// A text in which what differs from one process or machine to the next has one name.
-fn lasting(text: &str) -> String {
+/// Replaces what differs from one process or machine to the next.
+fn normalized(text: &str) -> String {
     let id = Regex::new("[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}").expect("a regular expression");
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let text = id.replace_all(text, "UUID").into_owned();
     if host.trim().is_empty() { text } else { text.replace(host.trim(), "HOST") }
 }
 
-/// Runs a framework until its connections stay the same; its lines of the table.
+/// Runs a framework until its connections stay the same. Returns its lines of the table.
 fn measured(program: Program<'_>, framework: &str, named: bool, binary: &Binary) -> String {
     let server = Server::start(binary);
-    // For what cannot set a name: an application is then known by its user.
+    // For frameworks that cannot set a name: their application is the user.
     server.peer().must(&["ACL", "SETUSER", "billing", "on", ">secret", "~*", "&*", "+@all"]);
     let mut command = program.command(framework);
     command.arg(framework).args(named.then_some("named"));
     let connected = Connected::start(command, &server);
-    let about = connected.line(&format!("{framework} starts"), |line| line.starts_with('{'));
-    connected.line(&format!("{framework} is connected"), |line| line == "ready");
+    let about = connected.line(&format!("{framework} says what it is"), |line| line.starts_with('{'));
+    connected.line(&format!("{framework} connects"), |line| line == "ready");
     let mut before = seen(&server);
     let clients = eventually(&format!("the connections of {framework} stay the same"), PATIENCE, || {
         pause(SETTLED);
@@ -195,7 +203,7 @@ fn measured(program: Program<'_>, framework: &str, named: bool, binary: &Binary)
     lines
 }
 
-/// The whole table, measured in several lanes.
+/// The whole table, measured by several threads.
 fn measured_table(kit: &Kit, binary: &Binary) -> String {
     let mut tasks = Vec::new();
     for program in kit.programs() {
@@ -214,7 +222,7 @@ fn measured_table(kit: &Kit, binary: &Binary) -> String {
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..LANES {
+        for _ in 0..AT_ONCE {
             scope.spawn(work);
         }
     });
@@ -225,7 +233,7 @@ fn measured_table(kit: &Kit, binary: &Binary) -> String {
 /// Set UPDATE_GOLDEN to write the table and that of the page; then read them yourself.
 #[test]
 fn frameworks_are_the_applications_that_the_table_says() {
-    // The newest Redis: node-redis and ioredis are made for it, and it keeps the names of libraries.
+    // The newest Redis: clients are made for it first, and it lists their libraries.
     let (Some(kit), Some(binary)) = (Kit::find(), binary("redis-8.2")) else { return };
     let measured = measured_table(&kit, &binary);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -237,10 +245,10 @@ fn frameworks_are_the_applications_that_the_table_says() {
     let golden = fs::read_to_string(project(TABLE)).expect("the table");
     let differences: Vec<String> =
         difference(&golden, &measured, "-").chain(difference(&measured, &golden, "+")).collect();
-    assert!(differences.is_empty(), "UPDATE_GOLDEN=1 writes them anew:\n{}", differences.join("\n"));
+    assert!(differences.is_empty(), "set UPDATE_GOLDEN to write the table again:\n{}", differences.join("\n"));
 }
 
-/// Lines of a text that another has not, marked.
+/// The lines of a text that another text does not have, each after a mark.
 fn difference<'a>(text: &'a str, other: &'a str, mark: &'a str) -> impl Iterator<Item = String> + 'a {
     let known: BTreeSet<&str> = other.lines().collect();
     text.lines().filter(move |line| !known.contains(line)).map(move |line| format!("{mark} {line}"))
@@ -255,10 +263,10 @@ fn the_page_shows_what_was_measured() {
     let table = fs::read_to_string(project(TABLE)).expect("the table");
     let page = fs::read_to_string(project(PAGE)).expect("the page");
     let (_, shown, _) = split_page(&page);
-    assert_eq!(shown, page_table(&table), "UPDATE_GOLDEN=1 cargo test frameworks:: writes it anew");
+    assert_eq!(shown, page_table(&table), "UPDATE_GOLDEN=1 cargo test frameworks:: writes it again");
 }
 
-/// The page before, in and after its table.
+/// The text of the page before, in and after its table.
 fn split_page(page: &str) -> (&str, &str, &str) {
     let start = page.find(PAGE_HEAD).expect("the page has the table");
     let end = page[start..].find("\n\n").map_or(page.len(), |length| start + length + 1);
@@ -276,7 +284,7 @@ fn page_table(table: &str) -> String {
     for framework in rows.chunk_by(|one, next| one[0] == next[0]) {
         let (default, named): (Vec<&[&str; 6]>, Vec<_>) = framework.iter().partition(|row| row[2] == BY_DEFAULT);
         let set_by = named.first().expect("it was tried with a name")[2];
-        // The table names what is assigned, which the reader does not need.
+        // The variable that is assigned says nothing to a reader.
         let set_by =
             set_by.split_once(" = ").filter(|(variable, _)| is_word(variable)).map_or(set_by, |(_, code)| code);
         let cells = |rows: &[&[&str; 6]], cell: fn(&[&str; 6]) -> String| {

@@ -5,8 +5,8 @@
 // frameworks.mjs FRAMEWORK named    connects with the client name "billing"
 //
 // Prints the version and the line that sets the name as JSON, then "ready": once it is connected or, if it is a worker,
-// once it has run a job. Keeps the connections until it is killed or its standard input ends. REDIS_URL names the server.
-// Packages come from node_modules beside the program.
+// once it has run a job. Keeps the connections until it is killed or its standard input ends. REDIS_URL names the
+// server. Packages come from node_modules beside the program.
 //
 // Each member of `frameworks` is one framework. The statement after its `if (NAMED)` is the one that docs/frameworks.md
 // shows.
@@ -39,7 +39,7 @@ const frameworks = {
     },
   },
 
-  'ioredis clientInfoTag': {
+  'ioredis (clientInfoTag)': {
     package: 'ioredis',
     async connect() {
       const { Redis } = await import('ioredis');
@@ -61,7 +61,7 @@ const frameworks = {
     },
   },
 
-  'node-redis clientInfoTag': {
+  'node-redis (clientInfoTag)': {
     package: 'redis',
     async connect() {
       const { createClient } = await import('redis');
@@ -108,7 +108,7 @@ const frameworks = {
     },
   },
 
-  'BullMQ Worker name': {
+  'BullMQ Worker (name)': {
     package: 'bullmq',
     async connect() {
       const { Queue, Worker } = await import('bullmq');
@@ -185,7 +185,7 @@ const frameworks = {
     },
   },
 
-  'socket.io redis-adapter': {
+  'Socket.IO Redis adapter': {
     package: '@socket.io/redis-adapter',
     async connect() {
       const { createClient } = await import('redis');

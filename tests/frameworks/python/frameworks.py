@@ -69,7 +69,7 @@ def redis_py():
     wait()
 
 
-@framework("redis-py DriverInfo", "redis")
+@framework("redis-py (driver_info)", "redis")
 def redis_py_driver_info():
     import redis
 
@@ -82,7 +82,7 @@ def redis_py_driver_info():
     wait()
 
 
-@framework("redis-py asyncio", "redis")
+@framework("redis-py (asyncio)", "redis")
 def redis_py_asyncio():
     import redis.asyncio
 
@@ -146,15 +146,23 @@ def coredis_client():
     asyncio.run(main())
 
 
-@framework("celery")
+@framework("Celery", "celery")
 def celery():
-    """A worker with a result backend."""
+    """A worker, with results kept in Redis too."""
     from celery import Celery
+    from celery.signals import task_postrun
 
     app = Celery("shop", broker=URL, backend=URL)
     if NAMED:
         app.conf.update(broker_transport_options={"client_name": "billing"}, redis_client_name="billing")
-    job = app.task(ready, name="ready")
+
+    @app.task
+    def job():
+        return "done"
+
+    # Once the result is stored, so that the connection to the result backend is there too.
+    task_postrun.connect(lambda **_: ready(), weak=False)
+    app.conf.worker_redirect_stdouts = False
     apart(job.delay)
     app.worker_main(["worker", "--pool", "solo", "--loglevel", "ERROR"])
 
@@ -199,7 +207,7 @@ def huey():
     queue.create_consumer(workers=2).run()
 
 
-@framework("huey client_name", "huey")
+@framework("huey (client_name)", "huey")
 def huey_client_name():
     from huey import RedisHuey
 
