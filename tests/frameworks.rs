@@ -243,9 +243,13 @@ fn frameworks_are_the_applications_that_the_table_says() {
         fs::write(project(PAGE), format!("{before}{}{after}", page_table(&measured))).expect("the page can be written");
     }
     let golden = fs::read_to_string(project(TABLE)).expect("the table");
-    let differences: Vec<String> =
-        difference(&golden, &measured, "-").chain(difference(&measured, &golden, "+")).collect();
-    assert!(differences.is_empty(), "set UPDATE_GOLDEN to write the table again:\n{}", differences.join("\n"));
+    assert_same(&golden, &measured);
+}
+
+/// Fails with the lines that differ.
+fn assert_same(golden: &str, now: &str) {
+    let differences: Vec<String> = difference(golden, now, "-").chain(difference(now, golden, "+")).collect();
+    assert!(golden == now, "UPDATE_GOLDEN=1 cargo test frameworks:: writes it again:\n{}", differences.join("\n"));
 }
 
 /// The lines of a text that another text does not have, each after a mark.
@@ -263,7 +267,7 @@ fn the_page_shows_what_was_measured() {
     let table = fs::read_to_string(project(TABLE)).expect("the table");
     let page = fs::read_to_string(project(PAGE)).expect("the page");
     let (_, shown, _) = split_page(&page);
-    assert_eq!(shown, page_table(&table), "UPDATE_GOLDEN=1 cargo test frameworks:: writes it again");
+    assert_same(shown, &page_table(&table));
 }
 
 /// The text of the page before, in and after its table.
