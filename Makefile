@@ -12,12 +12,13 @@
 
 # Servers: real ones of six generations, Prometheus, Alertmanager and systemd-analyze. Kits, each with its own
 # installer: libraries of the subscribers in other languages, checkers for the files in deploy/, the schema of
-# dashboards, a browser driver (as root also the browser), and a tester for the API.
+# dashboards, a browser driver (as root also the browser), a tester for the API, and
+# the frameworks whose client names are tested (450 MB).
 SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus alertmanager systemd-analyze
 # Scripts whose syntax is checked, since tests do not run all of them.
 SCRIPTS = deploy/demo/run deploy/subscribers/subscriber.sh deploy/static tests/*/install tests/dashboards/pictures/run .ci/run
 MODULES = $(wildcard bench/*.mjs tests/*/*.mjs tests/*/*/*.mjs deploy/subscribers/*.mjs src/web/assets/*.js)
-KITS = subscribers deploy dashboards browser api
+KITS = subscribers deploy dashboards browser api frameworks
 
 demo:
 	@deploy/demo/run

@@ -12,6 +12,7 @@ mod corpus;
 mod dashboards;
 mod deployment;
 mod failures;
+mod frameworks;
 mod grouping;
 mod image;
 mod lists;
