@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!  node --link--> sampler --Sample--> derive(previous, sample) --Snapshot--> latest --> view::metrics --> web /metrics
-//!   ^  |                     ^                                                  |--> view::query --> web pages, API
-//!   |  `--channel--> announce: receiver (a received status is a Sample, too)    |--> view::list --> clients
+//!   ^  |                     ^                                                  |--> view::selection --> web pages, API
+//!   |  `--channel--> announce: receiver (a received status is a Sample, too)    |                   `--> clients
 //!   `------channel-- announce: announcer <-- view::status ----------------------'
 //! ```
 //!

@@ -1,6 +1,8 @@
 //! The columns of clients: one table of names, aliases, titles, units, types and help, from which the page, the API, CSV, the
 //! command line and the status messages are made. A new column is one row of it.
 
+use std::sync::LazyLock;
+
 use super::row::{ClosedRow, Row};
 use super::value::Value;
 use crate::client_list::{Address, Client, Field};
@@ -131,8 +133,12 @@ impl Column {
 
     /// The column of a field of `CLIENT LIST`.
     pub fn of_field(field: Field) -> &'static Self {
-        let is_it = |column: &&Column| column.key() == Some(field.key());
-        COLUMNS.iter().find(is_it).expect("a test holds that every field is a column")
+        /// In the order of the fields; a status message looks up each field of each client.
+        static BY_FIELD: LazyLock<Vec<&'static Column>> = LazyLock::new(|| {
+            let of = |field: Field| COLUMNS.iter().find(|column| column.client_list_field() == Some(field));
+            Field::ALL.iter().map(|&field| of(field).expect("a test holds that every field is a column")).collect()
+        });
+        BY_FIELD[field as usize]
     }
 
     /// The columns of clients that are connected.

@@ -2,12 +2,19 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use super::column::Column;
 use super::filter::{Filter, unknown_column};
 use super::row::{Record, Row, rows};
 use super::value::Value;
 use crate::snapshot::{ClientKind, Snapshot, Tally};
+
+/// The columns in which a search looks.
+static SEARCHED: LazyLock<Vec<&'static Column>> = LazyLock::new(|| {
+    let names = ["id", "address", "name", "user", "library", "command", "app"];
+    names.into_iter().filter_map(Column::find).collect()
+});
 
 /// The most conditions of a selection.
 pub const MAX_FILTERS: usize = 16;
@@ -115,10 +122,8 @@ impl Selection {
     }
 
     fn is_found<'a>(&self, row: impl Record<'a>) -> bool {
-        /// What a client says about itself.
-        const SEARCHED: [&str; 7] = ["id", "address", "name", "user", "library", "command", "app"];
         let Some(search) = &self.search else { return true };
-        SEARCHED.iter().filter_map(|name| Column::find(name)).any(|column| match row.value(column) {
+        SEARCHED.iter().any(|column| match row.value(column) {
             Value::Text(text) => text.to_lowercase().contains(search),
             Value::None => false,
             value => value.into_text().contains(search),
