@@ -221,7 +221,7 @@ pub enum UnnamedBy {
 #[command(next_help_heading = "Groups")]
 pub struct GroupArgs {
     /// File (YAML) with rules that set the application of a client by name, user and network. They take precedence over
-    /// all other methods. Read again when it changes
+    /// all other methods. Reloaded when it changes
     ///
     /// rules: [{app: billing, name: 'bill(ing)?-.*'}, {app: '$1-jobs', name: '([a-z]+)-job-.*', user: batch}, {app:
     /// office, network: 10.20.0.0/16}]. A pattern must match the whole text; all conditions of a rule must match; the
@@ -294,20 +294,20 @@ pub struct WebArgs {
     /// Path of the metrics
     #[arg(long = "web.telemetry-path", env = "WEB_TELEMETRY_PATH", value_name = "PATH", default_value = "/metrics")]
     pub telemetry_path: String,
-    /// YAML file with TLS, users and headers, in the format of the Prometheus exporter-toolkit. Read again when it, or
+    /// YAML file with TLS, users and headers, in the format of the Prometheus exporter-toolkit. Reloaded when it, or
     /// a file named in it, changes
     #[arg(long = "web.config.file", env = "WEB_CONFIG_FILE", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
     /// URL of the pages for browsers, used in links of dashboards and alerts. Default: the host name and the port
     #[arg(long = "web.external-url", env = "WEB_EXTERNAL_URL", value_name = "URL")]
     pub external_url: Option<String>,
-    /// Who may open the pages and the API, which show addresses and users. auto: authenticated users, and peers on this
+    /// Access to the pages and the API, which show addresses and users. auto: authenticated users, and peers on this
     /// machine that use a local host name. on: everyone. off: no one
     #[arg(long = "web.pages", env = "WEB_PAGES", value_name = "WHO", default_value = "auto")]
     pub pages: PagesMode,
 }
 
-/// Who may open the pages.
+/// Access to the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum PagesMode {
@@ -396,11 +396,12 @@ pub struct ClientsArgs {
     /// Column to sort by, with - in front for the largest first: --sort=-memory
     #[arg(long, value_name = "COLUMN", default_value = "-idle_seconds", allow_hyphen_values = true)]
     pub sort: String,
-    /// List only matching clients: 'idle>10m', 'memory>1MB', 'user=app', 'address=10.0.0.0/8', 'state=blocked'. Repeatable
+    /// List only matching clients: 'idle>10m', 'memory>1MB', 'address=10.0.0.0/8', 'state=blocked'. Repeatable
     ///
-    /// Operators are = and != for all columns, ~ (contains) and ^= (starts with) for text, < > <= >= for numbers, durations
-    /// (10m), sizes (64KiB), times (2026-01-31T12:00:00Z, or 5m for five minutes ago) and versions. Addresses can be an
-    /// address with or without a port, a network (10.0.0.0/8) or a prefix (10.0.*). Several filters must all match.
+    /// Operators are = and != for all columns, ~ (contains) and ^= (starts with) for text, and < > <= >= for numbers,
+    /// durations (10m), sizes (64KiB), times (2026-01-31T12:00:00Z, or 5m for five minutes ago) and versions. Addresses
+    /// can be an address with or without a port, a network (10.0.0.0/8) or a prefix (10.0.*). Several filters must all
+    /// match.
     #[arg(long = "filter", value_name = "FILTER")]
     pub filters: Vec<String>,
     /// Maximum number of clients, or of groups with --by

@@ -39,7 +39,7 @@ impl FileState {
 /// # Errors
 /// The reason why it cannot be read, without its name.
 pub fn read(path: &Path) -> Result<String, String> {
-    // Reading a pipe could block for ever.
+    // Reading a pipe could block forever.
     if !fs::metadata(path).map_err(|error| error.to_string())?.is_file() {
         return Err("it is not a regular file".to_owned());
     }

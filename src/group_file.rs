@@ -37,7 +37,7 @@ impl GroupFile {
         Arc::clone(&self.valid)
     }
 
-    /// Polls the file for ever, and replaces the grouping in the limits at each valid change.
+    /// Polls the file forever, and replaces the grouping in the limits at each valid change.
     pub async fn follow(mut self, limits: watch::Sender<Arc<Limits>>) {
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;

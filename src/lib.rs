@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!  node --link--> sampler --Sample--> derive(previous, sample) --Snapshot--> latest --> view::metrics --> web /metrics
-//!   ^  |                     ^                                                  |--> view::selection --> web pages, API
-//!   |  `--channel--> announce: receiver (a received status is a Sample, too)    |                   `--> clients
+//!   ^  |                     ^                                                  |--> view::selection --> web, clients
+//!   |  `--channel--> announce: receiver (a received status is a Sample, too)    |
 //!   `------channel-- announce: announcer <-- view::status ----------------------'
 //! ```
 //!

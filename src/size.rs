@@ -1,7 +1,7 @@
-//! How sizes are written: in flags and in filters alike.
+//! Sizes as they are written in flags and filters.
 
-/// Reads a number of bytes: plain, or with a unit of 1000 (`kB`, `MB`, `GB`, `TB`) or 1024 (`KiB`, `MiB`, `GiB`, `TiB`), with a
-/// fraction if it has a unit.
+/// Reads a number of bytes: plain, or with a unit of 1000 (`kB`, `MB`, `GB`, `TB`) or 1024 (`KiB`, `MiB`, `GiB`,
+/// `TiB`). A number with a unit may have a fraction.
 ///
 /// # Errors
 /// A sentence that says how sizes are written.

@@ -51,16 +51,16 @@ fn try_all(program: PathBuf, exporter: &Exporter, client: u64, examples: u32, ch
         .args([&format!("--max-examples={examples}"), "--request-timeout=10", "--continue-on-failure", "--no-color"])
         .output()
         .expect("schemathesis starts");
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}\n{told}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    let output_text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}\n{output_text}{}", output.status, String::from_utf8_lossy(&output.stderr));
     // The summary says how many requests it has generated.
-    let generated = told.lines().find_map(|line| line.trim().split_once(" generated")?.0.parse::<u32>().ok());
-    assert!(generated.is_some_and(|generated| generated >= 8 * examples.min(10)), "{told}");
-    println!("{told}");
+    let generated = output_text.lines().find_map(|line| line.trim().split_once(" generated")?.0.parse::<u32>().ok());
+    assert!(generated.is_some_and(|generated| generated >= 8 * examples.min(10)), "{output_text}");
+    println!("{output_text}");
 }
 
 /// Returns a response of the API as JSON.
-fn told(exporter: &Exporter, path: &str) -> Value {
+fn answer(exporter: &Exporter, path: &str) -> Value {
     serde_json::from_str(get(&exporter.address, path).text()).expect("JSON")
 }
 
@@ -76,8 +76,8 @@ fn every_response_of_the_api_matches_its_description() {
     exporter.fresh_scrape();
     drop(gone);
     exporter.scrape_until("a closed connection", |scrape| scrape.sum("redis_clients_closed_total") > 0.0);
-    assert_eq!(told(&exporter, "/api/v1/openapi.json")["openapi"], "3.1.0");
-    let client = told(&exporter, "/api/v1/clients?app=web&limit=1")["items"][0]["id"].as_u64().expect("an id");
+    assert_eq!(answer(&exporter, "/api/v1/openapi.json")["openapi"], "3.1.0");
+    let client = answer(&exporter, "/api/v1/clients?app=web&limit=1")["items"][0]["id"].as_u64().expect("an id");
     try_all(program, &exporter, client, 100, ALL);
 }
 

@@ -20,9 +20,9 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Runs a subcommand for this server, and asserts that it succeeds.
-fn ask(server: &Server, words: &[&str]) -> String {
-    let (command, words) = words.split_first().expect("a command");
-    let output = run(&[&[*command, "--redis.addr", &server.address()], words].concat());
+fn ask(server: &Server, args: &[&str]) -> String {
+    let (command, args) = args.split_first().expect("a command");
+    let output = run(&[&[*command, "--redis.addr", &server.address()], args].concat());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     text(&output.stdout)
 }
@@ -62,8 +62,8 @@ fn a_scrape_and_the_catalogue_have_the_same_metrics() {
     let web_config = folder.path().join("web-config.yml");
     std::fs::write(&web_config, "{}").expect("a file");
     let web_config = format!("--web.config.file={}", web_config.display());
-    let words = [groups.as_str(), web_config.as_str(), "--presence.expect=billing", "--metrics.per-client=3"];
-    let exporter = Exporter::start(&[&server.address()], &words, &[]);
+    let args = [groups.as_str(), web_config.as_str(), "--presence.expect=billing", "--metrics.per-client=3"];
+    let exporter = Exporter::start(&[&server.address()], &args, &[]);
     exporter
         .scrape_until("clients", |scrape| scrape.value("redis_clients_online", &[]).is_some_and(|online| online > 5.0));
     let scrape = exporter.scrape();
@@ -136,12 +136,12 @@ fn applications_are_the_same_in_every_output() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("groups.yml");
     std::fs::write(&file, "rules: [{app: jobs, name: 'worker-.*'}, {app: the-alice, user: alice}]").expect("a file");
-    for words in [vec![], vec![format!("--group.file={}", file.display())]] {
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        let exporter = Exporter::start(&[&server.address()], &words, &[]);
+    for args in [vec![], vec![format!("--group.file={}", file.display())]] {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let exporter = Exporter::start(&[&server.address()], &args, &[]);
         let scrape = exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_app_connections") > 5.0);
-        let mut told = ask(&server, &[&["clients", "--by=app", "--format=json"], words.as_slice()].concat());
-        let counts: Vec<Value> = serde_json::from_str(&told).expect("JSON");
+        let mut printed = ask(&server, &[&["clients", "--by=app", "--format=json"], args.as_slice()].concat());
+        let counts: Vec<Value> = serde_json::from_str(&printed).expect("JSON");
         let counts: BTreeMap<String, u64> = counts
             .iter()
             .map(|count| {
@@ -149,14 +149,14 @@ fn applications_are_the_same_in_every_output() {
             })
             .collect();
         assert_eq!(scrape.by("redis_clients_app_connections", "client_app"), counts);
-        assert_eq!(counts.get("jobs"), (!words.is_empty()).then_some(&1), "{counts:?}");
-        told = ask(&server, &[&["check"], words.as_slice()].concat());
-        let expected = if words.is_empty() {
+        assert_eq!(counts.get("jobs"), (!args.is_empty()).then_some(&1), "{counts:?}");
+        printed = ask(&server, &[&["check"], args.as_slice()].concat());
+        let expected = if args.is_empty() {
             "web  (such as web-1: by its name without counter)"
         } else {
             "by rule 1 of --group.file"
         };
-        assert!(told.contains(expected), "{told}");
+        assert!(printed.contains(expected), "{printed}");
     }
     let json = ask(&server, &["clients", "--format=json", "--filter=app=web"]);
     let clients: Vec<Value> = serde_json::from_str(&json).expect("JSON");
@@ -178,7 +178,7 @@ fn versions_and_the_unnamed_are_grouped_alike_everywhere() {
     let scrape = exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_app_connections") > 8.0);
     let json = ask(&server, &[&["clients", "--by=app", "--format=json"], &args[..]].concat());
     let counts: Vec<Value> = serde_json::from_str(&json).expect("JSON");
-    let count = |count: &Value| (count["app"].as_str().expect("a name").to_owned(), count["connections"].as_u64());
+    let count = |count: &Value| (count["group"].as_str().expect("a name").to_owned(), count["connections"].as_u64());
     let counts: BTreeMap<String, Option<u64>> = counts.iter().map(count).collect();
     assert_eq!((counts["api"], counts["bull:email"]), (Some(2), Some(1)), "{counts:?}");
     assert!(counts.contains_key("127.0.0.1") && !counts.contains_key("(unnamed)"), "{counts:?}");
@@ -278,16 +278,16 @@ fn healthy_probes_the_local_exporter() {
     let output = program().arg("healthy").env("WEB_LISTEN_ADDRESS", &exporter.address).output().expect("it starts");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     // If there are several addresses, all must respond.
-    let (told, code) = healthy(&format!("{},127.0.0.1:1", exporter.address));
-    assert_eq!((told.contains("nothing listens on 127.0.0.1:1"), code), (true, Some(1)), "{told}");
+    let (printed, code) = healthy(&format!("{},127.0.0.1:1", exporter.address));
+    assert_eq!((printed.contains("nothing listens on 127.0.0.1:1"), code), (true, Some(1)), "{printed}");
 }
 
 /// Listeners that are not a working exporter: one with another response, one that closes the connection, and a stopped
 /// exporter, which sends nothing.
 #[test]
 fn healthy_fails_for_other_listeners_and_does_not_wait_forever() {
-    let (told, code) = healthy("127.0.0.1:1");
-    assert_eq!((told.contains("nothing listens on 127.0.0.1:1"), code), (true, Some(1)), "{told}");
+    let (printed, code) = healthy("127.0.0.1:1");
+    assert_eq!((printed.contains("nothing listens on 127.0.0.1:1"), code), (true, Some(1)), "{printed}");
     for (said, expected) in
         [("HTTP/1.1 404 Not Found\r\n\r\n", "status 404"), ("-ERR\r\n", "not speak HTTP"), ("", "not speak HTTP")]
     {
@@ -299,21 +299,21 @@ fn healthy_fails_for_other_listeners_and_does_not_wait_forever() {
             stream.write_all(said.as_bytes()).expect("the connection is open");
             read
         });
-        let (told, code) = healthy(&address);
-        assert_eq!((told.contains(expected), code), (true, Some(1)), "{told}");
+        let (printed, code) = healthy(&address);
+        assert_eq!((printed.contains(expected), code), (true, Some(1)), "{printed}");
         assert!(answering.join().expect("it answers") > 0);
     }
     let exporter = Exporter::watching(&["127.0.0.1:1"]);
     exporter.signal("STOP");
-    let (told, code) = healthy(&exporter.address);
-    assert_eq!((told.contains("does not answer within 3s"), code), (true, Some(1)), "{told}");
+    let (printed, code) = healthy(&exporter.address);
+    assert_eq!((printed.contains("does not answer within 3s"), code), (true, Some(1)), "{printed}");
 }
 
-fn usage_fault(words: &[&str], expected: &str) {
-    let output: Output = run(words);
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{words:?}: {told}");
-    assert!(told.contains(expected), "{words:?}: {told}");
+fn usage_fault(args: &[&str], expected: &str) {
+    let output: Output = run(args);
+    let printed = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {printed}");
+    assert!(printed.contains(expected), "{args:?}: {printed}");
 }
 
 #[test]

@@ -166,10 +166,10 @@ fn the_prometheusrule_contains_the_rules() {
     let rules = read("deploy/prometheus/rules.yml");
     let indented: String = rules.lines().map(|line| format!("  {line}").trim_end().to_owned() + "\n").collect();
     let made = format!(
-        "# The rules of deploy/prometheus/rules.yml for the prometheus-operator. Change them there. Add the labels by which your\n\
-         # Prometheus selects rules (ruleSelector; kube-prometheus-stack: `release`).\n\
-         apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: redis-client-exporter\n  labels:\n    \
-         app.kubernetes.io/name: redis-client-exporter\nspec:\n{indented}"
+        "# The rules of deploy/prometheus/rules.yml for the prometheus-operator. Change them there. Add the labels by \
+         which your\n# Prometheus selects rules (ruleSelector; kube-prometheus-stack: `release`).\n\
+         apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: redis-client-exporter\n  \
+         labels:\n    app.kubernetes.io/name: redis-client-exporter\nspec:\n{indented}"
     );
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(project(path), &made).expect("a file");

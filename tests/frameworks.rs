@@ -42,7 +42,7 @@ struct Kit {
 }
 
 impl Kit {
-    /// Returns none, loudly, if something is missing. In CI that is a failure.
+    /// Returns none, with a message, if something is missing. In CI that is a failure.
     fn find() -> Option<Self> {
         let parts = ["venv/bin/python", "venv-arq/bin/python", "node/node_modules"];
         let absent: Vec<PathBuf> = parts.iter().map(|part| installed(part)).filter(|path| !path.exists()).collect();
@@ -288,7 +288,7 @@ fn page_table(table: &str) -> String {
     for framework in rows.chunk_by(|one, next| one[0] == next[0]) {
         let (default, named): (Vec<&[&str; 6]>, Vec<_>) = framework.iter().partition(|row| row[2] == BY_DEFAULT);
         let set_by = named.first().expect("it was tried with a name")[2];
-        // The variable that is assigned says nothing to a reader.
+        // The name of the variable is of no use to a reader.
         let set_by =
             set_by.split_once(" = ").filter(|(variable, _)| is_word(variable)).map_or(set_by, |(_, code)| code);
         let cells = |rows: &[&[&str; 6]], cell: fn(&[&str; 6]) -> String| {

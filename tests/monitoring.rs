@@ -59,7 +59,7 @@ fn every_panel_has_data_from_a_real_prometheus() {
     let _leaking = leak(&server, "resizer", Duration::from_secs(1));
     let _churning = churn(&server, "probe", Duration::from_millis(200));
     let closing = hoard(&server, "report", 3);
-    let args = ["--client-announce-frequency=1s", "--presence.expect=nobody=2,worker"];
+    let args = ["--client-announce-frequency=1s", "--presence.expect=missing=2,worker"];
     let pair = [(); 2].map(|()| Exporter::start(&[&server.address()], &args, &[]));
     let report = |online: f64| {
         move |scrape: &Scrape| scrape.value("redis_clients_app_online", &[("client_app", "report")]) == Some(online)

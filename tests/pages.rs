@@ -141,14 +141,14 @@ fn events_report_the_state_at_once_and_opened_and_closed_connections() {
     let Some((server, _crowd, exporter)) = watched(&[]) else { return };
     let mut events = Events::open(&exporter);
     events.until(&["event: status"]);
-    let mut newcomer = server.peer();
-    let id = newcomer.ask(&["CLIENT", "ID"])[1..].to_owned();
-    newcomer.must(&["CLIENT", "SETNAME", "newcomer"]);
+    let mut new_client = server.peer();
+    let id = new_client.ask(&["CLIENT", "ID"])[1..].to_owned();
+    new_client.must(&["CLIENT", "SETNAME", "new-client"]);
     events.until(&["event: opened"]);
     events.until(&["data:", &format!("\"id\":{id}")]);
-    drop(newcomer);
+    drop(new_client);
     let gone = events.until(&["data:", &format!("\"id\":{id},"), "\"closed_reason\""]);
-    assert!(gone.contains("\"name\":\"newcomer\""), "{gone}");
+    assert!(gone.contains("\"name\":\"new-client\""), "{gone}");
 }
 
 /// Longer than any time limit of the server, because the reader of a stream sends nothing.

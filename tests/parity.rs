@@ -1,5 +1,5 @@
-//! Every output counts the same: metrics, API, pages, command line and status messages, with blocked, subscribed, internal, idle and
-//! silent clients among those that are counted.
+//! Every output counts the same: metrics, API, pages, command line and status messages, with blocked, subscribed,
+//! internal, idle and silent clients among those that are counted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -142,7 +142,7 @@ fn at(now: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + now).expect("a time")
 }
 
-/// What an observer can conclude from the samples.
+/// The conclusions that an observer can draw from the samples.
 #[derive(Debug, Default)]
 struct Known {
     seen: Option<(Server, i64)>,

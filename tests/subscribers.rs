@@ -1,5 +1,5 @@
 //! The subscribers in other languages in deploy/subscribers, and the documentation of messages: the programs run, and
-//! what they print matches `CLIENT LIST`.
+//! their output matches `CLIENT LIST`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;

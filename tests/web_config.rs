@@ -96,7 +96,7 @@ fn only_users_with_their_password_are_admitted() {
         ("ann", "wrong-horse", 401),
         ("ann", "", 401),
         ("ann", "p:a:s:s", 401),
-        ("nobody", "correct horse", 401),
+        ("unknown", "correct horse", 401),
         ("", "", 401),
         ("Ann", "correct horse", 401),
     ] {
@@ -112,7 +112,7 @@ fn only_users_with_their_password_are_admitted() {
     assert_eq!((of("401"), of("200"), scrape.value(VALID, &[])), (Some(11.0), Some(4.0), Some(1.0)));
     let log = exporter.log().join("\n");
     assert!(log.contains("valid user and password"), "{log}");
-    for secret in ["horse", "p:a:s:s", "$2b$", "nobody"] {
+    for secret in ["horse", "p:a:s:s", "$2b$", "unknown"] {
         assert!(!log.contains(secret), "{log}");
     }
 }

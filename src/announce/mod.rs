@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::status::Key;
 
-/// How statuses are announced and received.
+/// Settings for announcing and receiving statuses.
 #[derive(Clone, Debug)]
 pub struct AnnounceSettings {
     /// When we announce.

@@ -133,7 +133,7 @@ impl StatusReceiver {
         }
         let next = LastMessage { seq: header.seq, part: message.part, received_at: now };
         // Without keys, anyone can use an announcer's name with the highest sequence number. So that this does not
-        // block the announcer for ever, the number expires.
+        // block the announcer forever, the number expires.
         let is_expired = |last: &LastMessage| {
             let silence = now.duration_since(last.received_at).as_secs_f64();
             self.keys.is_empty() && silence > (3.0 * header.frequency).min(UNSIGNED_SEQ_TTL.as_secs_f64())

@@ -94,7 +94,7 @@ impl Report {
         }
     }
 
-    /// How the clients will be listed, and the costs on which this is based.
+    /// The plan for listing the clients, and the costs on which it is based.
     fn plan(&mut self, sampler: &Sampler, sample: &Sample) {
         let Ok(pages) = &sample.clients else { return };
         if let Some(failure) = sampler.no_pages() {

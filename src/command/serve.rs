@@ -91,7 +91,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
 /// Maximum number of snapshots, or messages, in a queue.
 const QUEUE: usize = 64;
 
-/// How the status channel of every node is used.
+/// The use of the status channel, the same for every node.
 struct Channel {
     settings: announce::AnnounceSettings,
     sample: SampleMode,

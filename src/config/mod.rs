@@ -42,7 +42,7 @@ pub struct ServeConfig {
     pub group_file: Option<GroupFile>,
     /// The limits of sampling.
     pub budget: Budget,
-    /// How statuses are announced and received.
+    /// Settings for announcing and receiving statuses.
     pub announce: announce::AnnounceSettings,
     /// When we sample.
     pub sample: SampleMode,
@@ -54,7 +54,7 @@ pub struct ServeConfig {
     pub telemetry_path: String,
     /// The URL of the pages for browsers, if it was given.
     pub external_url: Option<String>,
-    /// Who may open the pages and the API.
+    /// Access to the pages and the API.
     pub pages: PagePolicy,
     /// The file with TLS, users and headers, if there is one.
     pub web_config: Option<ConfigFile>,
@@ -109,7 +109,7 @@ pub struct CheckConfig {
     pub targets: Vec<Target>,
     /// The limits of sampling.
     pub budget: Budget,
-    /// How their clients are grouped.
+    /// The grouping of their clients.
     pub grouping: Grouping,
     /// The status channel.
     pub channel: Arc<str>,

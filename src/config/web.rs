@@ -48,7 +48,7 @@ pub(super) fn telemetry_path(args: &WebArgs, faults: &mut Faults) -> String {
     String::new()
 }
 
-/// Who may open the pages.
+/// Access to the pages.
 pub(super) fn pages(args: &WebArgs) -> PagePolicy {
     match args.pages {
         PagesMode::Auto => PagePolicy::Auto,

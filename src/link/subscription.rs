@@ -113,7 +113,7 @@ impl Subscription {
         match timeout(wait, self.stream.fill_buf()).await {
             Err(_) => Ok(None),
             Ok(Err(error)) => Err(self.closed_error(&error)),
-            // Without a time-out, a peer that stops in the middle of a message would block us for ever.
+            // Without a time-out, a peer that stops in the middle of a message would block us forever.
             Ok(Ok(_)) => match timeout(MESSAGE_TIMEOUT, self.next()).await {
                 Ok(delivery) => delivery.map(Some),
                 Err(_) => {

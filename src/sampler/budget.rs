@@ -1,4 +1,4 @@
-//! What the operator allows sampling to cost.
+//! The limits on what sampling may cost the server.
 
 use std::time::Duration;
 

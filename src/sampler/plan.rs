@@ -44,7 +44,7 @@ pub enum ListMethod {
     Full,
 }
 
-/// How to list the clients, and the expected cost.
+/// A way of listing the clients, with its expected cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
     /// The method.

@@ -28,7 +28,7 @@ const MISSING_ID_COST: f64 = 0.16;
 /// The highest bound up to which the first sweep lists all ids from 1; above it one full listing is cheaper.
 const MAX_ID_SCAN: u64 = 20_000;
 
-/// A sweep under way.
+/// A sweep in progress.
 pub(super) struct Sweep<'a> {
     link: &'a mut Link,
     target: &'a Target,
@@ -260,7 +260,8 @@ impl<'a> Sweep<'a> {
         let [list, statistics] = both(replies);
         let listing = match list {
             Ok(text) => Listing::new(text),
-            // Before 6.2 it is a syntax error. Busy or loading servers say nothing about listing by ids.
+            // Before 6.2 it is a syntax error. The error of a busy or loading server does not show whether it can list
+            // by ids.
             Err(failure) => match failure.reason {
                 Reason::NoPermission | Reason::UnknownCommand | Reason::Other => return Ok(Listed::NoPages(failure)),
                 _ => return Err(failure),

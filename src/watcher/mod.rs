@@ -45,7 +45,7 @@ pub struct Watcher {
     state: NodeState,
     /// Failures in a row.
     failures: u32,
-    /// What the node refused at the last sample, so that only changes are logged.
+    /// The commands that the node refused at the last sample, so that only changes are logged.
     refused: Vec<Failure>,
     seen_unreadable: bool,
     logged_no_pages: bool,

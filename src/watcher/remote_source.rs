@@ -14,7 +14,7 @@ use crate::latest::Phase;
 use crate::sample::{Failure, Reason, Sample, Source};
 use crate::snapshot::spelled_out;
 
-/// How statuses that others announce are used.
+/// The use of statuses that other exporters announce.
 #[derive(Debug)]
 pub enum RemoteSource {
     /// They are not used.

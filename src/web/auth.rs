@@ -107,7 +107,7 @@ impl Authenticator {
         mac.finalize().into_bytes().into()
     }
 
-    /// Returns a number that is always the same for a name, and that nobody can predict without the key.
+    /// Returns a number that is always the same for a name, and that cannot be predicted without the key.
     fn stand_in_number(&self, user: &[u8]) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.digest(&[user]);
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn cached(authenticator: &Authenticator) -> usize {
-        authenticator.verified.lock().expect("nobody panicked").len()
+        authenticator.verified.lock().expect("no thread panicked").len()
     }
 
     #[tokio::test]

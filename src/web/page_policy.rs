@@ -9,7 +9,7 @@ use hyper::{Response, StatusCode};
 use super::auth::Peer;
 use super::response::{self, Body};
 
-/// The peers to whom pages and the API are served.
+/// The peers that pages and the API are served to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PagePolicy {
     /// Peers on this machine that request a local name, and authenticated peers.

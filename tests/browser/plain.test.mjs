@@ -9,7 +9,8 @@ const PLAIN = { javaScriptEnabled: false };
 
 look("every page is reachable by links and has a heading", PLAIN, async (reader) => {
   const page = await reader.open("/");
-  for (const [link, heading] of [["Clients", "Clients"], ["Applications", "Applications"], ["Departures", "Departures"]]) {
+  const pages = [["Clients", "Clients"], ["Applications", "Applications"], ["Closed", "Closed connections"]];
+  for (const [link, heading] of pages) {
     await page.getByRole("navigation").getByRole("link", { name: link }).click();
     await page.getByRole("heading", { level: 1, name: heading }).waitFor();
   }

@@ -63,9 +63,9 @@ look("a client that sends a command interacted just now", {}, async (reader) => 
   await pause(3000);
   assert(Date.parse(await last()) - before <= 1000, "without a command it does not change");
   await client.ask("PING");
-  const spoke = await now(control);
+  const sent = await now(control);
   await eventually("the page is updated", PATIENCE, async () => {
-    return Math.abs(Date.parse(await last()) / 1000 - spoke) <= ROUNDING && Date.parse(await last()) - before >= 2000;
+    return Math.abs(Date.parse(await last()) / 1000 - sent) <= ROUNDING && Date.parse(await last()) - before >= 2000;
   });
 });
 
@@ -76,7 +76,9 @@ look("the page of a client has every field that the server reports", {}, async (
   await list.getByRole("link", { name: id, exact: true }).click();
   await list.waitForURL(/\/clients\/\d+/);
   const shown = new Map((await rows(list, "Field")).map((row) => [row.Field, row.Value]));
-  const told = (await clientList(control)).find((found) => found.id === id);
-  assert.deepEqual([...shown.keys()].sort(), Object.keys(told).sort());
-  for (const field of ["id", "addr", "laddr", "name", "user", "db", "cmd"]) assert.equal(shown.get(field), told[field]);
+  const listed = (await clientList(control)).find((found) => found.id === id);
+  assert.deepEqual([...shown.keys()].sort(), Object.keys(listed).sort());
+  for (const field of ["id", "addr", "laddr", "name", "user", "db", "cmd"]) {
+    assert.equal(shown.get(field), listed[field]);
+  }
 });

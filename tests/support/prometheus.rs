@@ -134,7 +134,7 @@ impl Alertmanager {
     pub(crate) fn start() -> Option<Self> {
         let program = installed("alertmanager", "alertmanager")?;
         let folder = TempDir::new().expect("a temporary folder");
-        let config = json!({ "route": { "receiver": "nobody" }, "receivers": [{ "name": "nobody" }] });
+        let config = json!({ "route": { "receiver": "none" }, "receivers": [{ "name": "none" }] });
         fs::write(folder.path().join("alertmanager.yml"), config.to_string()).expect("a file");
         let address = format!("127.0.0.1:{}", free_port());
         let child = Command::new(program)

@@ -26,7 +26,7 @@ use library::{LibraryApp, library_app};
 
 pub use rules::{RULES, Rule};
 
-/// The most bytes of names that are remembered in one generation; then names that are not seen again are forgotten.
+/// The maximum number of bytes of names in one generation; then names that are not seen again are forgotten.
 const MAX_REMEMBERED_BYTES: usize = 8 << 20;
 
 /// Beyond this size, nothing more is remembered in a generation.
@@ -59,7 +59,7 @@ pub enum Fallback {
     Host,
 }
 
-/// How clients are grouped into applications.
+/// The rules that group clients into applications.
 pub struct Grouping {
     names: Names,
     fallback: Fallback,
@@ -67,7 +67,7 @@ pub struct Grouping {
     known: Mutex<Known>,
 }
 
-/// How a name implies an application.
+/// The way from a name to an application.
 enum Names {
     /// By the table of rules.
     Table { strips_version: bool },

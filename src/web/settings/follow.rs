@@ -60,7 +60,7 @@ impl ConfigFile {
             let path = self.path.clone();
             // This may read the system's certificate authorities, which takes milliseconds.
             let Ok((files, settings)) = tokio::task::spawn_blocking(move || read(&path)).await else { continue };
-            // If the file changed while it was read, it is read again later.
+            // If the file changed while it was read, it is reloaded later.
             if now.first().map(FileState::again) != now.first().cloned() {
                 continue;
             }

@@ -20,7 +20,7 @@ pub(super) use users::Users;
 pub struct WebSettings {
     /// The TLS settings, if connections are encrypted.
     pub(super) tls: Option<Tls>,
-    /// The users that are admitted. If there are none, everybody is.
+    /// The users that are admitted. If there are none, every peer is.
     pub(super) users: Users,
     /// The rate limit, if there is one.
     pub(super) limiter: Option<Limiter>,
