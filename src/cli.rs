@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::status::CHANNEL;
+use crate::view::column::Column;
 
 /// Exports the client connections of Redis and Valkey servers: who is connected, since when, and the last interaction.
 ///
@@ -373,8 +374,22 @@ pub struct ServeArgs {
     pub log: LogArgs,
 }
 
+/// The heading of the args that select clients.
+const LIST: &str = "List";
+
+/// Explains every column, from the table of columns.
+fn columns_help() -> String {
+    let line = |column: &Column| {
+        let mark = if column.groupable { "*" } else { "" };
+        format!("  - {}{mark}: {}\n", column.name, column.help)
+    };
+    let lines: String = Column::of_clients().map(line).collect();
+    format!("Columns (* also for --by). The keys of CLIENT LIST are accepted as well: omem, tot-mem.\n{lines}")
+}
+
 /// The args of `clients`.
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = columns_help())]
 pub struct ClientsArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
@@ -383,18 +398,18 @@ pub struct ClientsArgs {
     #[expect(missing_docs, reason = "the type says it")]
     pub group: GroupArgs,
     /// Idle time after which a client counts as idle
-    #[arg(long = "idle-after", env = "IDLE_AFTER", value_name = "DURATION", default_value = "5m")]
+    #[arg(help_heading = LIST, long = "idle-after", env = "IDLE_AFTER", value_name = "DURATION", default_value = "5m")]
     pub idle_after: String,
     /// Format of the list
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    #[arg(help_heading = LIST, long, value_name = "FORMAT", default_value = "table")]
     pub format: ListFormat,
     /// Columns of the list, in order: --columns id,address,memory. Repeatable
     ///
     /// Without it, a table has the most important columns, and JSON and CSV have all.
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    #[arg(help_heading = LIST, long, value_name = "COLUMN", value_delimiter = ',')]
     pub columns: Vec<String>,
     /// Column to sort by, with - in front for the largest first: --sort=-memory
-    #[arg(long, value_name = "COLUMN", default_value = "-idle_seconds", allow_hyphen_values = true)]
+    #[arg(help_heading = LIST, long, value_name = "COLUMN", default_value = "-idle_seconds", allow_hyphen_values = true)]
     pub sort: String,
     /// List only matching clients: 'idle>10m', 'memory>1MB', 'address=10.0.0.0/8', 'state=blocked'. Repeatable
     ///
@@ -402,15 +417,15 @@ pub struct ClientsArgs {
     /// durations (10m), sizes (64KiB), times (2026-01-31T12:00:00Z, or 5m for five minutes ago) and versions. Addresses
     /// can be an address with or without a port, a network (10.0.0.0/8) or a prefix (10.0.*). Several filters must all
     /// match.
-    #[arg(long = "filter", value_name = "FILTER")]
+    #[arg(help_heading = LIST, long = "filter", value_name = "FILTER")]
     pub filters: Vec<String>,
     /// Maximum number of clients, or of groups with --by
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = LIST, long, value_name = "N")]
     pub limit: Option<usize>,
     /// Group application clients by a column instead of listing clients: --by app, --by host
     ///
     /// Internal connections are counted with --by kind, or with a filter on the kind.
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(help_heading = LIST, long, value_name = "COLUMN")]
     pub by: Option<String>,
 }
 
