@@ -8,7 +8,7 @@ use super::sampling::{idle_after, idle_thresholds};
 use super::values::{elements, number, positive};
 use crate::cli::{GroupArgs, ServeArgs};
 use crate::group_file::GroupFile;
-use crate::snapshot::{Grouping, Limits, NetworkPrefix, app_label, spelled_out};
+use crate::snapshot::{Grouping, Limits, NetworkPrefix, app_label, escaped};
 
 /// The most groups a dimension may have. The default of 50 keeps a node below 2,000 series and 200 KB; an application alone
 /// has some twenty series.
@@ -71,7 +71,7 @@ fn expected(texts: &[String], groups: usize) -> Result<Vec<(Arc<str>, u64)>, Str
             _ => return Err(format!("{text} is not an application and a number; write billing or billing=2")),
         };
         if app.starts_with('(') || app_label(app.as_bytes()) != app {
-            return Err(format!("no application is called {}; see clients --by app", spelled_out(app.as_bytes())));
+            return Err(format!("no application is called {}; see clients --by app", escaped(app.as_bytes())));
         }
         if expected.iter().any(|(known, _)| **known == *app) {
             return Err(format!("{app} is named twice"));

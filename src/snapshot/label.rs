@@ -48,7 +48,7 @@ fn label_within(bytes: &[u8], max: usize) -> String {
     let mut label = if bytes.starts_with(b"(") { "\\".to_owned() } else { String::new() };
     // A name may be megabytes long, and all beyond the limit is cut anyway.
     let begin = &bytes[..bytes.len().min(2 * max)];
-    label.push_str(&spelled_out(begin));
+    label.push_str(&escaped(begin));
     if written_len(&label) > max { cut(&label, bytes, max) } else { label }
 }
 
@@ -59,7 +59,7 @@ fn written_len(label: &str) -> usize {
 
 /// Bytes as text that is safe to show in a terminal, a page or a log: bytes that are not UTF-8, control characters, and
 /// characters that change the text direction become `\xHH`.
-pub fn spelled_out(bytes: &[u8]) -> String {
+pub fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {

@@ -37,7 +37,7 @@ pub use grouping::{By, Grouping, RULES, Rule};
 pub use groups::Groups;
 pub use kind::{ClientKind, State};
 pub(crate) use label::app_label;
-pub use label::{NONE, OTHER, is_cut, label_value, spelled_out};
+pub use label::{NONE, OTHER, escaped, is_cut, label_value};
 pub use limits::{Limits, NetworkPrefix};
 pub use network::network_label;
 pub use presence::{Presence, Seen, Totals};

@@ -4,9 +4,7 @@
 use super::row::{ClosedRow, Row};
 use super::value::Value;
 use crate::client_list::{Address, Client, Field};
-use crate::snapshot::{
-    ClientKind, CloseReason, State, last_interaction, network_label, output_buffer_bytes, spelled_out,
-};
+use crate::snapshot::{ClientKind, CloseReason, State, escaped, last_interaction, network_label, output_buffer_bytes};
 
 /// One column.
 #[derive(Clone, Copy, Debug)]
@@ -538,7 +536,7 @@ fn command(row: Row<'_>) -> Value<'_> {
 fn host(address: Address<'_>) -> Value<'_> {
     match address {
         Address::Inet(address) => Value::Text(address.ip().to_canonical().to_string().into()),
-        Address::Unix(path) => Value::Text(spelled_out(path).into()),
+        Address::Unix(path) => Value::Text(escaped(path).into()),
         Address::Unknown(text) => Value::untrusted(Some(text)),
     }
 }

@@ -10,7 +10,7 @@ use super::row::{ClosedRow, Record, Row};
 use super::selection::Group;
 use super::value::Value;
 use crate::client_list::Field;
-use crate::snapshot::{NONE, spelled_out};
+use crate::snapshot::{NONE, escaped};
 
 /// The content type of CSV.
 pub const CSV: &str = "text/csv; charset=utf-8";
@@ -67,7 +67,7 @@ pub fn object(row: Row<'_>, columns: &[&Column]) -> Json {
     let mut object = members(row, Column::of_clients().filter(|column| column.is_reported(row.client)));
     for (key, text) in row.client.fields().filter(|(key, _)| Field::from_key(key).is_none()) {
         // The first of several fields with one key counts, as elsewhere, and none replaces a column.
-        object.entry(spelled_out(key).replace('-', "_")).or_insert_with(|| spelled_out(text).into());
+        object.entry(escaped(key).replace('-', "_")).or_insert_with(|| escaped(text).into());
     }
     object.into()
 }

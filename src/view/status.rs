@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::row::{Row, rows};
 use crate::client_list::{Client, Field};
-use crate::snapshot::{ClientKind, Seen, Snapshot, last_interaction, spelled_out};
+use crate::snapshot::{ClientKind, Seen, Snapshot, escaped, last_interaction};
 use crate::status::{AppCount, FIELDS, Header, MAX_MESSAGE, MessageKind, SCHEMA};
 
 /// Maximum number of applications in a status.
@@ -215,7 +215,7 @@ fn client(row: Row<'_>) -> String {
 fn value(client: &Client<'_>, field: Field) -> Option<Value> {
     if field.is_text() {
         let text = client.text(field).filter(|text| !text.is_empty())?;
-        return Some(spelled_out(&text[..text.len().min(MAX_TEXT)]).into());
+        return Some(escaped(&text[..text.len().min(MAX_TEXT)]).into());
     }
     client.number(field).filter(|number| *number != 0).map(Value::from)
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
-use crate::snapshot::spelled_out;
+use crate::snapshot::escaped;
 
 /// A value of a row. Values of one column compare; `None` is smallest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,7 +25,7 @@ impl<'a> Value<'a> {
     pub fn untrusted(bytes: Option<&'a [u8]>) -> Self {
         bytes.map_or(Value::None, |bytes| match std::str::from_utf8(bytes) {
             Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') => Value::Text(text.into()),
-            _ => Value::Text(spelled_out(bytes).into()),
+            _ => Value::Text(escaped(bytes).into()),
         })
     }
 

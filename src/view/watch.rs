@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::humanize::ago;
 use super::list::{plain_table, render, truncated};
-use crate::snapshot::spelled_out;
+use crate::snapshot::escaped;
 use crate::status::{Message, MessageKind};
 
 /// The columns of a client: titles, and names in messages.
@@ -84,5 +84,5 @@ fn cell(client: &Map<String, Value>, key: &str) -> String {
 
 /// Escapes text of a message: any publisher can put terminal control characters into it.
 fn escaped_text(text: &str) -> String {
-    spelled_out(text.as_bytes())
+    escaped(text.as_bytes())
 }

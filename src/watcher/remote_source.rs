@@ -12,7 +12,7 @@ use crate::announce::Received;
 use crate::clock;
 use crate::latest::Phase;
 use crate::sample::{Failure, Reason, Sample, Source};
-use crate::snapshot::spelled_out;
+use crate::snapshot::escaped;
 
 /// Whether statuses that others announce are used.
 #[derive(Debug)]
@@ -210,7 +210,7 @@ impl Announced {
 
 fn ambiguous(node: &str, heard: &[&str]) -> Failure {
     let distinct: BTreeSet<&str> = heard.iter().copied().collect();
-    let told: Vec<_> = distinct.iter().map(|node| spelled_out(node.as_bytes())).take(10).collect();
+    let told: Vec<_> = distinct.iter().map(|node| escaped(node.as_bytes())).take(10).collect();
     let told = told.join(", ");
     let message = match distinct.len() {
         1 => format!(

@@ -10,7 +10,7 @@ use super::overview::app_link;
 use super::{Frame, all_banners, html, rfc3339};
 use crate::client_list::Field;
 use crate::latest::Nodes;
-use crate::snapshot::{last_interaction, spelled_out};
+use crate::snapshot::{escaped, last_interaction};
 use crate::view::column::Column;
 use crate::view::humanize::{ago, bytes, count};
 use crate::view::row::{ClosedRow, Row};
@@ -98,7 +98,7 @@ fn page<'a>(state: &WebState, id: u64, row: Row<'_>, banners: Vec<String>, frame
     let fields = client.fields().map(|(key, value)| {
         let help = Field::from_key(key)
             .map_or("Unknown to this version of the exporter.", |field| Column::of_field(field).help);
-        (spelled_out(key), spelled_out(value), help)
+        (escaped(key), escaped(value), help)
     });
     let trend = state.trails.follow(row.node, client, entry.connected_at, row.read_at());
     ClientPage {

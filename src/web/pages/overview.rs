@@ -12,7 +12,7 @@ use super::{Frame, banners, clients_link, rfc3339};
 use crate::clock;
 use crate::history::{History, Point, Rates};
 use crate::latest::{NodeState, Nodes};
-use crate::snapshot::{ClientCounts, CloseReason, Groups, Snapshot, State, is_cut, spelled_out};
+use crate::snapshot::{ClientCounts, CloseReason, Groups, Snapshot, State, escaped, is_cut};
 use crate::view::humanize::{count, rate};
 use crate::web::query::Query;
 
@@ -187,7 +187,7 @@ fn offline(snapshot: &Snapshot) -> Vec<(String, String, i64)> {
 
 fn server(snapshot: &Snapshot) -> String {
     let Some(info) = snapshot.info() else { return String::new() };
-    let text = |text: Option<&String>| text.map_or_else(|| "?".to_owned(), |text| spelled_out(text.as_bytes()));
+    let text = |text: Option<&String>| text.map_or_else(|| "?".to_owned(), |text| escaped(text.as_bytes()));
     format!("{} {}, {}", info.product.name(), text(info.version.as_ref()), text(info.role.as_ref()))
 }
 
