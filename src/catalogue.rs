@@ -1,20 +1,20 @@
-//! The table of every metric: name, type, unit, labels, help. METRICS.md, the `catalogue` command, the exposition and the tests
-//! are made from it, so none of them can know a metric that the others do not.
+//! The table of all metrics: name, type, unit, labels, help. METRICS.md, the `catalogue` command, the exposition and
+//! the tests are made from it, so they all have the same metrics.
 
 use serde::Serialize;
 
 /// One family of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Metric {
-    /// The full name, unit and `_total` included.
+    /// The full name, with unit and `_total`.
     pub name: &'static str,
     /// The type.
     pub kind: MetricKind,
     /// The unit.
     pub unit: Unit,
-    /// The label names in their order. `le` of a histogram is not listed.
+    /// The label names in order, without `le` of a histogram.
     pub labels: &'static [&'static str],
-    /// A sentence or two that explain it alone; also the exposition's `# HELP`.
+    /// One or two self-contained sentences; also the exposition's `# HELP`.
     pub help: &'static str,
 }
 
@@ -22,16 +22,16 @@ pub struct Metric {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetricKind {
-    /// Goes up and down.
+    /// Rises and falls.
     Gauge,
-    /// Only grows, until the exporter restarts.
+    /// Only rises, until the exporter restarts.
     Counter,
     /// Distribution of values in the current sample.
     Histogram,
 }
 
 impl MetricKind {
-    /// The type as the text format and documents name it.
+    /// The name of the type in the text format and in documents.
     pub const fn label(self) -> &'static str {
         match self {
             MetricKind::Gauge => "gauge",
@@ -51,7 +51,7 @@ pub enum Unit {
     Bytes,
     /// Client connections.
     Connections,
-    /// A count of what the name says.
+    /// A number of the things in the name.
     Count,
     /// Always 1; the labels hold the information.
     Info,
@@ -60,7 +60,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The unit as documents name it.
+    /// The name of the unit in documents.
     pub const fn label(self) -> &'static str {
         match self {
             Unit::Boolean => "boolean",
@@ -86,7 +86,7 @@ macro_rules! catalogue {
             };
         )*
 
-        /// Every metric, in the order in which a reader wants to meet them.
+        /// Every metric, in the order of METRICS.md.
         pub const ALL: &[Metric] = &[$($id),*];
     };
 }
@@ -95,7 +95,8 @@ catalogue! {
     UP: Gauge, Boolean, "redis_clients_up", ["redis"],
         "1 if the last attempt to sample the server succeeded, at least in part; else 0.";
     SAMPLE_TIMESTAMP: Gauge, Seconds, "redis_clients_sample_timestamp_seconds", ["redis"],
-        "Time at which the current sample began, by the server's clock. Clients that connected after it are added by quick polls.";
+        "Time at which the current sample began, by the server's clock. Clients that connected after it are added by \
+         quick polls.";
     SAMPLE_DURATION: Gauge, Seconds, "redis_clients_sample_duration_seconds", ["redis"],
         "Duration of the last sample, from the first command to the last reply.";
     SAMPLE_LONGEST_COMMAND: Gauge, Seconds, "redis_clients_sample_longest_command_seconds", ["redis"],
@@ -103,15 +104,19 @@ catalogue! {
     SAMPLE_PAGES: Gauge, Count, "redis_clients_sample_pages", ["redis"],
         "Number of CLIENT LIST pages of the last sample; 0 for one full listing.";
     SAMPLE_WITHIN_BUDGET: Gauge, Boolean, "redis_clients_sample_within_budget", ["redis"],
-        "1 if the clients can be listed within --sample.max-stall, --sample.max-load and --sample.max-age. 0: the budget can't be kept; the plan with the least excess is used.";
+        "1 if the clients can be listed within --sample.max-stall, --sample.max-load and --sample.max-age. 0: the \
+         budget can't be kept; the plan with the least excess is used.";
     SAMPLE_DRIFT: Gauge, Connections, "redis_clients_sample_drift", ["redis"],
-        "Connections counted by INFO minus connections listed. Connections that open or close during a sample cause a short difference; a lasting difference triggers a full listing.";
+        "Connections counted by INFO minus connections listed. Connections that open or close during a sample cause a \
+         short difference; a lasting difference triggers a full listing.";
     SAMPLE_COMPLETE: Gauge, Boolean, "redis_clients_sample_complete", ["redis"],
         "1 if every client of the server is in the current sample: CLIENT LIST is allowed and every line is readable.";
     SAMPLE_SOURCE: Gauge, Info, "redis_clients_sample_source_info", ["redis", "source"],
-        "Always 1. Source of the current sample: sampled (by this exporter) or received (from another exporter's status).";
+        "Always 1. Source of the current sample: sampled (by this exporter) or received (from another exporter's \
+         status).";
     SAMPLE_SERVER_SECONDS: Counter, Seconds, "redis_clients_sample_server_seconds_total", ["redis"],
-        "Main-thread time of the server spent on sampling, by the server's command statistics. Excludes AUTH, HELLO and CLIENT SETNAME.";
+        "Main-thread time of the server spent on sampling, by the server's command statistics. Excludes AUTH, HELLO \
+         and CLIENT SETNAME.";
     SAMPLES: Counter, Count, "redis_clients_samples_total", ["redis", "result"],
         "Attempts to sample the server by result: whole, partial (the server refused INFO or CLIENT LIST) or failed.";
     SAMPLE_ERRORS: Counter, Count, "redis_clients_sample_errors_total", ["redis", "reason"],
@@ -121,9 +126,11 @@ catalogue! {
     ANNOUNCEMENTS: Counter, Count, "redis_clients_announcements_total", ["redis"],
         "Messages published on the server's status channel: statuses, changes and heartbeats.";
     ANNOUNCEMENTS_RECEIVED: Counter, Count, "redis_clients_announcements_received_total", ["redis"],
-        "Messages received on the server's status channel and verified, including those of this exporter. Only counted while the exporter subscribes.";
+        "Messages received on the server's status channel and verified, including those of this exporter. Only counted \
+         while the exporter subscribes.";
     ANNOUNCEMENTS_REFUSED: Counter, Count, "redis_clients_announcements_refused_total", ["redis", "reason"],
-        "Messages received on the server's status channel and refused: oversize, malformed, schema, client (an impossible client), incomplete, replay, signature or flood.";
+        "Messages received on the server's status channel and refused: oversize, malformed, schema, client (an \
+         impossible client), incomplete, replay, signature or flood.";
     SERVER_INFO: Gauge, Info, "redis_clients_server_info", ["redis", "product", "version", "role", "mode"],
         "Always 1. Product and version of the server; role and mode as INFO reports them.";
     MAXCLIENTS: Gauge, Connections, "redis_clients_maxclients", ["redis"],
@@ -137,57 +144,81 @@ catalogue! {
     CONNECTIONS_RECEIVED: Counter, Count, "redis_clients_connections_received_total", ["redis"],
         "Connections accepted by the server. Monotonic across server restarts and CONFIG RESETSTAT.";
     CONNECTIONS_REJECTED: Counter, Count, "redis_clients_connections_rejected_total", ["redis"],
-        "Connections rejected by the server because maxclients was reached. Monotonic across server restarts and CONFIG RESETSTAT.";
+        "Connections rejected by the server because maxclients was reached. Monotonic across server restarts and \
+         CONFIG RESETSTAT.";
     EVICTED: Counter, Count, "redis_clients_evicted_total", ["redis"],
-        "Clients closed by the server to stay below maxmemory-clients. Monotonic across server restarts and CONFIG RESETSTAT.";
+        "Clients closed by the server to stay below maxmemory-clients. Monotonic across server restarts and CONFIG \
+         RESETSTAT.";
     OUTPUT_BUFFER_DISCONNECTIONS: Counter, Count, "redis_clients_output_buffer_limit_disconnections_total", ["redis"],
-        "Clients closed by the server because their output buffer exceeded its limit (Redis 7.4+, Valkey 8.0+). Monotonic across server restarts and CONFIG RESETSTAT.";
+        "Clients closed by the server because their output buffer exceeded its limit (Redis 7.4+, Valkey 8.0+). \
+         Monotonic across server restarts and CONFIG RESETSTAT.";
     QUERY_BUFFER_DISCONNECTIONS: Counter, Count, "redis_clients_query_buffer_limit_disconnections_total", ["redis"],
-        "Clients closed by the server because their query buffer exceeded its limit (Redis 7.4+, Valkey 8.0+). Monotonic across server restarts and CONFIG RESETSTAT.";
+        "Clients closed by the server because their query buffer exceeded its limit (Redis 7.4+, Valkey 8.0+). \
+         Monotonic across server restarts and CONFIG RESETSTAT.";
     CONNECTIONS: Gauge, Connections, "redis_clients_connections", ["redis", "kind"],
-        "Connections of the server by kind: application, replica, primary, monitor, sentinel, other (slot migration, internal) or exporter. The sum is every line of CLIENT LIST.";
+        "Connections of the server by kind: application, replica, primary, monitor, sentinel, other (slot migration, \
+         internal) or exporter. The sum is every line of CLIENT LIST.";
     ONLINE: Gauge, Connections, "redis_clients_online", ["redis"],
         "Application clients: all connections that are not internal.";
     SILENT: Gauge, Connections, "redis_clients_silent", ["redis"],
         "Application clients that have never sent a command that the server knows, and so have no last interaction.";
     OLDEST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_oldest_interaction_age_seconds", ["redis"],
-        "Largest idle time (seconds since the last byte in either direction) of an application client. Excludes clients that wait (blocked or subscribed) and clients that have never sent a command.";
+        "Largest idle time (seconds since the last byte in either direction) of an application client. Excludes \
+         clients that wait (blocked or subscribed) and clients that have never sent a command.";
     NEWEST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_newest_interaction_age_seconds", ["redis"],
-        "Smallest idle time (seconds since the last byte in either direction) of an application client. Excludes clients that wait (blocked or subscribed) and clients that have never sent a command.";
+        "Smallest idle time (seconds since the last byte in either direction) of an application client. Excludes \
+         clients that wait (blocked or subscribed) and clients that have never sent a command.";
     OLDEST_WAITING_AGE: Gauge, Seconds, "redis_clients_oldest_waiting_age_seconds", ["redis"],
-        "Largest idle time (seconds since the last byte in either direction) of an application client that waits (blocked or subscribed).";
+        "Largest idle time (seconds since the last byte in either direction) of an application client that waits \
+         (blocked or subscribed).";
     STATE_CONNECTIONS: Gauge, Connections, "redis_clients_state_connections", ["redis", "state"],
-        "Application clients by state: active, blocked, subscribed or idle (no byte in either direction for --idle-after; blocked and subscribed clients are never idle).";
+        "Application clients by state: active, blocked, subscribed or idle (no byte in either direction for \
+         --idle-after; blocked and subscribed clients are never idle).";
     LAST_INTERACTION_AGE: Histogram, Seconds, "redis_clients_last_interaction_age_seconds", ["redis"],
-        "Distribution of idle times in the current sample, over the clients of redis_clients_oldest_interaction_age_seconds. Buckets may fall: never use rate(); use histogram_quantile() on the buckets, and do not convert it to a native histogram.";
+        "Distribution of idle times in the current sample, over the clients of \
+         redis_clients_oldest_interaction_age_seconds. Buckets may fall: never use rate(); use histogram_quantile() on \
+         the buckets, and do not convert it to a native histogram.";
     CONNECTION_AGE: Histogram, Seconds, "redis_clients_connection_age_seconds", ["redis"],
-        "Distribution of the times since application clients connected, in the current sample. Buckets may fall: never use rate(); use histogram_quantile() on the buckets, and do not convert it to a native histogram.";
+        "Distribution of the times since application clients connected, in the current sample. Buckets may fall: never \
+         use rate(); use histogram_quantile() on the buckets, and do not convert it to a native histogram.";
     IDLE_CONNECTIONS: Gauge, Connections, "redis_clients_idle_connections", ["redis", "min_idle"],
-        "Application clients that do not wait (blocked or subscribed) and had no byte in either direction for at least min_idle seconds.";
+        "Application clients that do not wait (blocked or subscribed) and had no byte in either direction for at least \
+         min_idle seconds.";
     USER_CONNECTIONS: Gauge, Connections, "redis_clients_user_connections", ["redis", "user"],
         "Application clients by ACL user (6.0+). The largest groups; all others are (other).";
     LIBRARY_CONNECTIONS: Gauge, Connections, "redis_clients_library_connections", ["redis", "library"],
-        "Application clients by client library, as set with CLIENT SETINFO (7.2+). The largest groups; all others are (other).";
+        "Application clients by client library, as set with CLIENT SETINFO (7.2+). The largest groups; all others are \
+         (other).";
     DATABASE_CONNECTIONS: Gauge, Connections, "redis_clients_database_connections", ["redis", "database"],
         "Application clients by selected database. The largest groups; all others are (other).";
     COMMAND_CONNECTIONS: Gauge, Connections, "redis_clients_command_connections", ["redis", "command"],
-        "Application clients by last command; (none) for clients that have never sent one. The largest groups; all others are (other).";
+        "Application clients by last command; (none) for clients that have never sent one. The largest groups; all \
+         others are (other).";
     NETWORK_CONNECTIONS: Gauge, Connections, "redis_clients_network_connections", ["redis", "network"],
-        "Application clients by source network (--group.network-prefix); (unix) for the server's unix socket. The largest groups; all others are (other).";
+        "Application clients by source network (--group.network-prefix); (unix) for the server's unix socket. The \
+         largest groups; all others are (other).";
     GROUPS_FOLDED: Gauge, Count, "redis_clients_groups_folded", ["redis", "dimension"],
         "Groups that are folded into (other) because there are more than --group.limit.";
     APP_CONNECTIONS: Gauge, Connections, "redis_clients_app_connections", ["redis", "client_app"],
-        "Application clients by application: by --group.file, else the client name without its per-process parts, else the user, else the library, else (unnamed). 0 for an application that is offline or expected. The sum is redis_clients_online.";
+        "Application clients by application: by --group.file, else the client name without its per-process parts, else \
+         the user, else the library, else (unnamed). 0 for an application that is offline or expected. The sum is \
+         redis_clients_online.";
     APP_IDLE_CONNECTIONS: Gauge, Connections, "redis_clients_app_idle_connections", ["redis", "client_app", "min_idle"],
-        "Clients of an application that do not wait (blocked or subscribed) and had no byte in either direction for at least min_idle seconds.";
+        "Clients of an application that do not wait (blocked or subscribed) and had no byte in either direction for at \
+         least min_idle seconds.";
     APP_BLOCKED_CONNECTIONS: Gauge, Connections, "redis_clients_app_blocked_connections", ["redis", "client_app"],
         "Clients of an application that wait in a blocking command.";
-    APP_NEWEST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_app_newest_interaction_age_seconds", ["redis", "client_app"],
-        "Smallest idle time (seconds since the last byte in either direction) of a client of an application. Excludes clients that wait (blocked or subscribed) and clients that have never sent a command.";
-    APP_OLDEST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_app_oldest_interaction_age_seconds", ["redis", "client_app"],
-        "Largest idle time (seconds since the last byte in either direction) of a client of an application. Excludes clients that wait (blocked or subscribed) and clients that have never sent a command.";
+    APP_NEWEST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_app_newest_interaction_age_seconds",
+        ["redis", "client_app"],
+        "Smallest idle time (seconds since the last byte in either direction) of a client of an application. Excludes \
+         clients that wait (blocked or subscribed) and clients that have never sent a command.";
+    APP_OLDEST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_app_oldest_interaction_age_seconds",
+        ["redis", "client_app"],
+        "Largest idle time (seconds since the last byte in either direction) of a client of an application. Excludes \
+         clients that wait (blocked or subscribed) and clients that have never sent a command.";
     APP_OLDEST_WAITING_AGE: Gauge, Seconds, "redis_clients_app_oldest_waiting_age_seconds", ["redis", "client_app"],
-        "Largest idle time (seconds since the last byte in either direction) of a client of an application that waits (blocked or subscribed).";
+        "Largest idle time (seconds since the last byte in either direction) of a client of an application that waits \
+         (blocked or subscribed).";
     APP_MEMORY: Gauge, Bytes, "redis_clients_app_memory_bytes", ["redis", "client_app"],
         "Memory that the server holds for the clients of an application (tot-mem, 6.0.9+).";
     APP_OUTPUT_BUFFER: Gauge, Bytes, "redis_clients_app_output_buffer_bytes", ["redis", "client_app"],
@@ -195,29 +226,40 @@ catalogue! {
     APP_LARGEST_OUTPUT_BUFFER: Gauge, Bytes, "redis_clients_app_largest_output_buffer_bytes", ["redis", "client_app"],
         "Bytes in the largest output buffer of one client of an application.";
     APP_OPENED: Counter, Count, "redis_clients_app_opened_total", ["redis", "client_app"],
-        "Connections of an application opened since exporter start, as observed. Counted for the application under which it was first seen; some clients set their name later.";
+        "Connections of an application opened since exporter start, as observed. Counted for the application under \
+         which it was first seen; some clients set their name later.";
     APP_CLOSED: Counter, Count, "redis_clients_app_closed_total", ["redis", "client_app"],
-        "Connections of an application closed since exporter start, as observed. Counted for the application under which it was last seen.";
+        "Connections of an application closed since exporter start, as observed. Counted for the application under \
+         which it was last seen.";
     APP_COMMANDS: Counter, Count, "redis_clients_app_commands_total", ["redis", "client_app"],
-        "Commands run by the clients of an application since exporter start (Valkey 8.0+, Redis 8.2+). Excludes what a client did after the last sample that lists it.";
+        "Commands run by the clients of an application since exporter start (Valkey 8.0+, Redis 8.2+). Excludes what a \
+         client did after the last sample that lists it.";
     APP_NETWORK_RECEIVE: Counter, Bytes, "redis_clients_app_network_receive_bytes_total", ["redis", "client_app"],
-        "Bytes read by the server from the clients of an application since exporter start (Valkey 8.0+, Redis 8.2+). Excludes bytes after the last sample that lists a client.";
+        "Bytes read by the server from the clients of an application since exporter start (Valkey 8.0+, Redis 8.2+). \
+         Excludes bytes after the last sample that lists a client.";
     APP_NETWORK_TRANSMIT: Counter, Bytes, "redis_clients_app_network_transmit_bytes_total", ["redis", "client_app"],
-        "Bytes written by the server to the clients of an application since exporter start (Valkey 8.0+, Redis 8.2+). Excludes bytes after the last sample that lists a client.";
+        "Bytes written by the server to the clients of an application since exporter start (Valkey 8.0+, Redis 8.2+). \
+         Excludes bytes after the last sample that lists a client.";
     APP_ONLINE: Gauge, Boolean, "redis_clients_app_online", ["redis", "client_app"],
-        "1 if an application has a connection, else 0. Stays 0 for --presence.forget-after, unless the application was folded into (other) or too many others closed later. Always exported for --presence.expect.";
+        "1 if an application has a connection, else 0. Stays 0 for --presence.forget-after, unless the application was \
+         folded into (other) or too many others closed later. Always exported for --presence.expect.";
     APP_LAST_SEEN: Gauge, Seconds, "redis_clients_app_last_seen_timestamp_seconds", ["redis", "client_app"],
         "Last time at which an application had a connection, by the server's clock.";
     APP_EXPECTED: Gauge, Connections, "redis_clients_app_expected", ["redis", "client_app"],
         "Minimum expected connections of an application, by --presence.expect.";
     CLOSED: Counter, Count, "redis_clients_closed_total", ["redis", "reason"],
-        "Connections closed since exporter start, as observed, by reason: limit (closed by the server for a buffer limit), evicted (for maxmemory-clients) or restart where the server's counters prove it, else unknown. Excludes connections of this exporter.";
+        "Connections closed since exporter start, as observed, by reason: limit (closed by the server for a buffer \
+         limit), evicted (for maxmemory-clients) or restart where the server's counters prove it, else unknown. \
+         Excludes connections of this exporter.";
     UNSEEN: Counter, Count, "redis_clients_unseen_total", ["redis"],
         "Connections opened and closed between two polls, never observed.";
-    CLIENT_INFO: Gauge, Info, "redis_clients_client_info", ["redis", "id", "client_app", "name", "user", "library", "address"],
-        "Always 1. A client that is exported individually (--metrics.per-client): those with the largest idle times. The address has no port.";
+    CLIENT_INFO: Gauge, Info, "redis_clients_client_info",
+        ["redis", "id", "client_app", "name", "user", "library", "address"],
+        "Always 1. A client that is exported individually (--metrics.per-client): those with the largest idle times. \
+         The address has no port.";
     CLIENT_LAST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_client_last_interaction_age_seconds", ["redis", "id"],
-        "Idle time of this client: seconds since the last byte in either direction. Absent if it has never sent a command.";
+        "Idle time of this client: seconds since the last byte in either direction. Absent if it has never sent a \
+         command.";
     CLIENT_CONNECTION_AGE: Gauge, Seconds, "redis_clients_client_connection_age_seconds", ["redis", "id"],
         "Seconds since this client connected.";
     CLIENT_MEMORY: Gauge, Bytes, "redis_clients_client_memory_bytes", ["redis", "id"],
@@ -233,9 +275,11 @@ catalogue! {
     HTTP_ACCEPT_ERRORS: Counter, Count, "redis_client_exporter_http_accept_errors_total", [],
         "Connections to the web server that could not be accepted, for example because file descriptors ran out.";
     GROUP_FILE_VALID: Gauge, Boolean, "redis_client_exporter_group_file_last_reload_successful", [],
-        "1 if the last reload of --group.file succeeded. 0: the file is invalid and the previous rules are in use. Only exported with --group.file.";
+        "1 if the last reload of --group.file succeeded. 0: the file is invalid and the previous rules are in use. \
+         Only exported with --group.file.";
     WEB_CONFIG_VALID: Gauge, Boolean, "redis_client_exporter_web_config_last_reload_successful", [],
-        "1 if the last reload of --web.config.file and the files it names succeeded. 0: they are invalid and the previous configuration is in use. Only exported with --web.config.file.";
+        "1 if the last reload of --web.config.file and the files it names succeeded. 0: they are invalid and the \
+         previous configuration is in use. Only exported with --web.config.file.";
     PROCESS_CPU: Counter, Seconds, "process_cpu_seconds_total", [],
         "Total user and system CPU time spent in seconds.";
     PROCESS_OPEN_FDS: Gauge, Count, "process_open_fds", [],

@@ -15,7 +15,7 @@ use crate::link::{Command, Link, Request, Subscription, Target};
 use crate::sample::{Failure, OUR_NAME, Reason, Sample};
 use crate::sampler::{ListMethod, Plan, Sampler};
 use crate::server_info::{Product, ServerInfo};
-use crate::snapshot::{By, Grouping, Limits, Snapshot, derive, spelled_out};
+use crate::snapshot::{By, Grouping, Limits, Snapshot, derive, escaped};
 use crate::status::SCHEMA;
 use crate::view::row::rows;
 
@@ -230,7 +230,7 @@ fn grouped(snapshot: &Snapshot, grouping: &Grouping) -> Vec<AppExample> {
         let app = grouping.app(row.client);
         let group = groups.entry(Arc::clone(&app)).or_insert_with(|| {
             let example = match row.text(Field::Name).filter(|name| !name.is_empty()) {
-                Some(name) => format!("such as {}", spelled_out(name)),
+                Some(name) => format!("such as {}", escaped(name)),
                 None => "without a name".to_owned(),
             };
             AppExample { app, connections: 0, example, by: reason(grouping.by(row.client)) }
@@ -269,7 +269,7 @@ fn distinct<'a>(rules: &[&'a str]) -> Vec<&'a str> {
 
 fn title(target: &Target, info: Option<&ServerInfo>) -> String {
     let Some(info) = info else { return target.node().to_string() };
-    let text = |field: &Option<String>| field.as_ref().map_or("?".into(), |text| spelled_out(text.as_bytes()));
+    let text = |field: &Option<String>| field.as_ref().map_or("?".into(), |text| escaped(text.as_bytes()));
     let (version, mode, role) = (text(&info.version), text(&info.mode), text(&info.role));
     format!("{} ({} {version}, {mode}, {role})", target.node(), info.product.name())
 }

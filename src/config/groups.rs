@@ -8,7 +8,7 @@ use super::sampling::{idle_after, idle_thresholds};
 use super::values::{elements, number, positive};
 use crate::cli::{GroupArgs, ServeArgs, UnnamedBy};
 use crate::group_file::GroupFile;
-use crate::snapshot::{Fallback, Grouping, GroupingOptions, Limits, NetworkPrefix, app_label, spelled_out};
+use crate::snapshot::{Fallback, Grouping, GroupingOptions, Limits, NetworkPrefix, app_label, escaped};
 
 /// Maximum number of groups of a dimension. The default of 50 keeps a node below 2,000 series and 200 KB; each
 /// application has about twenty series.
@@ -81,7 +81,7 @@ fn expected(texts: &[String], groups: usize) -> Result<Vec<(Arc<str>, u64)>, Str
         if app.starts_with('(') || app_label(app.as_bytes()) != app {
             return Err(format!(
                 "{} cannot be the name of an application; list the names with: redis-client-exporter clients --by app",
-                spelled_out(app.as_bytes())
+                escaped(app.as_bytes())
             ));
         }
         if expected.iter().any(|(known, _)| **known == *app) {

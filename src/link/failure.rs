@@ -7,7 +7,7 @@ use redis::{ErrorKind, RedisError};
 
 use super::command::Command;
 use crate::sample::{Failure, Reason};
-use crate::snapshot::spelled_out;
+use crate::snapshot::escaped;
 
 /// Maximum length of a quotation of the server's answer, in characters.
 const MAX_QUOTE_CHARS: usize = 200;
@@ -148,5 +148,5 @@ fn server_text(error: &RedisError) -> String {
 
 fn quoted(text: &str) -> String {
     let begin: String = text.chars().take(MAX_QUOTE_CHARS).collect();
-    spelled_out(begin.as_bytes())
+    escaped(begin.as_bytes())
 }

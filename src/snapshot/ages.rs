@@ -1,13 +1,13 @@
-//! How ages are distributed at one moment.
+//! The distribution of ages in one sample.
 
-/// The upper bounds of the buckets, in whole seconds, inclusive: ages are whole seconds.
+/// Upper bounds of the buckets in seconds, inclusive. Ages are whole seconds.
 const AGE_BOUNDS_SECONDS: [u64; 16] =
     [1, 2, 5, 10, 30, 60, 120, 300, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 604_800];
 
-/// Ages counted by bucket.
+/// A histogram of ages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ages {
-    /// One count a bound, each for the ages above the bound before it.
+    /// One count per bound: the ages above the previous bound, up to this one.
     buckets: [u64; AGE_BOUNDS_SECONDS.len()],
     count: u64,
     sum_seconds: u64,
@@ -24,21 +24,21 @@ impl Ages {
         self.sum_seconds = self.sum_seconds.saturating_add(seconds);
     }
 
-    /// Each bound with the number of ages up to it.
+    /// Each bound with the number of ages that do not exceed it.
     pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
-        let mut so_far = 0;
+        let mut sum = 0;
         AGE_BOUNDS_SECONDS.into_iter().zip(self.buckets).map(move |(bound, count)| {
-            so_far += count;
-            (bound, so_far)
+            sum += count;
+            (bound, sum)
         })
     }
 
-    /// How many ages were counted.
+    /// The number of ages.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Their sum in seconds.
+    /// The sum of the ages in seconds.
     pub fn sum_seconds(&self) -> u64 {
         self.sum_seconds
     }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_inclusive_and_the_rest_is_only_counted() {
+    fn bounds_are_inclusive_and_larger_ages_are_only_in_count_and_sum() {
         let mut ages = Ages::default();
         for seconds in [0, 1, 2, 60, 61, 604_800, 604_801, u64::MAX] {
             ages.add(seconds);

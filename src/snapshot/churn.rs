@@ -1,4 +1,4 @@
-//! How many came and went, and why, as far as the server's counters prove it.
+//! The connections that opened and closed, with the reason where the server's counters prove it.
 
 use std::sync::Arc;
 
@@ -7,68 +7,71 @@ use super::counters::{Continuity, Counter, Counters};
 use super::kind::ClientKind;
 use super::roster::{Roster, Turnover};
 
-/// What has come and gone since we watch.
+/// Opened and closed connections since exporter start, as observed.
 #[derive(Clone, Debug, Default)]
 pub struct Churn {
+    /// Closed connections, in the order of [`CloseReason::ALL`].
     closed: [u64; CloseReason::ALL.len()],
-    /// Connections the server accepted while we watched it.
+    /// Connections that the server accepted since exporter start.
     accepted: u64,
-    /// Those of them that were seen.
+    /// The accepted connections that were observed in a sample.
     opened: u64,
+    /// The accepted connections that were never observed.
     unseen: u64,
-    /// Disconnections that the server has counted, and for which nobody was missing yet.
+    /// Disconnections that the server has counted, of clients that were not missing from a sample yet.
     pending: Disconnections,
-    /// The clients that went last.
+    /// The clients that closed last.
     pub ring: ClosedRing,
 }
 
-/// Disconnections by the server, as it counts them.
+/// Clients that the server disconnected, by its own counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Disconnections {
     limit: u64,
     evicted: u64,
 }
 
-/// Who came and went between a sample and the one before it.
+/// The clients that opened and closed between two samples.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// The ids of those who came, ascending.
+    /// The ids of the opened clients, ascending.
     pub opened: Vec<u64>,
-    /// Those who went, by id ascending; at most as many as are remembered.
+    /// The closed clients, ascending by id; at most [`MAX_CLOSED`].
     pub closed: Vec<Arc<Closed>>,
 }
 
-/// What happened between two samples.
+/// One step from a sample to the next.
 pub(super) struct Step<'a> {
     pub(super) turnover: &'a Turnover,
     pub(super) roster: &'a Roster,
+    /// The roster of the previous sample.
     pub(super) before: Option<&'a Roster>,
-    pub(super) life: Continuity,
+    pub(super) continuity: Continuity,
 }
 
 impl Churn {
-    /// Clients that went, by why. Our own links are left out.
+    /// The number of closed clients with this reason. Our own links are not counted.
     pub fn closed(&self, reason: CloseReason) -> u64 {
         self.closed[reason as usize]
     }
 
-    /// Connections that came and went between two looks, so that nobody saw them.
+    /// The number of connections that opened and closed between two polls and were never observed.
     pub fn unseen(&self) -> u64 {
         self.unseen
     }
 
-    /// The counts after a further step, and who came and went in it.
+    /// The counts after a further step, and the clients that opened and closed in it.
     pub(super) fn next(&self, step: &Step<'_>) -> (Self, Changes) {
         let mut next = self.clone();
         let unseen = next.count_accepted(step);
-        let gone: Vec<_> = step.turnover.closed.iter().filter(|entry| entry.kind != ClientKind::Exporter).collect();
-        let own = step.turnover.closed.len() - gone.len();
-        // The one that the server counted may have been one that nobody saw, or our own link.
-        let reason = next.count_closed(gone.len() as u64, unseen + own as u64, step);
+        let missing: Vec<_> = step.turnover.closed.iter().filter(|entry| entry.kind != ClientKind::Exporter).collect();
+        let own = step.turnover.closed.len() - missing.len();
+        // A client that the server counted may be one that was never observed, or our own link.
+        let reason = next.count_closed(missing.len() as u64, unseen + own as u64, step);
         let at = step.roster.at();
-        // Those beyond what the ring holds would be pushed out of it at once.
-        let pushed_out = gone.len().saturating_sub(MAX_CLOSED);
-        let closed: Vec<_> = gone[pushed_out..]
+        // The ring has no room for more than MAX_CLOSED.
+        let excess = missing.len().saturating_sub(MAX_CLOSED);
+        let closed: Vec<_> = missing[excess..]
             .iter()
             .filter_map(|entry| Closed::new(entry, step.before?, at, reason).map(Arc::new))
             .collect();
@@ -77,34 +80,38 @@ impl Churn {
         (next, Changes { opened, closed })
     }
 
-    /// Counts who was accepted, and of them who was never seen; gives how many these are in this step.
+    /// Counts the accepted connections. Returns how many more of them were never observed.
     fn count_accepted(&mut self, step: &Step<'_>) -> u64 {
-        // Another server accepted its clients before we met it; and without ids (before 2.8.12) nobody can be told from others.
-        if step.life == Continuity::Another || step.before.is_none() || step.roster.have_no_ids() {
+        // Another server accepted its clients before its first sample; without ids (before 2.8.12) connections can't be
+        // distinguished.
+        if step.continuity == Continuity::Another || step.before.is_none() || step.roster.has_no_ids() {
             return 0;
         }
         self.accepted = self.accepted.saturating_add(growth(step, |counters| counters.connections_received));
-        // A replica's link to its primary is not accepted: it goes out.
+        // The server opens the link to its primary itself, so it does not count as accepted.
         self.opened += step.turnover.opened.iter().filter(|entry| entry.kind != ClientKind::Primary).count() as u64;
-        // More were seen than accepted where counting began later, or anew: nobody unseen makes up for them.
+        // More were observed than accepted if the server's counter began later or was reset. That excess must not hide
+        // connections that are missed later.
         if step.roster.sample.info.as_ref().is_ok_and(|info| info.connections_received.is_some()) {
             self.opened = self.opened.min(self.accepted);
         }
-        // Somebody may be counted before he is listed: he is unseen only as long as that balance is new.
+        // A connection that is counted before it is listed counts as unobserved. The total never falls; instead, the
+        // next unobserved connection does not add to it.
         let unseen = self.accepted.saturating_sub(self.opened).max(self.unseen);
         let more = unseen - self.unseen;
         self.unseen = unseen;
         more
     }
 
-    /// Counts who went, and gives the reason if all have the same.
+    /// Counts the closed clients. Returns their reason if it is the same for all of them.
     ///
-    /// The server counts whom it closed for a limit, or evicted. So many of those who are missing went for that reason; who
-    /// of them, only if it is all. Where others came and went unseen, it may have been these.
-    fn count_closed(&mut self, gone: u64, unseen: u64, step: &Step<'_>) -> CloseReason {
-        if step.life == Continuity::Restarted {
+    /// The server counts the clients that it closed for a limit or evicted, but does not name them. That many of the
+    /// missing clients closed for that reason; which of them is known only if it is all of them. Connections that were
+    /// never observed may also be the ones that it counted.
+    fn count_closed(&mut self, missing: u64, unseen: u64, step: &Step<'_>) -> CloseReason {
+        if step.continuity == Continuity::Restarted {
             self.pending = Disconnections::default();
-            self.closed[CloseReason::Restart as usize] += gone;
+            self.closed[CloseReason::Restart as usize] += missing;
             return CloseReason::Restart;
         }
         let grown = Disconnections {
@@ -113,35 +120,36 @@ impl Churn {
             evicted: growth(step, |counters| counters.evicted),
         };
         let counted = self.pending.plus(grown);
-        let proved = counted.of(gone, unseen);
+        let proved = counted.proved(missing, unseen);
         for (reason, count) in [
             (CloseReason::Limit, proved.limit),
             (CloseReason::Evicted, proved.evicted),
-            (CloseReason::Unknown, gone - proved.limit - proved.evicted),
+            (CloseReason::Unknown, missing - proved.limit - proved.evicted),
         ] {
             self.closed[reason as usize] += count;
         }
-        // A client is counted before it is missing if its page was read in between; it is missing at the next sweep.
-        let left = counted.minus(proved).beyond(unseen);
-        let is_a_look = step.before.is_some_and(|before| before.sample.at == step.roster.sample.at);
-        self.pending = if is_a_look { left } else { left.at_most(grown) };
-        match gone {
+        // A client whose page was read before it closed is counted now, and missing from the next sweep.
+        let left = counted.minus(proved).minus_each(unseen);
+        let is_quick_poll = step.before.is_some_and(|before| before.sample.at == step.roster.sample.at);
+        self.pending = if is_quick_poll { left } else { left.at_most(grown) };
+        match missing {
             0 => CloseReason::Unknown,
-            gone if gone == proved.limit => CloseReason::Limit,
-            gone if gone == proved.evicted => CloseReason::Evicted,
+            missing if missing == proved.limit => CloseReason::Limit,
+            missing if missing == proved.evicted => CloseReason::Evicted,
             _ => CloseReason::Unknown,
         }
     }
 }
 
 impl Disconnections {
-    /// How many of those who are gone went for each reason, for certain.
-    fn of(self, gone: u64, unseen: u64) -> Self {
+    /// The minimum number of missing clients that closed for each reason. `unseen` connections were never observed, and
+    /// any of them may be one that the server counted.
+    fn proved(self, missing: u64, unseen: u64) -> Self {
         let Self { limit, evicted } = self;
         match (limit, evicted) {
-            (limit, 0) => Self { limit: limit.saturating_sub(unseen).min(gone), evicted: 0 },
-            (0, evicted) => Self { limit: 0, evicted: evicted.saturating_sub(unseen).min(gone) },
-            (limit, evicted) if unseen == 0 && limit.saturating_add(evicted) <= gone => Self { limit, evicted },
+            (limit, 0) => Self { limit: limit.saturating_sub(unseen).min(missing), evicted: 0 },
+            (0, evicted) => Self { limit: 0, evicted: evicted.saturating_sub(unseen).min(missing) },
+            (limit, evicted) if unseen == 0 && limit.saturating_add(evicted) <= missing => Self { limit, evicted },
             _ => Self::default(),
         }
     }
@@ -154,21 +162,21 @@ impl Disconnections {
         Self { limit: self.limit - less.limit, evicted: self.evicted - less.evicted }
     }
 
-    fn beyond(self, doubt: u64) -> Self {
-        Self { limit: self.limit.saturating_sub(doubt), evicted: self.evicted.saturating_sub(doubt) }
+    fn minus_each(self, count: u64) -> Self {
+        Self { limit: self.limit.saturating_sub(count), evicted: self.evicted.saturating_sub(count) }
     }
 
-    fn at_most(self, most: Self) -> Self {
-        Self { limit: self.limit.min(most.limit), evicted: self.evicted.min(most.evicted) }
+    fn at_most(self, max: Self) -> Self {
+        Self { limit: self.limit.min(max.limit), evicted: self.evicted.min(max.evicted) }
     }
 }
 
-/// By how much one of the server's counters grew in this step.
+/// The growth of one of the server's counters in this step.
 fn growth(step: &Step<'_>, of: fn(&Counters) -> Option<Counter>) -> u64 {
     let Some(before) = step.before else { return 0 };
     let (before, now) = (&before.counters, &step.roster.counters);
     let total = |counters| of(counters).map(Counter::total);
-    // What was counted before we first read it is nothing that happened in this step.
+    // What the server had counted before the first reading does not belong to this step.
     total(before).zip(total(now)).map_or(0, |(before, now)| now.saturating_sub(before))
 }
 
@@ -176,13 +184,13 @@ fn growth(step: &Step<'_>, of: fn(&Counters) -> Option<Counter>) -> u64 {
 mod tests {
     use super::*;
 
-    fn proved(limit: u64, evicted: u64, gone: u64, unseen: u64) -> (u64, u64) {
-        let Disconnections { limit, evicted } = Disconnections { limit, evicted }.of(gone, unseen);
+    fn proved(limit: u64, evicted: u64, missing: u64, unseen: u64) -> (u64, u64) {
+        let Disconnections { limit, evicted } = Disconnections { limit, evicted }.proved(missing, unseen);
         (limit, evicted)
     }
 
     #[test]
-    fn the_counters_prove_how_many_at_least() {
+    fn the_counters_prove_a_minimum_for_each_reason() {
         assert_eq!(proved(2, 0, 5, 0), (2, 0), "two of five");
         assert_eq!(proved(0, 5, 5, 0), (0, 5), "all");
         assert_eq!(proved(2, 3, 5, 0), (2, 3), "both");
@@ -190,9 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn whoever_was_not_seen_may_have_been_the_one() {
+    fn a_connection_that_was_never_observed_may_be_the_counted_one() {
         assert_eq!(proved(2, 0, 5, 1), (1, 0));
         assert_eq!(proved(2, 0, 5, 2), (0, 0));
-        assert_eq!(proved(2, 3, 5, 1), (0, 0), "one of both kinds, and nobody knows of which");
+        assert_eq!(proved(2, 3, 5, 1), (0, 0), "one of either reason, and it is not known of which");
     }
 }

@@ -1,4 +1,4 @@
-//! The clients of one sample, counted.
+//! The counts over the clients of one sample.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use super::roster::Entry;
 use super::tally::Tally;
 use crate::client_list::Client;
 
-/// The clients of a node, counted.
+/// The counts over the clients of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientCounts {
     /// Connections by kind, in the order of [`ClientKind::ALL`].
     pub(super) kinds: [u64; ClientKind::ALL.len()],
-    /// Application clients together.
+    /// The tally of all application clients.
     pub applications: Tally,
-    /// The ages at which idle clients are counted, in the order of [`Tally::idle`].
+    /// The idle times from which idle clients are counted, in the order of [`Tally::idle`].
     pub idle_thresholds: Vec<Duration>,
     /// Distribution of the idle times of the clients that [`Tally::oldest_interaction_seconds`] covers.
     pub last_interaction: Ages,
@@ -35,34 +35,35 @@ pub struct ClientCounts {
 }
 
 impl ClientCounts {
-    /// All connections of the node.
+    /// The number of connections of the node.
     pub fn connections(&self) -> u64 {
         self.kinds.iter().sum()
     }
 
-    /// Connections of one kind.
+    /// The number of connections of one kind.
     pub fn of_kind(&self, kind: ClientKind) -> u64 {
         self.kinds[kind as usize]
     }
 
-    /// Application clients.
+    /// The number of application clients.
     pub fn online(&self) -> u64 {
         self.of_kind(ClientKind::Application)
     }
 
-    /// Application clients that have never sent a command.
+    /// The number of application clients that have never sent a command.
     pub fn silent(&self) -> u64 {
         self.applications.silent
     }
 
-    /// Application clients in one state.
+    /// The number of application clients in one state.
     pub fn in_state(&self, state: State) -> u64 {
         self.applications.in_state(state)
     }
 
-    /// Each idle threshold with the application clients that do not wait and were idle for at least that long.
+    /// Each idle threshold with the number of application clients that do not wait and were idle for at least that
+    /// long.
     pub fn idle(&self) -> impl Iterator<Item = (Duration, u64)> {
-        // Without a client nothing was counted at any threshold.
+        // Without any client, Tally::idle is empty.
         let counts = self.applications.idle.iter().copied().chain(std::iter::repeat(0));
         self.idle_thresholds.iter().copied().zip(counts)
     }

@@ -1,4 +1,4 @@
-//! Clients that went: the last of them, each as it was seen last.
+//! The clients that closed last, each with its last known values.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use super::last_interaction;
 use super::roster::{Entry, Roster, Work};
 use crate::client_list::Field;
 
-/// The most clients that are remembered after they went.
+/// Maximum number of closed clients that are remembered.
 pub const MAX_CLOSED: usize = 10_000;
 
-/// Why a client went. Only the server's own counters prove anything; a client that hung up, was killed or timed out leaves
-/// no trace.
+/// The reason for which a client closed. Only the server's own counters prove one; a client that disconnected, was
+/// killed or timed out leaves no trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
     /// The server closed it for the size of its output or query buffer (Redis 7.4+, Valkey 8.0+ count this).
     Limit,
     /// The server closed it to stay below `maxmemory-clients` (7.0+).
     Evicted,
-    /// The server started anew.
+    /// The server restarted.
     Restart,
     /// Anything else.
     Unknown,
@@ -44,16 +44,16 @@ impl CloseReason {
     }
 }
 
-/// A client that went. Text is cut and spelled out as labels are.
+/// A closed client. Text is cut and escaped like a label value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// Its number.
+    /// Its id.
     pub id: u64,
     /// Its application, if it was an application client.
     pub app: Option<Arc<str>>,
-    /// What it was.
+    /// Its kind.
     pub kind: ClientKind,
-    /// Where it had connected from.
+    /// The address of the peer.
     pub address: Box<str>,
     /// Its name.
     pub name: Box<str>,
@@ -63,26 +63,26 @@ pub struct Closed {
     pub library: Box<str>,
     /// Its last command; `None` if it never sent one that the server knows.
     pub command: Option<Box<str>>,
-    /// When it had connected.
+    /// The time at which it connected.
     pub connected_at: Option<Timestamp>,
-    /// When it last spoke or was spoken to.
+    /// The time of the last byte in either direction; `None` if it never sent a command.
     pub last_interaction: Option<Timestamp>,
-    /// When it was last seen. It lived at least until then.
+    /// The last sample in which it was listed. It was open at least until then.
     pub last_seen_at: Timestamp,
-    /// The sample in which it was missing first. It was gone by then.
+    /// The first sample in which it was missing. It closed before that.
     pub closed_at: Timestamp,
-    /// Commands it had run, where the server tells.
+    /// Commands that it ran, where the server reports it.
     pub commands: Option<u64>,
-    /// Bytes that had been read from it, where the server tells.
+    /// Bytes that the server read from it, where the server reports it.
     pub received_bytes: Option<u64>,
-    /// Bytes that had been written to it, where the server tells.
+    /// Bytes that the server wrote to it, where the server reports it.
     pub sent_bytes: Option<u64>,
-    /// Why it went, as far as can be proved.
+    /// The reason, as far as the server's counters prove it.
     pub reason: CloseReason,
 }
 
 impl Closed {
-    /// As it was seen last, in the sample of this roster.
+    /// Takes the values of the last sample in which it was listed; `None` for a client without an id.
     pub(super) fn new(entry: &Entry, roster: &Roster, closed_at: Timestamp, reason: CloseReason) -> Option<Self> {
         let (client, last_seen_at) = (roster.client(entry)?, roster.read_at(entry));
         let text = |field| client.text(field).map(label_value).unwrap_or_default().into_boxed_str();
@@ -107,18 +107,18 @@ impl Closed {
         })
     }
 
-    /// How long it lived at least, in seconds: from when it connected until it was last seen.
+    /// The minimum time that it was open, in seconds: from its connecting to the last sample in which it was listed.
     pub fn lifetime_seconds(&self) -> Option<u64> {
         u64::try_from(self.last_seen_at.duration_since(self.connected_at?).as_secs()).ok()
     }
 }
 
-/// The last clients that went, at most [`MAX_CLOSED`].
+/// The clients that closed last, at most [`MAX_CLOSED`].
 #[derive(Clone, Debug, Default)]
 pub struct ClosedRing(Arc<VecDeque<Arc<Closed>>>);
 
 impl ClosedRing {
-    /// The clients, the one that went last first.
+    /// The clients, the last closed first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Closed>> {
         self.0.iter().rev()
     }
@@ -159,11 +159,11 @@ mod tests {
                 reason: CloseReason::Unknown,
             })
         };
-        let most = MAX_CLOSED as u64;
-        let ring = ClosedRing::default().with(&(0..most - 1).map(closed).collect::<Vec<_>>());
-        let ring = ring.with(&(most..most + 5).map(closed).collect::<Vec<_>>());
-        assert_eq!(ring.iter().len() as u64, most);
-        assert_eq!(ring.iter().next().map(|closed| closed.id), Some(most + 4));
+        let max = MAX_CLOSED as u64;
+        let ring = ClosedRing::default().with(&(0..max - 1).map(closed).collect::<Vec<_>>());
+        let ring = ring.with(&(max..max + 5).map(closed).collect::<Vec<_>>());
+        assert_eq!(ring.iter().len() as u64, max);
+        assert_eq!(ring.iter().next().map(|closed| closed.id), Some(max + 4));
         assert_eq!(ring.iter().last().map(|closed| closed.id), Some(4));
     }
 }

@@ -20,11 +20,11 @@ use crate::server_info::Product;
 
 /// The clients of a sample, classified.
 pub(super) struct Classified {
-    /// One entry a client, in the order of the sample.
+    /// One entry per client, in the order of the sample.
     pub(super) entries: Vec<Entry>,
     /// The applications that entries refer to.
     pub(super) apps: Arc<[Arc<str>]>,
-    /// The counts; `None` where not all clients are known.
+    /// The counts; `None` if the sample does not have all clients.
     pub(super) counted: Option<Counted>,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Counted {
 /// A field by which clients are counted, and where its groups are kept.
 type CountedField = (Field, fn(&ClientCounts) -> &Option<Groups>);
 
-/// The fields by which clients are counted, in the order in which [`Count::finish`] takes their groups apart.
+/// The fields by which clients are counted, in the order in which [`Count::finish`] destructures their groups.
 const FIELDS: [CountedField; 4] = [
     (Field::User, |counts| &counts.users),
     (Field::LibName, |counts| &counts.libraries),
@@ -49,7 +49,7 @@ const FIELDS: [CountedField; 4] = [
 pub(super) fn classify(before: Option<&ClientCounts>, sample: &Sample, limits: &Limits) -> Option<Classified> {
     let pages = sample.clients.as_ref().ok()?;
     let mut classifier = Classifier::new(sample, limits);
-    // Counts of some clients would be wrong counts, and a client that was left out would seem closed.
+    // Counts over a part of the clients would be wrong, and a client that is left out would seem closed.
     let mut count = (!sample.is_truncated()).then(|| Count::new(limits));
     let mut entries = Vec::with_capacity(pages.len());
     for (place, client) in pages.places() {
@@ -101,7 +101,7 @@ impl<'a> Classifier<'a> {
     }
 }
 
-/// Counting under way.
+/// Counts in progress.
 struct Count<'a> {
     limits: &'a Limits,
     client_counts: ClientCounts,
@@ -158,7 +158,7 @@ impl<'a> Count<'a> {
     }
 }
 
-/// The application clients with the largest idle times, those that wait after all others: indexes of their entries.
+/// The indexes of the entries of the application clients with the largest idle times; waiting clients are last.
 pub(super) fn longest_idle(entries: &[Entry], count: usize) -> Vec<usize> {
     if count == 0 {
         return Vec::new();
@@ -172,10 +172,10 @@ pub(super) fn longest_idle(entries: &[Entry], count: usize) -> Vec<usize> {
     ranked.into_iter().map(|(.., index)| index).collect()
 }
 
-/// The value of a field to group by; empty where the server prints a word for nothing.
+/// The value of a field to group by; empty if the server prints a placeholder for no value.
 fn group_value<'a>(client: &'a Client<'_>, field: Field) -> Option<&'a [u8]> {
     match client.text(field) {
-        // `NULL` is what the server prints for "no command yet".
+        // The server prints `NULL` for "no command yet".
         Some(b"NULL") if field == Field::Cmd => Some(b""),
         value => value,
     }

@@ -1,5 +1,5 @@
-//! Counters that never fall, kept from counters that do: the server's start anew with it and at `CONFIG RESETSTAT`, and
-//! behind one address there may be another server all of a sudden.
+//! Monotonic counters, made from the server's. Those begin at 0 again when the server restarts and at `CONFIG
+//! RESETSTAT`, and after a failover another server may answer at the same address.
 
 use std::time::Duration;
 
@@ -9,69 +9,70 @@ use crate::client_list::Unreadable;
 use crate::sample::Sample;
 use crate::server_info::ServerInfo;
 
-/// One of the server's counters, carried over its resets.
+/// One of the server's counters, monotonic across its resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter {
-    seen: u64,
+    /// The last reading of the server's counter.
+    last: u64,
     total: u64,
 }
 
 impl Counter {
-    /// Its value: what the server counted, every reset bridged. Falls only when we start anew ourselves.
+    /// The total across all resets of the server's counter. Falls only when this exporter restarts.
     pub fn total(self) -> u64 {
         self.total
     }
 
-    /// The counter after a further reading. A reading that is missing leaves it as it was.
-    fn next(before: Option<Self>, seen: Option<u64>, life: Continuity) -> Option<Self> {
-        let before = match (before, life) {
-            (Some(Counter { total, .. }), Continuity::Restarted) => Some(Counter { seen: 0, total }),
-            // What this server counted before we met it happened to nobody we watched.
-            (Some(Counter { seen: last, total }), Continuity::Another) => {
-                Some(Counter { seen: seen.unwrap_or(last), total })
+    /// The counter after a further reading. A missing reading does not change it.
+    fn next(before: Option<Self>, reading: Option<u64>, continuity: Continuity) -> Option<Self> {
+        let before = match (before, continuity) {
+            (Some(Counter { total, .. }), Continuity::Restarted) => Some(Counter { last: 0, total }),
+            // What another server counted before its first sample does not belong to the total.
+            (Some(Counter { last, total }), Continuity::Another) => {
+                Some(Counter { last: reading.unwrap_or(last), total })
             }
             (before, _) => before,
         };
-        let (Some(Counter { seen: last, total }), Some(seen)) = (before, seen) else {
-            return seen.map(|seen| Counter { seen, total: seen }).or(before);
+        let (Some(Counter { last, total }), Some(reading)) = (before, reading) else {
+            return reading.map(|reading| Counter { last: reading, total: reading }).or(before);
         };
-        // The server counts from 0 again: CONFIG RESETSTAT.
-        let grown = if seen < last { seen } else { seen - last };
-        Some(Counter { seen, total: total.saturating_add(grown) })
+        // A smaller reading means that the server counts from 0 again, after CONFIG RESETSTAT.
+        let grown = if reading < last { reading } else { reading - last };
+        Some(Counter { last: reading, total: total.saturating_add(grown) })
     }
 }
 
-/// Whether the server that answers is the one that answered before.
+/// The relation of the server of a sample to the server of the previous sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Continuity {
-    /// It is, and has been running since.
+    /// The same server, which has been running since.
     Same,
-    /// It started anew: it counts from 0.
+    /// The same server after a restart: it counts from 0.
     Restarted,
-    /// It is another one that was running all along, as after a failover behind one address.
+    /// Another server that was already running, for example after a failover.
     Another,
 }
 
-/// The server that was counted last.
+/// The server of the last sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Server {
     run_id: String,
     at: Timestamp,
 }
 
-/// Clocks of two servers differ, and uptime is told in whole seconds.
+/// Tolerance when times of two servers are compared: their clocks differ, and uptime is reported in whole seconds.
 const TOLERANCE_SECONDS: i64 = 2;
 
 impl Server {
-    fn by(sample: &Sample) -> Option<Self> {
+    fn of(sample: &Sample) -> Option<Self> {
         let run_id = sample.info.as_ref().ok()?.run_id.clone()?;
         Some(Self { run_id, at: sample.at })
     }
 
-    /// Who answers now, compared with who answered before. One whose uptime is not told is taken for another: a counter
-    /// that misses something is better than one that jumps by a stranger's history.
-    fn life(before: Option<&Self>, sample: &Sample) -> Continuity {
-        let (Some(before), Some(now)) = (before, Self::by(sample)) else { return Continuity::Same };
+    /// Compares the server of a sample with the previous one. A server that does not report its uptime counts as
+    /// another server: a counter that misses something is better than one that jumps by another server's history.
+    fn continuity(before: Option<&Self>, sample: &Sample) -> Continuity {
+        let (Some(before), Some(now)) = (before, Self::of(sample)) else { return Continuity::Same };
         if before.run_id == now.run_id {
             return Continuity::Same;
         }
@@ -96,25 +97,26 @@ pub struct Counters {
     pub output_buffer_disconnections: Option<Counter>,
     /// Clients closed for their query buffer.
     pub query_buffer_disconnections: Option<Counter>,
-    /// Lines of the replies that could not be read.
+    /// Lines of the replies that could not be parsed.
     pub unreadable: Unreadable,
-    /// Main-thread time that our commands took; `None` while the server has not told.
+    /// Main-thread time of our commands; `None` if the server has not reported it yet.
     pub server_time: Option<Duration>,
     server: Option<Server>,
 }
 
 impl Counters {
-    /// Whether a further sample is of the server that was counted last.
-    pub(super) fn life(&self, sample: &Sample) -> Continuity {
-        Server::life(self.server.as_ref(), sample)
+    /// Compares the server of a further sample with the server that was counted last.
+    pub(super) fn continuity(&self, sample: &Sample) -> Continuity {
+        Server::continuity(self.server.as_ref(), sample)
     }
 
     /// The counters after a further sample.
     pub(super) fn next(before: Option<&Counters>, sample: &Sample) -> Self {
         let before = before.cloned().unwrap_or_default();
-        let life = before.life(sample);
+        let continuity = before.continuity(sample);
         let info = sample.info.as_ref().ok();
-        let next = |before, field: fn(&ServerInfo) -> Option<u64>| Counter::next(before, info.and_then(field), life);
+        let next =
+            |before, field: fn(&ServerInfo) -> Option<u64>| Counter::next(before, info.and_then(field), continuity);
         Self {
             connections_received: next(before.connections_received, |info| info.connections_received),
             connections_rejected: next(before.connections_rejected, |info| info.connections_rejected),
@@ -130,7 +132,7 @@ impl Counters {
                 (Some(before), Some(more)) => Some(before + more),
                 (before, more) => before.or(more),
             },
-            server: Server::by(sample).or(before.server),
+            server: Server::of(sample).or(before.server),
         }
     }
 }
@@ -144,15 +146,15 @@ mod tests {
     fn totals(readings: &[(Option<u64>, Continuity)]) -> Vec<Option<u64>> {
         let mut counter = None;
         let mut totals = Vec::new();
-        for &(seen, life) in readings {
-            counter = Counter::next(counter, seen, life);
+        for &(reading, continuity) in readings {
+            counter = Counter::next(counter, reading, continuity);
             totals.push(counter.map(Counter::total));
         }
         totals
     }
 
     #[test]
-    fn resets_and_gaps_never_make_it_fall() {
+    fn a_counter_never_falls_at_resets_and_gaps() {
         let readings = [(Some(100), Same), (Some(130), Same), (Some(4), Same), (None, Same), (Some(9), Same)];
         assert_eq!(totals(&readings), [Some(100), Some(130), Some(134), Some(134), Some(139)]);
     }
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_reported_stays_unknown() {
+    fn a_counter_that_was_never_reported_is_unknown() {
         assert_eq!(totals(&[(None, Same), (None, Restarted)]), [None, None]);
     }
 
@@ -185,13 +187,14 @@ mod tests {
             cost: crate::sample::Cost::default(),
             source: crate::sample::Source::Sampled,
         };
-        let before = Server::by(&sample("a", "2026-01-01T00:00:00Z", Some(9000)));
-        let life = |run_id, uptime| Server::life(before.as_ref(), &sample(run_id, "2026-01-01T00:00:10Z", uptime));
-        assert_eq!(life("a", Some(9010)), Same);
-        assert_eq!(life("b", Some(3)), Restarted);
-        assert_eq!(life("b", Some(12)), Restarted);
-        assert_eq!(life("b", Some(13)), Another);
-        assert_eq!(life("b", None), Another);
-        assert_eq!(Server::life(None, &sample("a", "2026-01-01T00:00:00Z", None)), Same);
+        let before = Server::of(&sample("a", "2026-01-01T00:00:00Z", Some(9000)));
+        let continuity =
+            |run_id, uptime| Server::continuity(before.as_ref(), &sample(run_id, "2026-01-01T00:00:10Z", uptime));
+        assert_eq!(continuity("a", Some(9010)), Same);
+        assert_eq!(continuity("b", Some(3)), Restarted);
+        assert_eq!(continuity("b", Some(12)), Restarted);
+        assert_eq!(continuity("b", Some(13)), Another);
+        assert_eq!(continuity("b", None), Another);
+        assert_eq!(Server::continuity(None, &sample("a", "2026-01-01T00:00:00Z", None)), Same);
     }
 }

@@ -1,4 +1,4 @@
-//! Connections counted by one thing that clients say of themselves, with a hard limit on the number of groups.
+//! Connections counted by the value of one field, with a hard limit on the number of groups.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -6,8 +6,8 @@ use std::hash::Hash;
 
 use super::label::{NONE, OTHER};
 
-/// How many connections each group has. Groups beyond the limit are folded into `(other)`, so the counts always add up to
-/// what was counted.
+/// The number of connections of each group. Groups beyond the limit are folded into `(other)`, so the sum is always the
+/// number of all connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Groups {
     counts: Vec<(String, u64)>,
@@ -15,27 +15,28 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Each group with its connections: the largest first, equal ones by name, `(other)` last.
+    /// The groups with their connections: the largest first, equal ones by name, `(other)` last.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.counts.iter().map(|(group, count)| (group.as_str(), *count))
     }
 
-    /// How many groups were folded into `(other)`.
+    /// The number of groups that are folded into `(other)`.
     pub fn folded(&self) -> u64 {
         self.folded
     }
 
-    /// All connections counted.
+    /// The number of all connections.
     pub fn total(&self) -> u64 {
         self.counts.iter().map(|(_, count)| count).sum()
     }
 }
 
-/// Counts groups while the clients pass by, by whatever tells one group from another.
+/// Counts in progress, by a key that distinguishes the groups.
 pub(super) struct Counting<K> {
     counts: HashMap<K, u64>,
-    /// Clients that have the field, but nothing in it, or lack it where others have it.
+    /// Clients whose field is empty or missing.
     unnamed: u64,
+    /// True if any client has the field.
     reported: bool,
 }
 
@@ -52,20 +53,20 @@ impl<K: Eq + Hash> Counting<K> {
         *self.counts.entry(group).or_default() += 1;
     }
 
-    /// Counts one client that is of no group; `reported` if only because it has nothing in its field.
+    /// Counts one client without a value; `reported` is true if it has the field, but empty.
     pub(super) fn add_unnamed(&mut self, reported: bool) {
         self.reported |= reported;
         self.unnamed += 1;
     }
 
-    /// The groups, at most `limit` and `(other)`. `None` if no client has the field: this server does not report it.
+    /// The groups: at most `limit`, and `(other)`. `None` if no client has the field, so the server does not report it.
     ///
-    /// A group that was there before stays unless another is larger by a quarter, so that series do not flap.
+    /// A group of the previous sample stays unless another is larger by a quarter, so that series do not flap.
     pub(super) fn finish(self, limit: usize, before: Option<&Groups>, label: impl Fn(&K) -> String) -> Option<Groups> {
         if !self.reported {
             return None;
         }
-        // Different keys may give the same label, and a label must be there once only.
+        // Different keys may have the same label, and each label must be unique.
         let mut labels: HashMap<String, u64> = HashMap::with_capacity(self.counts.len());
         for (key, count) in self.counts {
             *labels.entry(label(&key)).or_default() += count;
@@ -91,14 +92,14 @@ impl<K: Eq + Hash> Counting<K> {
     }
 }
 
-/// What a group weighs when there is no room for all. One that is shown stays unless another is larger by a quarter, so that
+/// The weight of a group when not all fit. A group that was shown stays unless another is larger by a quarter, so that
 /// series do not flap.
 pub(super) fn weight(connections: u64, was_shown: bool) -> u64 {
     let weight = connections.saturating_mul(4);
     if was_shown { weight.saturating_add(connections + 1) } else { weight }
 }
 
-/// The largest first, equal ones by name.
+/// Sorts the largest first, equal ones by name.
 fn sort(counts: &mut [(String, u64)]) {
     counts.sort_unstable_by(|(name, count), (other_name, other)| other.cmp(count).then_with(|| name.cmp(other_name)));
 }
@@ -138,14 +139,14 @@ mod tests {
     #[test]
     fn the_largest_stay_and_the_rest_is_folded_with_its_sum() {
         let values = ["a", "a", "a", "b", "b", "c", "c", "d", "(other)", ""].map(Some);
-        let groups = groups(&values, 3).expect("the field is there");
+        let groups = groups(&values, 3).expect("the field is reported");
         let rows: Vec<_> = groups.iter().collect();
         assert_eq!(rows, [("a", 3), ("b", 2), ("c", 2), (OTHER, 3)]);
         assert_eq!((groups.folded(), groups.total()), (3, 10));
     }
 
     #[test]
-    fn a_field_that_no_client_has_is_no_group() {
+    fn a_field_that_no_client_has_makes_no_groups() {
         assert_eq!(groups(&[None, None], 3), None);
         assert_eq!(groups(&[None, Some("a")], 3).map(|groups| groups.total()), Some(2));
     }

@@ -9,7 +9,7 @@ use crate::server_info::Product;
 /// The purpose of a connection. Every connection is of exactly one kind; all but the first are internal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientKind {
-    /// Anything that uses the server as a client.
+    /// A client of the server that is not internal.
     Application,
     /// A replica of this node.
     Replica,
@@ -50,15 +50,15 @@ impl ClientKind {
         }
     }
 
-    /// Classifies as the server itself does where it does (`networking.c`: `getClientType`): a primary's link first, then
-    /// monitors, which carry the replica bit, then replicas.
+    /// Classifies in the order of the server (`networking.c`: `getClientType`): the link to the primary first, then
+    /// monitors, which also have the replica flag, then replicas.
     pub fn of(client: &Client<'_>, product: Product, own_ids: &[u64]) -> Self {
         let flags = client.flags();
         let name = client.text(Field::Name).unwrap_or_default();
         if client.id().is_some_and(|id| own_ids.contains(&id)) || name == OUR_NAME.as_bytes() {
             return ClientKind::Exporter;
         }
-        // Kvrocks has `M` for monitors, and no link of this sort.
+        // Kvrocks uses `M` for monitors, and has no link to a primary in the list.
         match product {
             Product::Kvrocks if flags.has('M') => return ClientKind::Monitor,
             Product::Redis | Product::Valkey if flags.has('M') => return ClientKind::Primary,
@@ -85,7 +85,7 @@ impl ClientKind {
     }
 }
 
-/// The state of an application client. Each is in exactly one state.
+/// The state of an application client. Every application client is in exactly one state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// A byte was read or written less than `--idle-after` ago, or the server does not report idle times.
@@ -123,7 +123,7 @@ impl State {
         if flags.has('b') {
             return State::Blocked;
         }
-        // Before 5.0 a subscriber has no flag of its own, only its subscriptions.
+        // Before 5.0 a subscriber has no flag, only its number of subscriptions.
         if flags.has('P') || client.subscriptions() > 0 {
             return State::Subscribed;
         }
@@ -134,7 +134,7 @@ impl State {
     }
 }
 
-/// `sentinel-<8 hex digits>-cmd` and `-pubsub` (`sentinel.c`: `sentinelSetClientName`).
+/// True for `sentinel-<8 hex digits>-cmd` and `-pubsub` (`sentinel.c`: `sentinelSetClientName`).
 fn is_sentinel(name: &[u8]) -> bool {
     let Some(rest) = name.strip_prefix(b"sentinel-") else { return false };
     let Some(id) = rest.strip_suffix(b"-cmd").or_else(|| rest.strip_suffix(b"-pubsub")) else { return false };
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_told_by_flags_user_name_and_id() {
+    fn the_kind_follows_from_flags_user_name_and_id() {
         let cases = [
             ("id=1 addr=a flags=N name=web", ClientKind::Application),
             ("id=1 addr=a flags=", ClientKind::Application),
@@ -176,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_means_what_its_server_means() {
+    fn a_flag_letter_is_read_as_its_server_defines_it() {
         assert_eq!(kind("id=1 addr=a flags=I", Product::Valkey), ClientKind::Application);
         assert_eq!(kind("id=1 addr=a flags=E", Product::Valkey), ClientKind::Other);
         assert_eq!(kind("id=1 addr=a flags=M", Product::Kvrocks), ClientKind::Monitor);
     }
 
     #[test]
-    fn waiting_is_never_idle() {
+    fn a_waiting_client_is_never_idle() {
         let state = |row: &str| State::of(&parse(row.as_bytes()).clients[0], Duration::from_secs(300));
         assert_eq!(state("id=1 idle=299 flags=N"), State::Active);
         assert_eq!(state("id=1 idle=300 flags=N"), State::Idle);

@@ -1,37 +1,37 @@
-//! What the operator chose that decides how a sample is read.
+//! The operator's settings for deriving a snapshot.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::grouping::Grouping;
 
-/// The choices that `derive` takes: where idle begins, how many groups there may be, who is expected.
+/// The settings of [`derive`](super::derive): the idle threshold, the number of groups, the expected applications.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// From this age of its last interaction on, a client that is not waiting is idle.
+    /// The idle time from which a client that does not wait counts as idle.
     pub idle_after: Duration,
-    /// The ages at which idle connections are counted, ascending.
+    /// The idle times from which idle connections are counted, ascending.
     pub idle_thresholds: Vec<Duration>,
-    /// The most groups of one dimension; the others are folded into `(other)`.
+    /// Maximum number of groups of one dimension; the others are folded into `(other)`.
     pub groups: usize,
-    /// Which application a client belongs to.
+    /// The rules by which a client belongs to an application.
     pub grouping: Arc<Grouping>,
-    /// How many bits of an address make its network.
+    /// The prefix lengths by which clients are grouped into networks.
     pub network_prefix: NetworkPrefix,
-    /// Applications that should be there, each with the least connections it should have.
+    /// The expected applications, each with its minimum number of connections.
     pub expected: Vec<(Arc<str>, u64)>,
-    /// For how long an application that is gone is remembered.
+    /// The time for which an offline application is remembered.
     pub forget_after: Duration,
-    /// The most clients that are told one by one.
+    /// Maximum number of clients that are exported individually.
     pub per_client: usize,
 }
 
-/// How many bits of an address make its network.
+/// The prefix lengths by which clients are grouped into networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetworkPrefix {
-    /// Of 32.
+    /// Bits of an IPv4 address, at most 32.
     pub v4: u8,
-    /// Of 128.
+    /// Bits of an IPv6 address, at most 128.
     pub v6: u8,
 }
 
@@ -42,7 +42,7 @@ impl Default for NetworkPrefix {
 }
 
 impl Default for Limits {
-    /// What is counted where the operator says nothing.
+    /// The defaults of the flags.
     fn default() -> Self {
         Self {
             idle_after: Duration::from_secs(300),
@@ -58,7 +58,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Limits for who wants the clients themselves and none of the counts.
+    /// Limits for a list of clients without any counts.
     pub fn rows_only() -> Self {
         Self { idle_after: Duration::MAX, idle_thresholds: Vec::new(), groups: 0, ..Self::default() }
     }

@@ -1,8 +1,7 @@
-//! What a sample means: [`derive()`] makes a [`Snapshot`] of a sample and the snapshot before it.
+//! The meaning of a sample: [`derive()`] makes a [`Snapshot`] from a sample and the previous snapshot.
 //!
-//! Pure: no clock, no I/O, no await; names that were looked at before are remembered in [`Grouping`], which changes nothing but
-//! the time it takes. Every output (metrics, table, page, status) is a view of one snapshot, so outputs
-//! cannot disagree.
+//! Pure: no clock, no I/O, no await. [`Grouping`] caches the applications of names, which only saves time. Every output
+//! (metrics, table, page, status) is a view of one snapshot, so outputs cannot disagree.
 
 mod ages;
 mod churn;
@@ -38,7 +37,7 @@ pub use grouping::{By, Fallback, Grouping, GroupingOptions, RULES, Rule};
 pub use groups::Groups;
 pub use kind::{ClientKind, State};
 pub(crate) use label::app_label;
-pub use label::{NONE, OTHER, is_cut, label_value, spelled_out};
+pub use label::{NONE, OTHER, escaped, is_cut, label_value};
 pub use limits::{Limits, NetworkPrefix};
 pub use network::network_label;
 pub use presence::{Presence, Seen, Totals};
@@ -50,58 +49,60 @@ use count::{Counted, classify, longest_idle};
 use counters::Continuity;
 use presence::Delta;
 
-/// What is known of one node at one moment.
+/// The state of one node at the time of a sample.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The sample it was made of.
+    /// The sample that it is made from.
     pub sample: Arc<Sample>,
-    /// What was counted over its clients; `None` where the server refuses to list them, or not all were heard of.
+    /// The counts over its clients; `None` if the server refuses to list them, or if the sample does not have all of
+    /// them.
     pub client_counts: Option<ClientCounts>,
-    /// The counters up to now.
+    /// The server's counters, monotonic.
     pub counters: Counters,
-    /// The applications: which are there, which were, what they did.
+    /// The applications: online, offline and expected ones, with what they did.
     pub presence: Presence,
-    /// How many came and went up to now, and the last that went.
+    /// The numbers of opened and closed connections since exporter start, and the clients that closed last.
     pub churn: Churn,
-    /// Who came and went since the snapshot before.
+    /// The clients that opened and closed since the previous snapshot.
     pub changes: Changes,
-    /// The clients that are exported individually, the largest idle time first: indexes of entries of [`Snapshot::clients`].
+    /// The clients that are exported individually, the largest idle time first: indexes into the entries of
+    /// [`Snapshot::clients`].
     pub per_client: Vec<usize>,
-    /// The clients of this sample; `None` where the server refuses to list them.
+    /// The clients of this sample; `None` if the server refuses to list them.
     clients: Option<Arc<Roster>>,
     /// The roster of the last sample in which all clients were listed.
     last_complete: Option<Arc<Roster>>,
 }
 
 impl Snapshot {
-    /// What `INFO` told, where it was allowed.
+    /// The fields of `INFO`; `None` if the server refuses it.
     pub fn info(&self) -> Option<&ServerInfo> {
         self.sample.info.as_ref().ok()
     }
 
-    /// The clients, where listing them was allowed.
+    /// The pages of clients; `None` if the server refuses to list them.
     pub fn pages(&self) -> Option<&Pages> {
         self.sample.clients.as_ref().ok()
     }
 
-    /// What the server refused; a snapshot without any is whole.
+    /// The failures of the commands that the server refused.
     pub fn refused(&self) -> impl Iterator<Item = &Failure> {
         [self.sample.info.as_ref().err(), self.sample.clients.as_ref().err()].into_iter().flatten()
     }
 
-    /// Whether every client is in it.
+    /// True if it has every client of the server.
     pub fn is_complete(&self) -> bool {
         self.pages().is_some_and(|pages| pages.unreadable().total() == 0) && !self.sample.is_truncated()
     }
 
-    /// The clients of this sample, classified; `None` where the server refuses to list them.
+    /// The clients of this sample, classified; `None` if the server refuses to list them.
     pub fn clients(&self) -> Option<&Roster> {
         self.clients.as_deref()
     }
 }
 
-/// Makes a snapshot of a sample. Counters, presence and churn go on from the snapshot before; everything else is of this
-/// sample alone.
+/// Makes a snapshot from a sample. Counters, presence and churn continue from the previous snapshot; everything else is
+/// from this sample alone.
 pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits) -> Snapshot {
     let counters = Counters::next(previous.map(|previous| &previous.counters), &sample);
     let mut snapshot = Snapshot {
@@ -121,7 +122,7 @@ pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits)
         let roster = Roster::new(sample, counters, classified.entries, classified.apps, limits.network_prefix);
         match classified.counted {
             Some(counted) => snapshot.compare(roster, counted, limits),
-            // A partial list is shown, but nothing is compared with it.
+            // A partial list is shown, but not compared: clients that it lacks would seem closed.
             None => snapshot.clients = Some(Arc::new(roster)),
         }
     }
@@ -129,16 +130,16 @@ pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits)
 }
 
 impl Snapshot {
-    /// Adds the counts of all clients, and what changed since the last sample that had all of them.
+    /// Adds the counts over all clients, and the changes since the last sample that had all of them.
     fn compare(&mut self, mut roster: Roster, counted: Counted, limits: &Limits) {
         self.per_client = longest_idle(roster.entries(), limits.per_client);
         let before = self.last_complete.take();
         let before = before.as_deref();
-        let continuity = before.map_or(Continuity::Same, |before| before.counters.life(&self.sample));
-        let turnover = before.map(|before| roster.since(before, continuity)).unwrap_or_default();
+        let continuity = before.map_or(Continuity::Same, |before| before.counters.continuity(&self.sample));
+        let turnover = before.map(|before| roster.turnover_since(before, continuity)).unwrap_or_default();
         let delta = Delta { roster: &roster, before, turnover: &turnover };
         self.presence = self.presence.next(counted.apps, &delta, limits);
-        let step = Step { turnover: &turnover, roster: &roster, before, life: continuity };
+        let step = Step { turnover: &turnover, roster: &roster, before, continuity };
         (self.churn, self.changes) = self.churn.next(&step);
         if let Some(before) = before.filter(|_| continuity == Continuity::Same) {
             roster.keep_connected_at(before);
@@ -154,12 +155,12 @@ fn product(sample: &Sample) -> Product {
     sample.info.as_ref().map(|info| info.product).unwrap_or_default()
 }
 
-/// When a client last spoke or was spoken to, by what was read of it at that time; `None` if it has never sent a command.
+/// The time of a client's last interaction, from its idle time when it was read; `None` if it has never sent a command.
 pub fn last_interaction(client: &Client<'_>, at: Timestamp) -> Option<Timestamp> {
     if client.is_silent() { None } else { ago(at, client.idle_seconds()?) }
 }
 
-/// When a client connected, by what was read of it at that time.
+/// The time at which a client connected, from its age when it was read.
 pub fn connected_at(client: &Client<'_>, at: Timestamp) -> Option<Timestamp> {
     ago(at, client.age_seconds()?)
 }

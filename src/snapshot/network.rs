@@ -1,4 +1,4 @@
-//! The network that a client comes from.
+//! The network that a client connects from.
 
 use std::net::IpAddr;
 
@@ -9,17 +9,17 @@ use super::label::UNIX;
 use super::limits::NetworkPrefix;
 use crate::client_list::{Address, Client};
 
-/// Where a client comes from, as far as it is counted.
+/// The network that a client connects from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Network {
-    /// Addresses that have so many bits in common.
+    /// The addresses with a common prefix.
     Inet(IpNet),
-    /// The server's own machine, by its unix socket.
+    /// The server's unix socket.
     Unix,
 }
 
 impl Network {
-    /// The network of a client; `None` if its address is not known.
+    /// The network of a client; `None` if its address is unknown.
     pub(super) fn of(client: &Client<'_>, prefix: NetworkPrefix) -> Option<Self> {
         if let Some(address) = ip_address(client) {
             let bits = match address {
@@ -31,7 +31,7 @@ impl Network {
         matches!(client.address()?, Address::Unix(_)).then_some(Self::Unix)
     }
 
-    /// The network as a label's value: `10.0.3.0/24`, `(unix)`.
+    /// The network as a label value: `10.0.3.0/24`, `(unix)`.
     pub(super) fn label(self) -> String {
         match self {
             Self::Inet(network) => network.to_string(),
@@ -40,7 +40,7 @@ impl Network {
     }
 }
 
-/// The network of a client as a label's value; `None` if its address is not known.
+/// The network of a client as a label value; `None` if its address is unknown.
 pub fn network_label(client: &Client<'_>, prefix: NetworkPrefix) -> Option<String> {
     Network::of(client, prefix).map(Network::label)
 }

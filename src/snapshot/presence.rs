@@ -1,4 +1,4 @@
-//! Which applications are there, which were there lately, and what each has done since we watch.
+//! The applications that are online, expected or recently offline, and what each has done since exporter start.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -13,66 +13,67 @@ use super::limits::Limits;
 use super::roster::{Roster, Turnover, Work};
 use super::tally::Tally;
 
-/// The applications of a node: those that are shown one by one, and the others together.
+/// The applications of a node: those that are shown individually, and the others together.
 ///
-/// Shown are the expected ones, those that went lately, and of those that are there the ones with the most connections, at
-/// most as many as `--group.limit`. The others are folded into `(other)`, so that connections always add up.
+/// Shown are the expected applications, the recently offline ones, and the online ones with the most connections: at
+/// most `--group.limit` in all. The others are folded into `(other)`, so that the sum is always the number of
+/// application clients.
 #[derive(Clone, Debug, Default)]
 pub struct Presence {
     /// The applications that are shown: the most connections first, equal ones by name.
     pub shown: Vec<Seen>,
-    /// All others together; `None` if there has never been any.
+    /// All other applications together; `None` if there has never been any.
     pub other: Option<Seen>,
-    /// How many are folded into it now.
+    /// The number of applications that are folded into `other` now.
     pub folded: u64,
-    /// Whether the server tells what clients have done (Valkey 8.0+, Redis 8.2+).
+    /// True if the server reports the work of clients: their commands and bytes (Valkey 8.0+, Redis 8.2+).
     pub has_work: bool,
-    /// Applications that were shown and are not shown now: what was counted goes on from there, should they be again.
+    /// Applications that were shown before. Their totals continue from here if they are shown again.
     hidden: HashMap<Arc<str>, Hidden>,
 }
 
-/// An application that was shown.
+/// An application that was shown before.
 #[derive(Clone, Copy, Debug)]
 struct Hidden {
     last_seen: Timestamp,
     totals: Totals,
 }
 
-/// The most applications that are remembered without being shown.
+/// Maximum number of applications that are remembered without being shown.
 const MAX_HIDDEN: usize = 1000;
 
-/// An application as it is shown.
+/// An application that is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Its name: the label `client_app`.
     pub app: Arc<str>,
-    /// Its connections now; none if it is offline.
+    /// The tally of its connections now; empty if it is offline.
     pub now: Tally,
-    /// When it last had a connection; `None` for one that is expected and was never there.
+    /// The last time at which it had a connection; `None` for an expected application that was never online.
     pub last_seen: Option<Timestamp>,
-    /// The least connections that it is expected to have, where the operator expects it.
+    /// Its minimum expected connections; `None` if it is not expected.
     pub expected: Option<u64>,
-    /// What it did while it was shown.
+    /// What its connections did while it was shown.
     pub totals: Totals,
 }
 
-/// What the connections of an application did, counted by us over their coming and going. Never falls.
+/// The work of an application's connections, summed over open and closed ones. Never falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Connections that came.
+    /// Connections opened.
     pub opened: u64,
-    /// Connections that went.
+    /// Connections closed.
     pub closed: u64,
-    /// Commands they ran.
+    /// Commands that they ran.
     pub commands: u64,
-    /// Bytes the server read from them.
+    /// Bytes that the server read from them.
     pub received_bytes: u64,
-    /// Bytes the server wrote to them.
+    /// Bytes that the server wrote to them.
     pub sent_bytes: u64,
 }
 
 impl Seen {
-    /// Whether it has a connection.
+    /// True if it has a connection.
     pub fn is_online(&self) -> bool {
         self.now.connections > 0
     }
@@ -96,75 +97,76 @@ impl Totals {
 
 impl Presence {
     /// The applications after a further sample.
-    pub(super) fn next(&self, counts: Vec<(Arc<str>, Tally)>, news: &Delta<'_>, limits: &Limits) -> Self {
-        let mut choice = Ranking::new(self, counts, news, limits);
-        choice.show_expected();
-        choice.show_gone();
-        let folded = choice.show_largest();
-        choice.finish(&folded, news)
+    pub(super) fn next(&self, counts: Vec<(Arc<str>, Tally)>, delta: &Delta<'_>, limits: &Limits) -> Self {
+        let mut ranking = Ranking::new(self, counts, delta, limits);
+        ranking.show_expected();
+        ranking.show_offline();
+        let folded = ranking.show_largest();
+        ranking.finish(&folded, delta)
     }
 
-    /// All that are shown, and the others together last.
+    /// The applications that are shown, then the others together.
     pub fn all(&self) -> impl Iterator<Item = &Seen> {
         self.shown.iter().chain(&self.other)
     }
 }
 
-/// Choosing which applications are shown after a further sample.
+/// The selection of the applications to show after a further sample.
 struct Ranking<'a> {
     before: &'a Presence,
     limits: &'a Limits,
     at: Timestamp,
-    /// Those that are there and were not chosen yet.
+    /// The online applications that are not chosen yet.
     now: HashMap<Arc<str>, Tally>,
-    /// Those that were shown before, but for the expected ones.
+    /// The applications that were shown before and are not chosen yet.
     was_shown: HashMap<&'a str, &'a Seen>,
-    /// What was done by those that were not chosen yet.
+    /// The growth of the totals of the applications that are not chosen yet.
     growth: HashMap<Arc<str>, Totals>,
-    /// Those of which a connection went.
-    went: HashSet<Arc<str>>,
+    /// The applications of which a connection closed.
+    with_closed: HashSet<Arc<str>>,
     hidden: HashMap<Arc<str>, Hidden>,
     shown: Vec<Seen>,
 }
 
 impl<'a> Ranking<'a> {
-    fn new(before: &'a Presence, counts: Vec<(Arc<str>, Tally)>, news: &Delta<'_>, limits: &'a Limits) -> Self {
-        let growth = news.growth();
-        let went = growth.iter().filter(|(_, totals)| totals.closed > 0).map(|(app, _)| Arc::clone(app));
+    fn new(before: &'a Presence, counts: Vec<(Arc<str>, Tally)>, delta: &Delta<'_>, limits: &'a Limits) -> Self {
+        let growth = delta.growth();
+        let with_closed = growth.iter().filter(|(_, totals)| totals.closed > 0).map(|(app, _)| Arc::clone(app));
         Self {
             before,
             limits,
-            at: news.roster.at(),
+            at: delta.roster.at(),
             now: counts.into_iter().collect(),
             was_shown: before.shown.iter().map(|seen| (&*seen.app, seen)).collect(),
-            went: went.collect(),
+            with_closed: with_closed.collect(),
             growth,
             hidden: before.hidden.clone(),
             shown: Vec::new(),
         }
     }
 
-    /// Those that the operator expects, there or not.
+    /// Chooses the expected applications, online or not.
     fn show_expected(&mut self) {
-        for (app, least) in &self.limits.expected {
+        for (app, minimum) in &self.limits.expected {
             let (now, seen) = (self.now.remove(app), self.was_shown.remove(&**app));
-            self.show(app, now, seen, Some(*least));
+            self.show(app, now, seen, Some(*minimum));
         }
     }
 
-    /// Those that were shown and went lately.
-    fn show_gone(&mut self) {
-        // In their order, so that of those that went at once the largest come first.
+    /// Chooses the applications that were shown and are recently offline.
+    fn show_offline(&mut self) {
+        // In the order in which they were shown, so that of those that closed at the same time the largest come first.
         let before = self.before.shown.iter();
-        let gone = before.filter(|seen| self.was_shown.contains_key(&*seen.app) && !self.now.contains_key(&seen.app));
-        let gone: Vec<&Seen> = gone.filter(|seen| !was_renamed(seen, &self.went)).collect();
+        let offline =
+            before.filter(|seen| self.was_shown.contains_key(&*seen.app) && !self.now.contains_key(&seen.app));
+        let offline: Vec<&Seen> = offline.filter(|seen| !was_renamed(seen, &self.with_closed)).collect();
         let free = self.room().saturating_sub(self.now.len());
-        for seen in lately_gone(gone, self.at, free, self.limits) {
+        for seen in recently_offline(offline, self.at, free, self.limits) {
             self.show(&seen.app, None, Some(seen), None);
         }
     }
 
-    /// Of those that are there the largest, as many as there is room for; gives the others.
+    /// Chooses the largest online applications, up to the limit. Returns the tallies of the others.
     fn show_largest(&mut self) -> Vec<Tally> {
         let mut candidates: Vec<(Arc<str>, Tally)> = self.now.drain().collect();
         candidates.sort_by_cached_key(|(app, now)| {
@@ -178,7 +180,7 @@ impl<'a> Ranking<'a> {
         folded.into_iter().map(|(_, now)| now).collect()
     }
 
-    /// How many may be shown beside the expected ones.
+    /// The number of applications that may be shown beside the expected ones.
     fn room(&self) -> usize {
         self.limits.groups.saturating_sub(self.limits.expected.len())
     }
@@ -192,7 +194,7 @@ impl<'a> Ranking<'a> {
         self.shown.push(Seen { app: Arc::clone(app), now: now.unwrap_or_default(), last_seen, expected, totals });
     }
 
-    fn finish(mut self, folded: &[Tally], news: &Delta<'_>) -> Presence {
+    fn finish(mut self, folded: &[Tally], delta: &Delta<'_>) -> Presence {
         self.shown.sort_unstable_by(|one, other| {
             other.now.connections.cmp(&one.now.connections).then_with(|| one.app.cmp(&other.app))
         });
@@ -200,13 +202,14 @@ impl<'a> Ranking<'a> {
         Presence {
             other: self.other(folded),
             folded: folded.len() as u64,
-            has_work: self.before.has_work || news.roster.tell_work(),
+            has_work: self.before.has_work || delta.roster.has_work(),
             shown: self.shown,
             hidden: self.hidden,
         }
     }
 
-    /// Remembers those that were shown until now; forgets those that are gone for long, and more than can be remembered.
+    /// Remembers the applications that are not shown any more. Forgets those that were last seen too long ago, and the
+    /// oldest ones beyond [`MAX_HIDDEN`].
     fn hide(&mut self) {
         let (hidden, oldest) = (&mut self.hidden, oldest(self.at, self.limits));
         let still_shown: HashSet<&str> = self.shown.iter().map(|seen| &*seen.app).collect();
@@ -218,12 +221,13 @@ impl<'a> Ranking<'a> {
         if hidden.len() > MAX_HIDDEN {
             let mut times: Vec<_> = hidden.values().map(|hidden| hidden.last_seen).collect();
             times.sort_unstable();
-            let least = times[times.len() - MAX_HIDDEN / 2];
-            hidden.retain(|_, hidden| hidden.last_seen > least);
+            let limit = times[times.len() - MAX_HIDDEN / 2];
+            hidden.retain(|_, hidden| hidden.last_seen > limit);
         }
     }
 
-    /// All that are not shown, together: their connections now, and what came of them to what was counted before.
+    /// The applications that are not shown, together: the tally of their connections, and their growth added to the
+    /// totals.
     fn other(&self, folded: &[Tally]) -> Option<Seen> {
         let mut now = Tally::default();
         folded.iter().for_each(|app| now.merge(app));
@@ -238,37 +242,38 @@ impl<'a> Ranking<'a> {
     }
 }
 
-/// Whether an application is not there any more though none of its connections went: they took another name, or the operator's
-/// rules changed. Who says nothing of himself is no application that could be gone.
-fn was_renamed(seen: &Seen, went: &HashSet<Arc<str>>) -> bool {
-    &*seen.app == UNNAMED || seen.is_online() && !went.contains(&seen.app)
+/// True if an application is offline although none of its connections closed: they took another name, or the grouping
+/// rules changed. Also true for `(unnamed)`, which is not one application that could be offline.
+fn was_renamed(seen: &Seen, with_closed: &HashSet<Arc<str>>) -> bool {
+    &*seen.app == UNNAMED || seen.is_online() && !with_closed.contains(&seen.app)
 }
 
-/// Of the applications that were shown and are gone, those that are remembered: for some time, and not too many.
-fn lately_gone<'a>(mut gone: Vec<&'a Seen>, at: Timestamp, free: usize, limits: &Limits) -> Vec<&'a Seen> {
+/// The offline applications that are remembered: those seen within `forget_after`, the last seen first, and at most
+/// half the limit of groups or as many as there are free places, whichever is more.
+fn recently_offline<'a>(mut offline: Vec<&'a Seen>, at: Timestamp, free: usize, limits: &Limits) -> Vec<&'a Seen> {
     let oldest = oldest(at, limits);
-    // One that was only expected, and is no more, has nothing to be remembered by.
-    gone.retain(|seen| seen.last_seen.is_some_and(|last| last > oldest));
-    gone.sort_by_key(|seen| Reverse(seen.last_seen));
-    gone.truncate(limits.groups.div_ceil(2).max(free));
-    gone
+    // An application that was expected and never online has no last seen time, and is not remembered.
+    offline.retain(|seen| seen.last_seen.is_some_and(|last| last > oldest));
+    offline.sort_by_key(|seen| Reverse(seen.last_seen));
+    offline.truncate(limits.groups.div_ceil(2).max(free));
+    offline
 }
 
-/// What was seen at this time or before is forgotten.
+/// The time up to which applications are forgotten if they were last seen then.
 fn oldest(at: Timestamp, limits: &Limits) -> Timestamp {
     at.checked_sub(limits.forget_after).unwrap_or(Timestamp::MIN)
 }
 
-/// What came to pass since the sample before.
+/// The difference between a sample and the previous one.
 pub(super) struct Delta<'a> {
     pub(super) roster: &'a Roster,
-    /// The roster of the sample before, of whom those that went are.
+    /// The roster of the previous sample, to which the closed clients belong.
     pub(super) before: Option<&'a Roster>,
     pub(super) turnover: &'a Turnover,
 }
 
 impl Delta<'_> {
-    /// What each application's connections did.
+    /// What the connections of each application did.
     fn growth(&self) -> HashMap<Arc<str>, Totals> {
         let mut growth = vec![Totals::default(); self.roster.apps.len()];
         let turnover = self.turnover;
@@ -296,7 +301,7 @@ mod tests {
     use crate::server_info::ServerInfo;
     use crate::snapshot::{Snapshot, derive};
 
-    /// One client, of an application that was never seen before.
+    /// A sample with one client, of an application that was never seen before.
     fn sample(second: i64) -> Arc<Sample> {
         let at = Timestamp::from_second(second).expect("a time");
         let reply = format!("id={second} user=app{second} idle=0 flags=N\n");
@@ -312,20 +317,20 @@ mod tests {
     }
 
     #[test]
-    fn applications_without_end_are_not_all_remembered() {
+    fn the_number_of_remembered_applications_is_bounded() {
         let limits = Limits { groups: 1, ..Limits::default() };
         let last = 2 * MAX_HIDDEN as i64;
         let mut snapshot: Option<Snapshot> = None;
-        let mut most = 0;
+        let mut max = 0;
         for second in 1..=last {
             let next = derive(snapshot.as_ref(), sample(second), &limits);
-            most = most.max(next.presence.hidden.len());
+            max = max.max(next.presence.hidden.len());
             snapshot = Some(next);
         }
         let hidden = &snapshot.expect("it was derived").presence.hidden;
-        assert_eq!(most, MAX_HIDDEN);
-        // The last one is there, and the one before it went lately, so both are shown.
-        assert!(hidden.contains_key(&*format!("app{}", last - 2)), "who went last is forgotten last");
+        assert_eq!(max, MAX_HIDDEN);
+        // The last one is online and the one before it is recently offline, so both are shown.
+        assert!(hidden.contains_key(&*format!("app{}", last - 2)), "the last closed is forgotten last");
         assert!(!hidden.contains_key("app1"));
     }
 }

@@ -1,4 +1,4 @@
-//! Who is connected, from one sample to the next: who came, who went, and what each did meanwhile.
+//! The connected clients, from one sample to the next: which opened, which closed, and what each one did.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::sample::{Pages, Place, Sample};
 /// One client of a sample, classified once: every count and every row of every output is made from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// Its id; `None` where the server reports none (before 2.8.12): it cannot be told from another.
+    /// Its id; `None` where the server reports none (before 2.8.12), so that it cannot be followed from sample to
+    /// sample.
     pub id: Option<u64>,
     /// Its kind.
     pub kind: ClientKind,
@@ -25,11 +26,11 @@ pub struct Entry {
     pub idle_seconds: Option<u64>,
     /// True if it has never sent a command that the server knows.
     pub is_silent: bool,
-    /// When it connected. The same in every sample of a connection, although its age is reported in whole seconds.
+    /// The time at which it connected. It is the same in every sample, although the age is reported in whole seconds.
     pub connected_at: Option<Timestamp>,
-    /// Where in the sample it is.
+    /// Its place in the sample.
     pub(super) place: Place,
-    /// The number of its application among the sample's; [`NO_APP`] for an internal connection.
+    /// The index of its application in [`Roster::apps`]; [`NO_APP`] for an internal connection.
     pub(super) app: u32,
     work: Work,
 }
@@ -37,11 +38,11 @@ pub struct Entry {
 /// The application number of an internal connection.
 pub(super) const NO_APP: u32 = u32::MAX;
 
-/// The most by which the computed time of connecting may differ between two samples of one connection, in seconds: age and the
-/// sample's time are both rounded, by different clocks.
+/// Maximum difference between the computed connection times of one connection in two samples, in seconds: its age and
+/// the sample's time are both rounded, by different clocks.
 const CONNECTED_AT_JITTER_SECONDS: i64 = 2;
 
-/// What a connection has done since it was accepted; `None` where the server does not tell.
+/// What a connection has done since it was accepted; `None` where the server does not report it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Work {
     /// Commands run.
@@ -77,7 +78,7 @@ impl Work {
         }
     }
 
-    /// What came since an earlier reading of the same connection. Nothing ever falls; should it, nothing came.
+    /// The growth since an earlier reading of the same connection; 0 if a counter fell, which servers never do.
     fn since(self, before: Self) -> Self {
         let grown = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before.unwrap_or(0)));
         Self {
@@ -94,24 +95,24 @@ pub struct Roster {
     pub(super) sample: Arc<Sample>,
     /// The server's counters at the time of the sample.
     pub(super) counters: Counters,
-    /// One entry a client, in the order of the sample.
+    /// One entry per client, in the order of the sample.
     entries: Vec<Entry>,
     /// The indexes of the entries with an id, ascending by id, each id once.
     by_id: Vec<u32>,
-    /// The applications that entries refer to.
+    /// The applications; entries have their index.
     pub(super) apps: Arc<[Arc<str>]>,
-    /// How an address becomes a network.
+    /// The prefix lengths by which clients are grouped into networks.
     network_prefix: NetworkPrefix,
 }
 
-/// What happened from one sample to the next.
+/// The changes from one sample to the next.
 #[derive(Debug, Default)]
 pub(super) struct Turnover {
-    /// Who came, in the order of their ids.
+    /// The opened clients, ascending by id.
     pub(super) opened: Vec<Entry>,
-    /// Who went; they are of the sample before.
+    /// The closed clients: entries of the previous sample.
     pub(super) closed: Vec<Entry>,
-    /// What those who are there did since the sample before, or since they came.
+    /// What each connected client did since the previous sample, or since it opened.
     pub(super) work: Vec<(Entry, Work)>,
 }
 
@@ -124,7 +125,7 @@ impl Roster {
         network_prefix: NetworkPrefix,
     ) -> Self {
         let mut by_id: Vec<u32> = (0..).zip(&entries).filter_map(|(index, entry)| entry.id.map(|_| index)).collect();
-        // Pages are nearly in the order of ids, which a stable sort uses.
+        // Pages are nearly sorted by id, which makes the stable sort fast.
         by_id.sort_by_key(|&index| entries[index as usize].id);
         by_id.dedup_by_key(|index| entries[*index as usize].id);
         let mut roster = Self { sample, counters, entries, by_id, apps, network_prefix };
@@ -140,7 +141,7 @@ impl Roster {
         }
     }
 
-    /// Takes over the times of connecting from an earlier sample of the same server, so that they do not jitter by a second.
+    /// Takes the connection times from an earlier sample of the same server, so that they do not jitter by a second.
     pub(super) fn keep_connected_at(&mut self, before: &Roster) {
         let mut old = before.by_id().peekable();
         for &index in &self.by_id {
@@ -156,7 +157,7 @@ impl Roster {
         }
     }
 
-    /// One entry a client, in the order of the sample.
+    /// One entry per client, in the order of the sample.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -165,7 +166,7 @@ impl Roster {
         self.by_id.iter().map(|&index| &self.entries[index as usize])
     }
 
-    /// The index of the entry of an id.
+    /// The index of the entry with an id.
     pub fn find(&self, id: u64) -> Option<usize> {
         let key = |&index: &u32| self.entries[index as usize].id;
         let found = self.by_id.binary_search_by_key(&Some(id), key).ok()?;
@@ -177,7 +178,7 @@ impl Roster {
         self.sample.clients.as_ref().ok()?.client(entry.place)
     }
 
-    /// When the client of an entry was read.
+    /// The time at which the client of an entry was read.
     pub fn read_at(&self, entry: &Entry) -> Timestamp {
         self.sample.clients.as_ref().ok().and_then(|pages| pages.read_at(entry.place)).unwrap_or(self.sample.at)
     }
@@ -187,21 +188,22 @@ impl Roster {
         self.apps.get(entry.app as usize)
     }
 
-    /// How an address becomes a network.
+    /// The prefix lengths by which clients are grouped into networks.
     pub fn network_prefix(&self) -> NetworkPrefix {
         self.network_prefix
     }
 
-    /// What happened since an earlier sample of the same server, or of the one before it at this address.
-    pub(super) fn since(&self, before: &Roster, life: Continuity) -> Turnover {
+    /// The changes since an earlier sample of this server, or of the previous server at this address.
+    pub(super) fn turnover_since(&self, before: &Roster, continuity: Continuity) -> Turnover {
         let mut turnover = Turnover::default();
-        match life {
+        match continuity {
             Continuity::Same => self.compare(before, &mut turnover),
             Continuity::Restarted => {
                 turnover.closed.extend(before.by_id());
                 turnover.open(self.by_id().copied());
             }
-            // Another server's clients came whenever they came; only those that are younger than our last look are news.
+            // Most clients of another server connected at an unknown time before. Only those that are younger than the
+            // previous sample count as opened.
             Continuity::Another => {
                 turnover.closed.extend(before.by_id());
                 let elapsed = self.sample.at.duration_since(before.sample.at).as_secs();
@@ -229,7 +231,7 @@ impl Roster {
                 Ordering::Greater => turnover.open(new.next().copied().into_iter()),
                 Ordering::Equal => {
                     let (Some(old), Some(new)) = (old.next(), new.next()) else { break };
-                    if self.is_another(before, old, new) {
+                    if self.is_id_reused(before, old, new) {
                         turnover.closed.push(*old);
                         turnover.open(std::iter::once(*new));
                     } else {
@@ -240,29 +242,30 @@ impl Roster {
         }
     }
 
-    /// Whether one id means two connections: where the server does not tell that it restarted, a younger one does.
-    fn is_another(&self, before: &Roster, old: &Entry, new: &Entry) -> bool {
-        let tells = self.sample.info.as_ref().is_ok_and(|info| info.run_id.is_some());
-        if tells {
+    /// True if two entries with the same id are different connections. Without a run id a restart is only visible from
+    /// a client that is younger than before.
+    fn is_id_reused(&self, before: &Roster, old: &Entry, new: &Entry) -> bool {
+        let has_run_id = self.sample.info.as_ref().is_ok_and(|info| info.run_id.is_some());
+        if has_run_id {
             return false;
         }
         let age = |roster: &Roster, entry| roster.client(entry).and_then(Client::age_seconds);
         age(before, old).zip(age(self, new)).is_some_and(|(old, new)| new < old)
     }
 
-    /// Whether the server tells what they have done.
-    pub(super) fn tell_work(&self) -> bool {
+    /// True if the server reports the work of clients.
+    pub(super) fn has_work(&self) -> bool {
         self.entries.iter().any(|entry| entry.work.commands.is_some())
     }
 
-    /// When the last of them was read: newcomers come after the sample began.
+    /// The time at which the last client was read: new clients are read after the sample began.
     pub(super) fn at(&self) -> Timestamp {
         let newest = self.sample.clients.as_ref().ok().and_then(Pages::newest);
         newest.map_or(self.sample.at, |newest| newest.max(self.sample.at))
     }
 
-    /// Whether there are clients, and none has an id.
-    pub(super) fn have_no_ids(&self) -> bool {
+    /// True if there are clients, and none has an id.
+    pub(super) fn has_no_ids(&self) -> bool {
         self.by_id.is_empty() && self.sample.clients.as_ref().is_ok_and(|pages| !pages.is_empty())
     }
 }

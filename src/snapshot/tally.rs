@@ -1,4 +1,4 @@
-//! The one aggregation over clients: metrics, `/apps`, group-by and `clients --by` are all made of it.
+//! The one aggregation over clients: metrics, `/apps`, group-by and `clients --by` are all made from it.
 
 use std::time::Duration;
 
@@ -6,19 +6,20 @@ use super::kind::State;
 use super::roster::Entry;
 use crate::client_list::{Client, Field};
 
-/// A set of clients, counted.
+/// The counts over a set of clients.
 ///
-/// Interaction ages are those of application clients that have sent a command and do not wait: a blocked or subscribed client
-/// is silent by design, so its age is kept apart.
+/// Interaction ages cover the application clients that have sent a command and do not wait. A blocked or subscribed
+/// client is silent by design, so its age is kept separately.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Clients of the set.
+    /// The number of clients.
     pub connections: u64,
-    /// Application clients by state, in the order of [`State::ALL`].
+    /// The number of application clients by state, in the order of [`State::ALL`].
     states: [u64; State::ALL.len()],
-    /// Application clients that have never sent a command.
+    /// The number of application clients that have never sent a command.
     pub silent: u64,
-    /// For each idle threshold, in their order: application clients that do not wait and were idle for at least that long.
+    /// For each idle threshold, in their order: the number of application clients that do not wait and were idle for at
+    /// least that long.
     pub idle: Vec<u64>,
     /// Smallest idle time in seconds; `None` if no client has an interaction age.
     pub newest_interaction_seconds: Option<u64>,
@@ -67,7 +68,7 @@ impl Tally {
         }
     }
 
-    /// Adds the clients of another set; none may be in both.
+    /// Adds the counts of another set. No client may be in both.
     pub fn merge(&mut self, other: &Tally) {
         self.connections += other.connections;
         add_each(&mut self.states, &other.states);
@@ -84,12 +85,12 @@ impl Tally {
         self.largest_output_buffer_bytes = self.largest_output_buffer_bytes.max(other.largest_output_buffer_bytes);
     }
 
-    /// Application clients in one state.
+    /// The number of application clients in one state.
     pub fn in_state(&self, state: State) -> u64 {
         self.states[state as usize]
     }
 
-    /// Application clients by state, in the order of [`State::ALL`].
+    /// The numbers of application clients by state, in the order of [`State::ALL`].
     pub fn states(&self) -> [u64; State::ALL.len()] {
         self.states
     }

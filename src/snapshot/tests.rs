@@ -1,4 +1,4 @@
-//! A small list of clients by hand, and everything that is derived from it.
+//! A small list of clients, with all that is derived from it.
 
 use super::*;
 use crate::client_list::Listing;
@@ -57,7 +57,7 @@ fn every_count_of_a_small_list() {
     assert_eq!(ClientKind::ALL.map(|kind| counts.of_kind(kind)), [5, 1, 0, 0, 0, 0, 1]);
     assert_eq!((counts.connections(), counts.online(), counts.silent()), (7, 5, 1));
     assert_eq!(State::ALL.map(|state| counts.in_state(state)), [2, 1, 0, 2]);
-    // The blocked one has waited longer and the silent one has no interaction at all.
+    // The blocked client has waited longer, and the silent one has no interaction.
     assert_eq!(
         (counts.applications.newest_interaction_seconds, counts.applications.oldest_interaction_seconds),
         (Some(5), Some(300))
@@ -95,7 +95,7 @@ fn every_counter_grows_by_its_own_difference() {
     };
     let first = derive(None, sample(info(1), cost(40, 20)), &limits());
     let second = derive(Some(&first), sample(info(4), cost(60, 30)), &limits());
-    // After CONFIG RESETSTAT all of them are small again.
+    // After CONFIG RESETSTAT all counters are small again.
     let third = derive(Some(&second), sample(info(1), Cost::default()), &limits());
     let totals = |snapshot: &Snapshot| {
         let counters = &snapshot.counters;
@@ -115,7 +115,7 @@ fn every_counter_grows_by_its_own_difference() {
 }
 
 #[test]
-fn what_is_refused_is_told_and_leaves_the_other_half() {
+fn a_refused_command_is_reported_and_the_other_half_is_kept() {
     let refusal = || Failure { reason: crate::sample::Reason::NoPermission, message: "no".into() };
     let mut unlisted = Arc::into_inner(sample(ServerInfo::default(), Cost::default())).expect("the only one");
     unlisted.clients = Err(refusal());

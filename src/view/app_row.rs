@@ -1,4 +1,4 @@
-//! An application as a row, so that the same search and conditions apply to it as to clients.
+//! An application as a row, so that search and filters work on it as on clients.
 
 use jiff::Timestamp;
 

@@ -1,23 +1,21 @@
-//! The columns of clients: one table of names, aliases, titles, units, types and help, from which the page, the API, CSV, the
-//! command line and the status messages are made. A new column is one row of it.
+//! The columns of clients: one table of names, aliases, titles, units, types and help. The page, the API, CSV, the
+//! command line and the status messages are made from it. A new column is one row of the table.
 
 use std::sync::LazyLock;
 
 use super::row::{ClosedRow, Row};
 use super::value::Value;
 use crate::client_list::{Address, Client, Field};
-use crate::snapshot::{
-    ClientKind, CloseReason, State, last_interaction, network_label, output_buffer_bytes, spelled_out,
-};
+use crate::snapshot::{ClientKind, CloseReason, State, escaped, last_interaction, network_label, output_buffer_bytes};
 
 /// One column.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
     /// The name in every output.
     pub name: &'static str,
-    /// Other names that filters, sorts, groupings and column lists accept, beside the key of `CLIENT LIST`.
+    /// Other names that filters, sorts, groupings and column lists accept, in addition to the key of `CLIENT LIST`.
     pub aliases: &'static [&'static str],
-    /// The title for people.
+    /// The title in pages and tables.
     pub title: &'static str,
     /// The type of its values, with their unit.
     pub kind: ValueKind,
@@ -25,7 +23,7 @@ pub struct Column {
     pub help: &'static str,
     /// True if clients can be grouped by it.
     pub groupable: bool,
-    /// The place among the columns that are shown unless others are chosen; `None` if it is not one of them.
+    /// The position among the default columns; `None` if it is not one of them.
     pub default_place: Option<u8>,
     source: ValueSource,
     closed: Option<for<'a> fn(ClosedRow<'a>) -> Value<'a>>,
@@ -36,7 +34,7 @@ pub struct Column {
 pub enum ValueKind {
     /// Text.
     Text,
-    /// One of a few words.
+    /// One of a fixed set of words.
     Word(fn() -> Vec<&'static str>),
     /// A number that names something, such as an id.
     Number,
@@ -54,7 +52,7 @@ pub enum ValueKind {
     Version,
 }
 
-/// Where a column's value is from.
+/// The source of a column's value.
 #[derive(Clone, Copy, Debug)]
 enum ValueSource {
     /// A field of `CLIENT LIST`.
@@ -116,19 +114,19 @@ impl Column {
         Self { closed: Some(value), ..self }
     }
 
-    /// The column of a name, an alias, a title, or a key of `CLIENT LIST`; `-`, `_` and spaces are the same, and so are
-    /// capital and small letters.
+    /// Finds a column by its name, an alias, the key of `CLIENT LIST`, or its title. Case does not matter, and `-`, `_`
+    /// and spaces are equal.
     pub fn find(name: &str) -> Option<&'static Self> {
-        let same = |known: &str| {
-            let plain = |byte: u8| if matches!(byte, b'-' | b' ') { b'_' } else { byte.to_ascii_lowercase() };
-            known.len() == name.len() && known.bytes().map(plain).eq(name.bytes().map(plain))
+        let is_same = |known: &str| {
+            let normalized = |byte: u8| if matches!(byte, b'-' | b' ') { b'_' } else { byte.to_ascii_lowercase() };
+            known.len() == name.len() && known.bytes().map(normalized).eq(name.bytes().map(normalized))
         };
-        let by = |is: &dyn Fn(&Column) -> bool| COLUMNS.iter().find(|column| is(column));
-        // A name is unambiguous; then an alias is meant rather than a title.
-        by(&|column| same(column.name))
-            .or_else(|| by(&|column| column.aliases.iter().any(|alias| same(alias))))
-            .or_else(|| by(&|column| column.key().is_some_and(same)))
-            .or_else(|| by(&|column| same(column.title)))
+        let find = |matches: &dyn Fn(&Column) -> bool| COLUMNS.iter().find(|column| matches(column));
+        // Names come first, since a title may be the alias of another column.
+        find(&|column| is_same(column.name))
+            .or_else(|| find(&|column| column.aliases.iter().any(|alias| is_same(alias))))
+            .or_else(|| find(&|column| column.key().is_some_and(is_same)))
+            .or_else(|| find(&|column| is_same(column.title)))
     }
 
     /// The column of a field of `CLIENT LIST`.
@@ -141,7 +139,7 @@ impl Column {
         BY_FIELD[field as usize]
     }
 
-    /// The columns of clients that are connected.
+    /// The columns of connected clients.
     pub fn of_clients() -> impl Iterator<Item = &'static Self> {
         COLUMNS.iter().filter(|column| !matches!(column.source, ValueSource::ClosedOnly))
     }
@@ -156,14 +154,14 @@ impl Column {
         COLUMNS.iter().filter(|column| column.groupable)
     }
 
-    /// The columns that are shown unless others are chosen, the most important first.
+    /// The default columns, in their order.
     pub fn defaults() -> Vec<&'static Self> {
         let mut defaults: Vec<&Self> = COLUMNS.iter().filter(|column| column.default_place.is_some()).collect();
         defaults.sort_by_key(|column| column.default_place);
         defaults
     }
 
-    /// The key of `CLIENT LIST` that the column interprets.
+    /// The key of `CLIENT LIST` from which the column is made; `None` if it is derived.
     pub fn key(&self) -> Option<&'static str> {
         self.client_list_field().map(Field::key)
     }
@@ -175,7 +173,7 @@ impl Column {
         }
     }
 
-    /// The value of a client.
+    /// The value of a connected client.
     pub fn value<'a>(&self, row: Row<'a>) -> Value<'a> {
         match self.source {
             ValueSource::Field(field) if field.is_text() => Value::untrusted(row.client.text(field)),
@@ -190,7 +188,7 @@ impl Column {
         self.closed.map_or(Value::None, |value| value(row))
     }
 
-    /// True if the server reports the column for this client; derived columns are always there.
+    /// True if the server reports the column for this client; always true for a derived column.
     pub fn is_reported(&self, client: &Client<'_>) -> bool {
         self.client_list_field().is_none_or(|field| client.text(field).is_some())
     }
@@ -198,7 +196,7 @@ impl Column {
     /// Checks that clients can be grouped by it.
     ///
     /// # Errors
-    /// They cannot; a sentence that names the columns by which they can.
+    /// Returns a sentence that names the columns to group by if they cannot.
     pub fn check_groupable(&'static self) -> Result<&'static Self, String> {
         if self.groupable {
             return Ok(self);
@@ -207,7 +205,7 @@ impl Column {
         Err(format!("clients cannot be grouped by {}; columns to group by are {}", self.name, names.join(", ")))
     }
 
-    /// True if values are numbers, which line up to the right and are sorted from the largest first.
+    /// True if values are amounts, which are right-aligned and sorted with the largest first.
     pub fn is_quantity(&self) -> bool {
         matches!(self.kind, ValueKind::Count | ValueKind::Bytes | ValueKind::Seconds)
     }
@@ -237,7 +235,7 @@ impl ValueKind {
 
 use ValueKind::{Address as Addresses, Bytes, Count, Number, Seconds, Text, Time, Version, Word};
 
-/// Every column, in the order in which a reader wants to see them.
+/// Every column, in the order of display.
 pub static COLUMNS: &[Column] = &[
     Column::derived(
         |row| Value::text(Some(row.node)),
@@ -536,7 +534,7 @@ pub static COLUMNS: &[Column] = &[
     .closed(|row| Value::text(Some(row.closed.reason.label()))),
 ];
 
-/// The server prints `NULL` for a client that has never sent a command that it knows.
+/// The last command; none for a client that has never sent one, for which the server prints `NULL`.
 fn command(row: Row<'_>) -> Value<'_> {
     if row.entry.is_silent { Value::None } else { Value::untrusted(row.client.text(Field::Cmd)) }
 }
@@ -544,7 +542,7 @@ fn command(row: Row<'_>) -> Value<'_> {
 fn host(address: Address<'_>) -> Value<'_> {
     match address {
         Address::Inet(address) => Value::Text(address.ip().to_canonical().to_string().into()),
-        Address::Unix(path) => Value::Text(spelled_out(path).into()),
+        Address::Unix(path) => Value::Text(escaped(path).into()),
         Address::Unknown(text) => Value::untrusted(Some(text)),
     }
 }
@@ -559,8 +557,8 @@ mod tests {
     fn every_name_finds_its_column_and_no_other() {
         let mut names = HashSet::new();
         for column in COLUMNS {
-            assert!(names.insert(column.name), "{} is there twice", column.name);
-            // "Last interaction" is the title of an age, and the name of a time.
+            assert!(names.insert(column.name), "{} is defined twice", column.name);
+            // "Last interaction" is the title of idle_seconds, and the name of a time.
             assert!(
                 Column::find(column.title).is_some_and(|found| found == column || found.name == "last_interaction")
             );
@@ -582,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_last_in_names() {
+    fn names_have_the_unit_of_their_type() {
         for column in COLUMNS {
             let has = |unit| column.name.split('_').any(|part| part == unit);
             assert_eq!(has("bytes"), matches!(column.kind, Bytes), "{}", column.name);

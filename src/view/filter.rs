@@ -1,7 +1,7 @@
 //! Conditions on clients: `idle>10m`, `memory>1MB`, `address=10.0.0.0/8`, `library_version<6`. Pure.
 //!
-//! How a condition compares follows from the type of its column. A condition that no client can ever meet is an error, since
-//! an empty list would look like an answer.
+//! The type of the column decides how values are compared. A condition that no client can ever meet is an error, since
+//! an empty list would look like a valid result.
 
 use std::cmp::Ordering;
 use std::net::{IpAddr, SocketAddr};
@@ -25,10 +25,10 @@ pub struct Filter {
     negated: bool,
 }
 
-/// What must be true of a value.
+/// A condition on a value.
 #[derive(Clone, Debug, PartialEq)]
 enum Condition {
-    /// There is none, or it is empty.
+    /// There is no value, or it is empty.
     Empty,
     Equal(String),
     StartsWith(String),
@@ -38,23 +38,23 @@ enum Condition {
     Number(Order, i64),
     /// Before or after a time.
     Time(Order, Timestamp),
-    /// Less or more seconds ago than this.
+    /// Before or after a number of seconds ago.
     Ago(Order, i64),
     Address(AddressPattern),
     Version(Order, Vec<u64>),
 }
 
-/// Addresses, with and without a port.
+/// A pattern for addresses.
 #[derive(Clone, Debug, PartialEq)]
 enum AddressPattern {
     Socket(SocketAddr),
     Host(IpAddr),
     Network(IpNet),
-    /// The path of a unix socket, or the name of a group of ours.
+    /// The path of a unix socket, or one of our group names such as `(unix)`.
     Text(String),
 }
 
-/// An order between a value and what it is compared with.
+/// A comparison of a value with another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     Equal,
@@ -73,7 +73,7 @@ enum Operator {
     Ordered(Order),
 }
 
-/// The operators; of two at one place the longer one is meant.
+/// The operators. If two match at one position, the longer one counts.
 const OPERATORS: [(&str, Operator); 8] = [
     ("!=", Operator::Unequal),
     ("^=", Operator::StartsWith),
@@ -85,34 +85,34 @@ const OPERATORS: [(&str, Operator); 8] = [
     ("~", Operator::Contains),
 ];
 
-/// Words that stand for several, with those that they stand for.
+/// Words that stand for several others.
 const WORD_GROUPS: [(&str, &[&str]); 1] = [("waiting", &["blocked", "subscribed"])];
 
 impl Filter {
-    /// Reads a condition: a column, an operator, a value.
+    /// Parses a condition: a column, an operator, a value.
     ///
     /// # Errors
-    /// A sentence that says what is wrong, and how it is written.
+    /// Returns a sentence that says what is wrong, with the right syntax.
     pub fn parse(text: &str) -> Result<Self, String> {
         let found = OPERATORS.into_iter().filter_map(|(sign, operator)| Some((text.find(sign)?, sign, operator)));
         let Some((at, sign, operator)) = found.min_by_key(|&(at, sign, _)| (at, usize::MAX - sign.len())) else {
             return Err(format!("{text} has no operator; write 'idle>10m' or 'user=app'"));
         };
-        // Spaces that people type around an operator; other white space may be a part of the value.
+        // Only spaces around the operator are removed; other white space may be part of the value.
         let (name, value) = (text[..at].trim_matches(' '), text[at + sign.len()..].trim_matches(' '));
         let column = Column::find(name).ok_or_else(|| unknown_column(name))?;
         Self::new(column, operator, value).map_err(|fault| format!("{text}: {fault}"))
     }
 
-    /// The condition that a column equals a value.
+    /// Makes the condition that a column equals a value.
     ///
     /// # Errors
-    /// No value of the column can be equal to it.
+    /// Returns a sentence if no value of the column can equal it.
     pub fn equal(column: &'static Column, value: &str) -> Result<Self, String> {
         Self::new(column, Operator::Ordered(Order::Equal), value).map_err(|fault| format!("{}: {fault}", column.name))
     }
 
-    /// The column that it is about.
+    /// The column of the condition.
     pub fn column(&self) -> &'static Column {
         self.column
     }
@@ -132,13 +132,13 @@ impl Filter {
         Ok(Self { column, condition, negated })
     }
 
-    /// True if a row meets the condition. A row without the value meets only `=` nothing and `!=` something.
+    /// True if a row meets the condition. A row without a value meets only `COLUMN=` and `COLUMN!=VALUE`.
     pub fn matches<'a>(&self, row: impl Record<'a>) -> bool {
         let value = row.value(self.column);
         let met = match &self.condition {
             Condition::Empty => value.is_empty(),
             Condition::Ago(order, seconds) => match value {
-                // A longer time ago is larger: `last_interaction>5m` means more than five minutes ago.
+                // `last_interaction>5m` means more than five minutes ago.
                 Value::Time(time) => order.holds(row.now().duration_since(time).as_secs().cmp(seconds)),
                 _ => false,
             },
@@ -185,7 +185,7 @@ impl Order {
     }
 }
 
-/// The sentence on a column that does not exist.
+/// The error sentence for a column that does not exist.
 pub fn unknown_column(name: &str) -> String {
     let names: Vec<_> = super::column::COLUMNS.iter().map(|column| column.name).collect();
     format!("unknown column {name:?}; columns are {}, and the keys of CLIENT LIST", names.join(", "))
@@ -205,7 +205,7 @@ fn condition(kind: ValueKind, order: Order, value: &str) -> Result<Condition, St
         (ValueKind::Seconds, _) => Ok(Condition::Number(order, seconds(value)?)),
         (ValueKind::Time, _) => time(order, value),
         (ValueKind::Version, _) => match parse_version(value) {
-            // Equal to all of it, so that 5.0 is not 5.0.1.
+            // Compared as text, so that 5.0 does not equal 5.0.1.
             _ if order == Order::Equal => Ok(Condition::Equal(value.to_owned())),
             Some(version) => Ok(Condition::Version(order, version)),
             None => Err(format!("{value:?} is not a version; write 6 or 5.2.1")),
@@ -233,7 +233,7 @@ fn one_of(words: &[&'static str], value: &str) -> Result<Condition, String> {
             known.push(group);
         }
     }
-    Err(format!("there is no {value:?}; values are {}", known.join(", ")))
+    Err(format!("unknown value {value:?}; values are {}", known.join(", ")))
 }
 
 fn seconds(value: &str) -> Result<i64, String> {
@@ -254,10 +254,10 @@ fn time(order: Order, value: &str) -> Result<Condition, String> {
 }
 
 fn address(value: &str) -> Result<Condition, String> {
-    // An address that was cut at a sign is the beginning of several: `10.0.`, `10.0.*`, `fd00:*`.
-    let begins = value.strip_suffix('*').or_else(|| value.ends_with(['.', ':']).then_some(value));
-    if let Some(begin) = begins.filter(|_| !value.starts_with('/') && value.parse::<IpAddr>().is_err()) {
-        return Ok(Condition::StartsWith(begin.to_owned()));
+    // A prefix of addresses: `10.0.`, `10.0.*`, `fd00:*`.
+    let prefix = value.strip_suffix('*').or_else(|| value.ends_with(['.', ':']).then_some(value));
+    if let Some(prefix) = prefix.filter(|_| !value.starts_with('/') && value.parse::<IpAddr>().is_err()) {
+        return Ok(Condition::StartsWith(prefix.to_owned()));
     }
     let pattern = if let Ok(ip) = value.trim_matches(['[', ']']).parse::<IpAddr>() {
         AddressPattern::Host(ip.to_canonical())
@@ -269,7 +269,8 @@ fn address(value: &str) -> Result<Condition, String> {
         AddressPattern::Text(value.to_owned())
     } else {
         return Err(format!(
-            "{value:?} is not an address; write 10.0.0.5, 10.0.0.5:6379, 10.0.0.0/8, 10.0.* or the path of a unix socket"
+            "{value:?} is not an address; write 10.0.0.5, 10.0.0.5:6379, 10.0.0.0/8, 10.0.* or the path of a unix \
+             socket"
         ));
     };
     Ok(Condition::Address(pattern))
@@ -303,15 +304,15 @@ impl AddressPattern {
     }
 }
 
-/// The numbers of a version: `v5.2.1-rc1` is 5, 2, 1. `None` if it does not begin with a number.
+/// Parses the numbers of a version: `v5.2.1-rc1` is 5, 2, 1. `None` if it does not begin with a number.
 fn parse_version(text: &str) -> Option<Vec<u64>> {
     let text = text.strip_prefix(['v', 'V']).unwrap_or(text);
-    let end = text.find(|sign: char| !sign.is_ascii_digit() && sign != '.').unwrap_or(text.len());
+    let end = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
     let numbers: Vec<u64> = text[..end].split('.').map_while(|part| part.parse().ok()).collect();
     (!numbers.is_empty()).then_some(numbers)
 }
 
-/// Compares number by number; a number that is missing is 0, so 6 is 6.0.0.
+/// Compares two versions number by number. A missing number is 0, so 6 equals 6.0.0.
 fn compare_versions(one: &[u64], other: &[u64]) -> Ordering {
     let longest = one.len().max(other.len());
     let padded =
@@ -326,7 +327,8 @@ mod tests {
     use crate::view::fixture::snapshot;
     use crate::view::row::rows;
 
-    const REPLY: &str = "id=1 addr=10.0.0.1:1 name=web user=app idle=5 cmd=get flags=N lib-ver=5.2.1 omem=2000000 obl=7 tot-mem=900\n\
+    const REPLY: &str = "id=1 addr=10.0.0.1:1 name=web user=app idle=5 cmd=get flags=N lib-ver=5.2.1 \
+                         omem=2000000 obl=7 tot-mem=900\n\
                          id=2 addr=10.0.0.2:2 name=job user=app idle=700 cmd=NULL flags=N lib-ver=10.0\n\
                          id=3 addr=[::ffff:10.1.0.3]:3 name= user=ops cmd=get flags=b lib-ver=v6-rc1\n\
                          id=4 addr=/run/redis.sock:0 user=ops idle=1 cmd=get flags=P lib-ver=\n";

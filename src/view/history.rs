@@ -1,4 +1,4 @@
-//! The last hour of a node as columns, one value a point, as charts want them.
+//! The last hour of a node as columns with one value per point, for charts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 use crate::history::{History, Point, PointValues, Rates};
 use crate::snapshot::{Ages, OTHER, State};
 
-/// The most applications with a column of their own: those with the most connections at any one time. The others are
-/// added up.
+/// Maximum number of applications with their own column: those with the largest peak of connections. The others are
+/// summed.
 pub const MAX_APPS: usize = 8;
 
-/// The hour of a node before `now`, and how its clients' last interactions are distributed now.
+/// The hour of a node before `now`, and the distribution of its clients' idle times in the last sample.
 pub fn columns(node: &str, history: &History, ages: Option<&Ages>, now: Timestamp) -> Value {
     let points: Vec<&Point> = history.hour(now).collect();
     let told = |value: fn(&PointValues) -> Option<u64>| column(&points, |point| value(point.values.as_ref()?));
@@ -41,7 +41,7 @@ fn column(points: &[&Point], value: impl Fn(&Point) -> Option<u64>) -> Vec<Optio
     points.iter().map(|point| value(point)).collect()
 }
 
-/// The largest applications, each with its column, the largest first; the others together last.
+/// The columns of the applications with the largest peaks, the largest first, then one of all others together.
 fn apps(points: &[&Point]) -> Value {
     let mut peaks: HashMap<&Arc<str>, u64> = HashMap::new();
     for (app, connections) in points.iter().filter_map(|point| point.values.as_ref()).flat_map(|told| &*told.apps) {
@@ -71,7 +71,7 @@ fn apps(points: &[&Point]) -> Value {
     all.map(|(app, connections)| json!({ "app": app, "connections": connections })).collect()
 }
 
-/// How many last interactions are in each bucket, with its upper bound in seconds; the last bucket has none.
+/// The number of idle times in each bucket, with the bucket's upper bound in seconds; the last bucket has no bound.
 fn distribution(ages: &Ages) -> Value {
     let (mut bounds, mut counts, mut before) = (Vec::new(), Vec::new(), 0);
     for (bound, up_to) in ages.cumulative() {
@@ -83,7 +83,7 @@ fn distribution(ages: &Ages) -> Value {
     Map::from_iter([("bounds_seconds".to_owned(), bounds.into()), ("counts".to_owned(), counts.into())]).into()
 }
 
-/// To thousandths: more is noise.
+/// Rounds to thousandths; further digits are noise.
 fn rounded(rate: f64) -> f64 {
     (rate * 1000.0).round() / 1000.0
 }
@@ -94,7 +94,7 @@ mod tests {
     use crate::view::fixture::snapshot;
 
     #[test]
-    fn columns_are_of_one_length_and_add_up() {
+    fn columns_have_the_same_length_and_add_up() {
         let names: String =
             (0..12).map(|n| format!("id={n} addr=10.0.0.1:{n} name=app{n}x idle=5 cmd=get flags=N\n")).collect();
         let snapshot = snapshot(&names);
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(apps.len(), MAX_APPS + 1);
         let sum: u64 = apps.iter().filter_map(|app| app["connections"][0].as_u64()).sum();
         assert_eq!((sum, &apps[MAX_APPS]["app"]), (12, &json!("(other)")));
-        assert!(apps.iter().all(|app| app["connections"][1].is_null()), "a gap is no zero");
-        assert_eq!(columns["last_interaction"]["counts"][2], json!(12), "of two to five seconds");
+        assert!(apps.iter().all(|app| app["connections"][1].is_null()), "a gap is null, not 0");
+        assert_eq!(columns["last_interaction"]["counts"][2], json!(12), "from two to five seconds");
     }
 }

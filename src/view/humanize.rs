@@ -1,6 +1,6 @@
-//! Numbers as people read them.
+//! Numbers formatted for people.
 
-/// A duration in at most two units: `3s`, `12m 5s`, `2d 4h`.
+/// Formats a duration in at most two units: `3s`, `12m 5s`, `2d 4h`.
 pub fn ago(seconds: u64) -> String {
     let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
     let Some(first) = units.iter().position(|&(size, _)| seconds >= size) else { return "0s".into() };
@@ -14,12 +14,12 @@ pub fn ago(seconds: u64) -> String {
     text
 }
 
-/// A count with its thousands set apart: `48,120`.
+/// Formats a count with thousands separators: `48,120`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -27,7 +27,7 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A number of bytes in the largest unit that leaves it above 1: `0 B`, `19.9 KiB`, `1.5 GiB`.
+/// Formats a number of bytes in the largest unit in which it is at least 1: `0 B`, `19.9 KiB`, `1.5 GiB`.
 pub fn bytes(number: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let power = (number.max(1).ilog2() / 10) as usize;
@@ -37,7 +37,7 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
-/// A rate in as many digits as tell something: `0`, `0.03`, `4.2`, `317`.
+/// Formats a rate with its significant digits: `0`, `0.03`, `4.2`, `317`.
 pub fn rate(per_second: f64) -> String {
     match per_second {
         zero if zero < 0.005 => "0".to_owned(),

@@ -10,18 +10,19 @@ use super::row::{ClosedRow, Record, Row};
 use super::selection::Group;
 use super::value::Value;
 use crate::client_list::Field;
-use crate::snapshot::{NONE, spelled_out};
+use crate::snapshot::{NONE, escaped};
 
 /// The content type of CSV.
 pub const CSV: &str = "text/csv; charset=utf-8";
 
-/// The content type of NDJSON: one JSON object a line.
+/// The content type of NDJSON: one JSON object per line.
 pub const NDJSON: &str = "application/x-ndjson";
 
-/// The longest cell of a table, in characters. JSON and CSV have the whole value.
+/// Maximum length of a table cell, in characters. JSON and CSV have the whole value.
 const MAX_CELL: usize = 48;
 
-/// A value for people: sizes and time spans in units, and a word where a client has never sent a command.
+/// Formats a value for people: sizes and time spans with units, and `never` for the idle time of a client that has
+/// never sent a command.
 pub fn cell_text(row: Row<'_>, column: &Column) -> String {
     let unsigned = |number: i64| u64::try_from(number).ok();
     match (column.kind, column.value(row)) {
@@ -32,7 +33,7 @@ pub fn cell_text(row: Row<'_>, column: &Column) -> String {
     }
 }
 
-/// A measure for people.
+/// Formats a measure for people; an unknown value is empty.
 pub fn measure_text(measure: &Measure, value: Option<u64>) -> String {
     match (measure.kind, value) {
         (_, None) => String::new(),
@@ -47,9 +48,9 @@ pub fn table(rows: &[Row<'_>], columns: &[&Column]) -> String {
     let heads: Vec<String> = columns.iter().map(|column| column.title.to_uppercase()).collect();
     let mut table = plain_table(heads.iter().map(String::as_str));
     for row in rows {
-        table.add_row(columns.iter().map(|column| shortened(cell_text(*row, column))));
+        table.add_row(columns.iter().map(|column| truncated(cell_text(*row, column))));
     }
-    finished(&table)
+    render(&table)
 }
 
 /// Clients as a JSON array of objects.
@@ -57,21 +58,21 @@ pub fn json(rows: &[Row<'_>], columns: &[&Column]) -> Json {
     rows.iter().map(|row| object(*row, columns)).collect()
 }
 
-/// A client as a JSON object with these columns. Without any: every column that the server reports, and fields that this program
-/// does not know by their own keys, `-` written as `_`.
+/// A client as a JSON object with these columns. Without any: every column that the server reports, and also the fields
+/// that this program does not know, under their own keys with `_` for `-`.
 pub fn object(row: Row<'_>, columns: &[&Column]) -> Json {
     if !columns.is_empty() {
         return members(row, columns.iter().copied()).into();
     }
     let mut object = members(row, Column::of_clients().filter(|column| column.is_reported(row.client)));
     for (key, text) in row.client.fields().filter(|(key, _)| Field::from_key(key).is_none()) {
-        // The first of several wins, here as everywhere, and none replaces a column of ours.
-        object.entry(spelled_out(key).replace('-', "_")).or_insert_with(|| spelled_out(text).into());
+        // The first of several fields with one key counts, as elsewhere, and none replaces a column.
+        object.entry(escaped(key).replace('-', "_")).or_insert_with(|| escaped(text).into());
     }
     object.into()
 }
 
-/// A closed client as a JSON object with these columns; without any, with all.
+/// A closed client as a JSON object with these columns; without any, with all columns of closed clients.
 pub fn closed_object(row: ClosedRow<'_>, columns: &[&Column]) -> Json {
     if columns.is_empty() {
         members(row, Column::of_closed()).into()
@@ -84,7 +85,8 @@ fn members<'a, 'c>(row: impl Record<'a>, columns: impl Iterator<Item = &'c Colum
     columns.map(|column| (column.name.to_owned(), row.value(column).into_json())).collect()
 }
 
-/// The columns of a CSV of clients: the chosen ones; without any, all that one of these clients has.
+/// The columns of a CSV of clients: the chosen ones; without any, all that the server reports for at least one of these
+/// clients.
 pub fn csv_columns<'c>(rows: &[Row<'_>], chosen: &[&'c Column]) -> Vec<&'c Column> {
     if !chosen.is_empty() {
         return chosen.to_vec();
@@ -92,12 +94,12 @@ pub fn csv_columns<'c>(rows: &[Row<'_>], chosen: &[&'c Column]) -> Vec<&'c Colum
     Column::of_clients().filter(|column| rows.iter().any(|row| column.is_reported(row.client))).collect()
 }
 
-/// The first line of a CSV.
+/// The header line of a CSV.
 pub fn csv_head(columns: &[&Column]) -> String {
     records(std::iter::once(columns.iter().map(|column| column.name.to_owned()).collect()))
 }
 
-/// A line a row. Text that a spreadsheet would take for a formula is quoted with an apostrophe.
+/// The lines of a CSV, one per row. Text that a spreadsheet would run as a formula gets an apostrophe in front.
 pub fn csv_lines<'a>(rows: impl Iterator<Item = impl Record<'a>>, columns: &[&Column]) -> String {
     records(rows.map(|row| columns.iter().map(|column| csv_cell(row.value(column))).collect()))
 }
@@ -113,7 +115,7 @@ pub fn lines(objects: impl Iterator<Item = Json>) -> String {
     objects.map(|object| format!("{object}\n")).collect()
 }
 
-/// A group as a JSON object: its value as `group`, and all measures.
+/// A group as a JSON object: its value as `group`, then all measures.
 pub fn group_object(group: &Group<'_>) -> Json {
     let mut object = Map::from_iter([("group".to_owned(), group.value.clone().into_json())]);
     object.extend(measure::members(&group.tally));
@@ -137,12 +139,12 @@ pub fn groups_table(by: &Column, groups: &[Group<'_>]) -> String {
     let mut table = plain_table(heads.iter().map(String::as_str));
     for group in groups {
         let measures = Measure::shown().map(|measure| measure_text(measure, measure.value(&group.tally)));
-        table.add_row([shortened(group_name(group))].into_iter().chain(measures));
+        table.add_row([truncated(group_name(group))].into_iter().chain(measures));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    finished(&table)
+    render(&table)
 }
 
 /// The name of a group for people.
@@ -150,6 +152,7 @@ pub fn group_name(group: &Group<'_>) -> String {
     if group.value == Value::None { NONE.to_owned() } else { group.value.clone().into_text() }
 }
 
+/// A value as a CSV cell.
 fn csv_cell(value: Value<'_>) -> String {
     match value {
         Value::Text(text) => without_formula(text.into_owned()),
@@ -158,12 +161,12 @@ fn csv_cell(value: Value<'_>) -> String {
 }
 
 fn records(records: impl Iterator<Item = Vec<String>>) -> String {
-    let fits = "a vector takes everything, and all records are of one length";
+    let infallible = "writing to a vector cannot fail, and all records have the same length";
     let mut writer = csv::Writer::from_writer(Vec::new());
     for record in records {
-        writer.write_record(record).expect(fits);
+        writer.write_record(record).expect(infallible);
     }
-    String::from_utf8(writer.into_inner().expect(fits)).expect("all cells are text")
+    String::from_utf8(writer.into_inner().expect(infallible)).expect("all cells are text")
 }
 
 fn without_formula(text: String) -> String {
@@ -176,16 +179,17 @@ pub(super) fn plain_table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {
     table
 }
 
-pub(super) fn finished(table: &Table) -> String {
+/// The lines of a table without trailing spaces.
+pub(super) fn render(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-pub(super) fn shortened(text: String) -> String {
+pub(super) fn truncated(text: String) -> String {
     if text.chars().count() <= MAX_CELL {
         return text;
     }
-    let kept: String = text.chars().take(MAX_CELL - 1).collect();
-    kept + "…"
+    let begin: String = text.chars().take(MAX_CELL - 1).collect();
+    begin + "…"
 }
 
 #[cfg(test)]
@@ -193,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formulas_are_text() {
+    fn formulas_are_escaped() {
         assert_eq!(without_formula("=cmd|calc".into()), "'=cmd|calc");
         assert_eq!(without_formula("web-1".into()), "web-1");
     }

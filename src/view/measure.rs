@@ -1,5 +1,5 @@
-//! The measures of a set of clients: one table of names, titles and types, from which `/apps`, groups, CSV and `clients --by` are
-//! made. A new measure is one row of it.
+//! The measures of a set of clients: one table of names, titles, types and help. `/apps`, groups, CSV and `clients
+//! --by` are made from it. A new measure is one row of the table.
 
 use serde_json::{Map, Value as Json};
 
@@ -11,13 +11,13 @@ use crate::snapshot::{State, Tally};
 pub struct Measure {
     /// The name in every output.
     pub name: &'static str,
-    /// The title for people.
+    /// The title in pages and tables.
     pub title: &'static str,
     /// The type of its values, with their unit.
     pub kind: ValueKind,
     /// A sentence that explains it.
     pub help: &'static str,
-    /// True if tables for people show it.
+    /// True if pages and tables show it.
     pub is_shown: bool,
     value: fn(&Tally) -> Option<u64>,
 }
@@ -33,7 +33,7 @@ impl Measure {
         Self { name, title, kind, help, is_shown: true, value }
     }
 
-    const fn not_shown(self) -> Self {
+    const fn hidden(self) -> Self {
         Self { is_shown: false, ..self }
     }
 
@@ -42,7 +42,7 @@ impl Measure {
         (self.value)(tally)
     }
 
-    /// The measures that tables for people show.
+    /// The measures that pages and tables show.
     pub fn shown() -> impl Iterator<Item = &'static Self> {
         MEASURES.iter().filter(|measure| measure.is_shown)
     }
@@ -50,7 +50,7 @@ impl Measure {
 
 use ValueKind::{Bytes, Count, Seconds};
 
-/// Every measure, in the order in which a reader wants to see them.
+/// Every measure, in the order of display.
 pub static MEASURES: &[Measure] = &[
     Measure::new("connections", "Connections", Count, "Clients of the set.", |tally| Some(tally.connections)),
     Measure::new("active", "Active", Count, "Clients with a byte in either direction within --idle-after.", |tally| {
@@ -82,7 +82,7 @@ pub static MEASURES: &[Measure] = &[
         "Smallest idle time of the clients that have sent a command and do not wait.",
         |tally| tally.newest_interaction_seconds,
     )
-    .not_shown(),
+    .hidden(),
     Measure::new(
         "oldest_waiting_seconds",
         "Longest wait",
@@ -107,7 +107,7 @@ pub static MEASURES: &[Measure] = &[
         "Bytes that wait to be sent to one client at most.",
         |tally| Some(tally.largest_output_buffer_bytes),
     )
-    .not_shown(),
+    .hidden(),
 ];
 
 /// All measures as members of a JSON object; unknown ones are `null`.

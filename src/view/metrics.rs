@@ -16,20 +16,21 @@ use crate::snapshot::{
 use crate::status::Refusal;
 use crate::view::row::Row;
 
-/// Writes the metrics of all nodes in the text format. What is older than it may be at `now` is left out.
+/// Writes the metrics of all nodes in the text format. Gauges of samples that are too old at `now` are left out.
 pub fn text(view: &Nodes, now: Instant) -> String {
     let registry = Registry::new();
     let collector = NodesCollector::new(view, now);
-    registry.register(Box::new(collector)).expect("the catalogue's names are valid and there once");
+    registry.register(Box::new(collector)).expect("the catalogue's names are valid and unique");
     encode(&registry.gather())
 }
 
-/// Writes families in the text format.
+/// Encodes families in the text format.
 pub fn encode(families: &[MetricFamily]) -> String {
-    TextEncoder::new().encode_to_string(families).expect("a string takes everything, and no family is empty")
+    TextEncoder::new().encode_to_string(families).expect("writing to a string cannot fail, and no family is empty")
 }
 
-/// The nodes' metrics as they were when it was made; nothing of them outlives it, so no series is left behind.
+/// The nodes' metrics at the time of its creation. It is created for each scrape, so series of removed clients and
+/// nodes disappear.
 struct NodesCollector {
     descs: Vec<Desc>,
     families: Vec<MetricFamily>,
@@ -63,7 +64,7 @@ fn desc(family: &MetricFamily) -> Desc {
         .expect("the catalogue's names are valid")
 }
 
-/// Families in the making, in the order in which they first got a series.
+/// Families in progress, in the order of their first series.
 #[derive(Default)]
 struct Families(Vec<(&'static str, MetricFamily)>);
 
@@ -99,15 +100,15 @@ impl Families {
         }
     }
 
-    fn series_of(&mut self, metric: Metric) -> &mut MetricFamily {
-        let place = match self.0.iter().position(|(name, _)| *name == metric.name) {
-            Some(place) => place,
+    fn family(&mut self, metric: Metric) -> &mut MetricFamily {
+        let index = match self.0.iter().position(|(name, _)| *name == metric.name) {
+            Some(index) => index,
             None => {
                 self.0.push((metric.name, new_family(metric)));
                 self.0.len() - 1
             }
         };
-        &mut self.0[place].1
+        &mut self.0[index].1
     }
 }
 
@@ -126,7 +127,7 @@ fn new_family(metric: Metric) -> MetricFamily {
 impl NodeSeries<'_> {
     /// Adds a series. `labels` are the values of the catalogue's labels after `redis`.
     fn add(&mut self, metric: Metric, labels: &[&str], value: f64) {
-        let mut series = self.labelled(metric, labels);
+        let mut series = self.labeled(metric, labels);
         match metric.kind {
             MetricKind::Gauge => {
                 let mut gauge = Gauge::default();
@@ -139,7 +140,7 @@ impl NodeSeries<'_> {
                 series.set_counter(counter);
             }
         }
-        self.families.series_of(metric).mut_metric().push(series);
+        self.families.family(metric).mut_metric().push(series);
     }
 
     /// Adds a series unless its value is unknown.
@@ -160,12 +161,12 @@ impl NodeSeries<'_> {
             bucket
         });
         histogram.set_bucket(buckets.collect());
-        let mut series = self.labelled(metric, &[]);
+        let mut series = self.labeled(metric, &[]);
         series.set_histogram(histogram);
-        self.families.series_of(metric).mut_metric().push(series);
+        self.families.family(metric).mut_metric().push(series);
     }
 
-    fn labelled(&self, metric: Metric, labels: &[&str]) -> Series {
+    fn labeled(&self, metric: Metric, labels: &[&str]) -> Series {
         debug_assert_eq!(metric.labels.len(), labels.len() + 1, "{}", metric.name);
         let values = std::iter::once(self.node).chain(labels.iter().copied());
         let pairs = metric.labels.iter().zip(values).map(|(name, value)| {
@@ -225,12 +226,12 @@ impl NodeSeries<'_> {
         self.add(c::SAMPLE_COMPLETE, &[], flag(snapshot.is_complete()));
         match sample.source {
             Source::Sampled => self.add(c::SAMPLE_SOURCE, &["sampled"], 1.0),
-            Source::Received(heard) => {
+            Source::Received(totals) => {
                 self.add(c::SAMPLE_SOURCE, &["received"], 1.0);
-                // What a status that left clients out tells of all of them nevertheless.
+                // A status that leaves clients out still has these counts over all of them.
                 if snapshot.client_counts.is_none() {
-                    self.add(c::ONLINE, &[], heard.online as f64);
-                    self.add(c::SILENT, &[], heard.silent as f64);
+                    self.add(c::ONLINE, &[], totals.online as f64);
+                    self.add(c::SILENT, &[], totals.silent as f64);
                 }
             }
         }
@@ -297,7 +298,7 @@ impl NodeSeries<'_> {
         self.add(c::UNSEEN, &[], churn.unseen() as f64);
     }
 
-    /// What applications did: counters, which stay when the rest is too old.
+    /// Adds what applications did: counters, which stay when the sample is too old.
     fn add_totals(&mut self, presence: &Presence) {
         for Seen { app, totals, .. } in presence.all() {
             self.add(c::APP_OPENED, &[app], totals.opened as f64);
@@ -318,12 +319,12 @@ impl NodeSeries<'_> {
                 self.add_app(app, &seen.now, counts);
             }
         }
-        // The others together are no application that could be there or gone.
+        // `(other)` is not one application that could be online or offline.
         for seen in &presence.shown {
             let app = &*seen.app;
             self.add(c::APP_ONLINE, &[app], flag(seen.is_online()));
             self.add_known(c::APP_LAST_SEEN, &[app], seen.last_seen.map(|last| last.as_duration().as_secs_f64()));
-            self.add_known(c::APP_EXPECTED, &[app], seen.expected.map(|least| least as f64));
+            self.add_known(c::APP_EXPECTED, &[app], seen.expected.map(|minimum| minimum as f64));
         }
     }
 
@@ -345,7 +346,7 @@ impl NodeSeries<'_> {
         }
     }
 
-    /// The clients that are exported individually.
+    /// Adds the clients that are exported individually.
     fn add_per_client(&mut self, snapshot: &Snapshot) {
         for row in snapshot.per_client.iter().filter_map(|&index| Row::new(self.node, snapshot, index)) {
             let (client, Some(id)) = (row.client, row.entry.id) else { continue };
@@ -371,8 +372,8 @@ impl NodeSeries<'_> {
     }
 }
 
-fn flag(is: bool) -> f64 {
-    f64::from(u8::from(is))
+fn flag(value: bool) -> f64 {
+    f64::from(u8::from(value))
 }
 
 #[cfg(test)]
@@ -383,7 +384,7 @@ mod tests {
     use crate::view::fixture::view as view_for_tests;
 
     #[test]
-    fn what_is_too_old_is_not_shown_as_fresh() {
+    fn a_sample_that_is_too_old_is_not_exported() {
         let now = Instant::now();
         let stale_at = now + Duration::from_secs(60);
         let view = view_for_tests(1, stale_at);
@@ -391,14 +392,14 @@ mod tests {
         assert!(fresh.contains("redis_clients_up{redis=\"node:1\"} 1\n") && fresh.contains("redis_clients_online{"));
         let stale = text(&view, stale_at);
         assert!(stale.contains("redis_clients_up{redis=\"node:1\"} 0\n"), "{stale}");
-        for gone in ["redis_clients_online", "redis_clients_sample_timestamp", "redis_clients_last_interaction"] {
-            assert!(!stale.contains(gone), "{gone}");
+        for absent in ["redis_clients_online", "redis_clients_sample_timestamp", "redis_clients_last_interaction"] {
+            assert!(!stale.contains(absent), "{absent}");
         }
         assert!(stale.contains("redis_clients_unreadable_lines_total{"), "counters stay");
     }
 
     #[test]
-    fn nothing_is_claimed_of_a_node_that_was_never_tried() {
+    fn a_node_that_was_never_sampled_has_no_up() {
         let mut view = view_for_tests(1, Instant::now());
         view.nodes = vec![std::sync::Arc::new(NodeState::starting("node:1".into()))];
         assert!(!text(&view, Instant::now()).contains("redis_clients_up"));

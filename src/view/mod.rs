@@ -1,5 +1,5 @@
-//! A snapshot as others see it. `column` and `measure` are the tables of what can be shown, `row`, `filter` and `selection` choose
-//! from it, and each other file is one output. All pure.
+//! The outputs of a snapshot. `column` and `measure` are the tables of all that can be shown, `row`, `filter` and
+//! `selection` select from it, and each other file is one output. All pure.
 
 pub mod app_row;
 pub mod catalogue;
@@ -16,7 +16,7 @@ pub mod status;
 pub mod value;
 pub mod watch;
 
-/// Fixtures for the tests of views, and of what shows them.
+/// Fixtures for the tests of views and of the modules that use them.
 #[cfg(test)]
 pub(crate) mod fixture {
     use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) mod fixture {
     use crate::server_info::ServerInfo;
     use crate::snapshot::{Limits, Snapshot, derive};
 
-    /// A snapshot of a made-up reply.
+    /// A snapshot of a reply to CLIENT LIST.
     pub(crate) fn snapshot(reply: &str) -> Snapshot {
         let at = "2026-01-01T00:00:00Z".parse().expect("a time");
         let pages = Pages::one(at, Listing::new(reply.into()));
@@ -44,7 +44,7 @@ pub(crate) mod fixture {
         derive(None, Arc::new(sample), &Limits { idle_thresholds: Vec::new(), ..Limits::default() })
     }
 
-    /// One node with one client, fresh until some time.
+    /// One node with one client, fresh until `stale_at`.
     pub(crate) fn view(generation: u64, stale_at: Instant) -> Nodes {
         let mut state = NodeState::starting("node:1".into());
         let snapshot = Arc::new(snapshot("id=1 addr=10.0.0.1:1 name=web user=app idle=5 cmd=get flags=N\n"));

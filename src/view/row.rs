@@ -7,16 +7,16 @@ use super::value::Value;
 use crate::client_list::{Client, Field};
 use crate::snapshot::{Closed, Entry, NetworkPrefix, Roster, Snapshot};
 
-/// One client of one node: references into its snapshot, so a row costs nothing to make.
+/// One client of one node. It only has references into the snapshot, so it costs nothing to make.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
     /// The node it is connected to.
     pub node: &'a str,
     /// The index of its entry.
     pub index: usize,
-    /// How it is classified.
+    /// Its classification.
     pub entry: &'a Entry,
-    /// What the server reports.
+    /// Its fields, as the server reports them.
     pub client: &'a Client<'a>,
     /// Its application; internal connections have none.
     pub app: Option<&'a str>,
@@ -32,12 +32,12 @@ pub struct ClosedRow<'a> {
     pub closed: &'a Closed,
 }
 
-/// A row that has values by column.
+/// A row with a value for each column.
 pub trait Record<'a>: Copy {
     /// The value of a column.
     fn value(self, column: &Column) -> Value<'a>;
 
-    /// The time from which ages of the row's times are counted.
+    /// The time to which ages of the row's times are relative.
     fn now(self) -> Timestamp;
 }
 
@@ -62,7 +62,7 @@ impl<'a> Record<'a> for ClosedRow<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The client of an entry; `None` if there is no such entry.
+    /// Makes the row of an entry; `None` if there is no such entry.
     pub fn new(node: &'a str, snapshot: &'a Snapshot, index: usize) -> Option<Self> {
         let roster = snapshot.clients()?;
         let entry = roster.entries().get(index)?;
@@ -70,12 +70,12 @@ impl<'a> Row<'a> {
         Some(Self { node, index, entry, client: roster.client(entry)?, app, roster })
     }
 
-    /// When it was read.
+    /// The time at which it was read.
     pub fn read_at(self) -> Timestamp {
         self.roster.read_at(self.entry)
     }
 
-    /// How an address becomes a network.
+    /// The prefix lengths by which clients are grouped into networks.
     pub fn network_prefix(self) -> NetworkPrefix {
         self.roster.network_prefix()
     }
@@ -92,7 +92,7 @@ pub fn rows<'a>(node: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item = R
     (0..count).filter_map(move |index| Row::new(node, snapshot, index))
 }
 
-/// The closed clients of a node that are remembered, the last closed first.
+/// The remembered closed clients of a node, the last closed first.
 pub fn closed_rows<'a>(node: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item = ClosedRow<'a>> {
     snapshot.churn.ring.iter().map(move |closed| ClosedRow { node, closed })
 }

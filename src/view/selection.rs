@@ -1,4 +1,5 @@
-//! Which clients, in which order, and which part of them: made from URL parameters in `web`, from flags in `command`. Pure.
+//! A selection of clients: their filters, their order, and a window. It is made from URL parameters in `web` and from
+//! flags in `command`. Pure.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ static SEARCHED: LazyLock<Vec<&'static Column>> = LazyLock::new(|| {
     names.into_iter().filter_map(Column::find).collect()
 });
 
-/// The most conditions of a selection.
+/// Maximum number of conditions of a selection.
 pub const MAX_FILTERS: usize = 16;
 
 /// A selection of clients.
@@ -24,14 +25,14 @@ pub const MAX_FILTERS: usize = 16;
 pub struct Selection {
     /// The node; `None` for all.
     pub node: Option<String>,
-    /// Text that one of a client's values must contain, in small letters.
+    /// Text that one of a client's values must contain, in lower case.
     search: Option<String>,
     filters: Vec<Filter>,
     /// The order.
     pub sort: Sort,
-    /// The matching clients before the window.
+    /// The number of matching clients before the window.
     pub offset: usize,
-    /// The most clients of the window.
+    /// Maximum number of clients of the window.
     pub limit: usize,
 }
 
@@ -47,11 +48,11 @@ pub struct Sort {
 /// A window of the matching clients.
 #[derive(Debug)]
 pub struct Window<R> {
-    /// All clients of the selected nodes.
+    /// The number of clients of the selected nodes.
     pub total: usize,
-    /// Clients that match.
+    /// The number of matching clients.
     pub matched: usize,
-    /// Clients of the window, in order.
+    /// The clients of the window, in order.
     pub rows: Vec<R>,
 }
 
@@ -60,22 +61,22 @@ pub struct Window<R> {
 pub struct Group<'a> {
     /// The value; [`Value::None`] for clients without one, or with an empty one.
     pub value: Value<'a>,
-    /// The clients, counted.
+    /// The counts over its clients.
     pub tally: Tally,
 }
 
 /// A window of the groups of the matching clients.
 #[derive(Debug)]
 pub struct GroupWindow<'a> {
-    /// All clients of the selected nodes.
+    /// The number of clients of the selected nodes.
     pub total: usize,
-    /// Clients that match, and are counted in a group.
+    /// The number of matching clients that are counted in a group.
     pub matched: usize,
-    /// Internal connections that match, and are not counted.
+    /// The number of matching internal connections, which are not counted in a group.
     pub internal: usize,
-    /// Groups in all.
+    /// The number of all groups.
     pub groups: usize,
-    /// Groups of the window: the most connections first, equal ones by value.
+    /// The groups of the window: the most connections first, equal ones by value.
     pub rows: Vec<Group<'a>>,
 }
 
@@ -89,7 +90,7 @@ impl Default for Selection {
 }
 
 impl Selection {
-    /// All clients in the default order, at most this many.
+    /// A selection of all clients in the default order, at most `limit`.
     pub fn of(limit: usize) -> Self {
         Self { limit, ..Self::default() }
     }
@@ -97,7 +98,7 @@ impl Selection {
     /// Adds a condition; all must be met.
     ///
     /// # Errors
-    /// There are too many.
+    /// Returns a sentence if there are too many.
     pub fn add_filter(&mut self, filter: Filter) -> Result<(), String> {
         if self.filters.len() >= MAX_FILTERS {
             return Err(format!("there are more than {MAX_FILTERS} conditions"));
@@ -111,17 +112,17 @@ impl Selection {
         self.search = Some(text.to_lowercase());
     }
 
-    /// True if a node is selected.
+    /// True if the node is selected.
     pub fn has_node(&self, node: &str) -> bool {
         self.node.as_ref().is_none_or(|selected| selected == node)
     }
 
-    /// True if a row meets all conditions, and has the search text.
+    /// True if a row meets all conditions and contains the search text.
     pub fn matches<'a>(&self, row: impl Record<'a>) -> bool {
-        self.filters.iter().all(|filter| filter.matches(row)) && self.is_found(row)
+        self.filters.iter().all(|filter| filter.matches(row)) && self.contains_search(row)
     }
 
-    fn is_found<'a>(&self, row: impl Record<'a>) -> bool {
+    fn contains_search<'a>(&self, row: impl Record<'a>) -> bool {
         let Some(search) = &self.search else { return true };
         SEARCHED.iter().any(|column| match row.value(column) {
             Value::Text(text) => text.to_lowercase().contains(search),
@@ -140,9 +141,9 @@ impl Selection {
         self.window_of(self.clients(nodes))
     }
 
-    /// The window of these rows. Keeps no more rows than the window and what is before it, twice.
+    /// The window of these rows. Keeps at most twice as many rows as the window and the rows before it.
     pub fn window_of<'a, R: Record<'a>>(&self, rows: impl Iterator<Item = R>) -> Window<R> {
-        let wanted = self.offset.saturating_add(self.limit);
+        let needed = self.offset.saturating_add(self.limit);
         let (mut total, mut matched) = (0, 0);
         let mut kept: Vec<(SortKey<'a>, R)> = Vec::new();
         for row in rows {
@@ -152,8 +153,8 @@ impl Selection {
             }
             kept.push((self.sort.key(row, matched), row));
             matched += 1;
-            if kept.len() > wanted.saturating_mul(2).max(64) {
-                keep_first(&mut kept, wanted);
+            if kept.len() > needed.saturating_mul(2).max(64) {
+                keep_first(&mut kept, needed);
             }
         }
         kept.sort_unstable_by(|one, other| one.0.cmp(&other.0));
@@ -161,10 +162,10 @@ impl Selection {
         Window { total, matched, rows }
     }
 
-    /// The clients of these nodes by the value of a column.
+    /// Groups the matching clients of these nodes by the value of a column.
     ///
-    /// Internal connections are counted only by kind, or if a condition is about the kind: everywhere else a group is what
-    /// applications do.
+    /// Internal connections are counted only if the column is the kind or a condition is on the kind. All other groups
+    /// are of application clients.
     pub fn groups<'a>(&self, by: &Column, nodes: impl Iterator<Item = (&'a str, &'a Snapshot)>) -> GroupWindow<'a> {
         let counts_internal = by.name == "kind" || self.filters.iter().any(|filter| filter.column().name == "kind");
         let (mut total, mut matched, mut internal) = (0, 0, 0);
@@ -179,7 +180,7 @@ impl Selection {
                 continue;
             }
             matched += 1;
-            // An empty value says as little as a missing one.
+            // An empty value is grouped with missing ones.
             let value = Some(row.value(by)).filter(|value| !value.is_empty()).unwrap_or(Value::None);
             tallies.entry(value).or_default().add(row.entry, row.client, &[]);
         }
@@ -194,10 +195,10 @@ impl Selection {
 }
 
 impl Sort {
-    /// Reads `idle`, or `-idle` for the largest first.
+    /// Parses `idle`, or `-idle` for the largest first.
     ///
     /// # Errors
-    /// There is no such column.
+    /// Returns a sentence if there is no such column.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (descending, name) = text.strip_prefix('-').map_or((false, text), |name| (true, name));
         Ok(Self { column: Column::find(name).ok_or_else(|| unknown_column(name))?, descending })
@@ -208,7 +209,7 @@ impl Sort {
     }
 }
 
-/// Orders rows: those without the value last either way, equal ones in the order in which they were read.
+/// Orders rows by a value. Rows without the value are last in either direction; equal ones keep their order.
 struct SortKey<'a> {
     value: Value<'a>,
     descending: bool,
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_without_the_value_are_last_either_way() {
+    fn rows_without_the_value_are_last_in_either_direction() {
         assert_eq!(ids(&selection("-idle", 0, 9), REPLY), (4, vec![2, 1, 4, 3]));
         assert_eq!(ids(&selection("idle", 0, 9), REPLY), (4, vec![4, 1, 2, 3]));
         assert_eq!(ids(&selection("-id", 1, 2), REPLY), (4, vec![3, 2]));
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_search_is_in_what_a_client_says_of_itself() {
+    fn the_search_covers_the_columns_that_identify_a_client() {
         let found = |text: &str| {
             let mut selection = selection("id", 0, 9);
             selection.search(text);
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_bounded() {
+    fn the_number_of_conditions_is_bounded() {
         let mut selection = Selection::default();
         let filter = Filter::parse("id>0").expect("a condition");
         for _ in 0..MAX_FILTERS {

@@ -1,4 +1,4 @@
-//! A snapshot as messages for the channel: a status in one part or several, who came and went, a sign of life.
+//! A snapshot as messages for the status channel: a status in one or more parts, changes, and a heartbeat.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -8,41 +8,42 @@ use jiff::Timestamp;
 use super::column::Column;
 use super::row::{Row, rows};
 use crate::client_list::{Client, Field};
-use crate::snapshot::{ClientKind, Seen, Snapshot, last_interaction, spelled_out};
+use crate::snapshot::{ClientKind, Seen, Snapshot, escaped, last_interaction};
 use crate::status::{AppCount, FIELDS, Header, MAX_MESSAGE, MessageKind, SCHEMA};
 
-/// The most applications that a status counts.
+/// Maximum number of applications in a status.
 const MAX_APPS: usize = 20;
 
-/// The most who came or went that one message tells; a status follows anyway.
+/// Maximum number of opened, and of closed, clients in one message of changes. The next status has all clients in any
+/// case.
 const MAX_CHANGES: usize = 100;
 
-/// Bytes to leave free for what ends a message: the numbers of a part, and the names and brackets of its lists.
+/// Bytes to leave free for the end of a message: the part numbers, and the names and brackets of its lists.
 const ENDING: usize = 100;
 
-/// The longest text of a client's field that is told, in bytes: a longer one says no more of a client, and would push others out.
+/// Maximum length of a text field in a message, in bytes. Longer text adds little and takes the place of other clients.
 const MAX_TEXT: usize = 512;
 
-/// Who announces, and what the messages of this moment have in common.
+/// The parts that the messages of one announcement have in common.
 #[derive(Clone, Debug)]
 pub struct Announcement<'a> {
-    /// Who announces.
+    /// The id of the announcer.
     pub announcer: &'a str,
     /// The node's address.
     pub node: &'a str,
-    /// The number of this message among the announcer's.
+    /// The sequence number of the announcer's message.
     pub seq: u64,
-    /// Seconds from one status to the next.
+    /// The interval of statuses in seconds.
     pub frequency: f64,
-    /// The most bytes of a status in all its parts, without what signing adds.
+    /// Maximum size of a status in bytes, over all parts, without signatures.
     pub max_bytes: usize,
-    /// Bytes of a part to leave free for a signature.
+    /// Bytes to leave free in each part for a signature.
     pub reserve: usize,
 }
 
 impl Announcement<'_> {
-    /// All clients of a snapshot, or as many as fit: of the applications' clients those that have been silent longest first,
-    /// then those that wait, then internal ones. Nothing if the node's identity or its clients are not known.
+    /// Makes a status with all clients of a snapshot, or as many as fit: application clients by idle time, the longest
+    /// first, then those that wait, then internal connections. Empty if the node's run id or its clients are unknown.
     pub fn status(&self, snapshot: &Snapshot) -> Vec<String> {
         let Some(header) = self.header(snapshot, MessageKind::Status) else { return Vec::new() };
         let rest = Rest { info: info(snapshot), fields: fields(snapshot), apps: apps(snapshot) };
@@ -50,7 +51,7 @@ impl Announcement<'_> {
         let begin = joined(&[json(&header), json(&rest)]);
         let room = MAX_MESSAGE.saturating_sub(begin.len() + ENDING + self.reserve);
         let mut parts: Vec<Vec<String>> = vec![Vec::new()];
-        let (mut used, mut total, mut told) = (0, begin.len(), 0_u64);
+        let (mut used, mut total, mut written) = (0, begin.len(), 0_u64);
         for text in clients.iter().map(|row| client(*row)) {
             let size = text.len() + 1;
             if used + size > room && !parts.last().is_some_and(Vec::is_empty) {
@@ -63,28 +64,28 @@ impl Announcement<'_> {
             if used + size > room || total + size > self.max_bytes {
                 break;
             }
-            (used, total, told) = (used + size, total + size, told + 1);
+            (used, total, written) = (used + size, total + size, written + 1);
             if let Some(part) = parts.last_mut() {
                 part.push(text);
             }
         }
-        let truncated = clients.len() as u64 - told;
+        let truncated = clients.len() as u64 - written;
         let (begin, count) = (open(&begin), parts.len());
-        let written = |(part, clients): (usize, &Vec<String>)| {
+        let message = |(part, clients): (usize, &Vec<String>)| {
             let clients = clients.join(",");
             format!("{begin},\"truncated\":{truncated},\"part\":{part},\"parts\":{count},\"clients\":[{clients}]}}")
         };
-        (1..).zip(&parts).map(written).collect()
+        (1..).zip(&parts).map(message).collect()
     }
 
-    /// Who came and went since the snapshot before; `None` if nobody did.
+    /// Makes a message of the clients that opened and closed since the previous snapshot; `None` if there are none.
     pub fn changes(&self, snapshot: &Snapshot) -> Option<String> {
         let (changes, roster) = (&snapshot.changes, snapshot.clients()?);
         let rows = changes.opened.iter().filter_map(|&id| Row::new(self.node, snapshot, roster.find(id)?));
         let applications = rows.filter(|row| row.entry.kind == ClientKind::Application);
         let opened = applications.take(MAX_CHANGES).map(client);
         let closed = changes.closed.iter().filter(|closed| closed.kind == ClientKind::Application).map(|closed| {
-            json(&Gone {
+            json(&ClosedObject {
                 id: closed.id,
                 address: &closed.address,
                 name: &closed.name,
@@ -109,7 +110,7 @@ impl Announcement<'_> {
         Some(format!("{begin},\"opened\":[{}],\"closed\":[{}]}}", opened.join(","), closed.join(",")))
     }
 
-    /// That the announcer is there, with the totals of the last snapshot.
+    /// Makes a heartbeat: the announcer is alive. It has the totals of the last snapshot.
     pub fn heartbeat(&self, snapshot: &Snapshot) -> Option<String> {
         Some(json(&self.header(snapshot, MessageKind::Heartbeat)?))
     }
@@ -134,7 +135,7 @@ impl Announcement<'_> {
     }
 }
 
-/// What follows a status's header.
+/// The members of a status after its header.
 #[derive(Serialize)]
 struct Rest {
     info: Map<String, Value>,
@@ -142,9 +143,9 @@ struct Rest {
     apps: Vec<AppCount>,
 }
 
-/// A client that went.
+/// A closed client in a message.
 #[derive(Serialize)]
-struct Gone<'a> {
+struct ClosedObject<'a> {
     id: u64,
     address: &'a str,
     name: &'a str,
@@ -160,15 +161,15 @@ fn to_milliseconds(time: Timestamp) -> Timestamp {
 }
 
 fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("it has only text keys and finite numbers")
+    serde_json::to_string(value).expect("all keys are text and all numbers are finite")
 }
 
-/// An object without its last brace, for more members to follow.
+/// An object without its closing brace, so that members can be added.
 fn open(object: &str) -> &str {
     object.strip_suffix('}').unwrap_or(object)
 }
 
-/// Objects as one: the members of all.
+/// Joins objects into one with the members of all.
 fn joined(objects: &[String]) -> String {
     let members = objects.iter().map(|object| &object[1..object.len() - 1]);
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
@@ -178,7 +179,7 @@ fn info(snapshot: &Snapshot) -> Map<String, Value> {
     snapshot.info().into_iter().flat_map(|info| info.fields()).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The fields of a status that this server reports.
+/// The status fields that this server reports.
 fn fields(snapshot: &Snapshot) -> Vec<String> {
     let rows = || rows("", snapshot).take(100);
     let is_reported = |field: &&Field| rows().any(|row| row.text(**field).is_some());
@@ -220,7 +221,7 @@ fn client(row: Row<'_>) -> String {
     json(&object)
 }
 
-/// A field's value, unless it is zero, empty or unknown.
+/// A field's value; `None` if it is 0, empty or unknown, since such fields are left out.
 fn value(client: &Client<'_>, field: Field) -> Option<Value> {
     // The server's word for no command is not a command.
     if field == Field::Cmd && client.is_silent() {
@@ -228,7 +229,7 @@ fn value(client: &Client<'_>, field: Field) -> Option<Value> {
     }
     if field.is_text() {
         let text = client.text(field).filter(|text| !text.is_empty())?;
-        return Some(spelled_out(&text[..text.len().min(MAX_TEXT)]).into());
+        return Some(escaped(&text[..text.len().min(MAX_TEXT)]).into());
     }
     client.number(field).filter(|number| *number != 0).map(Value::from)
 }

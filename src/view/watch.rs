@@ -5,8 +5,8 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 use super::humanize::ago;
-use super::list::{finished, plain_table, shortened};
-use crate::snapshot::spelled_out;
+use super::list::{plain_table, render, truncated};
+use crate::snapshot::escaped;
 use crate::status::{Message, MessageKind};
 
 /// The columns of a client, with their heads.
@@ -19,33 +19,33 @@ const COLUMNS: [(&str, &str); 6] = [
     ("COMMAND", "command"),
 ];
 
-/// A message as text: a status as totals and a table, changes a line each. Ends in a line end.
+/// Formats a message: a status as totals and a table, changes as one line each. Ends with a newline.
 pub fn text(message: &Message, limit: usize) -> String {
     match message.header.kind {
         MessageKind::Status => status(message, limit),
         MessageKind::Changes => changes(message),
-        MessageKind::Heartbeat => format!("{} (a sample takes long)\n", totals(message)),
+        MessageKind::Heartbeat => format!("{} (heartbeat: the current sample takes long)\n", totals(message)),
     }
 }
 
 fn status(message: &Message, limit: usize) -> String {
     let mut text = totals(message) + "\n";
     if !message.apps.is_empty() {
-        let apps = message.apps.iter().map(|count| format!("{} {}", harmless(&count.app), count.connections));
+        let apps = message.apps.iter().map(|count| format!("{} {}", escaped_text(&count.app), count.connections));
         text += &format!("{}\n", apps.collect::<Vec<_>>().join(" · "));
     }
     let heads = COLUMNS.iter().map(|(head, _)| *head).chain(["CONNECTED", "LAST INTERACTION"]);
     let mut table = plain_table(heads);
-    // Internal connections have a kind, and no last interaction that would mean anything.
+    // Only internal connections have a kind; their idle times are not interactions.
     let clients: Vec<_> = message.clients.iter().filter(|client| !client.contains_key("kind")).collect();
     for client in clients.iter().take(limit) {
         let seconds = |key: &str| client.get(key).and_then(Value::as_u64).unwrap_or(0);
         let last =
             if client.contains_key("last_interaction") { ago(seconds("idle_seconds")) } else { "never".to_owned() };
-        let cells = COLUMNS.iter().map(|(_, key)| shortened(cell(client, key)));
+        let cells = COLUMNS.iter().map(|(_, key)| truncated(cell(client, key)));
         table.add_row(cells.chain([ago(seconds("age_seconds")), last]));
     }
-    text += &finished(&table);
+    text += &render(&table);
     let left = message.header.online.saturating_sub(clients.len().min(limit) as u64);
     if left > 0 {
         writeln!(text, "… and {left} more").expect("writing to a string cannot fail");
@@ -59,11 +59,11 @@ fn totals(message: &Message) -> String {
     let limit = header.maxclients.map_or_else(String::new, |limit| format!(" of {limit}"));
     format!(
         "{at}  {}  {}{limit} connections, {} online, {} silent  (by {} every {} s)",
-        harmless(&header.node),
+        escaped_text(&header.node),
         header.connections,
         header.online,
         header.silent,
-        harmless(&header.announcer),
+        escaped_text(&header.announcer),
         header.frequency
     )
 }
@@ -81,13 +81,13 @@ fn changes(message: &Message) -> String {
 
 fn cell(client: &Map<String, Value>, key: &str) -> String {
     match client.get(key) {
-        Some(Value::String(text)) => harmless(text),
+        Some(Value::String(text)) => escaped_text(text),
         Some(Value::Number(number)) => number.to_string(),
         _ => String::new(),
     }
 }
 
-/// Whoever may publish may put control characters for a terminal into a message.
-fn harmless(text: &str) -> String {
-    spelled_out(text.as_bytes())
+/// Escapes text of a message: any publisher can put terminal control characters into it.
+fn escaped_text(text: &str) -> String {
+    escaped(text.as_bytes())
 }

@@ -12,7 +12,7 @@ use crate::announce::Received;
 use crate::clock;
 use crate::latest::Phase;
 use crate::sample::{Failure, Reason, Sample, Source};
-use crate::snapshot::spelled_out;
+use crate::snapshot::escaped;
 
 /// The use of statuses that other exporters announce.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ impl Announced {
 
 fn ambiguous(node: &str, announced: &[&str]) -> Failure {
     let distinct: BTreeSet<&str> = announced.iter().copied().collect();
-    let names: Vec<_> = distinct.iter().map(|node| spelled_out(node.as_bytes())).take(10).collect();
+    let names: Vec<_> = distinct.iter().map(|node| escaped(node.as_bytes())).take(10).collect();
     let names = names.join(", ");
     let message = match distinct.len() {
         1 => format!(

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use crate::client_list::{Client, Field};
-use crate::snapshot::{output_buffer_bytes, spelled_out};
+use crate::snapshot::{escaped, output_buffer_bytes};
 
 /// The maximum number of clients. Beyond it, the client whose page was requested least recently is forgotten.
 const MAX_CLIENTS: usize = 64;
@@ -110,7 +110,7 @@ impl TrendPoint {
         Self {
             at,
             idle_seconds: client.idle_seconds(),
-            command: client.text(Field::Cmd).map(spelled_out).unwrap_or_default(),
+            command: client.text(Field::Cmd).map(escaped).unwrap_or_default(),
             buffers_bytes: output_buffer_bytes(client),
             memory_bytes: client.number(Field::TotMem),
             commands: client.number(Field::TotCmds),

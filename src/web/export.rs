@@ -1,5 +1,5 @@
-//! `/api/v1/clients.csv` and `.ndjson`: all matching clients, written piece by piece, so that no such list is ever whole in memory;
-//! or the groups of them, which are few.
+//! `/api/v1/clients.csv` and `.ndjson`: all matching clients, written in chunks, so that no list is whole in memory; or
+//! their groups, which are few.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::view::column::Column;
 use crate::view::list;
 use crate::view::row::Row;
 
-/// The most lists that are written at once.
+/// Maximum number of lists that are written at the same time.
 pub(super) const MAX_EXPORTS: usize = 4;
 
-/// Clients of one piece.
-const PIECE: usize = 500;
+/// Number of clients of one chunk.
+const CHUNK: usize = 500;
 
 /// The format of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,27 +32,27 @@ pub(super) enum Lines {
     Ndjson,
 }
 
-/// A list that is being written, of one state of the nodes.
+/// A list in progress, of one state of the nodes.
 struct Export {
     nodes: Nodes,
     lines: Lines,
     columns: Vec<&'static Column>,
-    /// The clients still to be written: the place of the node, and the index of the client's entry.
-    left: std::vec::IntoIter<(usize, usize)>,
+    /// The remaining clients: the index of the node, and the index of the client's entry.
+    remaining: std::vec::IntoIter<(usize, usize)>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Begins to write a list.
-pub(super) fn answer(app: &WebState, lines: Lines, query: &str) -> Response<Body> {
+/// Answers with a list, which is written while it is sent.
+pub(super) fn answer(state: &WebState, lines: Lines, query: &str) -> Response<Body> {
     let query = match Query::of_list(query, Takes::Clients) {
         Ok(query) => query,
         Err(sentence) => return response::error(StatusCode::BAD_REQUEST, &sentence),
     };
-    let Ok(permit) = Arc::clone(&app.exports).try_acquire_owned() else {
-        let sentence = format!("{MAX_EXPORTS} lists are being written, which is the limit; try again later");
+    let Ok(permit) = Arc::clone(&state.exports).try_acquire_owned() else {
+        let sentence = format!("{MAX_EXPORTS} lists are in progress, which is the limit; try again later");
         return response::error(StatusCode::SERVICE_UNAVAILABLE, &sentence);
     };
-    let nodes = app.latest.read();
+    let nodes = state.latest.read();
     if let Err(sentence) = query.check_node(&nodes) {
         return response::error(StatusCode::NOT_FOUND, &sentence);
     }
@@ -65,42 +65,42 @@ pub(super) fn answer(app: &WebState, lines: Lines, query: &str) -> Response<Body
             }
         };
     }
-    let (content_type, head, columns, left) = begin(&nodes, lines, &query);
-    let export = Export { nodes, lines, columns, left: left.into_iter(), _permit: permit };
-    let pieces = stream::unfold((head, export), |(head, mut export)| async move {
-        let text = if head.is_empty() { export.piece() } else { head };
+    let (content_type, head, columns, remaining) = begin(&nodes, lines, &query);
+    let export = Export { nodes, lines, columns, remaining: remaining.into_iter(), _permit: permit };
+    let chunks = stream::unfold((head, export), |(head, mut export)| async move {
+        let text = if head.is_empty() { export.chunk() } else { head };
         (!text.is_empty()).then(|| (Ok::<_, Infallible>(Frame::data(Bytes::from(text))), (String::new(), export)))
     });
     let mut response = response::answer(StatusCode::OK, content_type, "");
-    *response.body_mut() = StreamBody::new(pieces).boxed_unsync();
+    *response.body_mut() = StreamBody::new(chunks).boxed_unsync();
     response
 }
 
-/// The content type, the first line, the columns, and the clients of the list.
+/// The content type, the header line, the columns, and the clients of a list.
 fn begin(
     nodes: &Nodes,
     lines: Lines,
     query: &Query,
 ) -> (&'static str, String, Vec<&'static Column>, Vec<(usize, usize)>) {
     let rows = query.selection.window(Query::snapshots(nodes)).rows;
-    let place = |row: &Row<'_>| nodes.nodes.iter().position(|node| &*node.node == row.node);
-    let left = rows.iter().filter_map(|row| Some((place(row)?, row.index))).collect();
+    let index = |row: &Row<'_>| nodes.nodes.iter().position(|node| &*node.node == row.node);
+    let remaining = rows.iter().filter_map(|row| Some((index(row)?, row.index))).collect();
     match lines {
         Lines::Csv => {
             let columns = list::csv_columns(&rows, &query.columns);
-            (list::CSV, list::csv_head(&columns), columns, left)
+            (list::CSV, list::csv_head(&columns), columns, remaining)
         }
-        Lines::Ndjson => (list::NDJSON, String::new(), query.columns.clone(), left),
+        Lines::Ndjson => (list::NDJSON, String::new(), query.columns.clone(), remaining),
     }
 }
 
 impl Export {
     /// The next lines; empty when there are no more.
-    fn piece(&mut self) -> String {
+    fn chunk(&mut self) -> String {
         let nodes = &self.nodes;
-        let rows = self.left.by_ref().take(PIECE).filter_map(|(place, index)| {
-            let node = nodes.nodes.get(place)?;
-            Row::new(&node.node, node.last_snapshot()?, index)
+        let rows = self.remaining.by_ref().take(CHUNK).filter_map(|(node, client)| {
+            let node = nodes.nodes.get(node)?;
+            Row::new(&node.node, node.last_snapshot()?, client)
         });
         match self.lines {
             Lines::Csv => list::csv_lines(rows, &self.columns),
@@ -121,18 +121,18 @@ mod tests {
     use crate::web::fixture::app;
 
     #[test]
-    fn so_many_lists_are_written_at_once_and_no_more() {
+    fn the_number_of_lists_at_the_same_time_is_bounded() {
         let app = app();
-        let ask = || answer(&app, Lines::Csv, "columns=id");
-        let under_way: Vec<_> = (0..MAX_EXPORTS).map(|_| ask()).collect();
-        assert!(under_way.iter().all(|list| list.status() == StatusCode::OK));
-        assert_eq!(ask().status(), StatusCode::SERVICE_UNAVAILABLE);
-        drop(under_way);
-        assert_eq!(ask().status(), StatusCode::OK);
+        let request = || answer(&app, Lines::Csv, "columns=id");
+        let in_progress: Vec<_> = (0..MAX_EXPORTS).map(|_| request()).collect();
+        assert!(in_progress.iter().all(|list| list.status() == StatusCode::OK));
+        assert_eq!(request().status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(in_progress);
+        assert_eq!(request().status(), StatusCode::OK);
     }
 
     #[test]
-    fn a_list_of_many_pieces_has_everyone_once_and_in_order() {
+    fn a_list_of_many_chunks_has_every_client_once_and_in_order() {
         let reply: String =
             (0..1234).map(|n| format!("id={n} addr=10.0.0.1:{n} name=web idle={n} cmd=get flags=N\n")).collect();
         let mut state = NodeState::starting("node:1".into());
@@ -140,19 +140,20 @@ mod tests {
             Phase::Fresh { snapshot: Arc::new(snapshot(&reply)), stale_at: Instant::now() + Duration::from_secs(9) };
         let nodes = Nodes { generation: 1, nodes: vec![Arc::new(state)] };
         let query = Query::of_list("columns=id&sort=-idle&min_idle=10", Takes::Clients).expect("a query");
-        let (_, head, columns, left) = begin(&nodes, Lines::Csv, &query);
+        let (_, head, columns, remaining) = begin(&nodes, Lines::Csv, &query);
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("there is room");
-        let mut export = Export { nodes, lines: Lines::Csv, columns, left: left.into_iter(), _permit: permit };
-        let (mut text, mut pieces) = (head, 0);
+        let mut export =
+            Export { nodes, lines: Lines::Csv, columns, remaining: remaining.into_iter(), _permit: permit };
+        let (mut text, mut chunks) = (head, 0);
         loop {
-            let piece = export.piece();
-            if piece.is_empty() {
+            let chunk = export.chunk();
+            if chunk.is_empty() {
                 break;
             }
-            text += &piece;
-            pieces += 1;
+            text += &chunk;
+            chunks += 1;
         }
         let expected: Vec<String> = (10..1234).rev().map(|id| id.to_string()).collect();
-        assert_eq!((pieces, text.lines().skip(1).collect::<Vec<_>>().join(" ")), (3, expected.join(" ")));
+        assert_eq!((chunks, text.lines().skip(1).collect::<Vec<_>>().join(" ")), (3, expected.join(" ")));
     }
 }

@@ -1,5 +1,5 @@
-//! Reads the query string of a page or an API call: which parameters it takes, what they select, and the query strings of links to
-//! other windows.
+//! Parses the query string of a page or an API call: the accepted parameters, the selection, and the query strings of
+//! links to other windows.
 
 use url::form_urlencoded;
 
@@ -9,48 +9,48 @@ use crate::view::column::Column;
 use crate::view::filter::{Filter, unknown_column};
 use crate::view::selection::{Selection, Sort};
 
-/// The most clients of one window.
+/// Maximum number of clients of one window.
 pub(super) const MAX_WINDOW: usize = 1000;
 
-/// The clients of a window without a limit.
+/// The number of clients of a window if no limit is given.
 const DEFAULT_WINDOW: usize = 200;
 
-/// The longest query string, in bytes.
+/// Maximum length of a query string, in bytes.
 const MAX_QUERY_BYTES: usize = 4096;
 
-/// The parameters that a route takes. Any other is refused: to ignore it would be a wrong answer.
+/// The parameters that a route takes. Any other is refused: ignoring it would give a wrong answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Takes {
-    /// Everything about clients.
+    /// All parameters of clients.
     Clients,
-    /// One client.
+    /// The parameters of one client.
     Client,
-    /// Everything about closed clients.
+    /// All parameters of closed clients.
     Closed,
-    /// Applications.
+    /// The parameters of applications.
     Apps,
-    /// Nodes.
+    /// Only the node.
     Nodes,
 }
 
 /// The query string of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Query {
-    /// The parameters by their canonical names, for links to other windows.
+    /// The given parameters by their canonical names, for links to other windows.
     pub(super) given: Vec<(String, String)>,
-    /// The clients that are selected.
+    /// The selection of clients.
     pub(super) selection: Selection,
     /// The column to group by; `None` for a list.
     pub(super) group: Option<&'static Column>,
-    /// The chosen columns, in order; none for the default ones.
+    /// The chosen columns, in order; empty for the default columns.
     pub(super) columns: Vec<&'static Column>,
-    /// The second of the Unix epoch at which the client was found closed.
+    /// The closing time of the client, in seconds since the Unix epoch.
     pub(super) closed_at: Option<i64>,
     takes: Takes,
 }
 
 impl Takes {
-    /// The names of the parameters, beside names of columns.
+    /// The names of the parameters, in addition to names of columns.
     pub(super) fn parameters(self) -> &'static [&'static str] {
         match self {
             Takes::Clients => &[
@@ -64,7 +64,7 @@ impl Takes {
         }
     }
 
-    /// The columns that are parameters, and that filters, sorts and lists of columns can name.
+    /// The columns that are parameters, and that filters, sorts and column lists can name.
     pub(super) fn columns(self) -> Vec<&'static Column> {
         match self {
             Takes::Clients | Takes::Client => Column::of_clients().collect(),
@@ -90,31 +90,31 @@ impl Takes {
 }
 
 impl Query {
-    /// Reads a query string.
+    /// Parses a query string.
     ///
     /// # Errors
-    /// A sentence that names the parameter, what is wrong with it, and what is right.
+    /// Returns a sentence that names the parameter, the fault, and valid values.
     pub(super) fn parse(text: &str, takes: Takes) -> Result<Self, String> {
-        Self::read(text, takes, DEFAULT_WINDOW, MAX_WINDOW, false)
+        Self::parse_with(text, takes, DEFAULT_WINDOW, MAX_WINDOW, false)
     }
 
-    /// Reads the query string of a page. Parameters of no route at all, such as those that others add to links, are ignored.
+    /// Parses the query string of a page. Parameters that no route takes, such as `utm_source`, are ignored.
     ///
     /// # Errors
-    /// As [`Query::parse`].
+    /// See [`Query::parse`].
     pub(super) fn of_page(text: &str, takes: Takes) -> Result<Self, String> {
-        Self::read(text, takes, DEFAULT_WINDOW, MAX_WINDOW, true)
+        Self::parse_with(text, takes, DEFAULT_WINDOW, MAX_WINDOW, true)
     }
 
-    /// Reads the query string of a list: without a limit, of all that match.
+    /// Parses the query string of a list, which by default has all matching rows.
     ///
     /// # Errors
-    /// As [`Query::parse`].
+    /// See [`Query::parse`].
     pub(super) fn of_list(text: &str, takes: Takes) -> Result<Self, String> {
-        Self::read(text, takes, usize::MAX, usize::MAX, false)
+        Self::parse_with(text, takes, usize::MAX, usize::MAX, false)
     }
 
-    fn read(text: &str, takes: Takes, limit: usize, max: usize, is_page: bool) -> Result<Self, String> {
+    fn parse_with(text: &str, takes: Takes, limit: usize, max: usize, is_page: bool) -> Result<Self, String> {
         if text.len() > MAX_QUERY_BYTES {
             return Err(format!("the query is longer than {MAX_QUERY_BYTES} bytes"));
         }
@@ -125,7 +125,7 @@ impl Query {
         }
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             let name = canonical(&name, takes);
-            // An input of a form that was left empty is no condition.
+            // An empty input of a form sets no condition.
             if value.is_empty() || is_page && !is_known(name) {
                 continue;
             }
@@ -146,7 +146,7 @@ impl Query {
             "min_idle" => self.add(Filter::parse(&format!("idle_seconds>={value}")))?,
             "max_idle" => self.add(Filter::parse(&format!("idle_seconds<={value}")))?,
             "min_age" => self.add(Filter::parse(&format!("age_seconds>={value}")))?,
-            "app" => self.add(Filter::equal(Column::find("app").ok_or("there is no app")?, value))?,
+            "app" => self.add(Filter::equal(Column::find("app").ok_or("unknown column app")?, value))?,
             "sort" => {
                 let sort = Sort::parse(value)?;
                 self.takes.check(sort.column)?;
@@ -156,7 +156,7 @@ impl Query {
             "columns" => {
                 for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
                     let column = self.takes.column(name)?;
-                    // Each once, so that there are no more than the table has.
+                    // Each column once, so that the number of columns is bounded.
                     if !self.columns.contains(&column) {
                         self.columns.push(column);
                     }
@@ -167,12 +167,12 @@ impl Query {
             }
             "offset" => self.selection.offset = number(name, value, usize::MAX)?,
             "limit" => self.selection.limit = number(name, value, max)?,
-            _ => return Err(format!("there is no parameter {name}")),
+            _ => return Err(format!("unknown parameter {name}")),
         }
         Ok(())
     }
 
-    /// Any other name is that of a column, whose value must be equal.
+    /// Sets the condition that a column equals a value.
     fn set_column(&mut self, name: &str, value: &str) -> Result<(), String> {
         match Column::find(name).filter(|column| self.takes.columns().contains(column)) {
             Some(column) if self.takes != Takes::Client => self.add(Filter::equal(column, value)),
@@ -181,7 +181,7 @@ impl Query {
                 if self.takes != Takes::Client {
                     names.extend(self.takes.columns().iter().map(|column| column.name));
                 }
-                Err(format!("there is no parameter {name} here; parameters are {}", names.join(", ")))
+                Err(format!("unknown parameter {name}; parameters are {}", names.join(", ")))
             }
         }
     }
@@ -194,43 +194,43 @@ impl Query {
         self.selection.add_filter(filter)
     }
 
-    /// The nodes that are asked for.
+    /// The selected nodes.
     pub(super) fn nodes<'a>(&self, nodes: &'a Nodes) -> impl Iterator<Item = &'a NodeState> {
         nodes.nodes.iter().map(|node| &**node).filter(|node| self.selection.has_node(&node.node))
     }
 
-    /// The newest snapshots of all nodes, for a selection to choose from.
+    /// The last snapshots of all nodes, as input of a selection.
     pub(super) fn snapshots(nodes: &Nodes) -> impl Iterator<Item = (&str, &Snapshot)> {
         nodes.nodes.iter().filter_map(|node| Some((&*node.node, &**node.last_snapshot()?)))
     }
 
-    /// Checks that the node that is asked for is watched.
+    /// Checks that the selected node is watched.
     ///
     /// # Errors
-    /// A sentence that names the nodes that are.
+    /// Returns a sentence that names the watched nodes.
     pub(super) fn check_node(&self, nodes: &Nodes) -> Result<(), String> {
         if self.nodes(nodes).next().is_some() {
             return Ok(());
         }
         let names: Vec<&str> = nodes.nodes.iter().map(|node| &*node.node).take(20).collect();
-        Err(format!("redis: no such server is watched; servers are {}", names.join(", ")))
+        Err(format!("redis: this server is not watched; servers are {}", names.join(", ")))
     }
 
-    /// The first value that was given for a parameter; empty if none was.
+    /// The first value of a parameter; empty if it is not given.
     pub(super) fn given(&self, name: &str) -> &str {
         self.given.iter().find(|(given, _)| given == name).map_or("", |(_, value)| value)
     }
 
-    /// The parameters without an input of their own in a form, and repeated ones; without the window's beginning.
+    /// The parameters without an input in the form, and repeated ones. The offset is left out.
     pub(super) fn others(&self, inputs: &[&str]) -> Vec<(String, String)> {
-        let is_first = |place: usize, name: &str| !self.given[..place].iter().any(|(given, _)| given == name);
-        let rest = self.given.iter().enumerate().filter(|(place, (name, _))| {
-            name != "offset" && !(inputs.contains(&name.as_str()) && is_first(*place, name))
+        let is_first = |index: usize, name: &str| !self.given[..index].iter().any(|(given, _)| given == name);
+        let rest = self.given.iter().enumerate().filter(|(index, (name, _))| {
+            name != "offset" && !(inputs.contains(&name.as_str()) && is_first(*index, name))
         });
         rest.map(|(_, parameter)| parameter.clone()).collect()
     }
 
-    /// The query string with some parameters replaced; an empty value leaves one out.
+    /// The query string with some parameters replaced; an empty value removes one.
     pub(super) fn with(&self, changed: &[(&str, &str)]) -> String {
         let mut pairs = form_urlencoded::Serializer::new(String::new());
         for (name, value) in &self.given {
@@ -245,7 +245,7 @@ impl Query {
     }
 }
 
-/// The canonical name of a parameter: the column's for an alias, so that each is there under one name.
+/// The canonical name of a parameter: for an alias, the column's name, so that each parameter has one name.
 fn canonical(name: &str, takes: Takes) -> &str {
     match name {
         "cols" => "columns",
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_filters_before_it_cuts() {
+    fn a_query_filters_before_it_takes_the_window() {
         for (text, matched, expected) in [
             ("", 3, &[2, 3, 1][..]),
             ("sort=id&limit=1&offset=1", 3, &[2]),
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_is_wrong_is_an_error() {
+    fn an_invalid_parameter_is_an_error() {
         for text in [
             "nonsense=1",
             "sort=nonsense",
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_ignore_what_others_add_to_links() {
+    fn pages_ignore_parameters_that_other_sites_add_to_links() {
         let query = Query::of_page("utm_source=x&q=web&fbclid=1", Takes::Clients).expect("a query");
         assert_eq!(query.given, [("q".to_owned(), "web".to_owned())]);
         assert!(Query::of_page("q=web&limit=x", Takes::Clients).is_err());
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_of_all_that_match() {
+    fn a_list_has_all_matching_rows() {
         let limit = |text| Query::of_list(text, Takes::Clients).map(|query| query.selection.limit);
         assert_eq!((limit(""), limit("limit=5000")), (Ok(usize::MAX), Ok(5000)));
     }

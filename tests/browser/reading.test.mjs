@@ -57,7 +57,7 @@ look("an invalid filter is reported beside the form, once", {}, async (reader) =
   await page.getByRole("textbox", { name: "Filter" }).fill("idle >");
   const complaint = page.locator("main > [role=alert]");
   await complaint.filter({ hasText: /filter|idle/ }).waitFor();
-  await page.getByRole("status").filter({ hasText: "not up to date" }).waitFor();
+  await page.getByRole("status").filter({ hasText: "Invalid filter" }).waitFor();
   page.on("request", (request) => (requests += request.url().includes("/clients?") ? 1 : 0));
   await pause(WHILE);
   assert.equal(requests, 0, "an invalid request is not repeated");

@@ -68,7 +68,7 @@ look("a page that gets no stream says so and polls until it gets one", {}, async
   const taken = await takeAll();
   reader.endings.push(() => taken.forEach((request) => request.destroy()));
   const page = await reader.open("/clients?q=streamless");
-  await page.getByRole("status").filter({ hasText: "refuses a live stream: up to date every 10 s" }).waitFor();
+  await page.getByRole("status").filter({ hasText: "refuses a live stream: refreshed every 10 s" }).waitFor();
   await Client.connect("streamless");
   await eventually("it polled", PATIENCE, async () => (await column(page, "Name")).includes("streamless"));
   taken.forEach((request) => request.destroy());

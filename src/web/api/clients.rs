@@ -1,4 +1,4 @@
-//! `/api/v1/clients`: a window of clients, or of groups of them; `/api/v1/clients/{id}`: one of them.
+//! `/api/v1/clients`: a window of clients or of groups; `/api/v1/clients/{id}`: one client.
 
 use hyper::StatusCode;
 use serde_json::Value;
@@ -26,19 +26,19 @@ pub(super) fn list(nodes: &Nodes, query: &Query) -> Written {
 }
 
 pub(super) fn one(nodes: &Nodes, id: &str, query: &Query) -> Written {
-    let bad = |sentence: String| Err((StatusCode::BAD_REQUEST, sentence));
-    let Ok(number) = id.parse() else { return bad(format!("{id:?} is not a client id; it is a number")) };
+    let invalid = |sentence: String| Err((StatusCode::BAD_REQUEST, sentence));
+    let Ok(number) = id.parse() else { return invalid(format!("{id:?} is not a client id, which is a number")) };
     match &find(nodes, number, query)[..] {
         [] => {
             let sentence = "no client has this id; if it has closed, it is in /api/v1/closed";
             Err((StatusCode::NOT_FOUND, sentence.to_owned()))
         }
         [row] => Ok((JSON, format!("{}\n", list::object(*row, &query.columns)))),
-        _ => bad("several servers have a client with this id; add the parameter redis=".to_owned()),
+        _ => invalid("several servers have a client with this id; add the parameter redis=".to_owned()),
     }
 }
 
-/// The clients with an id: one a node at most.
+/// The clients with an id: at most one per node.
 pub(in crate::web) fn find<'a>(nodes: &'a Nodes, id: u64, query: &Query) -> Vec<Row<'a>> {
     let of_node = |(node, snapshot): (&'a str, &'a crate::snapshot::Snapshot)| {
         let index = snapshot.clients()?.find(id)?;

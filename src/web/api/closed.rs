@@ -1,4 +1,4 @@
-//! `/api/v1/closed`: the closed clients that are remembered.
+//! `/api/v1/closed`: the remembered closed clients.
 
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ pub(super) fn lines(nodes: &Nodes, lines: Lines, query: &Query) -> Written {
     }
 }
 
-/// The window of the closed clients, the last closed first unless another order is asked for.
+/// The window of the closed clients; the default order is the last closed first.
 pub(in crate::web) fn select<'a>(nodes: &'a Nodes, query: &Query) -> Window<ClosedRow<'a>> {
     let nodes = Query::snapshots(nodes).filter(|(node, _)| query.selection.has_node(node));
     query.selection.window_of(nodes.flat_map(|(node, snapshot)| closed_rows(node, snapshot)))

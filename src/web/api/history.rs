@@ -1,4 +1,4 @@
-//! `/api/v1/history`: the last hour of each node, from memory.
+//! `/api/v1/history`: the last hour of each node.
 
 use serde_json::{Value, json};
 

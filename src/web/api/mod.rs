@@ -1,5 +1,5 @@
-//! `/api/v1`: what the pages show, as JSON; closed clients also as CSV and NDJSON. One file a call. Lists of clients are in
-//! `export`, events in `events`.
+//! `/api/v1`: the data of the pages as JSON; closed clients also as CSV and NDJSON. One file per call. Lists of all
+//! clients are in `export`, events in `events`.
 
 mod apps;
 mod clients;
@@ -24,7 +24,7 @@ pub(super) use clients::find as find_clients;
 pub(super) use closed::select as select_closed;
 pub(super) use status::status;
 
-/// The description of the API.
+/// The OpenAPI description.
 const OPENAPI: &str = include_str!("../assets/openapi.json");
 
 const JSON: &str = "application/json";
@@ -34,21 +34,21 @@ const JSON: &str = "application/json";
 pub(super) enum Call<'a> {
     /// The state of each node.
     Status,
-    /// A window of clients, or of groups of them.
+    /// A window of clients or of groups.
     Clients,
     /// One client, by its id.
     Client(&'a str),
-    /// A window of the closed clients that are remembered.
+    /// A window of the remembered closed clients.
     Closed,
-    /// All of them, one a line.
+    /// All closed clients, one per line.
     ClosedLines(Lines),
     /// The applications.
     Apps,
     /// Application clients by user, library, network, database and command, as the metrics count them.
     Groups,
-    /// The last hour.
+    /// The last hour of each node.
     History,
-    /// The description.
+    /// The OpenAPI description.
     OpenApi,
 }
 
@@ -103,7 +103,7 @@ fn as_json(value: &Value) -> Written {
     Ok((JSON, format!("{value}\n")))
 }
 
-/// A window of a list, with the size of the list.
+/// A window of a list, with the sizes of the list.
 fn envelope(nodes: &Nodes, query: &Query, total: usize, matched: usize, items: &[Value]) -> Value {
     let newest = query.nodes(nodes).filter_map(|node| Some(node.last_snapshot()?.sample.at)).max();
     json!({

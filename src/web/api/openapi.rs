@@ -1,4 +1,5 @@
-//! Holds `openapi.json` to the tables that the API is made from: `UPDATE_GOLDEN=1 cargo test openapi` writes it.
+//! Checks that `openapi.json` agrees with the tables from which the API is made: `UPDATE_GOLDEN=1 cargo test openapi`
+//! writes it.
 
 use std::fs;
 
@@ -12,7 +13,7 @@ use crate::web::query::{MAX_WINDOW, Takes};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/web/assets/openapi.json");
 
-/// The paths that take parameters, with what they take.
+/// The paths with parameters, which parameters they take, and true for an unlimited list.
 fn paths() -> Vec<(&'static str, Takes, bool)> {
     let call = |path, call: Call<'_>| (path, call.takes(), matches!(call, Call::ClosedLines(_)));
     vec![
@@ -31,7 +32,7 @@ fn paths() -> Vec<(&'static str, Takes, bool)> {
     ]
 }
 
-/// The columns that are documented as parameters; every other column is one as well.
+/// True for the columns that are documented as parameters. All other columns are accepted as well.
 fn is_parameter(column: &Column) -> bool {
     (column.groupable || column.name == "address" || column.name == "closed_reason") && column.name != "redis"
 }
@@ -44,7 +45,7 @@ fn parameters(takes: Takes, is_list: bool) -> Value {
             "schema": { "type": "integer", "minimum": 0 } }));
     }
     for name in takes.parameters() {
-        // The link to a closed client's page; the API has /api/v1/closed?id= for it.
+        // Only links to pages have it; the API has /api/v1/closed?id= instead.
         if *name == "closed_at" {
             continue;
         }
@@ -125,7 +126,7 @@ fn column_schema(columns: impl Iterator<Item = &'static Column>, has_more: bool)
             (column.name.to_owned(), schema)
         })
         .collect();
-    // Fields that a newer server reports are passed on as they are.
+    // Unknown fields of a newer server are passed on unchanged.
     json!({ "type": "object", "properties": properties, "additionalProperties": has_more })
 }
 
@@ -169,7 +170,7 @@ fn openapi_json_is_made_from_the_tables() {
     }
     for path in described {
         let is_known = paths().iter().any(|(known, ..)| *known == path);
-        assert!(is_known || path.ends_with("openapi.json"), "{path} is described and not known");
+        assert!(is_known || path.ends_with("openapi.json"), "{path} is described, but unknown");
     }
     let text = format!("{document:#}\n");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

@@ -9,7 +9,7 @@ use crate::latest::{NodeState, Nodes, Phase};
 use crate::snapshot::{ClientKind, CloseReason, Snapshot, State};
 use crate::web::query::Query;
 
-/// The state of each node that is asked for.
+/// The state of each selected node.
 pub(in crate::web) fn status(nodes: &Nodes, query: &Query, now: Instant) -> Value {
     json!({ "nodes": query.nodes(nodes).map(|node| of(node, now)).collect::<Vec<_>>() })
 }

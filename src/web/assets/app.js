@@ -1,126 +1,132 @@
-// Keeps the page's windows up to date: when the server says that something changed, the page asks for itself again and puts the
-// new windows in the place of the old ones. Without this script the page is the same, and still.
+// Keeps the page up to date. When the exporter reports a change, the page fetches itself again and replaces its windows
+// with the new ones. Without this script the page has the same content, but does not update.
 
 import { Stream } from "./stream.js";
-import { onRelease, renew } from "./windows.js";
+import { onRelease, replaceWindows } from "./windows.js";
 
 const pause = document.querySelector("[data-pause]");
 const live = document.querySelector("[data-live]");
 const search = document.querySelector("[data-search]");
 const form = document.querySelector("[data-live-form]");
 
-// The shortest time between two refreshes, in milliseconds: a busy server changes more often than anyone can read. With the second
-// that may pass until the exporter looks, who comes is here within two.
-const REST = 500;
+// Minimum time between two refreshes, in milliseconds: a busy server changes more often than anyone can read. By
+// default the exporter polls each second, so a new client is shown within two seconds.
+const MIN_REFRESH_INTERVAL_MS = 500;
 
-// How long after the last key a search is shown, in milliseconds.
-const TYPING = 300;
+// Delay between the last key and the search, in milliseconds.
+const SEARCH_DELAY_MS = 300;
 
-// How long after a reload the page is not loaded anew again, in milliseconds: two exporters behind one name may disagree for good.
-const RELOAD = 60_000;
+// Minimum time between two reloads, in milliseconds: two exporters behind one name may always give different pages.
+const MIN_RELOAD_INTERVAL_MS = 60_000;
 
-// What became of the stream: `open`, `lost` or `refused`.
+// The status text while the form is invalid. The sentence of the exporter is below the form.
+const INVALID_FILTER = "Invalid filter";
+
+// The state of the stream: `open`, `lost` or `refused`.
 let connection = null;
 let paused = false;
 let missed = 0;
 let busy = false;
 let stale = false;
-// Whether the reader wants to see something else than before: a pause does not hold that back.
-let asked = false;
-// Whether a window waits until the reader has done with it.
+// True if the reader requested another view, which is shown even while paused.
+let requested = false;
+// True if a window is not replaced yet because the reader is using it.
 let waits = false;
-// Why the last refresh failed.
-let trouble = "";
-// An address that the server does not understand, and never will.
-let wrong = null;
+// The reason why the last refresh failed.
+let problem = "";
+// An address that the exporter refused as invalid. It is not requested again.
+let invalid = null;
 
-function say(text) {
+function showStatus(text) {
   if (live && live.textContent !== text) live.textContent = text;
 }
 
-function state() {
+function statusText() {
   if (paused) return missed > 0 ? `paused · ${missed} changed` : "paused";
-  if (trouble) return `not up to date: ${trouble}`;
-  if (connection === "refused") return "the exporter refuses a live stream: up to date every 10 s";
+  if (problem) return problem === INVALID_FILTER ? problem : `not up to date: ${problem}`;
+  if (connection === "refused") return "the exporter refuses a live stream: refreshed every 10 s";
   if (connection !== "open") return "not up to date: the exporter does not answer";
   return waits ? "live · waits while you select" : "live";
 }
 
-// What is wrong with what is asked for stands beside where it was asked.
-function complain(sentence) {
-  const before = document.querySelector("[data-complaint]");
+// Shows what is invalid in the form below it.
+function showFault(sentence) {
+  const before = document.querySelector("[data-fault]");
   if (before?.textContent === sentence) return;
   before?.remove();
   if (!sentence) return;
-  const complaint = document.createElement("p");
-  Object.assign(complaint, { className: "banner", textContent: sentence });
-  complaint.setAttribute("role", "alert");
-  complaint.dataset.complaint = "";
-  form.after(complaint);
+  const fault = document.createElement("p");
+  Object.assign(fault, { className: "banner", textContent: sentence });
+  fault.setAttribute("role", "alert");
+  fault.dataset.fault = "";
+  form.after(fault);
 }
 
-// The same page may have other windows after the exporter was started with other servers.
+// The page has other windows if the exporter was restarted with other servers.
 function reload() {
   const [visit] = performance.getEntriesByType("navigation");
-  if (visit?.type === "reload" && performance.now() < RELOAD) trouble = "the servers changed; the page is loaded anew in a minute";
-  else location.reload();
-}
-
-function show(answer, page, where, isAsked) {
-  const sentence = page.querySelector("main p")?.textContent ?? "";
-  const isWrong = answer.status === 400;
-  wrong = isWrong ? where : null;
-  if (form) complain(isWrong ? sentence : "");
-  if (answer.ok) {
-    trouble = "";
-    ready(page);
-    const renewed = renew(page, isAsked);
-    waits = renewed === false;
-    if (renewed === null) reload();
+  if (visit?.type === "reload" && performance.now() < MIN_RELOAD_INTERVAL_MS) {
+    problem = "the servers changed; the page reloads within a minute";
   } else {
-    trouble = isWrong && form ? "what is asked for is not understood" : sentence || `the exporter answers with ${answer.status}`;
+    location.reload();
   }
 }
 
-// Each answer of the server is a whole page, of which the windows are taken.
+function show(answer, page, where, isRequested) {
+  const sentence = page.querySelector("main p")?.textContent ?? "";
+  const isInvalid = answer.status === 400;
+  invalid = isInvalid ? where : null;
+  if (form) showFault(isInvalid ? sentence : "");
+  if (answer.ok) {
+    problem = "";
+    ready(page);
+    const replaced = replaceWindows(page, isRequested);
+    waits = replaced === false;
+    if (replaced === null) reload();
+  } else {
+    problem = isInvalid && form ? INVALID_FILTER : sentence || `the exporter answered ${answer.status}`;
+  }
+}
+
+// Fetches the whole page and takes its windows.
 async function refresh() {
-  if (busy || document.hidden || (paused && !asked)) {
+  if (busy || document.hidden || (paused && !requested)) {
     stale = true;
     return;
   }
-  const [where, isAsked] = [location.href, asked];
-  if (where === wrong && !isAsked) return;
+  const [where, isRequested] = [location.href, requested];
+  if (where === invalid && !isRequested) return;
   busy = true;
   stale = false;
-  asked = false;
+  requested = false;
   try {
     const answer = await fetch(where, { headers: { accept: "text/html" } });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    // The reader may have paused meanwhile, or have asked for something else.
-    if (paused && !isAsked) stale = true;
-    else if (where === location.href) show(answer, page, where, isAsked);
+    // The reader may have paused or requested another view in the meantime.
+    if (paused && !isRequested) stale = true;
+    else if (where === location.href) show(answer, page, where, isRequested);
   } catch {
-    trouble = "the exporter does not answer";
+    problem = "the exporter does not answer";
   }
-  say(state());
+  showStatus(statusText());
   setTimeout(() => {
     busy = false;
     if (stale) refresh();
-  }, REST);
+  }, MIN_REFRESH_INTERVAL_MS);
 }
 
-function ask() {
-  asked = true;
+function request() {
+  requested = true;
   refresh();
 }
 
-// Something changed, for all that is on the page.
-function renewAll() {
+// Refreshes the windows and the charts.
+function refreshAll() {
   document.dispatchEvent(new CustomEvent("status"));
   refresh();
 }
 
-// What needs a script is shown once there is one, and how old a sample is is told in words.
+// Shows the parts of the page that need a script, and the ages of times.
 function ready(page) {
   for (const part of page.querySelectorAll("[data-script]")) part.hidden = false;
   tick(page);
@@ -139,18 +145,18 @@ function tick(page) {
   }
 }
 
-function hear(what) {
-  if (what === "status") return renewAll();
-  if (what === "opened" || what === "closed") {
+function onStreamEvent(name) {
+  if (name === "status") return refreshAll();
+  if (name === "opened" || name === "closed") {
     if (!paused) return;
     missed += 1;
   } else {
-    connection = what;
-    if (what === "open") wrong = null;
-    // That comes again with each attempt: so often the page looks by itself.
-    if (what === "refused") renewAll();
+    connection = name;
+    if (name === "open") invalid = null;
+    // Each attempt to open the stream is refused again, and refreshes the page.
+    if (name === "refused") refreshAll();
   }
-  say(state());
+  showStatus(statusText());
 }
 
 function toggle() {
@@ -158,14 +164,14 @@ function toggle() {
   missed = 0;
   pause.setAttribute("aria-pressed", String(paused));
   pause.textContent = paused ? "Resume" : "Pause";
-  say(state());
-  if (!paused) renewAll();
+  showStatus(statusText());
+  if (!paused) refreshAll();
 }
 
 if (pause && document.querySelector("[data-window]")) {
   ready(document);
-  const stream = new Stream(hear);
-  // A tab may be opened behind another one. Hidden pages hold no stream.
+  const stream = new Stream(onStreamEvent);
+  // A tab may be opened in the background. Hidden pages have no stream.
   if (!document.hidden) stream.begin();
   setInterval(() => tick(document), 1000);
   onRelease(refresh);
@@ -176,47 +182,48 @@ if (pause && document.querySelector("[data-window]")) {
       stream.end();
     } else {
       stream.begin();
-      renewAll();
+      refreshAll();
     }
   });
 }
 
-// An address says what was chosen and nothing else; the usual columns are not chosen, so that exports beside the table stay whole.
+// Removes empty parameters, and the columns if they are the default ones, so that the links to exports have all
+// columns.
 function shorten(given) {
-  const words = [...given].filter(([name, value]) => name !== "columns" && value !== "");
+  const kept = [...given].filter(([name, value]) => name !== "columns" && value !== "");
   const columns = given.getAll("columns");
   const defaults = form.querySelector("[data-defaults]")?.dataset.defaults.split(",") ?? [];
   for (const name of [...given.keys()]) given.delete(name);
-  for (const [name, value] of words) given.append(name, value);
+  for (const [name, value] of kept) given.append(name, value);
   if (columns.length > 0 && [...columns].sort().join() !== defaults.sort().join()) given.set("columns", columns.join());
 }
 
-// Who types sees what matches, and the address of it.
+// Typing in the form updates the table and the address.
 if (form) {
   let timer = null;
   form.addEventListener("formdata", (event) => shorten(event.formData));
   form.addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      const words = String(new URLSearchParams(new FormData(form)));
-      history.replaceState(null, "", form.getAttribute("action") + (words && `?${words}`));
-      ask();
-    }, TYPING);
+      const query = String(new URLSearchParams(new FormData(form)));
+      history.replaceState(null, "", form.getAttribute("action") + (query && `?${query}`));
+      request();
+    }, SEARCH_DELAY_MS);
   });
 }
 
 async function copy(button) {
-  const told = button.textContent;
+  const label = button.textContent;
   try {
     const answer = await fetch(button.dataset.copy);
     if (!answer.ok) throw new Error(String(answer.status));
     await navigator.clipboard.writeText(await answer.text());
     button.textContent = "copied";
   } catch {
-    // A page that did not come over TLS or from this machine may not write to the clipboard.
-    button.textContent = "not possible here";
+    // Browsers allow the clipboard only for pages over TLS or from this machine.
+    button.textContent = "clipboard not available";
   }
-  setTimeout(() => (button.textContent = told), 2000);
+  setTimeout(() => (button.textContent = label), 2000);
 }
 
 document.addEventListener("click", (event) => {
@@ -224,9 +231,10 @@ document.addEventListener("click", (event) => {
   if (button) copy(button);
 });
 
-// j and k go from row to row; Enter opens the one that has the focus, as every link.
-function step(by) {
-  const links = [...document.querySelectorAll("[data-rows] tbody tr")].map((row) => row.querySelector("a")).filter(Boolean);
+// j and k move the focus from row to row; Enter opens the link of the focused row.
+function moveFocus(by) {
+  const rows = [...document.querySelectorAll("[data-rows] tbody tr")];
+  const links = rows.map((row) => row.querySelector("a")).filter(Boolean);
   const here = links.indexOf(document.activeElement);
   const next = here < 0 ? (by > 0 ? 0 : links.length - 1) : Math.min(Math.max(here + by, 0), links.length - 1);
   links[next]?.focus();
@@ -244,8 +252,8 @@ document.addEventListener("keydown", (event) => {
   } else if (event.key === "p" && pause && !pause.hidden) {
     toggle();
   } else if (event.key === "j") {
-    step(1);
+    moveFocus(1);
   } else if (event.key === "k") {
-    step(-1);
+    moveFocus(-1);
   }
 });

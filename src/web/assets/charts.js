@@ -1,44 +1,52 @@
-// Draws the last hour of each server, which the exporter keeps in memory, and how last interactions are distributed now. The same
-// numbers stand in the tables of the page, for who sees no charts.
+// Draws the last hour of each server, which the exporter keeps in memory, and the distribution of idle times in the
+// last sample. The tables of the page have the same numbers for readers without charts.
 
 import uPlot from "./uplot/uPlot.esm.js";
 
-// The shortest time between two readings of the hour, in milliseconds: its points are ten seconds apart.
-const REST = 5000;
+// Minimum time between two refreshes, in milliseconds. The points are ten seconds apart.
+const MIN_REFRESH_INTERVAL_MS = 5000;
 
-const HEIGHT = 200;
+const HEIGHT_PX = 200;
 
-// The least time that is shown, in seconds.
-const LEAST = 600;
+// Minimum span of the time axis, in seconds.
+const MIN_SPAN_SECONDS = 600;
 
-// Told apart in light and dark, and by who does not see all colours (after Okabe and Ito); the last is for all others.
-const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7f00", "#7a52a8"];
-const OTHERS = "#8c8c8c";
+// Colors that can be distinguished in light and dark mode and by color-blind readers (after Okabe and Ito).
+const COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7f00", "#7a52a8"];
+const OTHERS_COLOR = "#8c8c8c";
 
-// What is older is not of the last hour, in seconds.
-const HOUR = 3600;
+// Maximum age of a point, in seconds.
+const MAX_AGE_SECONDS = 3600;
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-// What is drawn in each figure: the chart, its series, and the numbers in it.
+// The chart of each figure, with its series and data.
 const drawn = new Map();
 
-function ink(share) {
-  return dark.matches ? `rgba(255,255,255,${share})` : `rgba(0,0,0,${share})`;
+function textColor(opacity) {
+  return dark.matches ? `rgba(255,255,255,${opacity})` : `rgba(0,0,0,${opacity})`;
 }
 
 function axes(more) {
-  const axis = { stroke: ink(0.75), grid: { stroke: ink(0.1), width: 1 }, ticks: { stroke: ink(0.2), width: 1 } };
+  const axis = {
+    stroke: textColor(0.75),
+    grid: { stroke: textColor(0.1), width: 1 },
+    ticks: { stroke: textColor(0.2), width: 1 },
+  };
   return [
     { ...axis, ...more.x },
     { ...axis, size: 56, ...more.y },
   ];
 }
 
+function width(figure) {
+  return Math.max(240, figure.clientWidth);
+}
+
 function options(figure, more) {
   return {
-    width: Math.max(240, figure.clientWidth),
-    height: HEIGHT,
+    width: width(figure),
+    height: HEIGHT_PX,
     cursor: { points: { size: 6 } },
     tzDate: (second) => uPlot.tzDate(new Date(second * 1000), "Etc/UTC"),
     legend: { live: true },
@@ -49,24 +57,24 @@ function options(figure, more) {
   };
 }
 
-// In UTC, as the times in the tables and in logs.
+// Times are in UTC, as in the tables and in logs.
 const time = (second) => new Date(second * 1000).toISOString().slice(11, 19);
 const clock = (_, seconds) => seconds.map((second) => time(second).slice(0, 5));
-const moment = (_, second) => (second == null ? "–" : time(second));
-const whole = (_, number) => (number == null ? "–" : String(number));
+const timeOrDash = (_, second) => (second == null ? "–" : time(second));
+const numberOrDash = (_, number) => (number == null ? "–" : String(number));
 
-// Up to now, though a server that is down has no news; a server's clock may be ahead of this one.
-const edge = (at) => Math.max(Date.now() / 1000, at[at.length - 1] ?? 0);
+// The end of the time axis: now, also if the server is down, or the last point if the server's clock is ahead.
+const end = (at) => Math.max(Date.now() / 1000, at[at.length - 1] ?? 0);
 
-// What there is of the hour, and at least some minutes.
-function hour(at) {
-  const last = edge(at);
-  return [Math.min(at[0] ?? last, last - LEAST), last];
+// The range of the time axis: the points, and at least some minutes.
+function timeRange(at) {
+  const last = end(at);
+  return [Math.min(at[0] ?? last, last - MIN_SPAN_SECONDS), last];
 }
 
-// Only the points of the last hour.
+// The node with only the points of the last hour.
 function recent(node) {
-  const first = edge(node.at) - HOUR;
+  const first = end(node.at) - MAX_AGE_SECONDS;
   const kept = node.at.findIndex((second) => second >= first);
   const cut = (column) => (kept < 0 ? [] : column.slice(kept));
   return {
@@ -79,21 +87,23 @@ function recent(node) {
 }
 
 const timeScales = {
-  x: { range: (chart) => hour(chart.data[0]) },
-  y: { range: (_, least, most) => [0, Math.max(1, (most ?? 1) * 1.05)] },
+  x: { range: (chart) => timeRange(chart.data[0]) },
+  y: { range: (_, min, max) => [0, Math.max(1, (max ?? 1) * 1.05)] },
 };
 
-// A line through few points would not be seen.
-const few = (least) => ({ show: (chart) => chart.data[0].length < least });
+// Shows points while there are too few of them for a visible line.
+const pointsBelow = (count) => ({ show: (chart) => chart.data[0].length < count });
 
-// The sums of those that are shown, the last at the bottom: each is filled down to the next that is shown.
+// The cumulative sums of the visible series, the last one at the bottom. Each area is filled down to the next visible
+// one.
 function stack(held) {
   const sums = held.node.at.map(() => 0);
   const isShown = (place) => held.chart?.series[place + 1]?.show ?? true;
   const counts = (app) => held.node.apps.find((found) => found.app === app).connections;
   const add = (count, at) => (count === null ? null : (sums[at] += count));
   const upwards = held.names.map((app, place) => [app, place]).reverse();
-  return [held.node.at, ...upwards.map(([app, place]) => counts(app).map(isShown(place) ? add : (count) => count)).reverse()];
+  const columns = upwards.map(([app, place]) => counts(app).map(isShown(place) ? add : (count) => count));
+  return [held.node.at, ...columns.reverse()];
 }
 
 function bands(chart) {
@@ -102,20 +112,21 @@ function bands(chart) {
   shown.slice(1).forEach((below, place) => chart.addBand({ series: [shown[place], below] }));
 }
 
-// The largest lies at the bottom. The applications keep their places while they are the same.
+// The largest application is at the bottom. The order is kept while the applications are the same.
 const apps = {
   names: (node) => node.apps.map(({ app }) => app).reverse(),
   data: stack,
   options: (held) => {
-    const colour = (place) => (held.names[place] === "(other)" ? OTHERS : COLOURS[(held.names.length - 1 - place) % COLOURS.length]);
+    const color = (place) =>
+      held.names[place] === "(other)" ? OTHERS_COLOR : COLORS[(held.names.length - 1 - place) % COLORS.length];
     const count = (app, index) => held.node.apps.find((found) => found.app === app).connections[index];
     const series = held.names.map((app, place) => ({
       label: app,
-      stroke: colour(place),
-      fill: `${colour(place)}${dark.matches ? "66" : "55"}`,
+      stroke: color(place),
+      fill: `${color(place)}${dark.matches ? "66" : "55"}`,
       width: 1,
-      points: few(2),
-      value: (_, __, ___, index) => whole(null, index == null ? null : count(app, index)),
+      points: pointsBelow(2),
+      value: (_, __, ___, index) => numberOrDash(null, index == null ? null : count(app, index)),
     }));
     const restack = (chart, _, { show }) => {
       if (show === undefined || !held.chart) return;
@@ -123,7 +134,7 @@ const apps = {
       chart.setData(stack(held));
     };
     return {
-      series: [{ label: "Time", value: moment }, ...series],
+      series: [{ label: "Time", value: timeOrDash }, ...series],
       scales: timeScales,
       axes: { x: { values: clock } },
       hooks: { init: [bands], setSeries: [restack] },
@@ -131,13 +142,13 @@ const apps = {
   },
 };
 
-const line = (label, colour) => ({ label, stroke: colour, width: 1.5, value: whole, points: few(3) });
+const line = (label, color) => ({ label, stroke: color, width: 1.5, value: numberOrDash, points: pointsBelow(3) });
 
 const churn = {
   names: () => ["Opened/s", "Closed/s"],
   data: ({ node }) => [node.at, node.opened_per_second, node.closed_per_second],
   options: ({ names }) => ({
-    series: [{ label: "Time", value: moment }, line(names[0], COLOURS[2]), line(names[1], COLOURS[5])],
+    series: [{ label: "Time", value: timeOrDash }, line(names[0], COLORS[2]), line(names[1], COLORS[5])],
     scales: timeScales,
     axes: { x: { values: clock } },
   }),
@@ -151,18 +162,28 @@ function span(seconds) {
 }
 
 const ages = {
-  names: ({ last_interaction: told }) => told && [...told.bounds_seconds.map((bound) => `≤ ${span(bound)}`), "more"],
+  names: ({ last_interaction: ages }) =>
+    ages && [...ages.bounds_seconds.map((bound) => `≤ ${span(bound)}`), "more"],
   data: ({ names, node }) => [names.map((_, place) => place), node.last_interaction.counts],
   options: ({ names }) => {
     const bars = uPlot.paths.bars({ size: [0.8, 60] });
     const splits = names.map((_, place) => place).filter((place) => place % 3 === 0);
     return {
       series: [
-        { label: "Silent for", value: (_, place) => (place == null ? "–" : names[place]) },
-        { label: "Clients", stroke: COLOURS[0], fill: `${COLOURS[0]}88`, paths: bars, points: { show: false }, value: whole },
+        { label: "Idle time", value: (_, place) => (place == null ? "–" : names[place]) },
+        {
+          label: "Clients",
+          stroke: COLORS[0],
+          fill: `${COLORS[0]}88`,
+          paths: bars,
+          points: { show: false },
+          value: numberOrDash,
+        },
       ],
       scales: { x: { time: false, range: () => [-0.6, names.length - 0.4] }, y: timeScales.y },
-      axes: { x: { values: (_, at) => at.map((place) => names[place] ?? ""), splits: () => splits, grid: { show: false } } },
+      axes: {
+        x: { values: (_, at) => at.map((place) => names[place] ?? ""), splits: () => splits, grid: { show: false } },
+      },
     };
   },
 };
@@ -171,9 +192,10 @@ const KINDS = { apps, churn, ages };
 
 const isSame = (names, others) => [...names].sort().join("\n") === [...others].sort().join("\n");
 
-// Which lines a reader has switched off stays so.
+// Series that the reader has hidden stay hidden.
 function build(figure, kind, held, before) {
-  const hidden = new Set((before?.series ?? []).filter((series) => series.show === false).map((series) => series.label));
+  const hiddenSeries = (before?.series ?? []).filter((series) => series.show === false);
+  const hidden = new Set(hiddenSeries.map((series) => series.label));
   before?.destroy();
   const chart = new uPlot(options(figure, kind.options(held)), kind.data(held), figure);
   held.chart = chart;
@@ -183,7 +205,7 @@ function build(figure, kind, held, before) {
   drawn.set(figure, held);
 }
 
-// A chart of the same series takes the new numbers: what the reader points at stays.
+// A chart with the same series gets the new data, so that the cursor stays.
 function draw(figure, node) {
   const kind = KINDS[figure.dataset.chart];
   const [before, names] = [drawn.get(figure), kind.names(node)];
@@ -201,7 +223,7 @@ function draw(figure, node) {
 const sections = () => [...document.querySelectorAll("[data-charts]")];
 const isPaused = () => document.querySelector("[data-pause]")?.getAttribute("aria-pressed") === "true";
 
-// The hour of no more servers than are shown.
+// The address of the history of the servers that are shown.
 function address() {
   const [one, another] = sections();
   return `/api/v1/history${another ? "" : `?${new URLSearchParams({ redis: one.dataset.charts })}`}`;
@@ -230,16 +252,16 @@ async function refresh() {
   try {
     const answer = await fetch(address());
     const { nodes } = answer.ok ? await answer.json() : { nodes: [] };
-    // The reader may have paused meanwhile.
+    // The reader may have paused in the meantime.
     if (isPaused()) stale = true;
     else show(nodes);
   } catch {
-    // The page itself says that the exporter does not answer.
+    // The page itself shows that the exporter does not answer.
   }
   setTimeout(() => {
     busy = false;
     if (stale) refresh();
-  }, REST);
+  }, MIN_REFRESH_INTERVAL_MS);
 }
 
 refresh();
@@ -250,6 +272,6 @@ let resized = null;
 addEventListener("resize", () => {
   clearTimeout(resized);
   resized = setTimeout(() => {
-    drawn.forEach(({ chart }, figure) => chart.setSize({ width: Math.max(240, figure.clientWidth), height: HEIGHT }));
+    drawn.forEach(({ chart }, figure) => chart.setSize({ width: width(figure), height: HEIGHT_PX }));
   }, 200);
 });

@@ -1,24 +1,26 @@
-// What the exporter tells as it happens, one stream for all tabs: a browser opens six connections to one server, and each stream
-// takes one. The tab that has the lock has the stream, and passes on what it hears; when it is closed or hidden, the next takes over.
+// The exporter's event stream, shared by all tabs: a browser opens at most six connections to one server, and each
+// stream takes one. The tab that has the lock has the stream and forwards its events. When that tab is closed or
+// hidden, the next one takes over.
 
 const NAME = "redis-client-exporter events";
-const WHO = "who has the stream?";
+// Asks the tab with the stream for its state.
+const STATE_REQUEST = "state?";
 
-// How long to wait, in milliseconds, before a stream that was refused is asked for again.
-const RETRY = 10_000;
+// Delay before a refused stream is opened again, in milliseconds.
+const RETRY_MS = 10_000;
 
 export class Stream {
-  #hear;
+  #onEvent;
   #ending = null;
   #state = null;
-  // A page that came neither over TLS nor from this machine has no locks, and a stream of its own.
+  // Browsers have locks only for pages over TLS or from this machine. Other pages each have their own stream.
   #channel = navigator.locks ? new BroadcastChannel(NAME) : null;
 
-  // `hear` is told `open`, `lost` or `refused` of the stream, and the name of each event.
-  constructor(hear) {
-    this.#hear = hear;
+  // Calls `onEvent` with the stream's states `open`, `lost` and `refused`, and with the name of each event.
+  constructor(onEvent) {
+    this.#onEvent = onEvent;
     this.#channel?.addEventListener("message", ({ data }) => {
-      if (data !== WHO) this.#ending && hear(data);
+      if (data !== STATE_REQUEST) this.#ending && onEvent(data);
       else if (this.#state) this.#channel.postMessage(this.#state);
     });
   }
@@ -29,9 +31,9 @@ export class Stream {
     const { signal } = this.#ending;
     signal.addEventListener("abort", () => (this.#state = null));
     if (!this.#channel) return this.#listen(signal);
-    this.#channel.postMessage(WHO);
+    this.#channel.postMessage(STATE_REQUEST);
     const hold = () => new Promise((end) => (signal.addEventListener("abort", end), this.#listen(signal)));
-    // It may end before it is its turn.
+    // The stream may end before this tab gets the lock.
     navigator.locks.request(NAME, { signal }, hold).catch(() => {});
   }
 
@@ -40,24 +42,24 @@ export class Stream {
     this.#ending = null;
   }
 
-  #tell(what, state = this.#state) {
+  #publish(name, state = this.#state) {
     this.#state = state;
-    this.#hear(what);
-    this.#channel?.postMessage(what);
+    this.#onEvent(name);
+    this.#channel?.postMessage(name);
   }
 
   #listen(signal) {
     if (signal.aborted) return;
     const source = new EventSource("/api/v1/events");
     signal.addEventListener("abort", () => source.close());
-    source.addEventListener("open", () => this.#tell("open", "open"));
-    for (const name of ["status", "opened", "closed"]) source.addEventListener(name, () => this.#tell(name));
+    source.addEventListener("open", () => this.#publish("open", "open"));
+    for (const name of ["status", "opened", "closed"]) source.addEventListener(name, () => this.#publish(name));
     source.addEventListener("error", () => {
-      // After an answer that is no stream the browser does not try again.
+      // The browser does not retry after an answer that is not a stream.
       const isRefused = source.readyState === EventSource.CLOSED;
       const state = isRefused ? "refused" : "lost";
-      this.#tell(state, state);
-      if (isRefused) setTimeout(() => this.#listen(signal), RETRY);
+      this.#publish(state, state);
+      if (isRefused) setTimeout(() => this.#listen(signal), RETRY_MS);
     });
   }
 }

@@ -1,30 +1,30 @@
-// Puts the windows of a new page in the place of those that are shown. What the reader has done to a window, or is doing in it,
-// stays: what is selected or pressed, how far it is scrolled, what has the focus, what is unfolded.
+// Replaces the windows that are shown with those of a new page. What the reader does in a window is kept: the
+// selection, a pressed pointer, the scroll position, the focus, and open details.
 
 const FOCUSABLE = "a[href], button, summary, [tabindex]";
 
-// Where a pointer was pressed and not yet let go: a click on what is replaced meanwhile would be none.
+// The element on which a pointer is pressed. If it were replaced before the release, the click would be lost.
 let pressed = null;
 
-// Whether a window was left as it was, for the reader's sake.
-let held = false;
+// True if a window was not replaced because the reader is using it.
+let postponed = false;
 
 const within = (root, selector) => [...(root.matches(selector) ? [root] : []), ...root.querySelectorAll(selector)];
 
-function isHeld(window) {
+function isInUse(window) {
   const selection = getSelection();
   const isSelected = selection !== null && !selection.isCollapsed && selection.containsNode(window, true);
   return isSelected || window.contains(pressed);
 }
 
-// By this it is known again: what it is, and where it leads or what it is called.
+// Identifies an element in the old and the new window by its type, with its link or name.
 function key(element) {
   const keep = element.matches("summary") ? element.parentElement?.dataset.keep : undefined;
   const name = element.getAttribute("href") ?? element.dataset.copy ?? keep ?? element.getAttribute("aria-label");
   return `${element.localName} ${name ?? ""}`;
 }
 
-// What had the focus, in the new window: the same thing; where there is none, what stands in its place.
+// The element of the new window that gets the focus: the same one, or else the one at its place.
 function counterpart(focused, now, next) {
   const [before, after] = [within(now, FOCUSABLE), within(next, FOCUSABLE)];
   const sameAs = (element) => key(element) === key(focused);
@@ -35,44 +35,44 @@ function counterpart(focused, now, next) {
 function replace(now, next) {
   const focused = now.contains(document.activeElement) ? document.activeElement : null;
   const scrolled = within(now, ".scroll").map(({ scrollLeft, scrollTop }) => [scrollLeft, scrollTop]);
-  const heir = focused ? counterpart(focused, now, next) : null;
+  const successor = focused ? counterpart(focused, now, next) : null;
   for (const kept of now.querySelectorAll("details[data-keep][open]")) {
     const same = next.querySelector(`details[data-keep="${CSS.escape(kept.dataset.keep)}"]`);
     if (same) same.open = true;
   }
   now.replaceWith(document.adoptNode(next));
   within(next, ".scroll").forEach((region, place) => region.scrollTo(...(scrolled[place] ?? [0, 0])));
-  heir?.focus({ preventScroll: true });
+  successor?.focus({ preventScroll: true });
 }
 
-// Whether all windows are new now; `null` if the new page has not the same windows. What the reader asked for himself is put in
-// even where he has selected something.
-export function renew(page, isAsked) {
+// Replaces the windows. Returns true if all were replaced, false if some are in use, and `null` if the new page has
+// other windows. A view that the reader requested replaces windows in use, too.
+export function replaceWindows(page, isRequested) {
   const shown = [...document.querySelectorAll("[data-window]")];
-  const news = page.querySelectorAll("[data-window]");
-  if (shown.length !== news.length) return null;
-  held = false;
+  const next = page.querySelectorAll("[data-window]");
+  if (shown.length !== next.length) return null;
+  postponed = false;
   shown.forEach((now, place) => {
-    if (!isAsked && isHeld(now)) held = true;
-    else replace(now, news[place]);
+    if (!isRequested && isInUse(now)) postponed = true;
+    else replace(now, next[place]);
   });
-  return !held;
+  return !postponed;
 }
 
-// Tells when a window that was left as it was can be renewed.
-export function onRelease(tell) {
-  const look = () => {
-    if (!held || [...document.querySelectorAll("[data-window]")].some(isHeld)) return;
-    held = false;
-    tell();
+// Calls back when the reader does not use a postponed window any more.
+export function onRelease(callback) {
+  const check = () => {
+    if (!postponed || [...document.querySelectorAll("[data-window]")].some(isInUse)) return;
+    postponed = false;
+    callback();
   };
   const release = () => {
     pressed = null;
-    look();
+    check();
   };
   document.addEventListener("pointerdown", (event) => (pressed = event.button === 0 ? event.target : null));
   for (const end of ["pointerup", "pointercancel", "dragend"]) document.addEventListener(end, release);
-  // It may have been let go outside of the page.
+  // The pointer may be released outside of the page.
   document.addEventListener("pointermove", (event) => pressed && event.buttons === 0 && release());
-  document.addEventListener("selectionchange", look);
+  document.addEventListener("selectionchange", check);
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use askama::Template;
 
 use super::overview::app_link;
-use super::{Frame, all_banners, moment};
+use super::{Frame, all_banners, rfc3339};
 use crate::latest::{NodeState, Nodes};
 use crate::snapshot::Seen;
 use crate::view::app_row::AppRow;
@@ -40,7 +40,7 @@ pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<
         let seen = node.last_snapshot().into_iter().flat_map(|snapshot| snapshot.presence.all());
         let matching = seen.filter(|seen| query.selection.matches(AppRow { node: &node.node, app: &seen.app }));
         let mut apps: Vec<AppCells> = matching.map(|seen| cells(&node.node, seen)).collect();
-        // An operator looks for what is missing.
+        // Missing and offline applications come first.
         apps.sort_by_key(|app| ["missing", "offline"].iter().position(|state| *state == app.state).unwrap_or(2));
         (node.node.to_string(), apps)
     };
@@ -68,7 +68,7 @@ fn cells(node: &str, seen: &Seen) -> AppCells {
         closed: count(seen.totals.closed),
         last_seen: match seen.last_seen {
             _ if seen.is_online() => "now".to_owned(),
-            Some(time) => moment(Some(time)),
+            Some(time) => rfc3339(Some(time)),
             None => "never".to_owned(),
         },
     }

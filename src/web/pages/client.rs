@@ -7,10 +7,10 @@ use hyper::StatusCode;
 use jiff::Timestamp;
 
 use super::overview::app_link;
-use super::{Frame, all_banners, html, moment};
+use super::{Frame, all_banners, html, rfc3339};
 use crate::client_list::Field;
 use crate::latest::Nodes;
-use crate::snapshot::{last_interaction, spelled_out};
+use crate::snapshot::{escaped, last_interaction};
 use crate::view::column::Column;
 use crate::view::humanize::{ago, bytes, count};
 use crate::view::row::{ClosedRow, Row};
@@ -20,8 +20,8 @@ use crate::web::client_trend::TrendPoint;
 use crate::web::query::{Query, Takes};
 use crate::web::response_cache::Written;
 
-/// The most observations that are shown.
-const POINTS: usize = 60;
+/// Maximum number of observations that are shown.
+const MAX_POINTS: usize = 60;
 
 #[derive(Template)]
 #[template(path = "client.html")]
@@ -38,7 +38,7 @@ struct ClientPage<'a> {
     closed: Option<String>,
 }
 
-/// One observation of a client, with what it did since the one before.
+/// One observation of a client, with what it did since the previous one.
 struct TrendRow {
     at: String,
     last: String,
@@ -51,31 +51,31 @@ struct TrendRow {
 }
 
 pub(super) fn write(
-    app: &WebState,
+    state: &WebState,
     (nodes, now): (&Nodes, Instant),
     id: &str,
     query: &Query,
     frame: Frame<'_>,
 ) -> Written {
-    let bad = |sentence: &str| Err((StatusCode::BAD_REQUEST, sentence.to_owned()));
+    let invalid = |sentence: &str| Err((StatusCode::BAD_REQUEST, sentence.to_owned()));
     let missing = |sentence: &str| Err((StatusCode::NOT_FOUND, sentence.to_owned()));
-    let Ok(number) = id.parse() else { return bad("a client id is a number") };
+    let Ok(number) = id.parse() else { return invalid("a client id is a number") };
     let banners = all_banners(nodes, query, now);
-    // After a restart ids are given again: a link to a closed client must not show a connected one.
+    // Ids are reused after a restart: a link to a closed client must not show a connected one.
     if let Some(second) = query.closed_at {
         let closed = closed_clients(nodes, number, query);
         return match closed.into_iter().find(|row| row.closed.closed_at.as_second() == second) {
-            Some(row) => html(&closed_page(app, row, banners, frame)),
+            Some(row) => html(&closed_page(state, row, banners, frame)),
             None => missing("this closed client is no longer remembered"),
         };
     }
     match &find_clients(nodes, number, query)[..] {
-        [row] => html(&page(app, number, *row, banners, frame)),
+        [row] => html(&page(state, number, *row, banners, frame)),
         [] => match closed_clients(nodes, number, query).into_iter().next() {
-            Some(row) => html(&closed_page(app, row, banners, frame)),
-            None => missing("no connected client has this id, and no closed client that is remembered"),
+            Some(row) => html(&closed_page(state, row, banners, frame)),
+            None => missing("no connected client and no remembered closed client has this id"),
         },
-        _ => bad("several servers have a client with this id; add the parameter redis="),
+        _ => invalid("several servers have a client with this id; add the parameter redis="),
     }
 }
 
@@ -86,21 +86,21 @@ fn closed_clients<'a>(nodes: &'a Nodes, id: u64, query: &Query) -> Vec<ClosedRow
     select_closed(nodes, &closed).rows
 }
 
-fn page<'a>(app: &WebState, id: u64, row: Row<'_>, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
+fn page<'a>(state: &WebState, id: u64, row: Row<'_>, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
     let (client, entry) = (row.client, row.entry);
     let seconds =
         |seconds: Option<u64>| seconds.map_or_else(|| "?".to_owned(), |seconds| format!("{} ago", ago(seconds)));
     let last = if entry.is_silent { "never".to_owned() } else { seconds(entry.idle_seconds) };
     let kind = match entry.state {
-        Some(state) => format!("{}, {}", entry.kind.label(), state.label()),
+        Some(client_state) => format!("{}, {}", entry.kind.label(), client_state.label()),
         None => entry.kind.label().to_owned(),
     };
     let fields = client.fields().map(|(key, value)| {
         let help = Field::from_key(key)
             .map_or("Unknown to this version of the exporter.", |field| Column::of_field(field).help);
-        (spelled_out(key), spelled_out(value), help)
+        (escaped(key), escaped(value), help)
     });
-    let trend = app.trails.follow(row.node, client, entry.connected_at, row.read_at());
+    let trend = state.trails.follow(row.node, client, entry.connected_at, row.read_at());
     ClientPage {
         frame,
         banners,
@@ -109,8 +109,8 @@ fn page<'a>(app: &WebState, id: u64, row: Row<'_>, banners: Vec<String>, frame: 
         summary: vec![
             ("Type and state", kind, String::new()),
             ("Address", Column::of_field(Field::Addr).value(row).into_text(), String::new()),
-            ("Connected", seconds(client.age_seconds()), moment(entry.connected_at)),
-            ("Last interaction", last, moment(last_interaction(client, row.read_at()))),
+            ("Connected", seconds(client.age_seconds()), rfc3339(entry.connected_at)),
+            ("Last interaction", last, rfc3339(last_interaction(client, row.read_at()))),
         ],
         app: row.app.map(|app| (app.to_owned(), app_link(row.node, app))),
         has_work: trend.iter().any(|point| point.commands.is_some()),
@@ -120,9 +120,9 @@ fn page<'a>(app: &WebState, id: u64, row: Row<'_>, banners: Vec<String>, frame: 
     }
 }
 
-fn closed_page<'a>(app: &WebState, row: ClosedRow<'_>, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
+fn closed_page<'a>(state: &WebState, row: ClosedRow<'_>, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
     let (node, closed) = (row.node, row.closed);
-    let trend = app.trails.of(node, closed.id, closed.connected_at);
+    let trend = state.trails.of(node, closed.id, closed.connected_at);
     let never = || "never".to_owned();
     let fields = Column::of_closed().filter(|column| column.key().is_some());
     ClientPage {
@@ -133,8 +133,8 @@ fn closed_page<'a>(app: &WebState, row: ClosedRow<'_>, banners: Vec<String>, fra
         summary: vec![
             ("Type", closed.kind.label().to_owned(), String::new()),
             ("Address", closed.address.to_string(), String::new()),
-            ("Connected", moment(closed.connected_at), moment(closed.connected_at)),
-            ("Last interaction", closed.last_interaction.map_or_else(never, |at| moment(Some(at))), String::new()),
+            ("Connected", rfc3339(closed.connected_at), rfc3339(closed.connected_at)),
+            ("Last interaction", closed.last_interaction.map_or_else(never, |at| rfc3339(Some(at))), String::new()),
             ("Open for at least", closed.lifetime_seconds().map_or_else(|| "?".to_owned(), ago), String::new()),
         ],
         app: closed.app.as_ref().map(|app| (app.to_string(), app_link(node, app))),
@@ -151,14 +151,14 @@ fn closed_sentence(closed_at: Timestamp, reason: &str) -> String {
     format!("Closed by {closed_at:.0}; reason {reason}.")
 }
 
-/// The newest first.
-fn trend_rows(trail: &[TrendPoint]) -> Vec<TrendRow> {
-    let grown = |now: Option<i64>, before: Option<i64>| u64::try_from(now? - before?).ok();
-    let step = |(place, point): (usize, &TrendPoint)| {
-        let before = trail.get(place + 1);
-        let since = |of: fn(&TrendPoint) -> Option<i64>| grown(of(point), before.and_then(of));
+/// The observations as rows, the newest first.
+fn trend_rows(trend: &[TrendPoint]) -> Vec<TrendRow> {
+    let growth = |now: Option<i64>, before: Option<i64>| u64::try_from(now? - before?).ok();
+    let step = |(index, point): (usize, &TrendPoint)| {
+        let before = trend.get(index + 1);
+        let since = |of: fn(&TrendPoint) -> Option<i64>| growth(of(point), before.and_then(of));
         TrendRow {
-            at: moment(Some(point.at)),
+            at: rfc3339(Some(point.at)),
             last: point.idle_seconds.map_or_else(String::new, |seconds| format!("{} ago", ago(seconds))),
             command: point.command.clone(),
             commands: since(|point| point.commands).map_or_else(String::new, count),
@@ -168,5 +168,5 @@ fn trend_rows(trail: &[TrendPoint]) -> Vec<TrendRow> {
             memory: point.memory_bytes.and_then(|bytes| u64::try_from(bytes).ok()).map_or_else(String::new, bytes),
         }
     };
-    trail.iter().enumerate().take(POINTS).map(step).collect()
+    trend.iter().enumerate().take(MAX_POINTS).map(step).collect()
 }

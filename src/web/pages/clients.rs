@@ -1,10 +1,10 @@
-//! `/clients`: the matching clients in windows, or grouped by what they have in common.
+//! `/clients`: the matching clients in windows, or grouped by a column.
 
 use std::time::Instant;
 
 use askama::Template;
 
-use super::{Frame, Paging, all_banners, client_link, clients_link, moment};
+use super::{Frame, Paging, all_banners, client_link, clients_link, rfc3339};
 use crate::client_list::Field;
 use crate::latest::Nodes;
 use crate::snapshot::{State, last_interaction};
@@ -27,7 +27,7 @@ pub(super) struct ClientsPage<'a> {
     banners: Vec<String>,
     matched: String,
     total: String,
-    /// The query strings of a list of all matching clients, and of the largest window.
+    /// The query strings of a list of all matching clients and of the largest window.
     list: String,
     window: String,
     window_note: String,
@@ -37,7 +37,7 @@ pub(super) struct ClientsPage<'a> {
     paging: Paging,
 }
 
-/// The filters as they are, to be changed.
+/// The form with the current filters.
 struct FilterForm {
     search: String,
     texts: [(&'static str, &'static str, String); 4],
@@ -63,7 +63,7 @@ struct Head {
     text: &'static str,
     help: &'static str,
     link: String,
-    /// `ascending`, `descending` or nothing: for `aria-sort`.
+    /// The value of `aria-sort`: `ascending`, `descending` or empty.
     sorted: &'static str,
     is_number: bool,
 }
@@ -75,24 +75,24 @@ struct Cell {
     link: String,
     title: String,
     is_time: bool,
-    /// True for a word of ours, which no client can say.
-    is_ours: bool,
+    /// True for a placeholder, such as `(none)`, which is not a client's value.
+    is_placeholder: bool,
     is_number: bool,
 }
 
-/// Text longer than this, in bytes, may be cut where it is shown, so the whole is in its tooltip.
+/// Length from which text may be cut in a cell, in bytes. The tooltip has the whole text.
 const MAX_UNCUT: usize = 40;
 
-/// The parameters with an input of their own.
+/// The parameters with an input in the form.
 const INPUTS: [&str; 9] = ["q", "app", "user", "address", "min_idle", "filter", "state", "group", "columns"];
 
 pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> ClientsPage<'a> {
     let defaults = default_columns(nodes.nodes.len() > 1);
     let columns = if query.columns.is_empty() { defaults.clone() } else { query.columns.clone() };
-    // A form without a script sends every ticked box: if they are the default ones, nothing was chosen.
-    let without =
+    // A form without JavaScript sends every checked box: if these are the default columns, none were chosen.
+    let without_columns =
         (columns == defaults).then(|| Query::of_page(&query.with(&[("columns", "")]), Takes::Clients).ok()).flatten();
-    let query = without.as_ref().unwrap_or(query);
+    let query = without_columns.as_ref().unwrap_or(query);
     let is_known = nodes.nodes.iter().any(|node| node.last_snapshot().is_some_and(|last| last.clients().is_some()));
     let clients = ClientsPage {
         frame,
@@ -168,7 +168,7 @@ fn form(query: &Query, columns: &[&'static Column], defaults: &[&Column]) -> Fil
     let groups = std::iter::once(("", "None")).chain(Column::groupings().map(|column| (column.name, column.title)));
     let by = query.group.map_or("", |column| column.name);
     let state = query.given("state");
-    // Conditions have an input each, columns a box each.
+    // Filters and columns have inputs, one per value.
     let others = query.others(&INPUTS).into_iter().filter(|(name, _)| !["filter", "columns"].contains(&name.as_str()));
     FilterForm {
         search: query.given("q").to_owned(),
@@ -192,7 +192,7 @@ fn form(query: &Query, columns: &[&'static Column], defaults: &[&Column]) -> Fil
 fn head(query: &Query, column: &'static Column) -> Head {
     let sort = query.selection.sort;
     let is_sorted = sort.column == column;
-    // A second click turns the order round; quantities begin with the largest.
+    // A second click reverses the order; amounts begin with the largest.
     let descending = if is_sorted { !sort.descending } else { column.is_quantity() };
     let next = format!("{}{}", if descending { "-" } else { "" }, column.name);
     Head {
@@ -208,7 +208,7 @@ fn head(query: &Query, column: &'static Column) -> Head {
     }
 }
 
-/// Ids are names and line up to the left.
+/// True for numbers, except ids, which are names.
 fn is_right_aligned(column: &Column) -> bool {
     column.kind.is_number() && column.name != "id"
 }
@@ -228,7 +228,7 @@ fn cell(row: Row<'_>, column: &Column) -> Cell {
                 (true, false) => last_interaction(row.client, row.read_at()),
                 (false, _) => row.entry.connected_at,
             };
-            Cell { title: moment(time), is_time: time.is_some(), ..plain(cell_text(row, column)) }
+            Cell { title: rfc3339(time), is_time: time.is_some(), ..plain(cell_text(row, column)) }
         }
         (ValueKind::Bytes, Value::Number(size)) => {
             Cell { title: format!("{size} bytes"), ..plain(cell_text(row, column)) }
@@ -257,7 +257,7 @@ fn group_cell(group: &Group<'_>, query: &Query, by: &Column) -> Cell {
     let value = group.value.clone().into_text();
     let condition = format!("{}={value}", by.name);
     let kept = query.with(&[("group", ""), ("offset", ""), ("limit", "")]);
-    // The group counts application clients, so its link lists them and no others.
+    // The group counts application clients, so its link lists only these.
     let is_grouped_by_kind = by.name == "kind" || !query.given("kind").is_empty();
     let mut conditions = vec![("filter", condition.as_str())];
     if !is_grouped_by_kind {
@@ -265,5 +265,5 @@ fn group_cell(group: &Group<'_>, query: &Query, by: &Column) -> Cell {
     }
     let separator = if kept.is_empty() { "" } else { "&" };
     let link = format!("{}{separator}{kept}", clients_link(&conditions));
-    Cell { text: group_name(group), link, is_ours: value.is_empty(), ..Cell::default() }
+    Cell { text: group_name(group), link, is_placeholder: value.is_empty(), ..Cell::default() }
 }

@@ -1,10 +1,10 @@
-//! `/closed`: the connections that closed lately, and why, where the server's counters prove it.
+//! `/closed`: the connections that closed last, with the reason where the server's counters prove it.
 
 use std::time::Instant;
 
 use askama::Template;
 
-use super::{Frame, Paging, all_banners, closed_link, moment};
+use super::{Frame, Paging, all_banners, closed_link, rfc3339};
 use crate::latest::Nodes;
 use crate::view::humanize::{ago, count};
 use crate::view::row::ClosedRow;
@@ -67,7 +67,7 @@ fn cells(ClosedRow { node, closed }: ClosedRow<'_>) -> ClosedCells {
         app: closed.app.as_ref().map_or_else(|| format!("({})", closed.kind.label()), |app| app.to_string()),
         name: closed.name.to_string(),
         user: closed.user.to_string(),
-        closed_at: moment(Some(closed.closed_at)),
+        closed_at: rfc3339(Some(closed.closed_at)),
         lifetime: closed.lifetime_seconds().map_or_else(String::new, ago),
         command: closed.command.as_deref().unwrap_or_default().to_owned(),
         reason: closed.reason.label(),

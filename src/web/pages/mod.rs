@@ -1,5 +1,5 @@
-//! The pages, written by the server: they work without a script, which only keeps them up to date and draws charts. One file a
-//! page.
+//! The pages. The server renders them, so they work without JavaScript, which only keeps them up to date and draws
+//! charts. One file per page.
 
 mod apps;
 mod client;
@@ -30,11 +30,11 @@ pub(super) enum PageRoute<'a> {
     Closed,
 }
 
-/// What every page shows.
+/// The parts that all pages have.
 #[derive(Clone, Copy)]
 struct Frame<'a> {
-    /// The path of the page in the navigation.
-    here: &'static str,
+    /// The path of the current page in the navigation.
+    path: &'static str,
     version: &'static str,
     telemetry_path: &'a str,
 }
@@ -52,16 +52,16 @@ impl PageRoute<'_> {
 }
 
 /// Writes a page.
-pub(super) fn write(app: &WebState, nodes: &Nodes, now: Instant, page: PageRoute<'_>, query: &str) -> Written {
+pub(super) fn write(state: &WebState, nodes: &Nodes, now: Instant, page: PageRoute<'_>, query: &str) -> Written {
     let query = Query::of_page(query, page.takes()).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
     query.check_node(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
-    let frame = |here| Frame { here, version: env!("CARGO_PKG_VERSION"), telemetry_path: &app.telemetry_path };
+    let frame = |path| Frame { path, version: env!("CARGO_PKG_VERSION"), telemetry_path: &state.telemetry_path };
     match page {
         PageRoute::Overview => html(&overview::page(nodes, now, &query, frame("/"))),
         PageRoute::Apps => html(&apps::page(nodes, now, &query, frame("/apps"))),
         PageRoute::Closed => html(&closed::page(nodes, now, &query, frame("/closed"))),
         PageRoute::Clients => html(&clients::page(nodes, now, &query, frame("/clients"))),
-        PageRoute::Client(id) => client::write(app, (nodes, now), id, &query, frame("/clients")),
+        PageRoute::Client(id) => client::write(state, (nodes, now), id, &query, frame("/clients")),
     }
 }
 
@@ -70,15 +70,16 @@ fn html(page: &impl Template) -> Written {
     Ok(("text/html; charset=utf-8", text))
 }
 
-/// Sentences about a node that an operator must know to read the rest.
+/// Warnings about a node, which an operator needs to interpret the rest of the page.
 fn banners(node: &NodeState, now: Instant) -> Vec<String> {
     let mut banners = Vec::new();
     match &node.phase {
         Phase::Starting => banners.push("Not sampled yet.".to_owned()),
         Phase::Failing { failure, since, last_good } => {
-            let before = if last_good.is_some() { " Showing the last successful sample." } else { "" };
-            let stop = if failure.message.ends_with(['.', '?', '!']) { "" } else { "." };
-            banners.push(format!("{} is down since {since:.0}: {}{stop}{before}", node.node, failure.message));
+            let shown = if last_good.is_some() { " Showing the last successful sample." } else { "" };
+            let message = plain_message(&node.node, &failure.message);
+            let stop = if message.ends_with(['.', '?', '!']) { "" } else { "." };
+            banners.push(format!("{} is down since {since:.0}: {message}{stop}{shown}", node.node));
         }
         Phase::Fresh { snapshot, .. } if node.fresh_snapshot(now).is_none() => {
             banners.push(format!("No sample since {:.0}.", snapshot.sample.at));
@@ -96,7 +97,16 @@ fn banners(node: &NodeState, now: Instant) -> Vec<String> {
     banners
 }
 
-/// The banners of all nodes that are asked for, each with the node's name if there are several.
+/// The message of a failure without the node's name and without operating system error numbers.
+fn plain_message(node: &str, message: &str) -> String {
+    let message = message.strip_prefix(node).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message);
+    match message.split_once(" (os error ").and_then(|(begin, rest)| Some((begin, rest.split_once(')')?.1))) {
+        Some((begin, end)) => format!("{begin}{end}"),
+        None => message.to_owned(),
+    }
+}
+
+/// The banners of the selected nodes, each with the node's name if there are several.
 fn all_banners(nodes: &Nodes, query: &Query, now: Instant) -> Vec<String> {
     let named = |node: &NodeState| {
         let named = |banner: String| match nodes.nodes.len() > 1 && !banner.contains(&*node.node) {
@@ -108,34 +118,34 @@ fn all_banners(nodes: &Nodes, query: &Query, now: Instant) -> Vec<String> {
     query.nodes(nodes).flat_map(named).collect()
 }
 
-/// The clients with these parameters.
+/// The link to the clients page with these parameters.
 fn clients_link(parameters: &[(&str, &str)]) -> String {
     let mut pairs = form_urlencoded::Serializer::new(String::new());
     pairs.extend_pairs(parameters);
     format!("/clients?{}", pairs.finish())
 }
 
-/// The page of one client.
+/// The link to the page of one client.
 fn client_link(node: &str, id: u64) -> String {
     let redis: String = form_urlencoded::byte_serialize(node.as_bytes()).collect();
     format!("/clients/{id}?redis={redis}")
 }
 
-/// The page of a closed client. Ids are reused after a restart, so the link has the time of closing.
+/// The link to the page of a closed client. Ids are reused after a restart, so the link has the time of closing.
 fn closed_link(node: &str, closed: &Closed) -> String {
     format!("{}&closed_at={}", client_link(node, closed.id), closed.closed_at.as_second())
 }
 
-/// A time as `datetime` attributes and tooltips have it; empty if it is unknown.
-fn moment(at: Option<Timestamp>) -> String {
+/// A time for `datetime` attributes and tooltips; empty if it is unknown.
+fn rfc3339(at: Option<Timestamp>) -> String {
     at.map_or_else(String::new, |at| format!("{at:.0}"))
 }
 
-/// The windows before and after the one that is shown.
+/// Links to the previous and the next window.
 struct Paging {
     previous: String,
     next: String,
-    /// `1–200`, or that there is none.
+    /// The rows that are shown, such as `1–200`; empty if there are none.
     range: String,
 }
 
@@ -146,13 +156,28 @@ impl Paging {
         Self {
             previous: match query.selection.offset {
                 0 => String::new(),
-                // From far behind the end it leads to the last window.
+                // From an offset beyond the end it leads to the last window.
                 offset => {
                     at(offset.min(all + query.selection.limit.max(1) - 1).saturating_sub(query.selection.limit.max(1)))
                 }
             },
             next: if shown > 0 && last < all { at(last) } else { String::new() },
-            range: if shown == 0 { "none".to_owned() } else { format!("{}–{last}", query.selection.offset + 1) },
+            range: if shown == 0 { String::new() } else { format!("{}–{last}", query.selection.offset + 1) },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_banner_has_the_reason_without_the_address_and_the_error_number() {
+        let message = "10.0.0.1:6379: cannot connect (Connection refused (os error 111)); is the server running?";
+        assert_eq!(
+            plain_message("10.0.0.1:6379", message),
+            "cannot connect (Connection refused); is the server running?"
+        );
+        assert_eq!(plain_message("10.0.0.1:6379", "no answer (os error"), "no answer (os error");
     }
 }

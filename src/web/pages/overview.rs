@@ -1,4 +1,4 @@
-//! `/`: the state of each server, what holds its connections, and what changed lately.
+//! `/`: the state of each server, its connections by group, and its recent changes.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -8,34 +8,34 @@ use std::time::{Duration, Instant};
 use askama::Template;
 use jiff::Timestamp;
 
-use super::{Frame, banners, clients_link, moment};
+use super::{Frame, banners, clients_link, rfc3339};
 use crate::clock;
 use crate::history::{History, Point, Rates};
 use crate::latest::{NodeState, Nodes};
-use crate::snapshot::{ClientCounts, CloseReason, Groups, Snapshot, State, is_cut, spelled_out};
+use crate::snapshot::{ClientCounts, CloseReason, Groups, Snapshot, State, escaped, is_cut};
 use crate::view::humanize::{count, rate};
 use crate::web::query::Query;
 
-/// The most rows of each table.
-const TOP: usize = 10;
+/// Maximum number of rows of each table.
+const MAX_ROWS: usize = 10;
 
-/// The most nodes that are shown in full; more are rows of a table with links.
+/// Maximum number of nodes that are shown in full. If there are more, they are only rows of a table with links.
 const MAX_FULL_NODES: usize = 4;
 
 /// The time over which rates are computed.
-const LATELY: Duration = Duration::from_secs(60);
+const RATE_WINDOW: Duration = Duration::from_secs(60);
 
 /// The time over which changes are shown.
-const RECENTLY: Duration = Duration::from_secs(300);
+const CHANGES_WINDOW: Duration = Duration::from_secs(300);
 
-/// The points of the last hour from one row of the table to the next: five minutes.
-const EVERY: usize = 30;
+/// The number of points of the last hour between two rows of its table: five minutes.
+const POINTS_PER_ROW: usize = 30;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
 pub(super) struct Overview<'a> {
     frame: Frame<'a>,
-    lines: Vec<NodeRow>,
+    node_rows: Vec<NodeRow>,
     nodes: Vec<NodeView>,
 }
 
@@ -49,7 +49,7 @@ struct NodeRow {
     online: String,
     idle: String,
     at: String,
-    trouble: String,
+    problem: String,
 }
 
 /// A node in full.
@@ -93,10 +93,11 @@ struct GroupView {
     link: String,
 }
 
-/// The changes of the last minutes.
+/// The changes in the last minutes.
 struct Recent {
+    /// Their period, such as `5 minutes`.
+    period: String,
     since: String,
-    epoch: i64,
     opened: String,
     closed: String,
     reasons: Vec<(String, &'static str)>,
@@ -113,33 +114,34 @@ struct Change {
 
 pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> Overview<'a> {
     let several = nodes.nodes.len() > 1;
-    let lines = nodes.nodes.iter().filter(|_| several).map(|node| line(node, now)).collect();
-    let in_full = if query.nodes(nodes).count() > MAX_FULL_NODES { 0 } else { MAX_FULL_NODES };
-    Overview { frame, lines, nodes: query.nodes(nodes).take(in_full).map(|node| view(node, now)).collect() }
+    let node_rows = nodes.nodes.iter().filter(|_| several).map(|node| node_row(node, now)).collect();
+    let full_nodes = if query.nodes(nodes).count() > MAX_FULL_NODES { 0 } else { MAX_FULL_NODES };
+    Overview { frame, node_rows, nodes: query.nodes(nodes).take(full_nodes).map(|node| view(node, now)).collect() }
 }
 
-fn line(node: &NodeState, now: Instant) -> NodeRow {
+fn node_row(node: &NodeState, now: Instant) -> NodeRow {
     let snapshot = node.last_snapshot();
     let client_counts = snapshot.and_then(|snapshot| snapshot.client_counts.as_ref());
-    let told =
+    let number =
         |number: fn(&ClientCounts) -> u64| client_counts.map_or_else(|| "?".to_owned(), |counts| count(number(counts)));
-    let used =
-        client_counts.zip(snapshot.and_then(|snapshot| snapshot.info()?.maxclients)).filter(|(_, most)| *most > 0);
+    let used = client_counts
+        .zip(snapshot.and_then(|snapshot| snapshot.info()?.maxclients))
+        .filter(|(_, maxclients)| *maxclients > 0);
     let redis: String = url::form_urlencoded::byte_serialize(node.node.as_bytes()).collect();
     NodeRow {
         name: node.node.to_string(),
         link: format!("/?redis={redis}"),
         server: snapshot.map_or_else(String::new, |snapshot| server(snapshot)),
-        connections: told(ClientCounts::connections),
-        used: used.map_or_else(String::new, |(counts, most)| share(counts.connections(), most)),
-        online: told(ClientCounts::online),
-        idle: told(|counts| counts.in_state(State::Idle)),
-        at: moment(snapshot.map(|snapshot| snapshot.sample.at)),
-        trouble: banners(node, now).into_iter().next().unwrap_or_default(),
+        connections: number(ClientCounts::connections),
+        used: used.map_or_else(String::new, |(counts, maxclients)| share(counts.connections(), maxclients)),
+        online: number(ClientCounts::online),
+        idle: number(|counts| counts.in_state(State::Idle)),
+        at: rfc3339(snapshot.map(|snapshot| snapshot.sample.at)),
+        problem: banners(node, now).into_iter().next().unwrap_or_default(),
     }
 }
 
-/// A share with one significant decimal below 10 %: `0.4 %`, `87 %`.
+/// Formats a share as a percentage, with one decimal below 10 %: `0.4 %`, `87 %`.
 fn share(part: u64, whole: u64) -> String {
     let percent = part as f64 / whole as f64 * 100.0;
     let digits = usize::from(percent < 10.0);
@@ -164,11 +166,11 @@ fn view(node: &NodeState, now: Instant) -> NodeView {
 
 /// The applications with fewer connections than expected.
 fn missing(snapshot: &Snapshot) -> impl Iterator<Item = String> {
-    let lacking = snapshot.presence.shown.iter().filter_map(|seen| {
-        let least = seen.expected.filter(|least| seen.now.connections < *least)?;
-        Some(format!("{} has {} of {} expected connections.", seen.app, seen.now.connections, least))
+    let missing = snapshot.presence.shown.iter().filter_map(|seen| {
+        let minimum = seen.expected.filter(|minimum| seen.now.connections < *minimum)?;
+        Some(format!("{} has {} of {minimum} expected connections.", seen.app, seen.now.connections))
     });
-    lacking.take(TOP)
+    missing.take(MAX_ROWS)
 }
 
 /// The offline applications, the last seen first.
@@ -176,13 +178,17 @@ fn offline(snapshot: &Snapshot) -> Vec<(String, String, i64)> {
     let seen = snapshot.presence.shown.iter().filter(|seen| !seen.is_online());
     let mut offline: Vec<_> = seen.filter_map(|seen| Some((seen.last_seen?, seen))).collect();
     offline.sort_by_key(|(at, _)| Reverse(*at));
-    offline.into_iter().take(TOP).map(|(at, seen)| (seen.app.to_string(), moment(Some(at)), at.as_second())).collect()
+    offline
+        .into_iter()
+        .take(MAX_ROWS)
+        .map(|(at, seen)| (seen.app.to_string(), rfc3339(Some(at)), at.as_second()))
+        .collect()
 }
 
 fn server(snapshot: &Snapshot) -> String {
     let Some(info) = snapshot.info() else { return String::new() };
-    let word = |word: Option<&String>| word.map_or_else(|| "?".to_owned(), |word| spelled_out(word.as_bytes()));
-    format!("{} {}, {}", info.product.name(), word(info.version.as_ref()), word(info.role.as_ref()))
+    let text = |text: Option<&String>| text.map_or_else(|| "?".to_owned(), |text| escaped(text.as_bytes()));
+    format!("{} {}, {}", info.product.name(), text(info.version.as_ref()), text(info.role.as_ref()))
 }
 
 fn sampled(snapshot: &Snapshot) -> Sampled {
@@ -195,20 +201,20 @@ fn sampled(snapshot: &Snapshot) -> Sampled {
     }
     parts.extend(cost.server_time.map(|time| format!("{} server time", ms(time))));
     parts.extend(cost.longest_command.map(|time| format!("longest command {}", ms(time))));
-    Sampled { at: moment(Some(snapshot.sample.at)), epoch: snapshot.sample.at.as_second(), cost: parts.join(", ") }
+    Sampled { at: rfc3339(Some(snapshot.sample.at)), epoch: snapshot.sample.at.as_second(), cost: parts.join(", ") }
 }
 
 fn used(snapshot: &Snapshot, history: &History) -> Option<Used> {
     let connections = history.points().next_back()?.values.as_ref()?.connections?;
-    let maxclients = snapshot.info()?.maxclients.filter(|most| *most > 0)?;
+    let maxclients = snapshot.info()?.maxclients.filter(|maxclients| *maxclients > 0)?;
     let text = format!("{} of {} ({})", count(connections), count(maxclients), share(connections, maxclients));
     Some(Used { connections, maxclients, text })
 }
 
 fn tiles(node: &str, snapshot: &Snapshot, history: &History) -> Vec<Tile> {
     let client_counts = snapshot.client_counts.as_ref();
-    let rates = history.rates(LATELY);
-    let a_second = |of: fn(Rates) -> f64| rates.map_or_else(unknown, |rates| rate(of(rates)));
+    let rates = history.rates(RATE_WINDOW);
+    let per_second = |of: fn(Rates) -> f64| rates.map_or_else(unknown, |rates| rate(of(rates)));
     let plain = |name, value: String| Tile { name, value, link: String::new(), is_bad: false };
     let number = |name, number: Option<u64>| plain(name, number.map_or_else(unknown, count));
     let linked = |tile: Tile, parameters: &[(&str, &str)]| match client_counts {
@@ -227,8 +233,8 @@ fn tiles(node: &str, snapshot: &Snapshot, history: &History) -> Vec<Tile> {
         in_state("Blocked", State::Blocked),
         in_state("Subscribed", State::Subscribed),
         in_state("Idle", State::Idle),
-        plain("Opened/s", a_second(|rates| rates.opened)),
-        plain("Closed/s", a_second(|rates| rates.closed)),
+        plain("Opened/s", per_second(|rates| rates.opened)),
+        plain("Closed/s", per_second(|rates| rates.closed)),
         Tile { is_bad: rejected.is_some_and(|rejected| rejected > 0), ..number("Rejected", rejected) },
         number("No command yet", client_counts.map(|counts| counts.silent())),
         plain("Missed between samples", count(snapshot.churn.unseen())),
@@ -239,22 +245,22 @@ fn unknown() -> String {
     "–".to_owned()
 }
 
-/// The last hour in numbers, the newest first: time, connections, online, idle, opened/s and closed/s.
+/// The rows of the last hour, the newest first: time, connections, online, idle, opened/s and closed/s.
 fn numbers(history: &History, now: Timestamp) -> Vec<[String; 6]> {
-    let points: Vec<&Point> = history.hour(now).rev().step_by(EVERY).collect();
+    let points: Vec<&Point> = history.hour(now).rev().step_by(POINTS_PER_ROW).collect();
     let known = |number: Option<u64>| number.map_or_else(unknown, count);
-    let row = |(place, point): (usize, &&Point)| {
+    let row = |(index, point): (usize, &&Point)| {
         let told = point.values.as_ref();
-        let before = points.get(place + 1).copied().or_else(|| history.hour(now).next());
+        let before = points.get(index + 1).copied().or_else(|| history.hour(now).next());
         let rates = before.and_then(|before| Rates::between(before, point));
-        let a_second = |of: fn(Rates) -> f64| rates.map_or_else(unknown, |rates| rate(of(rates)));
+        let per_second = |of: fn(Rates) -> f64| rates.map_or_else(unknown, |rates| rate(of(rates)));
         [
-            moment(Some(point.at)),
+            rfc3339(Some(point.at)),
             known(told.and_then(|told| told.connections)),
             known(told.and_then(|told| told.online)),
             known(told.and_then(|told| Some(told.states?[State::Idle as usize]))),
-            a_second(|rates| rates.opened),
-            a_second(|rates| rates.closed),
+            per_second(|rates| rates.opened),
+            per_second(|rates| rates.closed),
         ]
     };
     points.iter().enumerate().map(row).collect()
@@ -262,7 +268,7 @@ fn numbers(history: &History, now: Timestamp) -> Vec<[String; 6]> {
 
 fn recent(node: &str, snapshot: &Snapshot, history: &History) -> Option<Recent> {
     let last = history.points().next_back()?;
-    let before = history.before(RECENTLY)?;
+    let before = history.before(CHANGES_WINDOW)?;
     let (then, now) = (before.values.as_ref()?, last.values.as_ref()?);
     if before.at == last.at {
         return None;
@@ -273,8 +279,8 @@ fn recent(node: &str, snapshot: &Snapshot, history: &History) -> Option<Recent> 
         rates.map_or_else(|| "?".to_owned(), |rates| count((of(rates) * seconds).round() as u64))
     };
     Some(Recent {
-        since: moment(Some(before.at)),
-        epoch: before.at.as_second(),
+        period: period(seconds),
+        since: rfc3339(Some(before.at)),
         opened: whole(|rates| rates.opened),
         closed: whole(|rates| rates.closed),
         reasons: reasons(snapshot, before.at),
@@ -282,7 +288,12 @@ fn recent(node: &str, snapshot: &Snapshot, history: &History) -> Option<Recent> 
     })
 }
 
-/// The known reasons of the connections that closed since then, with their number.
+/// Formats a period in seconds or minutes: `40 seconds`, `5 minutes`.
+fn period(seconds: f64) -> String {
+    if seconds < 90.0 { format!("{seconds:.0} seconds") } else { format!("{:.0} minutes", seconds / 60.0) }
+}
+
+/// The known reasons of the connections that closed since then, each with its count.
 fn reasons(snapshot: &Snapshot, since: Timestamp) -> Vec<(String, &'static str)> {
     let mut counts = [0_u64; CloseReason::ALL.len()];
     snapshot.churn.ring.iter().take_while(|closed| closed.closed_at > since).for_each(|closed| {
@@ -293,7 +304,7 @@ fn reasons(snapshot: &Snapshot, since: Timestamp) -> Vec<(String, &'static str)>
     known.map(|(reason, number)| (count(number), phrase(reason))).collect()
 }
 
-/// A reason as it follows "closed by".
+/// The text of a reason after "closed by".
 fn phrase(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::Limit => "buffer limit",
@@ -327,16 +338,16 @@ fn changes(node: &str, then: &AppConnections, now: &AppConnections) -> Vec<Chang
             (before, now) => format!("−{}", count(before - now)),
         },
     };
-    changed.into_iter().take(TOP).map(change).collect()
+    changed.into_iter().take(MAX_ROWS).map(change).collect()
 }
 
-/// The link to the clients of an application; `(other)` has none of its own, so its link is empty.
+/// The link to the clients of an application; empty for `(other)`, which is not one application.
 pub(super) fn app_link(node: &str, app: &str) -> String {
     if app == crate::snapshot::OTHER { String::new() } else { clients_link(&[("redis", node), ("app", app)]) }
 }
 
 fn top_groups(node: &str, snapshot: &Snapshot) -> Vec<(&'static str, Vec<GroupView>)> {
-    let apps = snapshot.presence.shown.iter().filter(|seen| seen.is_online()).take(TOP);
+    let apps = snapshot.presence.shown.iter().filter(|seen| seen.is_online()).take(MAX_ROWS);
     let apps = apps.map(|seen| GroupView {
         name: seen.app.to_string(),
         connections: count(seen.now.connections),
@@ -344,9 +355,9 @@ fn top_groups(node: &str, snapshot: &Snapshot) -> Vec<(&'static str, Vec<GroupVi
     });
     let of = |groups: fn(&ClientCounts) -> &Option<Groups>, parameter: &str| -> Vec<GroupView> {
         let groups = snapshot.client_counts.as_ref().and_then(|counts| groups(counts).as_ref());
-        let all = groups.into_iter().flat_map(Groups::iter).take(TOP);
+        let all = groups.into_iter().flat_map(Groups::iter).take(MAX_ROWS);
         let view = |(name, connections): (&str, u64)| {
-            // No client has the value of a group of ours, or one that was escaped or cut.
+            // No client has the name of one of our groups, or an escaped or cut value.
             let is_ours = name.starts_with(['(', '\\']);
             let parameters = [("redis", node), ("kind", "application"), (parameter, name)];
             let link = if is_ours || is_cut(name) { String::new() } else { clients_link(&parameters) };
@@ -376,8 +387,8 @@ mod tests {
         };
         let then = apps(&[("web", 10), ("job", 5), ("same", 3), ("old", 1)]);
         let now = apps(&[("web", 1200), ("job", 2), ("same", 3), ("new", 2)]);
-        let told: Vec<_> = changes("n", &then, &now).into_iter().map(|change| (change.app, change.change)).collect();
+        let shown: Vec<_> = changes("n", &then, &now).into_iter().map(|change| (change.app, change.change)).collect();
         let expected = [("web", "+1,190"), ("job", "−3"), ("new", "new"), ("old", "offline")];
-        assert_eq!(told, expected.map(|(app, change)| (app.to_owned(), change.to_owned())));
+        assert_eq!(shown, expected.map(|(app, change)| (app.to_owned(), change.to_owned())));
     }
 }
