@@ -16,7 +16,7 @@
 # the frameworks whose client names are tested (450 MB).
 SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus alertmanager systemd-analyze
 # Scripts whose syntax is checked, since tests do not run all of them.
-SCRIPTS = deploy/demo/run deploy/subscribers/subscriber.sh deploy/static tests/*/install tests/dashboards/pictures/run .ci/run
+SCRIPTS = deploy/demo/run deploy/subscribers/subscriber.sh deploy/static tests/*/install tests/lint/check tests/dashboards/pictures/run .ci/run
 MODULES = $(wildcard bench/*.mjs tests/*/*.mjs tests/*/*/*.mjs deploy/subscribers/*.mjs src/web/assets/*.js)
 KITS = subscribers deploy dashboards browser api frameworks
 
@@ -37,6 +37,7 @@ static:
 check: lint test
 
 lint:
+	@tests/lint/check
 	@for script in $(SCRIPTS); do bash -n "$$script" || exit 1; done
 	@! command -v node > /dev/null || for script in $(MODULES); do node --input-type=module --check < "$$script" || exit 1; done
 	cargo fmt --check

@@ -409,7 +409,13 @@ pub struct ClientsArgs {
     #[arg(help_heading = LIST, long, value_name = "COLUMN", value_delimiter = ',')]
     pub columns: Vec<String>,
     /// Column to sort by, with - in front for the largest first: --sort=-memory
-    #[arg(help_heading = LIST, long, value_name = "COLUMN", default_value = "-idle_seconds", allow_hyphen_values = true)]
+    #[arg(
+        help_heading = LIST,
+        long,
+        value_name = "COLUMN",
+        default_value = "-idle_seconds",
+        allow_hyphen_values = true
+    )]
     pub sort: String,
     /// List only matching clients: 'idle>10m', 'memory>1MB', 'address=10.0.0.0/8', 'state=blocked'. Repeatable
     ///

@@ -53,7 +53,7 @@ pub struct Seen {
     pub last_seen: Option<Timestamp>,
     /// Its minimum expected connections; `None` if it is not expected.
     pub expected: Option<u64>,
-    /// What its connections did while it was shown.
+    /// The work of its connections while it was shown.
     pub totals: Totals,
 }
 
@@ -273,7 +273,7 @@ pub(super) struct Delta<'a> {
 }
 
 impl Delta<'_> {
-    /// What the connections of each application did.
+    /// The work of the connections of each application.
     fn growth(&self) -> HashMap<Arc<str>, Totals> {
         let mut growth = vec![Totals::default(); self.roster.apps.len()];
         let turnover = self.turnover;

@@ -42,7 +42,7 @@ pub(super) const NO_APP: u32 = u32::MAX;
 /// the sample's time are both rounded, by different clocks.
 const CONNECTED_AT_JITTER_SECONDS: i64 = 2;
 
-/// What a connection has done since it was accepted; `None` where the server does not report it.
+/// The work of a connection since it was accepted; `None` where the server does not report it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Work {
     /// Commands run.
@@ -112,7 +112,7 @@ pub(super) struct Turnover {
     pub(super) opened: Vec<Entry>,
     /// The closed clients: entries of the previous sample.
     pub(super) closed: Vec<Entry>,
-    /// What each connected client did since the previous sample, or since it opened.
+    /// The work of each connected client since the previous sample, or since it opened.
     pub(super) work: Vec<(Entry, Work)>,
 }
 

@@ -16,7 +16,7 @@ pub const MAX_APPS: usize = 8;
 /// The hour of a node before `now`, and the distribution of its clients' idle times in the last sample.
 pub fn columns(node: &str, history: &History, ages: Option<&Ages>, now: Timestamp) -> Value {
     let points: Vec<&Point> = history.hour(now).collect();
-    let told = |value: fn(&PointValues) -> Option<u64>| column(&points, |point| value(point.values.as_ref()?));
+    let of = |value: fn(&PointValues) -> Option<u64>| column(&points, |point| value(point.values.as_ref()?));
     let state = |state: State| column(&points, |point| Some(point.values.as_ref()?.states?[state as usize]));
     let rates: Vec<Option<Rates>> =
         (0..points.len()).map(|at| Rates::between(points[at.checked_sub(1)?], points[at])).collect();
@@ -24,8 +24,8 @@ pub fn columns(node: &str, history: &History, ages: Option<&Ages>, now: Timestam
     json!({
         "redis": node,
         "at": points.iter().map(|point| point.at.as_second()).collect::<Vec<_>>(),
-        "connections": told(|told| told.connections),
-        "online": told(|told| told.online),
+        "connections": of(|values| values.connections),
+        "online": of(|values| values.online),
         "active": state(State::Active),
         "blocked": state(State::Blocked),
         "subscribed": state(State::Subscribed),
@@ -44,7 +44,7 @@ fn column(points: &[&Point], value: impl Fn(&Point) -> Option<u64>) -> Vec<Optio
 /// The columns of the applications with the largest peaks, the largest first, then one of all others together.
 fn apps(points: &[&Point]) -> Value {
     let mut peaks: HashMap<&Arc<str>, u64> = HashMap::new();
-    for (app, connections) in points.iter().filter_map(|point| point.values.as_ref()).flat_map(|told| &*told.apps) {
+    for (app, connections) in points.iter().filter_map(|point| point.values.as_ref()).flat_map(|values| &*values.apps) {
         let peak = peaks.entry(app).or_default();
         *peak = (*peak).max(*connections);
     }
@@ -53,10 +53,10 @@ fn apps(points: &[&Point]) -> Value {
     largest.truncate(MAX_APPS);
     let shown: HashMap<&Arc<str>, usize> = largest.iter().enumerate().map(|(place, (app, _))| (*app, place)).collect();
     let mut columns = vec![vec![Value::Null; points.len()]; largest.len() + 1];
-    for (at, told) in points.iter().enumerate().filter_map(|(at, point)| Some((at, point.values.as_ref()?))) {
+    for (at, values) in points.iter().enumerate().filter_map(|(at, point)| Some((at, point.values.as_ref()?))) {
         columns.iter_mut().for_each(|column| column[at] = 0.into());
         let mut others = 0;
-        for (app, connections) in &*told.apps {
+        for (app, connections) in &*values.apps {
             match shown.get(app) {
                 Some(&place) => columns[place][at] = (*connections).into(),
                 None => others += connections,

@@ -155,7 +155,7 @@ struct ClosedObject<'a> {
     closed_reason: &'a str,
 }
 
-/// More digits than anybody compares would only make messages longer.
+/// Cuts a time to milliseconds: more digits would only make messages longer.
 fn to_milliseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }

@@ -17,11 +17,11 @@ pub(super) struct Asset {
     content: LazyLock<Content>,
 }
 
-/// What is in a file, made ready at its first use.
+/// The content of a file, prepared at its first use.
 #[derive(Debug)]
 struct Content {
     part: Part,
-    /// Told by the content: a new version of the program may bring another file under the same name.
+    /// A hash of the content: a new version of the program may bring another file under the same name.
     tag: String,
 }
 

@@ -224,11 +224,11 @@ fn tiles(node: &str, snapshot: &Snapshot, history: &History) -> Vec<Tile> {
     let in_state = |name, state: State| {
         linked(number(name, client_counts.map(|counts| counts.in_state(state))), &[("state", state.label())])
     };
-    let told = history.points().next_back().and_then(|point| point.values.as_ref());
+    let values = history.points().next_back().and_then(|point| point.values.as_ref());
     let rejected = snapshot.counters.connections_rejected.map(|counter| counter.total());
     vec![
-        linked(number("Connections", told.and_then(|told| told.connections)), &[]),
-        linked(number("Online", told.and_then(|told| told.online)), &[("kind", "application")]),
+        linked(number("Connections", values.and_then(|values| values.connections)), &[]),
+        linked(number("Online", values.and_then(|values| values.online)), &[("kind", "application")]),
         in_state("Active", State::Active),
         in_state("Blocked", State::Blocked),
         in_state("Subscribed", State::Subscribed),
@@ -250,15 +250,15 @@ fn numbers(history: &History, now: Timestamp) -> Vec<[String; 6]> {
     let points: Vec<&Point> = history.hour(now).rev().step_by(POINTS_PER_ROW).collect();
     let known = |number: Option<u64>| number.map_or_else(unknown, count);
     let row = |(index, point): (usize, &&Point)| {
-        let told = point.values.as_ref();
+        let values = point.values.as_ref();
         let before = points.get(index + 1).copied().or_else(|| history.hour(now).next());
         let rates = before.and_then(|before| Rates::between(before, point));
         let per_second = |of: fn(Rates) -> f64| rates.map_or_else(unknown, |rates| rate(of(rates)));
         [
             rfc3339(Some(point.at)),
-            known(told.and_then(|told| told.connections)),
-            known(told.and_then(|told| told.online)),
-            known(told.and_then(|told| Some(told.states?[State::Idle as usize]))),
+            known(values.and_then(|values| values.connections)),
+            known(values.and_then(|values| values.online)),
+            known(values.and_then(|values| Some(values.states?[State::Idle as usize]))),
             per_second(|rates| rates.opened),
             per_second(|rates| rates.closed),
         ]
