@@ -68,14 +68,13 @@ impl ClientCounts {
         self.idle_thresholds.iter().copied().zip(counts)
     }
 
-    /// Counts an application client.
-    pub(super) fn add_application(&mut self, entry: &Entry, client: &Client<'_>) {
-        self.applications.add(entry, client, &self.idle_thresholds);
+    /// Counts the ages of an application client.
+    pub(super) fn add_ages(&mut self, entry: &Entry, client: &Client<'_>) {
         if let Some(age) = client.age_seconds() {
             self.connection_age.add(age);
         }
         let has_interaction = !entry.is_silent && entry.state.is_some_and(|state| !state.is_waiting());
-        if let Some(idle) = entry.idle_seconds.filter(|_| has_interaction) {
+        if let Some(idle) = entry.idle_seconds().filter(|_| has_interaction) {
             self.last_interaction.add(idle);
         }
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::kind::ClientKind;
 use super::label::label_value;
 use super::last_interaction;
-use super::roster::{Entry, Roster, Work};
+use super::roster::{Entry, Roster};
 use crate::client_list::Field;
 
 /// Maximum number of closed clients that are remembered.
@@ -86,7 +86,6 @@ impl Closed {
     pub(super) fn new(entry: &Entry, roster: &Roster, closed_at: Timestamp, reason: CloseReason) -> Option<Self> {
         let (client, last_seen_at) = (roster.client(entry)?, roster.read_at(entry));
         let text = |field| client.text(field).map(label_value).unwrap_or_default().into_boxed_str();
-        let Work { commands, received_bytes, sent_bytes } = Work::of(client);
         Some(Self {
             id: client.id()?,
             app: roster.app(entry).cloned(),
@@ -96,13 +95,13 @@ impl Closed {
             user: text(Field::User),
             library: text(Field::LibName),
             command: (!entry.is_silent).then(|| text(Field::Cmd)),
-            connected_at: entry.connected_at,
+            connected_at: entry.connected_at(),
             last_interaction: last_interaction(client, last_seen_at),
             last_seen_at,
             closed_at,
-            commands,
-            received_bytes,
-            sent_bytes,
+            commands: client.unsigned(Field::TotCmds),
+            received_bytes: client.unsigned(Field::TotNetIn),
+            sent_bytes: client.unsigned(Field::TotNetOut),
             reason,
         })
     }

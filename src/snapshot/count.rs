@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::client_counts::ClientCounts;
 use super::grouping::Lookup;
 use super::groups::{Counting, Groups};
@@ -53,7 +55,8 @@ pub(super) fn classify(before: Option<&ClientCounts>, sample: &Sample, limits: &
     let mut count = (!sample.is_truncated()).then(|| Count::new(limits));
     let mut entries = Vec::with_capacity(pages.len());
     for (place, client) in pages.places() {
-        let entry = classifier.entry(client, place);
+        let read_at = pages.read_at(place).unwrap_or(sample.at);
+        let entry = classifier.entry(client, (place, read_at));
         if let Some(count) = &mut count {
             count.add(&entry, client);
         }
@@ -80,12 +83,12 @@ impl<'a> Classifier<'a> {
         Self { sample, product: product(sample), limits, lookup, apps: Vec::new(), numbers: HashMap::new() }
     }
 
-    fn entry(&mut self, client: &Client<'_>, place: Place) -> Entry {
+    fn entry(&mut self, client: &Client<'_>, read: (Place, Timestamp)) -> Entry {
         let kind = ClientKind::of(client, self.product, &self.sample.own_ids);
         let is_application = kind == ClientKind::Application;
         let state = is_application.then(|| State::of(client, self.limits.idle_after));
         let app = if is_application { self.app(client) } else { NO_APP };
-        Entry::new(client, place, kind, state, app)
+        Entry::new(client, read, kind, state, app)
     }
 
     /// The number of a client's application.
@@ -126,7 +129,7 @@ impl<'a> Count<'a> {
         if entry.kind != ClientKind::Application {
             return;
         }
-        self.client_counts.add_application(entry, client);
+        self.client_counts.add_ages(entry, client);
         for ((field, _), counting) in &mut self.fields {
             match group_value(client, *field) {
                 Some(value) if !value.is_empty() => counting.add(value),
@@ -151,8 +154,12 @@ impl<'a> Count<'a> {
         });
         let before = before.and_then(|before| before.networks.as_ref());
         let networks = self.networks.finish(limit, before, |network| network.label());
+        // Every application client is in exactly one application.
+        let mut applications = Tally::default();
+        self.apps.iter().for_each(|app| applications.merge(app));
+        let counts = self.client_counts;
         Counted {
-            client_counts: ClientCounts { users, libraries, databases, commands, networks, ..self.client_counts },
+            client_counts: ClientCounts { applications, users, libraries, databases, commands, networks, ..counts },
             apps: names.iter().cloned().zip(self.apps).collect(),
         }
     }
@@ -164,7 +171,7 @@ pub(super) fn longest_idle(entries: &[Entry], count: usize) -> Vec<usize> {
         return Vec::new();
     }
     let rank = |&(index, entry): &(usize, &Entry)| {
-        Some((entry.state?.is_waiting(), Reverse(entry.idle_seconds), entry.id?, index))
+        Some((entry.state?.is_waiting(), Reverse(entry.idle_seconds()), entry.id?, index))
     };
     let mut ranked: Vec<_> = entries.iter().enumerate().filter_map(|entry| rank(&entry)).collect();
     ranked.sort_unstable();

@@ -141,9 +141,6 @@ impl Snapshot {
         self.presence = self.presence.next(counted.apps, &delta, limits);
         let step = Step { turnover: &turnover, roster: &roster, before, continuity };
         (self.churn, self.changes) = self.churn.next(&step);
-        if let Some(before) = before.filter(|_| continuity == Continuity::Same) {
-            roster.keep_connected_at(before);
-        }
         self.client_counts = Some(counted.client_counts);
         let roster = Arc::new(roster);
         self.clients = Some(Arc::clone(&roster));

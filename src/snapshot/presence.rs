@@ -89,9 +89,9 @@ impl Totals {
     }
 
     fn add_work(&mut self, work: &Work) {
-        self.commands = self.commands.saturating_add(work.commands.unwrap_or(0));
-        self.received_bytes = self.received_bytes.saturating_add(work.received_bytes.unwrap_or(0));
-        self.sent_bytes = self.sent_bytes.saturating_add(work.sent_bytes.unwrap_or(0));
+        self.commands = self.commands.saturating_add(work.commands);
+        self.received_bytes = self.received_bytes.saturating_add(work.received_bytes);
+        self.sent_bytes = self.sent_bytes.saturating_add(work.sent_bytes);
     }
 }
 
@@ -280,9 +280,7 @@ impl Delta<'_> {
         for entry in turnover.opened.iter().filter(|entry| entry.kind == ClientKind::Application) {
             growth[entry.app as usize].opened += 1;
         }
-        for (entry, work) in turnover.work.iter().filter(|(entry, _)| entry.kind == ClientKind::Application) {
-            growth[entry.app as usize].add_work(work);
-        }
+        growth.iter_mut().zip(&turnover.work).for_each(|(totals, work)| totals.add_work(work));
         let grown = self.roster.apps.iter().cloned().zip(growth).filter(|(_, totals)| *totals != Totals::default());
         let mut growth: HashMap<Arc<str>, Totals> = grown.collect();
         let Some(before) = self.before else { return growth };

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::connected_at;
 use super::counters::{Continuity, Counters};
 use super::kind::{ClientKind, State};
 use super::limits::NetworkPrefix;
@@ -22,16 +21,17 @@ pub struct Entry {
     pub kind: ClientKind,
     /// Its state; internal connections have none.
     pub state: Option<State>,
-    /// Seconds since the last byte in either direction, as read.
-    pub idle_seconds: Option<u64>,
+    idle_seconds: Option<u32>,
     /// True if it has never sent a command that the server knows.
     pub is_silent: bool,
-    /// The time at which it connected. It is the same in every sample, although the age is reported in whole seconds.
-    pub connected_at: Option<Timestamp>,
+    /// Unix seconds.
+    connected_at: Option<i64>,
     /// Its place in the sample.
     pub(super) place: Place,
     /// The index of its application in [`Roster::apps`]; [`NO_APP`] for an internal connection.
     pub(super) app: u32,
+    /// True if the server reports its work.
+    has_work: bool,
     work: Work,
 }
 
@@ -40,52 +40,87 @@ pub(super) const NO_APP: u32 = u32::MAX;
 
 /// Maximum difference between the computed connection times of one connection in two samples, in seconds: its age and
 /// the sample's time are both rounded, by different clocks.
-const CONNECTED_AT_JITTER_SECONDS: i64 = 2;
+const CONNECTED_AT_JITTER_SECONDS: u64 = 2;
 
-/// The work of a connection since it was accepted; `None` where the server does not report it.
+/// The work of connections; 0 where the server does not report it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Work {
     /// Commands run.
-    pub(super) commands: Option<u64>,
-    /// Bytes read from it.
-    pub(super) received_bytes: Option<u64>,
-    /// Bytes written to it.
-    pub(super) sent_bytes: Option<u64>,
+    pub(super) commands: u64,
+    /// Bytes read.
+    pub(super) received_bytes: u64,
+    /// Bytes written.
+    pub(super) sent_bytes: u64,
 }
 
 impl Entry {
-    pub(super) fn new(client: &Client<'_>, place: Place, kind: ClientKind, state: Option<State>, app: u32) -> Self {
+    pub(super) fn new(
+        client: &Client<'_>,
+        (place, read_at): (Place, Timestamp),
+        kind: ClientKind,
+        state: Option<State>,
+        app: u32,
+    ) -> Self {
+        let age = client.age_seconds().and_then(|age| i64::try_from(age).ok());
+        let saturated = |seconds: u64| u32::try_from(seconds).unwrap_or(u32::MAX);
         Self {
             id: client.id(),
             kind,
             state,
-            idle_seconds: client.idle_seconds(),
+            idle_seconds: client.idle_seconds().map(saturated),
             is_silent: client.is_silent(),
-            connected_at: None,
+            connected_at: age.and_then(|age| read_at.as_second().checked_sub(age)),
             place,
             app,
+            has_work: client.text(Field::TotCmds).is_some(),
             work: Work::of(client),
+        }
+    }
+
+    /// Seconds since the last byte in either direction, as read; at most `u32::MAX`.
+    pub fn idle_seconds(&self) -> Option<u64> {
+        self.idle_seconds.map(u64::from)
+    }
+
+    /// The time at which it connected, to the second. It is the same in every sample, although the age is reported in
+    /// whole seconds.
+    pub fn connected_at(&self) -> Option<Timestamp> {
+        Timestamp::from_second(self.connected_at?).ok()
+    }
+
+    /// Takes the connection time from an earlier sample, so that it does not jitter by a second.
+    fn keep_connected_at(&mut self, before: &Entry) {
+        if let (Some(now), Some(earlier)) = (self.connected_at, before.connected_at)
+            && now.abs_diff(earlier) <= CONNECTED_AT_JITTER_SECONDS
+        {
+            self.connected_at = Some(earlier);
         }
     }
 }
 
 impl Work {
     pub(super) fn of(client: &Client<'_>) -> Self {
+        let count = |field| client.unsigned(field).unwrap_or(0);
         Self {
-            commands: client.unsigned(Field::TotCmds),
-            received_bytes: client.unsigned(Field::TotNetIn),
-            sent_bytes: client.unsigned(Field::TotNetOut),
+            commands: count(Field::TotCmds),
+            received_bytes: count(Field::TotNetIn),
+            sent_bytes: count(Field::TotNetOut),
         }
     }
 
     /// The growth since an earlier reading of the same connection; 0 if a counter fell, which servers never do.
     fn since(self, before: Self) -> Self {
-        let grown = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before.unwrap_or(0)));
         Self {
-            commands: grown(self.commands, before.commands),
-            received_bytes: grown(self.received_bytes, before.received_bytes),
-            sent_bytes: grown(self.sent_bytes, before.sent_bytes),
+            commands: self.commands.saturating_sub(before.commands),
+            received_bytes: self.received_bytes.saturating_sub(before.received_bytes),
+            sent_bytes: self.sent_bytes.saturating_sub(before.sent_bytes),
         }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.commands = self.commands.saturating_add(more.commands);
+        self.received_bytes = self.received_bytes.saturating_add(more.received_bytes);
+        self.sent_bytes = self.sent_bytes.saturating_add(more.sent_bytes);
     }
 }
 
@@ -112,8 +147,9 @@ pub(super) struct Turnover {
     pub(super) opened: Vec<Entry>,
     /// The closed clients: entries of the previous sample.
     pub(super) closed: Vec<Entry>,
-    /// The work of each connected client since the previous sample, or since it opened.
-    pub(super) work: Vec<(Entry, Work)>,
+    /// The work of the connected clients since the previous sample, or since they opened: one sum per application of the
+    /// roster.
+    pub(super) work: Vec<Work>,
 }
 
 impl Roster {
@@ -128,33 +164,7 @@ impl Roster {
         // Pages are nearly sorted by id, which makes the stable sort fast.
         by_id.sort_by_key(|&index| entries[index as usize].id);
         by_id.dedup_by_key(|index| entries[*index as usize].id);
-        let mut roster = Self { sample, counters, entries, by_id, apps, network_prefix };
-        roster.set_connected_at();
-        roster
-    }
-
-    fn set_connected_at(&mut self) {
-        let Ok(pages) = &self.sample.clients else { return };
-        for entry in &mut self.entries {
-            let Some((client, at)) = pages.client(entry.place).zip(pages.read_at(entry.place)) else { continue };
-            entry.connected_at = connected_at(client, at);
-        }
-    }
-
-    /// Takes the connection times from an earlier sample of the same server, so that they do not jitter by a second.
-    pub(super) fn keep_connected_at(&mut self, before: &Roster) {
-        let mut old = before.by_id().peekable();
-        for &index in &self.by_id {
-            let entry = &mut self.entries[index as usize];
-            while old.next_if(|old| old.id < entry.id).is_some() {}
-            let Some(old) = old.next_if(|old| old.id == entry.id) else { continue };
-            let differs = |now: Timestamp, before| now.duration_since(before).as_secs().abs();
-            if let (Some(now), Some(before)) = (entry.connected_at, old.connected_at)
-                && differs(now, before) <= CONNECTED_AT_JITTER_SECONDS
-            {
-                entry.connected_at = Some(before);
-            }
-        }
+        Self { sample, counters, entries, by_id, apps, network_prefix }
     }
 
     /// One entry per client, in the order of the sample.
@@ -194,8 +204,8 @@ impl Roster {
     }
 
     /// The changes since an earlier sample of this server, or of the previous server at this address.
-    pub(super) fn turnover_since(&self, before: &Roster, continuity: Continuity) -> Turnover {
-        let mut turnover = Turnover::default();
+    pub(super) fn turnover_since(&mut self, before: &Roster, continuity: Continuity) -> Turnover {
+        let mut turnover = Turnover { work: vec![Work::default(); self.apps.len()], ..Turnover::default() };
         match continuity {
             Continuity::Same => self.compare(before, &mut turnover),
             Continuity::Restarted => {
@@ -217,27 +227,37 @@ impl Roster {
         turnover
     }
 
-    fn compare(&self, before: &Roster, turnover: &mut Turnover) {
-        let (mut old, mut new) = (before.by_id().peekable(), self.by_id().peekable());
+    /// Compares both rosters in one pass over their ids.
+    fn compare(&mut self, before: &Roster, turnover: &mut Turnover) {
+        let (mut old_ids, mut new_ids) = (before.by_id.iter().peekable(), 0);
         loop {
-            let order = match (old.peek(), new.peek()) {
-                (Some(old), Some(new)) => old.id.cmp(&new.id),
+            let old = old_ids.peek().map(|&&index| &before.entries[index as usize]);
+            let new = self.by_id.get(new_ids).map(|&index| index as usize);
+            let order = match (old, new) {
+                (Some(old), Some(new)) => old.id.cmp(&self.entries[new].id),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (None, None) => break,
             };
-            match order {
-                Ordering::Less => turnover.closed.extend(old.next()),
-                Ordering::Greater => turnover.open(new.next().copied().into_iter()),
-                Ordering::Equal => {
-                    let (Some(old), Some(new)) = (old.next(), new.next()) else { break };
-                    if self.is_id_reused(before, old, new) {
-                        turnover.closed.push(*old);
-                        turnover.open(std::iter::once(*new));
-                    } else {
-                        turnover.work.push((*new, new.work.since(old.work)));
-                    }
+            match (order, old, new) {
+                (Ordering::Less, Some(old), _) => turnover.closed.push(*old),
+                (Ordering::Greater, _, Some(new)) => turnover.open(std::iter::once(self.entries[new])),
+                (Ordering::Equal, Some(old), Some(new)) if self.is_id_reused(before, old, &self.entries[new]) => {
+                    turnover.closed.push(*old);
+                    turnover.open(std::iter::once(self.entries[new]));
                 }
+                (Ordering::Equal, Some(old), Some(new)) => {
+                    let new = &mut self.entries[new];
+                    new.keep_connected_at(old);
+                    turnover.add_work(new, new.work.since(old.work));
+                }
+                _ => break,
+            }
+            if order.is_le() {
+                old_ids.next();
+            }
+            if order.is_ge() {
+                new_ids += 1;
             }
         }
     }
@@ -255,7 +275,7 @@ impl Roster {
 
     /// True if the server reports the work of clients.
     pub(super) fn has_work(&self) -> bool {
-        self.entries.iter().any(|entry| entry.work.commands.is_some())
+        self.entries.iter().any(|entry| entry.has_work)
     }
 
     /// The time at which the last client was read: new clients are read after the sample began.
@@ -274,7 +294,14 @@ impl Turnover {
     fn open(&mut self, entries: impl Iterator<Item = Entry>) {
         for entry in entries {
             self.opened.push(entry);
-            self.work.push((entry, entry.work));
+            self.add_work(&entry, entry.work);
+        }
+    }
+
+    /// Adds work to the sum of the client's application; internal connections have none.
+    fn add_work(&mut self, entry: &Entry, work: Work) {
+        if let Some(sum) = self.work.get_mut(entry.app as usize) {
+            sum.add(work);
         }
     }
 }

@@ -54,7 +54,7 @@ impl Tally {
     fn add_application(&mut self, entry: &Entry, state: State, thresholds: &[Duration]) {
         self.states[state as usize] += 1;
         self.silent += u64::from(entry.is_silent);
-        let Some(idle) = entry.idle_seconds else { return };
+        let Some(idle) = entry.idle_seconds() else { return };
         if state.is_waiting() {
             self.oldest_waiting_seconds = self.oldest_waiting_seconds.max(Some(idle));
             return;

@@ -293,7 +293,7 @@ pub static COLUMNS: &[Column] = &[
     .groupable()
     .default_place(7),
     Column::derived(
-        |row| Value::time(row.entry.connected_at),
+        |row| Value::time(row.entry.connected_at()),
         "connected_at",
         "Connected at",
         Time,

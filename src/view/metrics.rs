@@ -360,7 +360,7 @@ impl NodeSeries<'_> {
             let app = row.app.unwrap_or_default();
             self.add(c::CLIENT_INFO, &[&id, app, &name, &user, &library, &address], 1.0);
             let numbers = [
-                (c::CLIENT_LAST_INTERACTION_AGE, row.entry.idle_seconds.filter(|_| !row.entry.is_silent)),
+                (c::CLIENT_LAST_INTERACTION_AGE, row.entry.idle_seconds().filter(|_| !row.entry.is_silent)),
                 (c::CLIENT_CONNECTION_AGE, client.age_seconds()),
                 (c::CLIENT_MEMORY, client.unsigned(Field::TotMem)),
                 (c::CLIENT_OUTPUT_BUFFER, Some(snapshot::output_buffer_bytes(client))),

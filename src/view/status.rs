@@ -197,7 +197,7 @@ fn ranked(snapshot: &Snapshot) -> Vec<Row<'_>> {
     let mut rows: Vec<Row<'_>> = rows("", snapshot).collect();
     rows.sort_unstable_by_key(|row| {
         let rank = row.entry.state.map_or(2, |state| u8::from(state.is_waiting()));
-        (rank, std::cmp::Reverse(row.entry.idle_seconds), row.entry.id)
+        (rank, std::cmp::Reverse(row.entry.idle_seconds()), row.entry.id)
     });
     rows
 }

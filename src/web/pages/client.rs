@@ -90,7 +90,7 @@ fn page<'a>(state: &WebState, id: u64, row: Row<'_>, banners: Vec<String>, frame
     let (client, entry) = (row.client, row.entry);
     let seconds =
         |seconds: Option<u64>| seconds.map_or_else(|| "?".to_owned(), |seconds| format!("{} ago", ago(seconds)));
-    let last = if entry.is_silent { "never".to_owned() } else { seconds(entry.idle_seconds) };
+    let last = if entry.is_silent { "never".to_owned() } else { seconds(entry.idle_seconds()) };
     let kind = match entry.state {
         Some(client_state) => format!("{}, {}", entry.kind.label(), client_state.label()),
         None => entry.kind.label().to_owned(),
@@ -100,7 +100,7 @@ fn page<'a>(state: &WebState, id: u64, row: Row<'_>, banners: Vec<String>, frame
             .map_or("Unknown to this version of the exporter.", |field| Column::of_field(field).help);
         (escaped(key), escaped(value), help)
     });
-    let trend = state.trails.follow(row.node, client, entry.connected_at, row.read_at());
+    let trend = state.trails.follow(row.node, client, entry.connected_at(), row.read_at());
     ClientPage {
         frame,
         banners,
@@ -109,7 +109,7 @@ fn page<'a>(state: &WebState, id: u64, row: Row<'_>, banners: Vec<String>, frame
         summary: vec![
             ("Type and state", kind, String::new()),
             ("Address", Column::of_field(Field::Addr).value(row).into_text(), String::new()),
-            ("Connected", seconds(client.age_seconds()), rfc3339(entry.connected_at)),
+            ("Connected", seconds(client.age_seconds()), rfc3339(entry.connected_at())),
             ("Last interaction", last, rfc3339(last_interaction(client, row.read_at()))),
         ],
         app: row.app.map(|app| (app.to_owned(), app_link(row.node, app))),

@@ -226,7 +226,7 @@ fn cell(row: Row<'_>, column: &Column) -> Cell {
             let time = match (field(Field::Idle), row.entry.is_silent) {
                 (true, true) => None,
                 (true, false) => last_interaction(row.client, row.read_at()),
-                (false, _) => row.entry.connected_at,
+                (false, _) => row.entry.connected_at(),
             };
             Cell { title: rfc3339(time), is_time: time.is_some(), ..plain(cell_text(row, column)) }
         }
