@@ -7,7 +7,6 @@ use super::groups::Groups;
 use super::kind::{ClientKind, State};
 use super::roster::Entry;
 use super::tally::Tally;
-use crate::client_list::Client;
 
 /// The counts over the clients of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,8 +68,8 @@ impl ClientCounts {
     }
 
     /// Counts the ages of an application client.
-    pub(super) fn add_ages(&mut self, entry: &Entry, client: &Client<'_>) {
-        if let Some(age) = client.age_seconds() {
+    pub(super) fn add_ages(&mut self, entry: &Entry, age_seconds: Option<u64>) {
+        if let Some(age) = age_seconds {
             self.connection_age.add(age);
         }
         let has_interaction = !entry.is_silent && entry.state.is_some_and(|state| !state.is_waiting());

@@ -56,15 +56,21 @@ pub(super) fn classify(before: Option<&ClientCounts>, sample: &Sample, limits: &
     let mut entries = Vec::with_capacity(pages.len());
     for (place, client) in pages.places() {
         let read_at = pages.read_at(place).unwrap_or(sample.at);
-        let entry = classifier.entry(client, (place, read_at));
+        let age = client.age_seconds();
+        let entry = classifier.entry(client, place, age.and_then(|age| ago(read_at, age)));
         if let Some(count) = &mut count {
-            count.add(&entry, client);
+            count.add(&entry, client, age);
         }
         entries.push(entry);
     }
     let apps = classifier.apps;
     let counted = count.map(|count| count.finish(before, &apps));
     Some(Classified { entries, apps: apps.into(), counted })
+}
+
+/// The Unix second of a time some seconds ago.
+fn ago(time: Timestamp, seconds: u64) -> Option<i64> {
+    time.as_second().checked_sub(i64::try_from(seconds).ok()?)
 }
 
 /// Finds the kind, state and application of each client.
@@ -83,12 +89,12 @@ impl<'a> Classifier<'a> {
         Self { sample, product: product(sample), limits, lookup, apps: Vec::new(), numbers: HashMap::new() }
     }
 
-    fn entry(&mut self, client: &Client<'_>, read: (Place, Timestamp)) -> Entry {
+    fn entry(&mut self, client: &Client<'_>, place: Place, connected_at: Option<i64>) -> Entry {
         let kind = ClientKind::of(client, self.product, &self.sample.own_ids);
         let is_application = kind == ClientKind::Application;
         let state = is_application.then(|| State::of(client, self.limits.idle_after));
         let app = if is_application { self.app(client) } else { NO_APP };
-        Entry::new(client, read, kind, state, app)
+        Entry::new(client, place, kind, state, app).connected(connected_at)
     }
 
     /// The number of a client's application.
@@ -124,12 +130,12 @@ impl<'a> Count<'a> {
         }
     }
 
-    fn add(&mut self, entry: &Entry, client: &'a Client<'_>) {
+    fn add(&mut self, entry: &Entry, client: &'a Client<'_>, age_seconds: Option<u64>) {
         self.client_counts.kinds[entry.kind as usize] += 1;
         if entry.kind != ClientKind::Application {
             return;
         }
-        self.client_counts.add_ages(entry, client);
+        self.client_counts.add_ages(entry, age_seconds);
         for ((field, _), counting) in &mut self.fields {
             match group_value(client, *field) {
                 Some(value) if !value.is_empty() => counting.add(value),

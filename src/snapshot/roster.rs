@@ -54,14 +54,7 @@ pub(super) struct Work {
 }
 
 impl Entry {
-    pub(super) fn new(
-        client: &Client<'_>,
-        (place, read_at): (Place, Timestamp),
-        kind: ClientKind,
-        state: Option<State>,
-        app: u32,
-    ) -> Self {
-        let age = client.age_seconds().and_then(|age| i64::try_from(age).ok());
+    pub(super) fn new(client: &Client<'_>, place: Place, kind: ClientKind, state: Option<State>, app: u32) -> Self {
         let saturated = |seconds: u64| u32::try_from(seconds).unwrap_or(u32::MAX);
         Self {
             id: client.id(),
@@ -69,12 +62,17 @@ impl Entry {
             state,
             idle_seconds: client.idle_seconds().map(saturated),
             is_silent: client.is_silent(),
-            connected_at: age.and_then(|age| read_at.as_second().checked_sub(age)),
+            connected_at: None,
             place,
             app,
             has_work: client.text(Field::TotCmds).is_some(),
             work: Work::of(client),
         }
+    }
+
+    /// Sets the connection time, in Unix seconds.
+    pub(super) fn connected(self, connected_at: Option<i64>) -> Self {
+        Self { connected_at, ..self }
     }
 
     /// Seconds since the last byte in either direction, as read; at most `u32::MAX`.
