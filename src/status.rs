@@ -63,7 +63,8 @@ pub struct Header {
     pub kind: MessageKind,
     /// The name of the announcer: host and a random part.
     pub announcer: String,
-    /// The node's address, as used by the announcer.
+    /// The node's address, as used by the announcer: the column `redis`.
+    #[serde(rename = "redis")]
     pub node: String,
     /// The node's `run_id`, which changes at each restart.
     pub run_id: String,
@@ -306,7 +307,7 @@ mod tests {
     #[test]
     fn other_messages_are_distinguished_from_statuses() {
         let header = [
-            r#""announcer":"a","node":"n","run_id":"r","seq":1,"sampled_at":"2026-01-01T00:00:00.5Z","frequency":10"#,
+            r#""announcer":"a","redis":"n","run_id":"r","seq":1,"sampled_at":"2026-01-01T00:00:00.5Z","frequency":10"#,
             r#""connections":1,"online":1,"silent":0"#,
         ]
         .join(",");

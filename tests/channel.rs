@@ -57,7 +57,7 @@ fn the_channel_works_as_the_article_describes() {
         let subscriber = Subscriber::on(&server.address());
         let first = subscriber.next_status();
         assert_eq!(first.json["schema"], "redis-client-status/2");
-        assert_eq!(first.json["node"], server.address().as_str());
+        assert_eq!(first.json["redis"], server.address().as_str());
 
         let status = eventually("a status that matches CLIENT LIST", PATIENCE, || {
             let status = subscriber.next_status();

@@ -233,7 +233,7 @@ fn two_nodes_on_one_channel_are_distinguished() {
     let mut seq = 0;
     let mut publish = || {
         seq += 1;
-        let other = json!({"seq": seq, "node": "10.0.0.9:6379", "run_id": "f".repeat(40), "connections": 1, "online": 0,
+        let other = json!({"seq": seq, "redis": "10.0.0.9:6379", "run_id": "f".repeat(40), "connections": 1, "online": 0,
             "silent": 0, "clients": [{"id": 5, "address": "10.0.0.1:1", "kind": "replica", "flags": "S"}]});
         control.must(&["PUBLISH", CHANNEL, &forged(&status, &other)]);
     };
@@ -294,8 +294,8 @@ fn hostile_messages_have_no_effect() {
     let mut control = server.peer();
     let text = status.to_string();
     let yesterday = (clock::now() - Duration::from_secs(86_400)).to_string();
-    let other = json!({"seq": 7, "node": "10.0.0.9:6379", "run_id": "f".repeat(40), "online": 7777});
-    let many = json!({"seq": 8, "node": "10.0.0.8:6379", "run_id": "e".repeat(40), "truncated": 1_000_000,
+    let other = json!({"seq": 7, "redis": "10.0.0.9:6379", "run_id": "f".repeat(40), "online": 7777});
+    let many = json!({"seq": 8, "redis": "10.0.0.8:6379", "run_id": "e".repeat(40), "truncated": 1_000_000,
         "connections": 1_000_000});
     for (reason, message) in [
         ("malformed", "garbage".to_owned()),
@@ -321,7 +321,7 @@ fn hostile_messages_have_no_effect() {
     }
     for _ in 0..20 {
         flood(&server, "a flood of garbage", 500);
-        flood(&server, &forged(&status, &json!({"run_id": "d".repeat(40), "node": "10.0.0.7:6379"})), 500);
+        flood(&server, &forged(&status, &json!({"run_id": "d".repeat(40), "redis": "10.0.0.7:6379"})), 500);
         pause(Duration::from_millis(100));
     }
     for exporter in &exporters {

@@ -7,16 +7,16 @@ import sqlite3
 import sys
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS statuses (node, run_id, announcer, seq INT, sampled_at, connections INT, online INT, silent INT,
-    truncated INT, PRIMARY KEY (announcer, node, seq));
-CREATE TABLE IF NOT EXISTS clients (node, run_id, sampled_at, id INT, address, name, user, app, kind, age_seconds INT,
-    idle_seconds INT, last_interaction, PRIMARY KEY (node, run_id, sampled_at, id));
+CREATE TABLE IF NOT EXISTS statuses (redis, run_id, announcer, seq INT, sampled_at, connections INT, online INT, silent INT,
+    truncated INT, PRIMARY KEY (announcer, redis, seq));
+CREATE TABLE IF NOT EXISTS clients (redis, run_id, sampled_at, id INT, address, name, user, app, kind, age_seconds INT,
+    idle_seconds INT, last_interaction, PRIMARY KEY (redis, run_id, sampled_at, id));
 CREATE VIEW IF NOT EXISTS latest_clients AS
-    SELECT * FROM clients JOIN (SELECT node, max(sampled_at) AS sampled_at FROM clients GROUP BY node) USING (node, sampled_at);
+    SELECT * FROM clients JOIN (SELECT redis, max(sampled_at) AS sampled_at FROM clients GROUP BY redis) USING (redis, sampled_at);
 """
 COLUMNS = {
-    "statuses": "node run_id announcer seq sampled_at connections online silent truncated".split(),
-    "clients": "node run_id sampled_at id address name user app kind age_seconds idle_seconds last_interaction".split(),
+    "statuses": "redis run_id announcer seq sampled_at connections online silent truncated".split(),
+    "clients": "redis run_id sampled_at id address name user app kind age_seconds idle_seconds last_interaction".split(),
 }
 
 

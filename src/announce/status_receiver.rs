@@ -325,7 +325,7 @@ mod tests {
     /// A status of one announcer, with these members at the end.
     fn status(seq: u64, more: &str) -> String {
         let at = now() - std::time::Duration::from_secs(5);
-        let source = r#""schema":"redis-client-status/2","kind":"status","announcer":"a","node":"n:1","run_id":"r""#;
+        let source = r#""schema":"redis-client-status/2","kind":"status","announcer":"a","redis":"n:1","run_id":"r""#;
         let counts =
             r#""frequency":10,"connections":1,"online":1,"silent":0,"fields":["id","address","name","idle_seconds"]"#;
         format!(r#"{{{source},"seq":{seq},"sampled_at":"{at}",{counts},{more}}}"#)
