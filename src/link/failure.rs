@@ -22,7 +22,7 @@ pub(super) fn resolve_failed(node: &str, error: &io::Error) -> Failure {
 
 pub(super) fn connect_failed(node: &str, error: &io::Error) -> Failure {
     let fix = "is the server running, and is the address right?";
-    failure(Reason::Connect, node, format!("cannot connect ({error}); {fix}"))
+    failure(Reason::Connect, node, format!("{}; {fix}", plain(&error.to_string())))
 }
 
 pub(super) fn tls_failed(node: &str, why: &str) -> Failure {
@@ -133,7 +133,7 @@ fn connection_error(node: &str, error: &RedisError) -> Option<Failure> {
         return Some(failure(Reason::Protocol, node, sentence));
     }
     if error.is_connection_dropped() || error.is_io_error() {
-        let why = quoted(&error.to_string());
+        let why = plain(&quoted(&error.to_string()));
         let fix = "if this is a TLS port, use rediss://, and --redis.tls-cert-file if it requires a client certificate";
         return Some(failure(Reason::Closed, node, format!("the server closed the connection ({why}); {fix}")));
     }
@@ -144,6 +144,13 @@ fn connection_error(node: &str, error: &RedisError) -> Option<Failure> {
 fn server_text(error: &RedisError) -> String {
     let code = error.code().unwrap_or("ERR");
     format!("{code} {}", error.detail().unwrap_or_default())
+}
+
+/// The text of an operating system error as a part of a sentence: without its number, and without a capital letter.
+fn plain(text: &str) -> String {
+    let text = text.split_once(" (os error ").map_or(text, |(begin, _)| begin);
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
 }
 
 fn quoted(text: &str) -> String {
