@@ -250,7 +250,7 @@ fn check_reports_by_its_exit_code() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
     let output = run(&["check", "--redis.addr", &server.address()]);
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
     assert!(text(&output.stdout).contains("ok       CLIENT LIST: 1 clients, 0 unreadable lines"));
     let output = run(&["check", "--redis.addr", &server.address(), "--redis.addr", "127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(4), "the worst result of all servers counts");
