@@ -122,7 +122,15 @@ pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits)
         match classified.counted {
             Some(counted) => snapshot.compare(roster, counted, limits),
             // A partial list is shown, but nothing is compared with it.
-            None => snapshot.clients = Some(Arc::new(roster)),
+            None => {
+                let mut roster = roster;
+                let before = previous.and_then(|previous| previous.clients.as_deref());
+                let is_same = |before: &&Roster| before.counters.life(&snapshot.sample) == Continuity::Same;
+                if let Some(before) = before.filter(is_same) {
+                    roster.keep_connected_at(before);
+                }
+                snapshot.clients = Some(Arc::new(roster));
+            }
         }
     }
     snapshot
