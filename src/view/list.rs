@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value as Json};
 
-use super::column::{Column, ValueKind};
+use super::column::{COLUMNS, Column, ValueKind};
 use super::humanize::{ago, bytes};
 use super::measure::{self, MEASURES, Measure};
 use super::row::{ClosedRow, Record, Row};
@@ -65,8 +65,11 @@ pub fn object(row: Row<'_>, columns: &[&Column]) -> Json {
     }
     let mut object = members(row, Column::of_clients().filter(|column| column.is_reported(row.client)));
     for (key, text) in row.client.fields().filter(|(key, _)| Field::from_key(key).is_none()) {
-        // The first of several wins, here as everywhere, and none replaces a column of ours.
-        object.entry(spelled_out(key).replace('-', "_")).or_insert_with(|| spelled_out(text).into());
+        let name = spelled_out(key).replace('-', "_");
+        // The first of several wins, here as everywhere, and none passes for a column of ours, be it reported or not.
+        if !COLUMNS.iter().any(|column| column.name == name) {
+            object.entry(name).or_insert_with(|| spelled_out(text).into());
+        }
     }
     object.into()
 }
@@ -191,6 +194,17 @@ pub(super) fn shortened(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::fixture::snapshot;
+
+    #[test]
+    fn an_unknown_field_is_passed_on_and_never_passes_for_a_column() {
+        let snapshot = snapshot("id=1 addr=a flags=N foo-bar=1 foo-bar=2 memory-bytes=x closed-at=y app=z kind=z\n");
+        let row = Row::new("node", &snapshot, 0).expect("a client");
+        let object = object(row, &[]);
+        let texts = ["foo_bar", "app", "kind"].map(|name| object[name].as_str());
+        assert_eq!(texts, [Some("1"), Some("(unnamed)"), Some("application")]);
+        assert!(object.get("memory_bytes").is_none() && object.get("closed_at").is_none(), "{object}");
+    }
 
     #[test]
     fn formulas_are_text() {
