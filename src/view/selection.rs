@@ -161,12 +161,15 @@ impl Selection {
         Window { total, matched, rows }
     }
 
+    /// True if groups by this column count internal connections: only by kind, or if a condition is about the kind.
+    /// Everywhere else a group is what applications do.
+    pub fn counts_internal(&self, by: &Column) -> bool {
+        by.name == "kind" || self.filters.iter().any(|filter| filter.column().name == "kind")
+    }
+
     /// The clients of these nodes by the value of a column.
-    ///
-    /// Internal connections are counted only by kind, or if a condition is about the kind: everywhere else a group is what
-    /// applications do.
     pub fn groups<'a>(&self, by: &Column, nodes: impl Iterator<Item = (&'a str, &'a Snapshot)>) -> GroupWindow<'a> {
-        let counts_internal = by.name == "kind" || self.filters.iter().any(|filter| filter.column().name == "kind");
+        let counts_internal = self.counts_internal(by);
         let (mut total, mut matched, mut internal) = (0, 0, 0);
         let mut tallies: HashMap<Value<'a>, Tally> = HashMap::new();
         for row in self.clients(nodes) {
@@ -311,6 +314,7 @@ mod tests {
         assert_eq!(users.rows[1].tally.in_state(State::Blocked), 1);
         assert_eq!(groups("kind", None).internal, 0);
         assert_eq!(groups("user", Some("kind=replica")).matched, 1);
+        assert_eq!((groups("user", Some("kind!=primary")).matched, groups("user", Some("name=")).internal), (4, 1));
         let hosts = groups("host", None);
         assert_eq!(hosts.rows.iter().map(|group| group.tally.connections).sum::<u64>(), 3);
         assert_eq!(groups("name", None).rows.iter().filter(|group| group.value == Value::None).count(), 1);
