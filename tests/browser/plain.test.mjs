@@ -9,7 +9,7 @@ const PLAIN = { javaScriptEnabled: false };
 
 look("every page is reachable by links and has a heading", PLAIN, async (reader) => {
   const page = await reader.open("/");
-  for (const [link, heading] of [["Clients", "Clients"], ["Applications", "Applications"], ["Departures", "Departures"]]) {
+  for (const [link, heading] of [["Clients", "Clients"], ["Applications", "Applications"], ["Closed", "Closed connections"]]) {
     await page.getByRole("navigation").getByRole("link", { name: link }).click();
     await page.getByRole("heading", { level: 1, name: heading }).waitFor();
   }
@@ -24,7 +24,7 @@ look("search, sorting and paging work", PLAIN, async (reader) => {
   for (const number of [3, 1, 2]) members.push(await Client.connect(`plain-${number}`));
   const page = await reader.open("/clients?limit=2");
   await page.getByLabel("Search").fill("plain-");
-  await page.getByRole("button", { name: "Show" }).click();
+  await page.getByRole("button", { name: "Apply" }).click();
   await page.waitForURL(/q=plain-/);
   await page.getByRole("columnheader", { name: "Name" }).getByRole("link").click();
   await page.waitForURL(/sort=name/);

@@ -156,13 +156,13 @@ look("the URL has the selected columns in one parameter, and none for the defaul
   assert.equal(new URL(page.url()).search, "?q=x");
   await page.getByText("Columns", { exact: true }).click();
   await page.getByRole("checkbox", { name: "Database", exact: true }).check();
-  await page.waitForURL(/cols=/);
-  const columns = new URL(page.url()).searchParams.getAll("cols");
+  await page.waitForURL(/columns=/);
+  const columns = new URL(page.url()).searchParams.getAll("columns");
   assert.equal(columns.length, 1);
-  assert(columns[0].split(",").includes("db"), columns[0]);
-  await page.getByRole("button", { name: "Show" }).click();
+  assert(columns[0].split(",").includes("database"), columns[0]);
+  await page.getByRole("button", { name: "Apply" }).click();
   await page.waitForLoadState();
-  assert.deepEqual(new URL(page.url()).searchParams.getAll("cols"), columns);
+  assert.deepEqual(new URL(page.url()).searchParams.getAll("columns"), columns);
   await page.getByText("Columns", { exact: true }).click();
   await page.getByRole("checkbox", { name: "Database", exact: true }).uncheck();
   await page.waitForURL((url) => url.search === "?q=x");
