@@ -178,7 +178,7 @@ fn versions_and_the_unnamed_are_grouped_alike_everywhere() {
     let scrape = exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_app_connections") > 8.0);
     let json = ask(&server, &[&["clients", "--by=app", "--format=json"], &args[..]].concat());
     let counts: Vec<Value> = serde_json::from_str(&json).expect("JSON");
-    let count = |count: &Value| (count["app"].as_str().expect("a name").to_owned(), count["connections"].as_u64());
+    let count = |count: &Value| (count["group"].as_str().expect("a name").to_owned(), count["connections"].as_u64());
     let counts: BTreeMap<String, Option<u64>> = counts.iter().map(count).collect();
     assert_eq!((counts["api"], counts["bull:email"]), (Some(2), Some(1)), "{counts:?}");
     assert!(counts.contains_key("127.0.0.1") && !counts.contains_key("(unnamed)"), "{counts:?}");
