@@ -233,7 +233,8 @@ fn two_nodes_on_one_channel_are_distinguished() {
     let mut seq = 0;
     let mut publish = || {
         seq += 1;
-        let other = json!({"seq": seq, "redis": "10.0.0.9:6379", "run_id": "f".repeat(40), "connections": 1, "online": 0,
+        let other = json!({"seq": seq, "redis": "10.0.0.9:6379", "run_id": "f".repeat(40), "connections": 1,
+            "online": 0,
             "silent": 0, "clients": [{"id": 5, "address": "10.0.0.1:1", "kind": "replica", "flags": "S"}]});
         control.must(&["PUBLISH", CHANNEL, &forged(&status, &other)]);
     };

@@ -128,7 +128,9 @@ impl StatusReceiver {
     fn refuse_replay(&mut self, message: &Message, now: Timestamp) -> Result<(), Refusal> {
         let header = &message.header;
         let age = now.duration_since(header.sampled_at).as_secs_f64();
-        if age.abs() > MAX_CLOCK_SKEW.as_secs_f64() + 3.0 * header.frequency {
+        let max_skew = MAX_CLOCK_SKEW.as_secs_f64();
+        // No frequency explains a message from the future, whose sample would be newer than all that follow.
+        if age > max_skew + 3.0 * header.frequency || age < -max_skew {
             return Err(Refusal::Replay);
         }
         let next = LastMessage { seq: header.seq, part: message.part, received_at: now };
@@ -461,6 +463,17 @@ mod tests {
         assert_eq!(receive_now(&mut receiver, &status(2, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
         let later = now() + Duration::from_secs(31);
         assert!(receive(&mut receiver, &status(3, r#""clients":[{"id":1}]"#), later).is_ok());
+    }
+
+    /// It would be newer than every true status until then.
+    #[test]
+    fn no_frequency_makes_a_message_from_the_future_valid() {
+        let text = status(1, r#""clients":[{"id":1}]"#).replace("\"frequency\":10", "\"frequency\":86400");
+        assert!(text.contains("86400"), "{text}");
+        let at = |now| receive(&mut StatusReceiver::default(), &text, now).map(|received| received.is_some());
+        let seconds = Duration::from_secs;
+        assert_eq!(at(now() + seconds(100_000)), Ok(true), "read long ago, and announced seldom");
+        assert_eq!((at(now() - seconds(100)), at(now() - seconds(200))), (Ok(true), Err(Refusal::Replay)));
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl Client<'_> {
 
     /// Number of subscribed channels, patterns and shard channels.
     pub fn subscriptions(&self) -> u64 {
-        [Field::Sub, Field::Psub, Field::Ssub].into_iter().filter_map(|field| self.seconds(field)).sum()
+        let counts = [Field::Sub, Field::Psub, Field::Ssub].into_iter().filter_map(|field| self.seconds(field));
+        counts.fold(0, u64::saturating_add)
     }
 
     /// Returns true if it has never sent a command. Also true if all its commands were unknown to the server.

@@ -191,6 +191,9 @@ mod tests {
         assert_eq!(state("id=1 idle=300 flags=xP"), State::Subscribed);
         assert_eq!(state("id=1 idle=300 flags=N sub=0 psub=1"), State::Subscribed);
         assert_eq!(state("id=1 idle=-4 flags=N"), State::Active);
+        // Not a sum that overflows, whatever a compatible server or a forged status reports.
+        let most = i64::MAX;
+        assert_eq!(state(&format!("id=1 flags=N sub={most} psub={most} ssub={most}")), State::Subscribed);
         assert_eq!(state("id=1 flags=N"), State::Active);
     }
 }

@@ -123,7 +123,16 @@ pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits)
         match classified.counted {
             Some(counted) => snapshot.compare(roster, counted, limits),
             // A partial list is shown, but not compared: clients that it lacks would seem closed.
-            None => snapshot.clients = Some(Arc::new(roster)),
+            None => {
+                let mut roster = roster;
+                let before = previous.and_then(|previous| previous.clients.as_deref());
+                let is_same = |before: &&Roster| before.counters.continuity(&snapshot.sample) == Continuity::Same;
+                if let Some(before) = before.filter(is_same) {
+                    // Only for the connection times, which it takes over.
+                    drop(roster.turnover_since(before, Continuity::Same));
+                }
+                snapshot.clients = Some(Arc::new(roster));
+            }
         }
     }
     snapshot

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::client_list::Listing;
-use crate::sample::Cost;
+use crate::sample::{Cost, ReceivedTotals};
 
 const REPLY: &str = "\
 id=1 addr=10.0.0.1:1 name=web age=100 idle=5 flags=N db=0 sub=0 cmd=get user=app lib-name=redis-py
@@ -122,4 +122,23 @@ fn a_refused_command_is_reported_and_the_other_half_is_kept() {
     let snapshot = derive(None, Arc::new(unlisted), &limits());
     assert!(snapshot.client_counts.is_none() && snapshot.info().is_some() && !snapshot.is_complete());
     assert_eq!(snapshot.refused().count(), 1);
+}
+
+/// A status of more clients than fit has only some of them, at ages in whole seconds of another clock.
+#[test]
+fn the_time_of_connecting_stays_in_a_truncated_status() {
+    let received = |at: &str, age: u64| {
+        let mut sample = Arc::into_inner(sample(ServerInfo::default(), Cost::default())).expect("the only one");
+        sample.at = at.parse().expect("a time");
+        sample.clients = Ok(Pages::one(sample.at, Listing::new(format!("id=1 addr=a age={age} flags=N\n").into())));
+        let totals = ReceivedTotals { connections: 2, online: 2, silent: 0, truncated: 1 };
+        sample.source = crate::sample::Source::Received(totals);
+        Arc::new(sample)
+    };
+    let connected = |snapshot: &Snapshot| {
+        snapshot.clients().and_then(|roster| roster.entries().first()?.connected_at()).map(|time| time.to_string())
+    };
+    let first = derive(None, received("2026-01-01T00:00:00.9Z", 10), &limits());
+    let second = derive(Some(&first), received("2026-01-01T00:00:10.1Z", 21), &limits());
+    assert_eq!((connected(&first), connected(&second)), (Some("2025-12-31T23:59:50Z".into()), connected(&first)));
 }

@@ -177,7 +177,11 @@ impl Column {
     pub fn value<'a>(&self, row: Row<'a>) -> Value<'a> {
         match self.source {
             ValueSource::Field(field) if field.is_text() => Value::untrusted(row.client.text(field)),
-            ValueSource::Field(field) => row.client.number(field).map_or(Value::None, Value::Number),
+            // An age is negative only after the server's clock stepped back, and counts as 0 everywhere.
+            ValueSource::Field(field) => {
+                let least = if matches!(self.kind, Seconds) { 0 } else { i64::MIN };
+                row.client.number(field).map_or(Value::None, |number| Value::Number(number.max(least)))
+            }
             ValueSource::Interpreted(_, value) | ValueSource::Row(value) => value(row),
             ValueSource::ClosedOnly => Value::None,
         }
@@ -577,6 +581,14 @@ mod tests {
             assert_eq!(Column::of_field(field).key(), Some(field.key()));
             assert_eq!(Column::find(&field.key().replace('-', "_")), Some(Column::of_field(field)));
         }
+    }
+
+    #[test]
+    fn ages_are_never_negative() {
+        let snapshot = crate::view::fixture::snapshot("id=1 addr=a idle=-5 age=-5 multi=-1 flags=N\n");
+        let row = Row::new("node", &snapshot, 0).expect("a client");
+        let value = |name| Column::find(name).expect(name).value(row);
+        assert_eq!(["idle", "age", "multi"].map(value), [0, 0, -1].map(Value::Number));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
 
 use super::column::{Column, ValueKind};
@@ -40,13 +40,25 @@ enum Condition {
     Time(Order, Timestamp),
     /// Before or after a number of seconds ago.
     Ago(Order, i64),
-    Address(AddressPattern),
+    Address(AddressCondition),
     Version(Order, Vec<u64>),
+}
+
+/// A condition on an address.
+#[derive(Clone, Debug, PartialEq)]
+struct AddressCondition {
+    /// As it was written. An address that is shown as this text always matches: `fd00::1:5` can be read in two ways.
+    text: String,
+    pattern: AddressPattern,
+    /// True if the addresses of the column have a port.
+    has_port: bool,
 }
 
 /// A pattern for addresses.
 #[derive(Clone, Debug, PartialEq)]
 enum AddressPattern {
+    /// The beginning of addresses, without a bracket.
+    StartsWith(String),
     Socket(SocketAddr),
     Host(IpAddr),
     Network(IpNet),
@@ -121,13 +133,19 @@ impl Filter {
         let negated = operator == Operator::Unequal;
         let condition = match operator {
             Operator::Unequal | Operator::Ordered(Order::Equal) if value.is_empty() => Condition::Empty,
-            Operator::Unequal => condition(column.kind, Order::Equal, value)?,
-            Operator::Ordered(order) => condition(column.kind, order, value)?,
+            Operator::Unequal => condition(column, Order::Equal, value)?,
+            Operator::Ordered(order) => condition(column, order, value)?,
             Operator::Contains | Operator::StartsWith if !has_text(column.kind) => {
                 return Err(format!("{} is not text; compare it with = != < > <= >=", column.name));
             }
-            Operator::Contains => Condition::Contains(value.to_owned()),
-            Operator::StartsWith => Condition::StartsWith(value.to_owned()),
+            Operator::Contains => {
+                check_word(column.kind, value, |word| word.contains(value))?;
+                Condition::Contains(value.to_owned())
+            }
+            Operator::StartsWith => {
+                check_word(column.kind, value, |word| word.starts_with(value))?;
+                Condition::StartsWith(value.to_owned())
+            }
         };
         Ok(Self { column, condition, negated })
     }
@@ -164,7 +182,7 @@ impl Condition {
             Condition::StartsWith(value) => text.starts_with(value.as_str()),
             Condition::Contains(value) => text.contains(value.as_str()),
             Condition::OneOf(words) => words.contains(&text),
-            Condition::Address(pattern) => pattern.matches(text),
+            Condition::Address(address) => address.matches(text),
             Condition::Version(order, version) => {
                 parse_version(text).is_some_and(|found| order.holds(compare_versions(&found, version)))
             }
@@ -195,14 +213,14 @@ fn has_text(kind: ValueKind) -> bool {
     matches!(kind, ValueKind::Text | ValueKind::Word(_) | ValueKind::Address | ValueKind::Version)
 }
 
-fn condition(kind: ValueKind, order: Order, value: &str) -> Result<Condition, String> {
-    match (kind, order) {
+fn condition(column: &Column, order: Order, value: &str) -> Result<Condition, String> {
+    match (column.kind, order) {
         (ValueKind::Number | ValueKind::Count, _) => {
             let number = value.parse().map_err(|_| format!("{value:?} is not a whole number"))?;
             Ok(Condition::Number(order, number))
         }
         (ValueKind::Bytes, _) => Ok(Condition::Number(order, bytes(value)?)),
-        (ValueKind::Seconds, _) => Ok(Condition::Number(order, seconds(value)?)),
+        (ValueKind::Seconds, _) => seconds(order, value).map(|(order, seconds)| Condition::Number(order, seconds)),
         (ValueKind::Time, _) => time(order, value),
         (ValueKind::Version, _) => match parse_version(value) {
             // Compared as text, so that 5.0 does not equal 5.0.1.
@@ -212,10 +230,11 @@ fn condition(kind: ValueKind, order: Order, value: &str) -> Result<Condition, St
         },
         (_, order) if order != Order::Equal => Err(format!(
             "{} values have no order; compare them with =, !=, ~ (contains) or ^= (starts with)",
-            kind.label()
+            column.kind.label()
         )),
         (ValueKind::Word(words), _) => one_of(&words(), value),
-        (ValueKind::Address, _) => address(value),
+        // The addresses of fields have a port, hosts and networks have none.
+        (ValueKind::Address, _) => address(value, column.key().is_some()).map(Condition::Address),
         (ValueKind::Text, _) => Ok(Condition::Equal(value.to_owned())),
     }
 }
@@ -236,11 +255,29 @@ fn one_of(words: &[&'static str], value: &str) -> Result<Condition, String> {
     Err(format!("unknown value {value:?}; values are {}", known.join(", ")))
 }
 
-fn seconds(value: &str) -> Result<i64, String> {
-    if let Ok(number) = value.parse() {
-        return Ok(number);
+/// Refuses a part of a word that no word of the column has.
+fn check_word(kind: ValueKind, value: &str, is_part: impl Fn(&str) -> bool) -> Result<(), String> {
+    let ValueKind::Word(words) = kind else { return Ok(()) };
+    let words = words();
+    if words.iter().any(|word| is_part(word)) {
+        return Ok(());
     }
-    duration(value).map(|duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
+    Err(format!("there is no {value:?}; values are {}", words.join(", ")))
+}
+
+/// The order between whole seconds and a duration: less than 1.5 s is at most 1 s.
+fn seconds(order: Order, value: &str) -> Result<(Order, i64), String> {
+    if let Ok(number) = value.parse() {
+        return Ok((order, number));
+    }
+    let duration = duration(value)?;
+    let order = match order {
+        order if duration.subsec_nanos() == 0 => order,
+        Order::Below | Order::AtMost => Order::AtMost,
+        Order::Above | Order::AtLeast => Order::Above,
+        Order::Equal => return Err(format!("{value:?} is not a whole number of seconds")),
+    };
+    Ok((order, i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)))
 }
 
 fn time(order: Order, value: &str) -> Result<Condition, String> {
@@ -250,22 +287,31 @@ fn time(order: Order, value: &str) -> Result<Condition, String> {
     let fault = |_| {
         format!("{value:?} is neither a time nor a duration; write 2026-01-31T12:00:00Z, or 5m for five minutes ago")
     };
-    seconds(value).map(|seconds| Condition::Ago(order, seconds)).map_err(fault)
+    seconds(order, value).map(|(order, seconds)| Condition::Ago(order, seconds)).map_err(fault)
 }
 
-fn address(value: &str) -> Result<Condition, String> {
+fn address(value: &str, has_port: bool) -> Result<AddressCondition, String> {
+    Ok(AddressCondition { text: value.to_owned(), pattern: address_pattern(value, has_port)?, has_port })
+}
+
+fn has_port_number(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+}
+
+fn address_pattern(value: &str, has_port: bool) -> Result<AddressPattern, String> {
     // A prefix of addresses: `10.0.`, `10.0.*`, `fd00:*`.
-    let prefix = value.strip_suffix('*').or_else(|| value.ends_with(['.', ':']).then_some(value));
-    if let Some(prefix) = prefix.filter(|_| !value.starts_with('/') && value.parse::<IpAddr>().is_err()) {
-        return Ok(Condition::StartsWith(prefix.to_owned()));
+    let begins = value.strip_suffix('*').or_else(|| value.ends_with(['.', ':']).then_some(value));
+    if let Some(begin) = begins.filter(|_| !value.starts_with('/') && value.parse::<IpAddr>().is_err()) {
+        return Ok(AddressPattern::StartsWith(begin.trim_start_matches('[').to_ascii_lowercase()));
     }
     let pattern = if let Ok(ip) = value.trim_matches(['[', ']']).parse::<IpAddr>() {
         AddressPattern::Host(ip.to_canonical())
     } else if let Ok(network) = value.parse::<IpNet>() {
-        AddressPattern::Network(network.trunc())
-    } else if let Address::Inet(socket) = Address::parse(value.as_bytes()) {
+        AddressPattern::Network(canonical_network(network.trunc()))
+    } else if let (Address::Inet(socket), true) = (Address::parse(value.as_bytes()), has_port) {
         AddressPattern::Socket(canonical(socket))
-    } else if value.starts_with(['/', '(', '[', '?']) {
+    } else if value.starts_with(['/', '(', '[', '?']) || has_port && has_port_number(value) {
+        // Also what a server prints and this program cannot parse: `10.10.xx.138:38638`.
         AddressPattern::Text(value.to_owned())
     } else {
         return Err(format!(
@@ -273,23 +319,42 @@ fn address(value: &str) -> Result<Condition, String> {
              socket"
         ));
     };
-    Ok(Condition::Address(pattern))
+    Ok(pattern)
 }
 
 fn canonical(socket: SocketAddr) -> SocketAddr {
     SocketAddr::new(socket.ip().to_canonical(), socket.port())
 }
 
-impl AddressPattern {
+/// The network of IPv4 addresses, if one of IPv4 addresses that are written as IPv6.
+fn canonical_network(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let prefix = mapped.prefix_len().checked_sub(96);
+    let inner = mapped.addr().to_ipv4_mapped().zip(prefix).and_then(|(ip, prefix)| Ipv4Net::new(ip, prefix).ok());
+    inner.map_or(network, IpNet::V4)
+}
+
+impl AddressCondition {
     fn matches(&self, text: &str) -> bool {
+        self.text == text || self.pattern.matches(text, self.has_port)
+    }
+}
+
+impl AddressPattern {
+    fn matches(&self, text: &str, has_port: bool) -> bool {
         let socket = match Address::parse(text.as_bytes()) {
-            Address::Inet(socket) => Some(canonical(socket)),
+            Address::Inet(socket) if has_port => Some(canonical(socket)),
             Address::Unix(path) => return self.is_text(text) || self.is_text(&String::from_utf8_lossy(path)),
-            Address::Unknown(_) => None,
+            Address::Inet(_) | Address::Unknown(_) => None,
         };
         let ip = socket.map(|socket| socket.ip()).or_else(|| text.parse().ok()).map(|ip: IpAddr| ip.to_canonical());
         let network = text.parse::<IpNet>().ok();
         match (self, ip, network) {
+            // As it is reported, and an IPv4 address also if it is written as IPv6.
+            (AddressPattern::StartsWith(begin), ..) => {
+                let begins = |text: &str| text.trim_start_matches('[').starts_with(begin.as_str());
+                begins(text) || socket.is_some_and(|socket| begins(&socket.to_string()))
+            }
             (AddressPattern::Socket(other), ..) => socket == Some(*other),
             (AddressPattern::Host(other), Some(ip), _) => ip == *other,
             (AddressPattern::Host(other), _, Some(network)) => network.contains(other),
@@ -305,7 +370,7 @@ impl AddressPattern {
 }
 
 /// Parses the numbers of a version: `v5.2.1-rc1` is 5, 2, 1. `None` if it does not begin with a number.
-fn parse_version(text: &str) -> Option<Vec<u64>> {
+pub(super) fn parse_version(text: &str) -> Option<Vec<u64>> {
     let text = text.strip_prefix(['v', 'V']).unwrap_or(text);
     let end = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
     let numbers: Vec<u64> = text[..end].split('.').map_while(|part| part.parse().ok()).collect();
@@ -313,7 +378,7 @@ fn parse_version(text: &str) -> Option<Vec<u64>> {
 }
 
 /// Compares two versions number by number. A missing number is 0, so 6 equals 6.0.0.
-fn compare_versions(one: &[u64], other: &[u64]) -> Ordering {
+pub(super) fn compare_versions(one: &[u64], other: &[u64]) -> Ordering {
     let longest = one.len().max(other.len());
     let padded =
         |version: &[u64]| version.iter().copied().chain(std::iter::repeat(0)).take(longest).collect::<Vec<_>>();
@@ -360,6 +425,15 @@ mod tests {
             ("address=10.0.*", &[1, 2]),
             ("address=10.0.", &[1, 2]),
             ("address=/run/redis.sock", &[4]),
+            ("address=::ffff:10.0.0.0/104", &[1, 2, 3]),
+            ("address=10.1.*", &[3]),
+            ("address=10.1.0.3:*", &[3]),
+            ("state~ock", &[3]),
+            ("idle<4.5s", &[4]),
+            ("idle<=5500ms", &[1, 4]),
+            ("idle>4.5", &[1, 2]),
+            ("idle>=5.5", &[2]),
+            ("last_interaction<4.5s", &[4]),
             ("host=10.1.0.3", &[3]),
             ("network=10.0.0.0/24", &[1, 2]),
             ("network=10.0.0.1", &[1, 2]),
@@ -387,6 +461,30 @@ mod tests {
         }
     }
 
+    /// A bracket, no bracket (Azure), and an address whose last group could be a port.
+    #[test]
+    fn every_form_of_an_address_is_found_by_what_is_shown() {
+        let snapshot = snapshot(
+            "id=1 addr=[fd00::1]:7 laddr=[fd00::9]:6379\nid=2 addr=fd00::1:7 laddr=fd00::9:6379\n\
+             id=3 addr=[fd00::1:7]:8 laddr=[fd00::9]:6380\nid=4 addr=[2001:db8::1]:7 laddr=[fd00::9]:6379\n",
+        );
+        for (filter, expected) in [
+            ("address=fd00:*", &[1, 2, 3][..]),
+            ("address=FD00:*", &[1, 2, 3]),
+            ("address=[fd00:*", &[1, 2, 3]),
+            ("address=fd00::1", &[1, 2]),
+            ("address=fd00::1:7", &[2, 3]),
+            ("address=[fd00::1]:7", &[1, 2]),
+            ("host=fd00::1", &[1, 2]),
+            ("host=fd00::1:7", &[3]),
+            ("host=fd00:*", &[1, 2, 3]),
+            ("local_address=fd00::9:6379", &[2]),
+            ("local_address=[fd00::9]:6379", &[1, 2, 4]),
+        ] {
+            assert_eq!(ids(&snapshot, filter), expected, "{filter}");
+        }
+    }
+
     #[test]
     fn a_condition_that_can_never_be_met_is_an_error_that_names_the_values() {
         for (text, expected) in [
@@ -395,6 +493,10 @@ mod tests {
             ("closed_reason=x", "values are limit"),
             ("idle=abc", "not a duration"),
             ("idle>soon", "not a duration"),
+            ("idle=1.5s", "not a whole number of seconds"),
+            ("state~blokked", "values are active, blocked, subscribed, idle"),
+            ("kind^=app.", "values are application, replica"),
+            ("host=10.0.0.5:6379", "not an address"),
             ("id=x", "not a whole number"),
             ("omem>much", "not a size"),
             ("address=abc", "not an address"),

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value as Json};
 
-use super::column::{Column, ValueKind};
+use super::column::{COLUMNS, Column, ValueKind};
 use super::humanize::{ago, bytes};
 use super::measure::{self, MEASURES, Measure};
 use super::row::{ClosedRow, Record, Row};
@@ -66,8 +66,12 @@ pub fn object(row: Row<'_>, columns: &[&Column]) -> Json {
     }
     let mut object = members(row, Column::of_clients().filter(|column| column.is_reported(row.client)));
     for (key, text) in row.client.fields().filter(|(key, _)| Field::from_key(key).is_none()) {
-        // The first of several fields with one key counts, as elsewhere, and none replaces a column.
-        object.entry(escaped(key).replace('-', "_")).or_insert_with(|| escaped(text).into());
+        let name = escaped(key).replace('-', "_");
+        // The first of several fields with one key counts, as elsewhere, and none passes for a column, even if the
+        // server does not report that column.
+        if !COLUMNS.iter().any(|column| column.name == name) {
+            object.entry(name).or_insert_with(|| escaped(text).into());
+        }
     }
     object.into()
 }
@@ -195,6 +199,17 @@ pub(super) fn truncated(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::fixture::snapshot;
+
+    #[test]
+    fn an_unknown_field_is_passed_on_and_never_passes_for_a_column() {
+        let snapshot = snapshot("id=1 addr=a flags=N foo-bar=1 foo-bar=2 memory-bytes=x closed-at=y app=z kind=z\n");
+        let row = Row::new("node", &snapshot, 0).expect("a client");
+        let object = object(row, &[]);
+        let texts = ["foo_bar", "app", "kind"].map(|name| object[name].as_str());
+        assert_eq!(texts, [Some("1"), Some("(unnamed)"), Some("application")]);
+        assert!(object.get("memory_bytes").is_none() && object.get("closed_at").is_none(), "{object}");
+    }
 
     #[test]
     fn formulas_are_escaped() {

@@ -30,7 +30,12 @@ pub(crate) mod fixture {
 
     /// A snapshot of a reply to CLIENT LIST.
     pub(crate) fn snapshot(reply: &str) -> Snapshot {
-        let at = "2026-01-01T00:00:00Z".parse().expect("a time");
+        snapshot_after(None, "2026-01-01T00:00:00Z", reply)
+    }
+
+    /// A snapshot of a made-up reply at a time, after another.
+    pub(crate) fn snapshot_after(previous: Option<&Snapshot>, at: &str, reply: &str) -> Snapshot {
+        let at = at.parse().expect("a time");
         let pages = Pages::one(at, Listing::new(reply.into()));
         let sample = Sample {
             at,
@@ -41,7 +46,7 @@ pub(crate) mod fixture {
             cost: Cost::default(),
             source: crate::sample::Source::Sampled,
         };
-        derive(None, Arc::new(sample), &Limits { idle_thresholds: Vec::new(), ..Limits::default() })
+        derive(previous, Arc::new(sample), &Limits { idle_thresholds: Vec::new(), ..Limits::default() })
     }
 
     /// One node with one client, fresh until `stale_at`.

@@ -30,6 +30,8 @@ pub struct ClosedRow<'a> {
     pub node: &'a str,
     /// Its last known values.
     pub closed: &'a Closed,
+    /// The time of the node's newest sample.
+    pub now: Timestamp,
 }
 
 /// A row with a value for each column.
@@ -57,7 +59,7 @@ impl<'a> Record<'a> for ClosedRow<'a> {
     }
 
     fn now(self) -> Timestamp {
-        self.closed.closed_at
+        self.now
     }
 }
 
@@ -94,5 +96,25 @@ pub fn rows<'a>(node: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item = R
 
 /// The remembered closed clients of a node, the last closed first.
 pub fn closed_rows<'a>(node: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item = ClosedRow<'a>> {
-    snapshot.churn.ring.iter().map(move |closed| ClosedRow { node, closed })
+    snapshot.churn.ring.iter().map(move |closed| ClosedRow { node, closed, now: snapshot.sample.at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::filter::Filter;
+    use crate::view::fixture::{snapshot, snapshot_after};
+
+    /// As for clients that are connected: `closed_at<5m` is in the last five minutes.
+    #[test]
+    fn a_closed_client_was_closed_so_long_before_the_newest_sample() {
+        let first = snapshot("id=1 addr=a age=60 flags=N\nid=2 addr=b age=60 flags=N\n");
+        let second = snapshot_after(Some(&first), "2026-01-01T00:00:10Z", "id=2 addr=b age=70 flags=N\n");
+        let third = snapshot_after(Some(&second), "2026-01-01T00:10:10Z", "id=3 addr=c age=1 flags=N\n");
+        let ids = |filter: &str| -> Vec<u64> {
+            let filter = Filter::parse(filter).expect(filter);
+            closed_rows("node", &third).filter(|row| filter.matches(*row)).map(|row| row.closed.id).collect()
+        };
+        assert_eq!((ids("closed_at<5m"), ids("closed_at>5m"), ids("connected_at>11m")), (vec![2], vec![1], vec![2, 1]));
+    }
 }

@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::column::Column;
-use super::filter::{Filter, unknown_column};
+use super::column::{Column, ValueKind};
+use super::filter::{Filter, compare_versions, parse_version, unknown_column};
 use super::row::{Record, Row, rows};
 use super::value::Value;
 use crate::snapshot::{ClientKind, Snapshot, Tally};
@@ -162,12 +162,15 @@ impl Selection {
         Window { total, matched, rows }
     }
 
+    /// True if groups by this column count internal connections: only if the column is the kind or a condition is on
+    /// the kind. All other groups are of application clients.
+    pub fn counts_internal(&self, by: &Column) -> bool {
+        by.name == "kind" || self.filters.iter().any(|filter| filter.column().name == "kind")
+    }
+
     /// Groups the matching clients of these nodes by the value of a column.
-    ///
-    /// Internal connections are counted only if the column is the kind or a condition is on the kind. All other groups
-    /// are of application clients.
     pub fn groups<'a>(&self, by: &Column, nodes: impl Iterator<Item = (&'a str, &'a Snapshot)>) -> GroupWindow<'a> {
-        let counts_internal = by.name == "kind" || self.filters.iter().any(|filter| filter.column().name == "kind");
+        let counts_internal = self.counts_internal(by);
         let (mut total, mut matched, mut internal) = (0, 0, 0);
         let mut tallies: HashMap<Value<'a>, Tally> = HashMap::new();
         for row in self.clients(nodes) {
@@ -205,23 +208,33 @@ impl Sort {
     }
 
     fn key<'a>(self, row: impl Record<'a>, sequence: usize) -> SortKey<'a> {
-        SortKey { value: row.value(self.column), descending: self.descending, sequence }
+        let value = row.value(self.column);
+        let version = match (self.column.kind, &value) {
+            (ValueKind::Version, Value::Text(text)) => parse_version(text),
+            _ => None,
+        };
+        SortKey { value, version, descending: self.descending, sequence }
     }
 }
 
 /// Orders rows by a value. Rows without the value are last in either direction; equal ones keep their order.
 struct SortKey<'a> {
     value: Value<'a>,
+    /// The numbers of a version, by which it is ordered before its text.
+    version: Option<Vec<u64>>,
     descending: bool,
     sequence: usize,
 }
 
 impl SortKey<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        let is_none = |key: &Self| key.value == Value::None;
-        let by_value = self.value.cmp(&other.value);
+        let versions = match (&self.version, &other.version) {
+            (Some(one), Some(other)) => compare_versions(one, other),
+            (one, other) => one.is_some().cmp(&other.is_some()),
+        };
+        let by_value = versions.then_with(|| self.value.cmp(&other.value));
         let by_value = if self.descending { by_value.reverse() } else { by_value };
-        is_none(self).cmp(&is_none(other)).then(by_value).then(self.sequence.cmp(&other.sequence))
+        self.value.is_empty().cmp(&other.value.is_empty()).then(by_value).then(self.sequence.cmp(&other.sequence))
     }
 }
 
@@ -259,7 +272,18 @@ mod tests {
         assert_eq!(ids(&selection("-idle", 0, 9), REPLY), (4, vec![2, 1, 4, 3]));
         assert_eq!(ids(&selection("idle", 0, 9), REPLY), (4, vec![4, 1, 2, 3]));
         assert_eq!(ids(&selection("-id", 1, 2), REPLY), (4, vec![3, 2]));
+        // An empty name says as little as none.
+        assert_eq!(ids(&selection("name", 0, 9), REPLY), (4, vec![2, 1, 3, 4]));
+        assert_eq!(ids(&selection("-name", 0, 9), REPLY), (4, vec![1, 2, 3, 4]));
         assert!(Sort::parse("-nonsense").is_err());
+    }
+
+    #[test]
+    fn versions_are_ordered_by_their_numbers() {
+        let version = |(id, version): (u64, &str)| format!("id={id} addr=a lib-ver={version} flags=N\n");
+        let reply: String = [(1, "10.0"), (2, "5.2.1"), (3, ""), (4, "v6-rc1"), (5, "latest")].map(version).concat();
+        assert_eq!(ids(&selection("library_version", 0, 9), &reply).1, [5, 2, 4, 1, 3]);
+        assert_eq!(ids(&selection("-library_version", 0, 9), &reply).1, [1, 4, 2, 5, 3]);
     }
 
     #[test]
@@ -312,6 +336,7 @@ mod tests {
         assert_eq!(users.rows[1].tally.in_state(State::Blocked), 1);
         assert_eq!(groups("kind", None).internal, 0);
         assert_eq!(groups("user", Some("kind=replica")).matched, 1);
+        assert_eq!((groups("user", Some("kind!=primary")).matched, groups("user", Some("name=")).internal), (4, 1));
         let hosts = groups("host", None);
         assert_eq!(hosts.rows.iter().map(|group| group.tally.connections).sum::<u64>(), 3);
         assert_eq!(groups("name", None).rows.iter().filter(|group| group.value == Value::None).count(), 1);

@@ -229,7 +229,11 @@ fn value(client: &Client<'_>, field: Field) -> Option<Value> {
     }
     if field.is_text() {
         let text = client.text(field).filter(|text| !text.is_empty())?;
-        return Some(escaped(&text[..text.len().min(MAX_TEXT)]).into());
+        let text = escaped(&text[..text.len().min(MAX_TEXT)]);
+        // Some compatible servers don't validate names. A receiver refuses a status in which a text could be read as
+        // two fields, so a space is escaped. The path of a unix socket keeps its spaces.
+        let is_address = matches!(field, Field::Addr | Field::Laddr);
+        return Some(if is_address { text } else { text.replace(' ', "\\x20") }.into());
     }
     client.number(field).filter(|number| *number != 0).map(Value::from)
 }

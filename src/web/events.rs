@@ -113,7 +113,8 @@ fn changes<'a>(node: &'a NodeState, snapshot: &'a Snapshot) -> impl Iterator<Ite
     let closed = closed
         .iter()
         .take(MAX_PER_EVENT)
-        .map(|closed| ("closed", list::closed_object(ClosedRow { node: &node.node, closed }, &[])));
+        .map(|closed| ClosedRow { node: &node.node, closed, now: snapshot.sample.at })
+        .map(|row| ("closed", list::closed_object(row, &[])));
     opened.chain(closed)
 }
 

@@ -15,6 +15,9 @@ pub(super) const MAX_WINDOW: usize = 1000;
 /// The number of clients of a window if no limit is given.
 const DEFAULT_WINDOW: usize = 200;
 
+/// The parameters that can be given once.
+const UNIQUE: [&str; 7] = ["redis", "q", "sort", "group", "offset", "limit", "closed_at"];
+
 /// Maximum length of a query string, in bytes.
 const MAX_QUERY_BYTES: usize = 4096;
 
@@ -128,6 +131,10 @@ impl Query {
             // An empty input of a form sets no condition.
             if value.is_empty() || is_page && !is_known(name) {
                 continue;
+            }
+            // Only conditions and columns can be repeated: of two orders or limits one would be ignored.
+            if UNIQUE.contains(&name) && !query.given(name).is_empty() {
+                return Err(format!("{name} is given twice; remove one"));
             }
             query.set(name, &value, max)?;
             query.given.push((name.to_owned(), value.into_owned()));
@@ -343,6 +350,8 @@ mod tests {
             "kind=x",
             "address=x",
             "closed_reason=limit",
+            "sort=id&sort=name",
+            "q=a&q=b",
             &"q=x".repeat(2000),
         ] {
             assert!(parse(text).is_err(), "{text}");

@@ -17,7 +17,8 @@ async function sorted(page, name, order) {
 
 const inOrder = (values, less) => values.every((value, at) => at === 0 || !less(value, values[at - 1]));
 const numbers = (one, other) => Number(one) < Number(other);
-const texts = (one, other) => one < other;
+// Empty text is last.
+const texts = (one, other) => one !== "" && (other === "" || one < other);
 
 /** Connects `count` clients of one application until the end of the test. */
 async function join(name, count) {

@@ -107,7 +107,7 @@ fn as_json(value: &Value) -> Written {
 fn envelope(nodes: &Nodes, query: &Query, total: usize, matched: usize, items: &[Value]) -> Value {
     let newest = query.nodes(nodes).filter_map(|node| Some(node.last_snapshot()?.sample.at)).max();
     json!({
-        "at": newest.map(|at| at.to_string()),
+        "sampled_at": newest.map(|at| format!("{at:.0}")),
         "redis": query.nodes(nodes).map(|node| &*node.node).collect::<Vec<_>>(),
         "total": total,
         "matched": matched,

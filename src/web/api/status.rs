@@ -25,7 +25,7 @@ fn of(node: &NodeState, now: Instant) -> Value {
     json!({
         "redis": &*node.node,
         "fresh": node.fresh_snapshot(now).is_some(),
-        "at": snapshot.map(|snapshot| snapshot.sample.at.to_string()),
+        "sampled_at": snapshot.map(|snapshot| format!("{:.0}", snapshot.sample.at)),
         "failure": failure(node),
         "version": info.and_then(|info| info.version.clone()),
         "role": info.and_then(|info| info.role.clone()),
@@ -53,7 +53,7 @@ fn counts<const N: usize>(counts: [(&'static str, u64); N]) -> BTreeMap<&'static
 fn failure(node: &NodeState) -> Value {
     match &node.phase {
         Phase::Failing { failure, since, .. } => json!({
-            "reason": failure.reason.label(), "message": failure.message, "since": since.to_string()
+            "reason": failure.reason.label(), "message": failure.message, "since": format!("{since:.0}")
         }),
         Phase::Starting | Phase::Fresh { .. } => Value::Null,
     }

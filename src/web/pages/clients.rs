@@ -257,10 +257,9 @@ fn group_cell(group: &Group<'_>, query: &Query, by: &Column) -> Cell {
     let value = group.value.clone().into_text();
     let condition = format!("{}={value}", by.name);
     let kept = query.with(&[("group", ""), ("offset", ""), ("limit", "")]);
-    // The group counts application clients, so its link lists only these.
-    let is_grouped_by_kind = by.name == "kind" || !query.given("kind").is_empty();
+    // If the group counts application clients, its link lists only these.
     let mut conditions = vec![("filter", condition.as_str())];
-    if !is_grouped_by_kind {
+    if !query.selection.counts_internal(by) {
         conditions.push(("kind", "application"));
     }
     let separator = if kept.is_empty() { "" } else { "&" };

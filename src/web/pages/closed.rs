@@ -58,7 +58,7 @@ pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<
     }
 }
 
-fn cells(ClosedRow { node, closed }: ClosedRow<'_>) -> ClosedCells {
+fn cells(ClosedRow { node, closed, .. }: ClosedRow<'_>) -> ClosedCells {
     ClosedCells {
         node: node.to_owned(),
         id: closed.id,
