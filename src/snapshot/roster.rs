@@ -145,8 +145,8 @@ pub(super) struct Turnover {
     pub(super) opened: Vec<Entry>,
     /// The closed clients: entries of the previous sample.
     pub(super) closed: Vec<Entry>,
-    /// The work of the connected clients since the previous sample, or since they opened: one sum per application of the
-    /// roster.
+    /// The work of the connected clients since the previous sample, or since they opened: one sum per application of
+    /// the roster.
     pub(super) work: Vec<Work>,
 }
 
