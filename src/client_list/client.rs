@@ -60,7 +60,10 @@ impl Client<'_> {
 
     /// Number of subscribed channels, patterns and shard channels.
     pub fn subscriptions(&self) -> u64 {
-        [Field::Sub, Field::Psub, Field::Ssub].into_iter().filter_map(|field| self.seconds(field)).sum()
+        [Field::Sub, Field::Psub, Field::Ssub]
+            .into_iter()
+            .filter_map(|field| self.seconds(field))
+            .fold(0, u64::saturating_add)
     }
 
     /// Returns true if it has never sent a command. Also true if all its commands were unknown to the server.
