@@ -431,7 +431,7 @@ pub struct ClientsArgs {
     /// Group application clients by a column instead of listing clients: --by app, --by host
     ///
     /// Internal connections are counted with --by kind, or with a filter on the kind.
-    #[arg(help_heading = LIST, long, value_name = "COLUMN")]
+    #[arg(help_heading = LIST, long, value_name = "COLUMN", conflicts_with = "columns")]
     pub by: Option<String>,
 }
 

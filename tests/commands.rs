@@ -333,6 +333,10 @@ fn invalid_arguments_are_refused_before_anything_starts() {
     }
     usage_fault(&["clients", "--by=memory"], "columns to group by are");
     usage_fault(&["clients", "--columns=id,nonsense"], "unknown column");
+    usage_fault(&["clients", "--by=app", "--columns=id"], "cannot be used with");
+    for arg in ["--filter=closed_reason=limit", "--sort=-closed_at", "--columns=id,closed_at"] {
+        usage_fault(&["clients", arg], "clients have no column closed_");
+    }
     let together = ["clients", "--sort=nonsense", "--filter=idle>soon", "--group.limit=0"];
     for flag in ["--sort", "--filter", "--group.limit"] {
         usage_fault(&together, flag);

@@ -113,7 +113,13 @@ fn a_closed_connection_is_listed_and_its_page_says_so() {
     }
     let csv = get(&exporter.address, "/api/v1/closed.csv?q=leaver");
     assert!(csv.text().lines().count() == 2 && csv.text().contains("leaver-<b>"), "{}", csv.text());
-    assert!(get(&exporter.address, "/closed?q=leaver").text().contains(&format!("/clients/{id}?redis=")));
+    let page = get(&exporter.address, "/closed?q=leaver");
+    assert!(page.text().contains(&format!("/clients/{id}?redis=")));
+    assert!(page.text().contains(r#"aria-sort="descending"><a href="/closed?q=leaver&#38;sort=closed_at">"#));
+    let page = get(&exporter.address, "/closed?q=leaver&columns=id,closed_reason&sort=-id");
+    let heads = page.text().matches("<th scope=\"col\"").count();
+    assert_eq!((heads, page.text().matches(">unknown</td>").count()), (2, 1), "{}", page.text());
+    assert_eq!(get(&exporter.address, "/closed?columns=state").status, 400);
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn read_line<'a>(text: &'a [u8], ended: bool, layout: &mut Layout<'a>) -> Result
 }
 
 self_cell!(
-    struct Cell {
+    struct ParsedReply {
         owner: Vec<u8>,
         #[covariant]
         dependent: Parsed,
@@ -136,12 +136,12 @@ self_cell!(
 );
 
 /// A reply together with the clients that borrow from it.
-pub struct Listing(Cell);
+pub struct Listing(ParsedReply);
 
 impl Listing {
     /// Parses a reply and keeps it.
     pub fn new(reply: Vec<u8>) -> Self {
-        Self(Cell::new(reply, |reply| parse(reply)))
+        Self(ParsedReply::new(reply, |reply| parse(reply)))
     }
 
     /// The clients in the order of the reply.

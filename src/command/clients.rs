@@ -11,7 +11,7 @@ use crate::link::Target;
 use crate::sampler::{Budget, Sampler};
 use crate::snapshot::{Limits, Snapshot, derive};
 use crate::view::column::Column;
-use crate::view::filter::{Filter, unknown_column};
+use crate::view::filter::{Filter, check_column, unknown_column};
 use crate::view::list;
 use crate::view::selection::{Selection, Sort};
 
@@ -114,10 +114,12 @@ impl ClientsRequest {
         let mut faults = Faults::default();
         let mut selection = Selection::of(args.limit.unwrap_or(usize::MAX));
         for text in &args.filters {
-            let added = Filter::parse(text).and_then(|filter| selection.add_filter(filter));
+            let filter = Filter::parse(text).and_then(|filter| checked(filter.column()).map(|_| filter));
+            let added = filter.and_then(|filter| selection.add_filter(filter));
             faults.take("--filter", added, ());
         }
-        selection.sort = faults.take("--sort", Sort::parse(&args.sort), selection.sort);
+        let sort = Sort::parse(&args.sort).and_then(|sort| checked(sort.column).map(|_| sort));
+        selection.sort = faults.take("--sort", sort, selection.sort);
         let names = args.columns.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
         let columns = names.map(column).collect::<Result<_, _>>();
         let columns = faults.take("--columns", columns, Vec::new());
@@ -127,9 +129,12 @@ impl ClientsRequest {
 }
 
 fn column(name: &str) -> Result<&'static Column, String> {
-    let columns = || Column::of_clients();
-    let column = Column::find(name).filter(|column| columns().any(|known| known == *column));
-    column.ok_or_else(|| unknown_column(name))
+    checked(Column::find(name).ok_or_else(|| unknown_column(name))?)
+}
+
+/// Refuses a column that only closed clients have: it would be empty for every client.
+fn checked(column: &'static Column) -> Result<&'static Column, String> {
+    check_column(column, &Column::of_clients().collect::<Vec<_>>(), "clients").map(|()| column)
 }
 
 fn grouping(name: &str) -> Result<&'static Column, String> {

@@ -25,6 +25,8 @@ pub struct Column {
     pub groupable: bool,
     /// The position among the default columns; `None` if it is not one of them.
     pub default_place: Option<u8>,
+    /// The position among the default columns of closed clients; `None` if it is not one of them.
+    pub closed_place: Option<u8>,
     source: ValueSource,
     closed: Option<for<'a> fn(ClosedRow<'a>) -> Value<'a>>,
 }
@@ -95,7 +97,18 @@ impl Column {
         kind: ValueKind,
         help: &'static str,
     ) -> Self {
-        Self { name, aliases: &[], title, kind, help, groupable: false, default_place: None, source, closed: None }
+        Self {
+            name,
+            aliases: &[],
+            title,
+            kind,
+            help,
+            groupable: false,
+            default_place: None,
+            closed_place: None,
+            source,
+            closed: None,
+        }
     }
 
     const fn aliases(self, aliases: &'static [&'static str]) -> Self {
@@ -108,6 +121,10 @@ impl Column {
 
     const fn default_place(self, place: u8) -> Self {
         Self { default_place: Some(place), ..self }
+    }
+
+    const fn closed_place(self, place: u8) -> Self {
+        Self { closed_place: Some(place), ..self }
     }
 
     const fn closed(self, value: for<'a> fn(ClosedRow<'a>) -> Value<'a>) -> Self {
@@ -156,9 +173,18 @@ impl Column {
 
     /// The default columns, in their order.
     pub fn defaults() -> Vec<&'static Self> {
-        let mut defaults: Vec<&Self> = COLUMNS.iter().filter(|column| column.default_place.is_some()).collect();
-        defaults.sort_by_key(|column| column.default_place);
-        defaults
+        Self::in_order(|column| column.default_place)
+    }
+
+    /// The default columns of closed clients, in their order.
+    pub fn closed_defaults() -> Vec<&'static Self> {
+        Self::in_order(|column| column.closed_place)
+    }
+
+    fn in_order(place: fn(&Self) -> Option<u8>) -> Vec<&'static Self> {
+        let mut columns: Vec<&Self> = COLUMNS.iter().filter(|column| place(column).is_some()).collect();
+        columns.sort_by_key(|column| place(column));
+        columns
     }
 
     /// The key of `CLIENT LIST` from which the column is made; `None` if it is derived.
@@ -260,23 +286,28 @@ pub static COLUMNS: &[Column] = &[
     )
     .aliases(&["client_id"])
     .default_place(0)
+    .closed_place(0)
     .closed(|row| Value::number(Some(row.closed.id))),
     Column::field(Field::Addr, "address", "Address", Addresses, "Address and port of the peer.")
         .default_place(1)
+        .closed_place(1)
         .closed(|row| Value::text(Some(&row.closed.address))),
     Column::derived(|row| Value::text(row.app), "app", "App", Text, "Application that the client belongs to.")
         .aliases(&["client_app", "application"])
         .groupable()
         .default_place(3)
+        .closed_place(2)
         .closed(|row| Value::text(row.closed.app.as_deref())),
     Column::field(Field::Name, "name", "Name", Text, "Name set with CLIENT SETNAME (2.6.9+).")
         .aliases(&["client_name"])
         .groupable()
         .default_place(4)
+        .closed_place(3)
         .closed(|row| Value::text(Some(&row.closed.name))),
     Column::field(Field::User, "user", "User", Text, "ACL user (6.0+).")
         .groupable()
         .default_place(5)
+        .closed_place(4)
         .closed(|row| Value::text(Some(&row.closed.user))),
     Column::derived(
         |row| Value::text(Some(row.entry.kind.label())),
@@ -315,6 +346,7 @@ pub static COLUMNS: &[Column] = &[
     Column::field(Field::Age, "age_seconds", "Connected", Seconds, "Seconds since the client connected (2.6+).")
         .aliases(&["lifetime_seconds", "lifetime"])
         .default_place(6)
+        .closed_place(6)
         .closed(|row| Value::number(row.closed.lifetime_seconds())),
     Column::field(
         Field::Idle,
@@ -346,6 +378,7 @@ pub static COLUMNS: &[Column] = &[
     )
     .groupable()
     .default_place(9)
+    .closed_place(7)
     .closed(|row| Value::text(row.closed.command.as_deref())),
     Column::field(Field::Db, "database", "Database", Number, "Selected database.").groupable(),
     Column::derived(
@@ -526,6 +559,7 @@ pub static COLUMNS: &[Column] = &[
         Time,
         "First sample in which the client was missing. It closed before that.",
     )
+    .closed_place(5)
     .closed(|row| Value::time(Some(row.closed.closed_at))),
     Column::new(
         ValueSource::ClosedOnly,
@@ -535,6 +569,7 @@ pub static COLUMNS: &[Column] = &[
         "Why the connection closed, as far as the server's own counters prove it.",
     )
     .aliases(&["reason"])
+    .closed_place(8)
     .closed(|row| Value::text(Some(row.closed.reason.label()))),
 ];
 
@@ -589,6 +624,16 @@ mod tests {
         let row = Row::new("node", &snapshot, 0).expect("a client");
         let value = |name| Column::find(name).expect(name).value(row);
         assert_eq!(["idle", "age", "multi"].map(value), [0, 0, -1].map(Value::Number));
+    }
+
+    #[test]
+    fn default_columns_are_columns_of_their_list_at_places_of_their_own() {
+        let defaults = Column::defaults();
+        assert!(defaults.iter().all(|column| Column::of_clients().any(|known| known == *column)));
+        assert!(defaults.windows(2).all(|two| two[0].default_place < two[1].default_place));
+        let closed = Column::closed_defaults();
+        assert!(closed.iter().all(|column| column.closed.is_some()));
+        assert!(closed.windows(2).all(|two| two[0].closed_place < two[1].closed_place));
     }
 
     #[test]

@@ -209,6 +209,18 @@ pub fn unknown_column(name: &str) -> String {
     format!("unknown column {name:?}; columns are {}, and the keys of CLIENT LIST", names.join(", "))
 }
 
+/// Checks that a column is one of these.
+///
+/// # Errors
+/// Returns a sentence that names them if it is not. `of` names the rows: `clients`.
+pub fn check_column(column: &Column, columns: &[&'static Column], of: &str) -> Result<(), String> {
+    if columns.contains(&column) {
+        return Ok(());
+    }
+    let names: Vec<_> = columns.iter().map(|column| column.name).collect();
+    Err(format!("{of} have no column {}; columns are {}", column.name, names.join(", ")))
+}
+
 fn has_text(kind: ValueKind) -> bool {
     matches!(kind, ValueKind::Text | ValueKind::Word(_) | ValueKind::Address | ValueKind::Version)
 }

@@ -24,9 +24,16 @@ const MAX_CELL: usize = 48;
 /// Formats a value for people: sizes and time spans with units, and `never` for the idle time of a client that has
 /// never sent a command.
 pub fn cell_text(row: Row<'_>, column: &Column) -> String {
+    if row.entry.is_silent && column.key() == Some(Field::Idle.key()) {
+        return "never".to_owned();
+    }
+    value_text(column.kind, column.value(row))
+}
+
+/// Formats a value of this type for people: sizes and time spans with units.
+pub fn value_text(kind: ValueKind, value: Value<'_>) -> String {
     let unsigned = |number: i64| u64::try_from(number).ok();
-    match (column.kind, column.value(row)) {
-        (ValueKind::Seconds, _) if row.entry.is_silent && column.key() == Some(Field::Idle.key()) => "never".to_owned(),
+    match (kind, value) {
         (ValueKind::Seconds, Value::Number(seconds)) => ago(unsigned(seconds).unwrap_or_default()),
         (ValueKind::Bytes, Value::Number(size)) => unsigned(size).map_or_else(|| size.to_string(), bytes),
         (_, value) => value.into_text(),

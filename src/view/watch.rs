@@ -4,20 +4,16 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
+use super::column::Column;
 use super::humanize::ago;
 use super::list::{plain_table, render, truncated};
 use crate::snapshot::escaped;
 use crate::status::{Message, MessageKind};
 
-/// The columns of a client, with their heads.
-const COLUMNS: [(&str, &str); 6] = [
-    ("CLIENT ID", "id"),
-    ("ADDRESS", "address"),
-    ("APP", "app"),
-    ("NAME", "name"),
-    ("USER", "user"),
-    ("COMMAND", "command"),
-];
+/// The columns of a client.
+const COLUMNS: [&str; 8] = ["id", "address", "app", "name", "user", "command", AGE, IDLE];
+const AGE: &str = "age_seconds";
+const IDLE: &str = "idle_seconds";
 
 /// Formats a message: a status as totals and a table, changes as one line each. Ends with a newline.
 pub fn text(message: &Message, limit: usize) -> String {
@@ -34,16 +30,18 @@ fn status(message: &Message, limit: usize) -> String {
         let apps = message.apps.iter().map(|count| format!("{} {}", escaped_text(&count.app), count.connections));
         text += &format!("{}\n", apps.collect::<Vec<_>>().join(" · "));
     }
-    let heads = COLUMNS.iter().map(|(head, _)| *head).chain(["CONNECTED", "LAST INTERACTION"]);
-    let mut table = plain_table(heads);
+    let heads: Vec<String> =
+        COLUMNS.into_iter().filter_map(Column::find).map(|column| column.title.to_uppercase()).collect();
+    let mut table = plain_table(heads.iter().map(String::as_str));
     // Only internal connections have a kind; their idle times are not interactions.
     let clients: Vec<_> = message.clients.iter().filter(|client| !client.contains_key("kind")).collect();
     for client in clients.iter().take(limit) {
         let seconds = |key: &str| client.get(key).and_then(Value::as_u64).unwrap_or(0);
-        let last =
-            if client.contains_key("last_interaction") { ago(seconds("idle_seconds")) } else { "never".to_owned() };
-        let cells = COLUMNS.iter().map(|(_, key)| truncated(cell(client, key)));
-        table.add_row(cells.chain([ago(seconds("age_seconds")), last]));
+        table.add_row(COLUMNS.map(|key| match key {
+            IDLE if !client.contains_key("last_interaction") => "never".to_owned(),
+            AGE | IDLE => ago(seconds(key)),
+            key => truncated(cell(client, key)),
+        }));
     }
     text += &render(&table);
     let left = message.header.online.saturating_sub(clients.len().min(limit) as u64);

@@ -79,7 +79,7 @@ struct WebState {
     exports: Arc<Semaphore>,
     exposition: Exposition,
     response_cache: ResponseCache,
-    trails: ClientTrends,
+    client_trends: ClientTrends,
     self_metrics: SelfMetrics,
     /// A random number for this run. It is part of each ETag, so that a page cached from an earlier run never matches.
     run: u64,
@@ -97,7 +97,7 @@ impl WebState {
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             exposition: Exposition::default(),
             response_cache: ResponseCache::default(),
-            trails: ClientTrends::default(),
+            client_trends: ClientTrends::default(),
             self_metrics: SelfMetrics::new(&served.external_url, served.validity),
             run: rand::random(),
             settings: served.settings,

@@ -6,7 +6,7 @@ use url::form_urlencoded;
 use crate::latest::{NodeState, Nodes};
 use crate::snapshot::Snapshot;
 use crate::view::column::Column;
-use crate::view::filter::{Filter, unknown_column};
+use crate::view::filter::{Filter, check_column, unknown_column};
 use crate::view::selection::{Selection, Sort};
 
 /// Maximum number of clients of one window.
@@ -82,13 +82,8 @@ impl Takes {
     }
 
     fn check(self, column: &Column) -> Result<(), String> {
-        let columns = self.columns();
-        if columns.contains(&column) {
-            return Ok(());
-        }
         let of = if self == Takes::Closed { "closed clients" } else { "clients" };
-        let names: Vec<_> = columns.iter().map(|column| column.name).collect();
-        Err(format!("{of} have no column {}; columns are {}", column.name, names.join(", ")))
+        check_column(column, &self.columns(), of)
     }
 }
 

@@ -29,8 +29,8 @@ pub(super) fn queue_name(before: &[u8], encoded: &[u8]) -> Option<String> {
     (name.chars().all(is_name) && name.contains(char::is_alphanumeric) && name.trim() == name).then_some(name)
 }
 
-/// True if the text is more likely base64 than a word or an id. Words are of small letters alone, ids often of
-/// hexadecimal digits alone; base64 of an ASCII name is hardly ever either.
+/// True if the text is more likely base64 than a word or an id. Words have only lower-case letters, ids often
+/// only hexadecimal digits; base64 of an ASCII name is almost never one of these.
 fn looks_encoded(before: &[u8], encoded: &[u8]) -> bool {
     let prefix = before.strip_suffix(b":").unwrap_or(before);
     let is_padded = encoded.ends_with(b"=");

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::snapshot::label::app_label;
 
-/// The most rules of a file.
+/// Maximum number of rules of a file.
 const MAX_RULES: usize = 1000;
 
 /// The maximum size of a compiled pattern, in bytes. A larger one is refused before it costs anything.

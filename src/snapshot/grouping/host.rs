@@ -1,8 +1,8 @@
-//! Tells a host's domain from a name that has dots of its own. Pure.
+//! Distinguishes a host with its domain from another name with dots. Pure.
 //!
 //! `web-3.example.com` is a host, `orders.v2`, `com.acme.billing` and `price.feed` are not, and `orders.dev` and
 //! `orders.us` are environments or regions that must stay apart. So a domain needs two signs: a host's place (behind
-//! `@`) or a number in the host's own name, and an ending that domains have and applications have not.
+//! `@`) or a number in the host's own name, and an ending that domains have and applications do not have.
 
 /// The ends of public domains. Countries and `io`, `dev`, `app`, `cloud` are not here: they end names of applications
 /// too.

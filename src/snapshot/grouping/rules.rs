@@ -77,7 +77,7 @@ pub const RULES: &[Rule] = &[
         ..REMOVE
     },
     Rule {
-        what: "process id that says so",
+        what: "process id marked as PID",
         pattern: r"(?P<cut><B>(?:pid|PID|Pid)[-_.:=#]?[0-9]+)<E>",
         example: "Sidekiq-server-PID-4711",
         app: "Sidekiq-server",
@@ -182,7 +182,7 @@ pub const RULES: &[Rule] = &[
         ..REMOVE
     },
     Rule {
-        what: "random id of small letters and digits",
+        what: "random id of lower-case letters and digits",
         pattern: r"(?P<cut><B>[a-z0-9]{8,32})<E>",
         only_if: looks_random,
         example: "ingest.x8k2j3h4g5f6d7s8a9q0w1e2r",
@@ -197,7 +197,7 @@ pub const RULES: &[Rule] = &[
         ..REMOVE
     },
     Rule {
-        what: "counter after a word for something that is usually counted",
+        what: "number after a word such as worker, thread or pod",
         pattern: r"(?:^|[^A-Za-z])(?i:<COUNTED>)(?P<cut>[0-9]{1,3})<E>",
         example: "mailer-worker3",
         app: "mailer-worker",
@@ -208,7 +208,7 @@ pub const RULES: &[Rule] = &[
 /// The longest name to which rules are applied; a longer one is its own application. No library sets one half as long.
 const MAX_NAME: usize = 256;
 
-/// The maximum number of cuts. A name that needs more was made to keep us busy, and is its own application.
+/// The maximum number of cuts. A name that needs more is hostile, and is its own application.
 const MAX_CUTS: usize = 12;
 
 /// Abbreviations in patterns.
@@ -231,7 +231,7 @@ const ABBREVIATIONS: &[(&str, &str)] = &[
     ("<PRERELEASE>", r"[-._+]?(?i:alpha|beta|rc|pre|preview|snapshot)[-._]?[0-9]*"),
     // The number of a build, or what `git describe` appends.
     ("<BUILD>", r"[-._+]?(?i:build|b|m)[-._]?[0-9]+|-[0-9]+-g[0-9a-f]{7,40}"),
-    // Words for things that are usually counted.
+    // Words for things that programs number.
     (
         "<COUNTED>",
         "worker|thread|server|host|instance|replica|consumer|producer|client|process|proc|pod|runner|agent|executor|\

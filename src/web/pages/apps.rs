@@ -7,7 +7,7 @@ use askama::Template;
 use super::overview::app_link;
 use super::{Frame, all_banners, rfc3339};
 use crate::latest::{NodeState, Nodes};
-use crate::snapshot::Seen;
+use crate::snapshot::{OTHER, Seen};
 use crate::view::app_row::AppRow;
 use crate::view::humanize::count;
 use crate::view::list::measure_text;
@@ -58,6 +58,8 @@ fn cells(node: &str, seen: &Seen) -> AppCells {
         name: seen.app.to_string(),
         link: app_link(node, &seen.app),
         state: match (seen.is_online(), seen.expected) {
+            // It is not one application that could be online or offline.
+            _ if *seen.app == *OTHER => "",
             (_, Some(minimum)) if seen.now.connections < minimum => "missing",
             (true, _) => "online",
             (false, _) => "offline",
@@ -68,8 +70,24 @@ fn cells(node: &str, seen: &Seen) -> AppCells {
         closed: count(seen.totals.closed),
         last_seen: match seen.last_seen {
             _ if seen.is_online() => "now".to_owned(),
+            _ if *seen.app == *OTHER => String::new(),
             Some(time) => rfc3339(Some(time)),
             None => "never".to_owned(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{Tally, Totals};
+
+    #[test]
+    fn the_others_together_are_neither_online_nor_offline() {
+        let state = |app: &str| {
+            let (now, totals) = (Tally::default(), Totals::default());
+            cells("node:1", &Seen { app: app.into(), now, totals, last_seen: None, expected: None }).state
+        };
+        assert_eq!((state(OTHER), state("web")), ("", "offline"));
     }
 }

@@ -100,7 +100,7 @@ fn page<'a>(state: &WebState, id: u64, row: Row<'_>, banners: Vec<String>, frame
             .map_or("Unknown to this version of the exporter.", |field| Column::of_field(field).help);
         (escaped(key), escaped(value), help)
     });
-    let trend = state.trails.follow(row.node, client, entry.connected_at(), row.read_at());
+    let trend = state.client_trends.follow(row.node, client, entry.connected_at(), row.read_at());
     ClientPage {
         frame,
         banners,
@@ -122,7 +122,7 @@ fn page<'a>(state: &WebState, id: u64, row: Row<'_>, banners: Vec<String>, frame
 
 fn closed_page<'a>(state: &WebState, row: ClosedRow<'_>, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {
     let (node, closed) = (row.node, row.closed);
-    let trend = state.trails.of(node, closed.id, closed.connected_at);
+    let trend = state.client_trends.of(node, closed.id, closed.connected_at);
     let never = || "never".to_owned();
     let fields = Column::of_closed().filter(|column| column.key().is_some());
     ClientPage {
@@ -153,7 +153,7 @@ fn closed_sentence(closed_at: Timestamp, reason: &str) -> String {
 
 /// The observations as rows, the newest first.
 fn trend_rows(trend: &[TrendPoint]) -> Vec<TrendRow> {
-    let growth = |now: Option<i64>, before: Option<i64>| u64::try_from(now? - before?).ok();
+    let growth = |now: Option<i64>, before: Option<i64>| u64::try_from(now?.checked_sub(before?)?).ok();
     let step = |(index, point): (usize, &TrendPoint)| {
         let before = trend.get(index + 1);
         let since = |of: fn(&TrendPoint) -> Option<i64>| growth(of(point), before.and_then(of));

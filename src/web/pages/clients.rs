@@ -4,17 +4,15 @@ use std::time::Instant;
 
 use askama::Template;
 
-use super::{Frame, Paging, all_banners, client_link, clients_link, rfc3339};
-use crate::client_list::Field;
+use super::table::{Cell, Head, cell, head, with_node};
+use super::{Frame, Paging, all_banners, clients_link};
 use crate::latest::Nodes;
-use crate::snapshot::{State, last_interaction};
+use crate::snapshot::State;
 use crate::view::column::{Column, ValueKind};
 use crate::view::humanize::count;
-use crate::view::list::{cell_text, group_name, measure_text};
+use crate::view::list::{group_name, measure_text};
 use crate::view::measure::Measure;
-use crate::view::row::Row;
 use crate::view::selection::Group;
-use crate::view::value::Value;
 use crate::web::query::{MAX_WINDOW, Query, Takes};
 
 #[derive(Template)]
@@ -57,37 +55,11 @@ struct ColumnChoice {
     is_shown: bool,
 }
 
-/// The head of a column, with the link that sorts by it.
-#[derive(Default)]
-struct Head {
-    text: &'static str,
-    help: &'static str,
-    link: String,
-    /// The value of `aria-sort`: `ascending`, `descending` or empty.
-    sorted: &'static str,
-    is_number: bool,
-}
-
-/// A cell, with its link and its exact value.
-#[derive(Default)]
-struct Cell {
-    text: String,
-    link: String,
-    title: String,
-    is_time: bool,
-    /// True for a placeholder, such as `(none)`, which is not a client's value.
-    is_placeholder: bool,
-    is_number: bool,
-}
-
-/// Length from which text may be cut in a cell, in bytes. The tooltip has the whole text.
-const MAX_UNCUT: usize = 40;
-
 /// The parameters with an input in the form.
 const INPUTS: [&str; 9] = ["q", "app", "user", "address", "min_idle", "filter", "state", "group", "columns"];
 
 pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> ClientsPage<'a> {
-    let defaults = default_columns(nodes.nodes.len() > 1);
+    let defaults = with_node(nodes.nodes.len() > 1, Column::defaults());
     let columns = if query.columns.is_empty() { defaults.clone() } else { query.columns.clone() };
     // A form without JavaScript sends every checked box: if these are the default columns, none were chosen.
     let without_columns =
@@ -118,7 +90,7 @@ pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<
 impl ClientsPage<'_> {
     fn listed(mut self, nodes: &Nodes, query: &Query, columns: &[&'static Column]) -> Self {
         let window = query.selection.window(Query::snapshots(nodes));
-        self.heads = columns.iter().map(|column| head(query, column)).collect();
+        self.heads = columns.iter().map(|column| head("/clients", query, column)).collect();
         self.rows = window.rows.iter().map(|row| columns.iter().map(|column| cell(*row, column)).collect()).collect();
         self.paging = Paging::new("/clients", query, window.rows.len(), window.matched);
         self.with_totals(window.matched, window.total, window.matched)
@@ -155,11 +127,6 @@ impl ClientsPage<'_> {
     }
 }
 
-fn default_columns(several_nodes: bool) -> Vec<&'static Column> {
-    let node = Column::find("redis").filter(|_| several_nodes);
-    node.into_iter().chain(Column::defaults()).collect()
-}
-
 fn form(query: &Query, columns: &[&'static Column], defaults: &[&Column]) -> FilterForm {
     let text = |name, label| (name, label, query.given(name).to_owned());
     let filters = query.given.iter().filter(|(name, _)| name == "filter").map(|(_, value)| value.clone());
@@ -186,57 +153,6 @@ fn form(query: &Query, columns: &[&'static Column], defaults: &[&Column]) -> Fil
             .collect(),
         defaults: defaults.iter().map(|column| column.name).collect::<Vec<_>>().join(","),
         others: others.collect(),
-    }
-}
-
-fn head(query: &Query, column: &'static Column) -> Head {
-    let sort = query.selection.sort;
-    let is_sorted = sort.column == column;
-    // A second click reverses the order; amounts begin with the largest.
-    let descending = if is_sorted { !sort.descending } else { column.is_quantity() };
-    let next = format!("{}{}", if descending { "-" } else { "" }, column.name);
-    Head {
-        text: column.title,
-        help: column.help,
-        link: format!("/clients?{}", query.with(&[("offset", ""), ("sort", &next)])),
-        sorted: match (is_sorted, sort.descending) {
-            (false, _) => "",
-            (true, true) => "descending",
-            (true, false) => "ascending",
-        },
-        is_number: is_right_aligned(column),
-    }
-}
-
-/// True for numbers, except ids, which are names.
-fn is_right_aligned(column: &Column) -> bool {
-    column.kind.is_number() && column.name != "id"
-}
-
-fn cell(row: Row<'_>, column: &Column) -> Cell {
-    let plain = |text| Cell { text, is_number: is_right_aligned(column), ..Cell::default() };
-    let field = |field: Field| column.key() == Some(field.key());
-    match (column.kind, column.value(row)) {
-        (_, Value::Number(id)) if field(Field::Id) => {
-            Cell { link: client_link(row.node, id.unsigned_abs()), ..plain(id.to_string()) }
-        }
-        // Internal connections belong to no application: their kind is shown instead.
-        (_, Value::None) if column.name == "app" => plain(format!("({})", row.entry.kind.label())),
-        (ValueKind::Seconds, _) => {
-            let time = match (field(Field::Idle), row.entry.is_silent) {
-                (true, true) => None,
-                (true, false) => last_interaction(row.client, row.read_at()),
-                (false, _) => row.entry.connected_at(),
-            };
-            Cell { title: rfc3339(time), is_time: time.is_some(), ..plain(cell_text(row, column)) }
-        }
-        (ValueKind::Bytes, Value::Number(size)) => {
-            Cell { title: format!("{size} bytes"), ..plain(cell_text(row, column)) }
-        }
-        (_, Value::Text(text)) if text.len() > MAX_UNCUT => {
-            Cell { title: text.clone().into_owned(), ..plain(text.into_owned()) }
-        }
-        (_, value) => plain(value.into_text()),
     }
 }
 

@@ -6,6 +6,7 @@ mod client;
 mod clients;
 mod closed;
 mod overview;
+mod table;
 
 use std::time::Instant;
 
