@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::latest::{NodeState, Nodes};
-use crate::snapshot::Seen;
+use crate::snapshot::{OTHER, Seen};
 use crate::view::app_row::AppRow;
 use crate::view::measure;
 use crate::web::query::Query;
@@ -22,7 +22,8 @@ pub(super) fn nodes(nodes: &Nodes, query: &Query) -> Value {
 fn object(seen: &Seen) -> Value {
     let mut object = measure::members(&seen.now);
     object.insert("app".to_owned(), (*seen.app).into());
-    object.insert("online".to_owned(), seen.is_online().into());
+    // (other) is no application that could be online or offline.
+    object.insert("online".to_owned(), (&*seen.app != OTHER).then(|| seen.is_online()).into());
     object.insert("expected".to_owned(), seen.expected.into());
     object.insert("last_seen_at".to_owned(), seen.last_seen.map(|time| format!("{time:.0}")).into());
     object.insert("opened_total".to_owned(), seen.totals.opened.into());

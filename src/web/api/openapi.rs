@@ -148,7 +148,7 @@ fn schemas(document: &mut Value) {
     let mut app = measures();
     let more = [
         ("app", json!("string"), "Name of the application."),
-        ("online", json!("boolean"), "True if it has a connection."),
+        ("online", json!(["boolean", "null"]), "True if it has a connection; null for (other)."),
         ("expected", json!(["integer", "null"]), "Minimum expected connections."),
         ("last_seen_at", json!(["string", "null"]), "Last time at which it had a connection."),
         ("opened_total", json!("integer"), "Connections opened since exporter start, as observed."),

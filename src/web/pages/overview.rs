@@ -12,6 +12,7 @@ use super::{Frame, banners, clients_link, rfc3339};
 use crate::clock;
 use crate::history::{History, Point, Rates};
 use crate::latest::{NodeState, Nodes};
+use crate::sample::Source;
 use crate::snapshot::{ClientCounts, CloseReason, Groups, Snapshot, State, escaped, is_cut};
 use crate::view::humanize::{count, rate};
 use crate::web::query::Query;
@@ -195,9 +196,10 @@ fn sampled(snapshot: &Snapshot) -> Sampled {
     let cost = &snapshot.sample.cost;
     let ms = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1000.0);
     let mut parts = Vec::new();
-    if cost.pages > 0 {
-        let noun = if cost.pages == 1 { "call" } else { "calls" };
-        parts.push(format!("{} CLIENT LIST {noun}", cost.pages));
+    // A received sample cost this exporter nothing. One full listing counts no pages.
+    if snapshot.sample.source == Source::Sampled && snapshot.pages().is_some() {
+        let noun = if cost.pages <= 1 { "call" } else { "calls" };
+        parts.push(format!("{} CLIENT LIST {noun}", cost.pages.max(1)));
     }
     parts.extend(cost.server_time.map(|time| format!("{} server time", ms(time))));
     parts.extend(cost.longest_command.map(|time| format!("longest command {}", ms(time))));
