@@ -130,7 +130,7 @@ impl ClientsPage<'_> {
 fn form(query: &Query, columns: &[&'static Column], defaults: &[&Column]) -> FilterForm {
     let text = |name, label| (name, label, query.given(name).to_owned());
     let filters = query.given.iter().filter(|(name, _)| name == "filter").map(|(_, value)| value.clone());
-    let states = [("", "any"), ("waiting", "waiting (blocked or subscribed)")].into_iter();
+    let states = [("", "any"), ("waiting", "blocked or subscribed")].into_iter();
     let states = states.chain(State::ALL.map(|state| (state.label(), state.label())));
     let groups = std::iter::once(("", "None")).chain(Column::groupings().map(|column| (column.name, column.title)));
     let by = query.group.map_or("", |column| column.name);
