@@ -76,7 +76,7 @@ impl Drop for Driver {
 
 impl Link {
     /// Connects, logs in and names the connection, within the target's time-out. If the server closes the connection at
-    /// once, up to [`REJECTION_TIMEOUT`] longer.
+    /// once, up to `REJECTION_TIMEOUT` longer.
     ///
     /// # Errors
     /// The failure. A refusal of the name is not an error.
