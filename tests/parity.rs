@@ -2,6 +2,9 @@
 //! internal, idle and silent clients among those that are counted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -45,11 +48,39 @@ fn connections(groups: &BTreeMap<String, Counts>) -> BTreeMap<String, u64> {
     groups.iter().map(|(name, counts)| (name.clone(), counts[0])).collect()
 }
 
+/// A client that is active for as long as it lives, however long a test takes.
+struct ActiveClient {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ActiveClient {
+    fn start(mut peer: Peer) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let is_stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !is_stopped.load(Ordering::Relaxed) {
+                peer.must(&["PING"]);
+                pause(Duration::from_millis(200));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for ActiveClient {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
 /// A server with clients of every kind and state, and an exporter that samples it once.
 struct Scene {
-    _server: Server,
+    // Dropped in this order: a client that lost its server would fail.
+    _active: ActiveClient,
     _clients: TestClients,
-    _active: Peer,
+    _server: Server,
     exporter: Exporter,
     subscriber: Subscriber,
     address: String,
@@ -66,7 +97,7 @@ impl Scene {
         let clients = TestClients::join(&server);
         let subscriber = Subscriber::on(&server.address());
         pause(Duration::from_secs(3));
-        let active = server.peer();
+        let active = ActiveClient::start(server.peer());
         let address = server.address();
         // One sample, from which all outputs are made: no quick poll adds to it.
         let args = [IDLE_AFTER, "--client-announce-frequency=1h", "--sample.quick-poll=0", "--announce=always"];
