@@ -91,12 +91,13 @@ look("filters list the matching clients and their number", {}, async (reader) =>
   const members = await crew("sifted", 4);
   await members[0].ask("SELECT", "5");
   const page = await reader.open("/clients?limit=1000");
-  const all = (await rows(page)).length;
   await page.getByRole("textbox", { name: "Application" }).fill("sifted");
   await page.getByRole("button", { name: "Apply" }).click();
   await page.waitForURL(/app=sifted/);
   assert.deepEqual((await column(page, "Name")).sort(), ["sifted-1", "sifted-2", "sifted-3", "sifted-4"]);
-  assert.match(await page.getByText(/^Matched/).textContent(), new RegExp(`Matched 4 of ${all} `));
+  // The total changes while clients of other tests close.
+  const [, total] = (await page.getByText(/^Matched/).textContent()).match(/Matched 4 of ([\d,]+) /);
+  assert(Number(total.replace(",", "")) >= 4 + 2, total);
   await page.getByLabel("Search").fill("SIFTED-3");
   await page.getByRole("button", { name: "Apply" }).click();
   await page.waitForURL(/q=SIFTED-3/);
