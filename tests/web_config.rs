@@ -363,7 +363,7 @@ fn healthy_works_with_every_web_configuration() {
         (users(&[("ann", "one")]), "asks for a user and password"),
         (PAIR.to_owned(), "asks for TLS"),
         (format!("{mutual}{}", users(&[("ann", "one")])), "asks for TLS"),
-        (limited.to_owned(), "more requests than it may answer"),
+        (limited.to_owned(), "reached its limit of requests"),
     ];
     for (text, expected) in cases {
         let config = Config::new(&text);
