@@ -319,6 +319,9 @@ fn info_of(header: &Header, fields: &Map<String, Value>) -> Result<ServerInfo, R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::{Limits, derive};
+    use crate::view::fixture;
+    use crate::view::status::Announcement;
 
     fn now() -> Timestamp {
         "2026-01-01T00:00:10Z".parse().expect("a time")
@@ -362,6 +365,21 @@ mod tests {
             assert_eq!(client.text(Field::Addr), Some(path.as_bytes()));
             assert_eq!(client.text(Field::User), None, "a field that this server does not have");
         }
+    }
+
+    #[test]
+    fn text_with_a_space_does_not_spoil_the_status() {
+        // A compatible server that does not validate names.
+        let rows =
+            "id=1 addr=n:1 name=a b user=app lib-name=c d idle=3 cmd=get\nid=2 addr=n:2 name=web idle=4 cmd=get\n";
+        let mut sample = fixture::snapshot(rows).sample.as_ref().clone();
+        sample.info = Ok(ServerInfo { run_id: Some("r".into()), ..ServerInfo::default() });
+        let snapshot = derive(None, Arc::new(sample), &Limits::default());
+        let announcement =
+            Announcement { announcer: "a", node: "n:1", seq: 1, frequency: 10.0, max_bytes: 1 << 20, reserve: 0 };
+        let parts = announcement.status(&snapshot);
+        assert!(parts[0].contains(r#"a\\x20b"#), "{parts:?}");
+        assert_eq!(receive_now(&mut StatusReceiver::default(), &parts[0]), Ok(Some(2)), "{parts:?}");
     }
 
     #[test]

@@ -163,16 +163,10 @@ fn product(sample: &Sample) -> Product {
 
 /// The time of a client's last interaction, from its idle time when it was read; `None` if it has never sent a command.
 pub fn last_interaction(client: &Client<'_>, at: Timestamp) -> Option<Timestamp> {
-    if client.is_silent() { None } else { ago(at, client.idle_seconds()?) }
-}
-
-/// The time at which a client connected, from its age when it was read.
-pub fn connected_at(client: &Client<'_>, at: Timestamp) -> Option<Timestamp> {
-    ago(at, client.age_seconds()?)
-}
-
-fn ago(at: Timestamp, seconds: u64) -> Option<Timestamp> {
-    at.checked_sub(Duration::from_secs(seconds)).ok()
+    if client.is_silent() {
+        return None;
+    }
+    at.checked_sub(Duration::from_secs(client.idle_seconds()?)).ok()
 }
 
 #[cfg(test)]

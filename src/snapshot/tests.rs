@@ -76,7 +76,8 @@ fn every_count_of_a_small_list() {
 
     let times = |id: usize| {
         let (at, client) = snapshot.pages().expect("pages").clients().nth(id - 1).expect("a client");
-        [connected_at(client, at), last_interaction(client, at)].map(|time| time.map(|time| time.to_string()))
+        let entry = &snapshot.clients().expect("clients").entries()[id - 1];
+        [entry.connected_at(), last_interaction(client, at)].map(|time| time.map(|time| time.to_string()))
     };
     assert_eq!(times(1), [Some("2025-12-31T23:58:20Z".into()), Some("2025-12-31T23:59:55Z".into())]);
     assert_eq!(times(5), [Some("2025-12-31T22:53:20Z".into()), None]);

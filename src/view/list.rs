@@ -42,12 +42,7 @@ pub fn value_text(kind: ValueKind, value: Value<'_>) -> String {
 
 /// Formats a measure for people; an unknown value is empty.
 pub fn measure_text(measure: &Measure, value: Option<u64>) -> String {
-    match (measure.kind, value) {
-        (_, None) => String::new(),
-        (ValueKind::Seconds, Some(seconds)) => ago(seconds),
-        (ValueKind::Bytes, Some(size)) => bytes(size),
-        (_, Some(number)) => number.to_string(),
-    }
+    value_text(measure.kind, Value::number(value))
 }
 
 /// A table of clients for people.
