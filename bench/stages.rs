@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use redis_client_exporter::client_list::{Listing, Unreadable, parse};
+use redis_client_exporter::exposition;
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
 use redis_client_exporter::sample::{Cost, Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{Limits, Snapshot, derive};
-use redis_client_exporter::view::metrics;
 
 const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
 
@@ -85,7 +85,7 @@ fn view(snapshot: Snapshot) -> Nodes {
     let phase = Phase::Fresh { snapshot: Arc::new(snapshot), stale_at: Instant::now() + Duration::from_secs(3600) };
     let mut state = NodeState::starting("10.0.0.1:6379".into());
     state.phase = phase;
-    Nodes { generation: 1, nodes: vec![Arc::new(state)] }
+    Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [state])
 }
 
 #[divan::bench(args = SIZES)]
@@ -166,5 +166,5 @@ fn letters(mut number: usize) -> String {
 #[divan::bench(args = SIZES)]
 fn encode_metrics(bencher: Bencher<'_, '_>, clients: usize) {
     let view = view(derive(None, sample(clients), &limits()));
-    bencher.counter(ItemsCount::new(clients)).bench(|| metrics::text(black_box(&view), Instant::now()).len());
+    bencher.counter(ItemsCount::new(clients)).bench(|| exposition::text(black_box(&view), Instant::now()).len());
 }

@@ -131,6 +131,8 @@ catalogue! {
     ANNOUNCEMENTS_REFUSED: Counter, Count, "redis_clients_announcements_refused_total", ["redis", "reason"],
         "Messages received on the server's status channel and refused: oversize, malformed, schema, client (an \
          impossible client), incomplete, replay, signature or flood.";
+    SNAPSHOTS_MISSED: Counter, Count, "redis_clients_snapshots_missed_total", ["redis", "subscriber"],
+        "Snapshots that a part of this exporter missed because its queue was full. Subscriber is announcer.";
     SERVER_INFO: Gauge, Info, "redis_clients_server_info", ["redis", "product", "version", "role", "mode"],
         "Always 1. Product and version of the server; role and mode as INFO reports them.";
     MAXCLIENTS: Gauge, Connections, "redis_clients_maxclients", ["redis"],

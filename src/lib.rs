@@ -13,28 +13,39 @@
 //! To follow one client from the server to a gauge: [`sampler`] asks for the list, [`client_list`] reads its row,
 //! [`snapshot::derive`] counts it, [`latest`] keeps the count, [`view::metrics`] writes it, [`web`] serves it.
 
+// Text and failures, as every module shows them.
+pub mod failure;
+pub mod text;
+
 // Parsing of a server's replies.
 pub mod client_list;
 pub mod server_info;
 
-// The list of metrics.
-pub mod catalogue;
-
 // From a sample to a snapshot.
 pub mod sample;
 pub mod snapshot;
-pub mod status;
 
-// From a snapshot to the outputs.
+// From a snapshot to what outputs show: columns, rows, selections.
 pub mod duration;
-pub mod history;
-pub mod latest;
 pub mod size;
 pub mod view;
 
-// Sources of samples.
+// The newest state of every node, and its last hour.
+pub mod history;
+pub mod latest;
+
+// The metrics.
+pub mod catalogue;
+pub mod exposition;
+
+// The messages of the status channel.
+pub mod status;
+
+// Sources of samples, and the nodes that are watched.
 pub mod announce;
+pub mod backoff;
 pub mod clock;
+pub mod fleet;
 pub mod link;
 pub mod sampler;
 pub mod watcher;

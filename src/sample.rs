@@ -1,5 +1,5 @@
-//! A sample: one reading of a node's clients, and the reasons why a reading fails. Pure data: the sampler or the
-//! receiver creates it, and `snapshot` uses it.
+//! A sample: one reading of a node's clients. Pure data: the sampler or the receiver creates it, and `snapshot` uses
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::client_list::{Client, Listing, Unreadable};
+use crate::failure::Failure;
 use crate::server_info::ServerInfo;
 
 /// The name that our links set with `CLIENT SETNAME`, and their library name. Exporters recognize each other's links by
@@ -169,99 +170,4 @@ pub struct Cost {
     pub within_budget: Option<bool>,
     /// Number of connections in `INFO` minus the number of listed ones. `None` without `INFO`.
     pub drift: Option<i64>,
-}
-
-/// A failure of a node, or of one command.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// The kind of failure, also a metric's label.
-    pub reason: Reason,
-    /// A sentence that names the node, the server's answer, and the fix. It never contains a secret.
-    pub message: String,
-}
-
-/// The kinds of failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The host name does not resolve.
-    Resolve,
-    /// The connection was refused, or the host is unreachable.
-    Connect,
-    /// No answer within the time-out.
-    Timeout,
-    /// The TLS handshake failed.
-    Tls,
-    /// Wrong or missing user or password.
-    Auth,
-    /// The server's protected mode refuses connections from other hosts.
-    Denied,
-    /// The user may not run a command.
-    NoPermission,
-    /// The server is loading its data.
-    Loading,
-    /// A script or function blocks the server.
-    Busy,
-    /// A replica without a link to its primary refuses commands.
-    MasterDown,
-    /// The server has reached its maximum number of connections.
-    MaxClients,
-    /// The answer does not follow the Redis protocol.
-    Protocol,
-    /// The connection was closed.
-    Closed,
-    /// A reply is larger than the limit.
-    TooLarge,
-    /// The server does not know a command.
-    UnknownCommand,
-    /// No exporter announces the node, and we do not sample it.
-    Silent,
-    /// Any other failure.
-    Other,
-}
-
-impl Reason {
-    /// Every reason, in the order in which they are counted.
-    pub const ALL: [Reason; 17] = [
-        Reason::Resolve,
-        Reason::Connect,
-        Reason::Timeout,
-        Reason::Tls,
-        Reason::Auth,
-        Reason::Denied,
-        Reason::NoPermission,
-        Reason::Loading,
-        Reason::Busy,
-        Reason::MasterDown,
-        Reason::MaxClients,
-        Reason::Protocol,
-        Reason::Closed,
-        Reason::TooLarge,
-        Reason::UnknownCommand,
-        Reason::Silent,
-        Reason::Other,
-    ];
-
-    /// The reason as a metric's label value.
-    pub fn label(self) -> &'static str {
-        match self {
-            Reason::Resolve => "resolve",
-            Reason::Connect => "connect",
-            Reason::Timeout => "timeout",
-            Reason::Tls => "tls",
-            Reason::Auth => "auth",
-            Reason::Denied => "denied",
-            Reason::NoPermission => "noperm",
-            Reason::Loading => "loading",
-            Reason::Busy => "busy",
-            Reason::MasterDown => "masterdown",
-            Reason::MaxClients => "maxclients",
-            Reason::Protocol => "protocol",
-            Reason::Closed => "closed",
-            Reason::TooLarge => "too_large",
-            Reason::UnknownCommand => "unknown_command",
-            Reason::Silent => "silent",
-            Reason::Other => "other",
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis_client_exporter::link::{Target, TlsFiles, parse_address};
+use redis_client_exporter::link::{NodeAddress, TlsFiles, parse_address};
 use redis_client_exporter::sampler::{Budget, Sampler};
 use redis_client_exporter::snapshot::{CloseReason, Closed, Limits, Snapshot, derive};
 
@@ -26,9 +26,11 @@ struct Watch {
 impl Watch {
     fn of(server: &Server) -> Self {
         let endpoint = parse_address(&server.address()).expect("an address").endpoint;
-        let target = Target { endpoint, credentials: None, tls: TlsFiles::default(), timeout: Duration::from_secs(5) };
+        let address =
+            NodeAddress { endpoint, credentials: None, tls: TlsFiles::default(), timeout: Duration::from_secs(5) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let mut watch = Self { runtime, sampler: Sampler::new(target, Budget::single_sample()), snapshot: None };
+        let mut watch =
+            Self { runtime, sampler: Sampler::new(address.into(), Budget::single_sample()), snapshot: None };
         watch.step();
         watch
     }

@@ -62,7 +62,13 @@ fn a_scrape_and_the_catalogue_have_the_same_metrics() {
     let web_config = folder.path().join("web-config.yml");
     std::fs::write(&web_config, "{}").expect("a file");
     let web_config = format!("--web.config.file={}", web_config.display());
-    let args = [groups.as_str(), web_config.as_str(), "--presence.expect=billing", "--metrics.per-client=3"];
+    let args = [
+        groups.as_str(),
+        web_config.as_str(),
+        "--presence.expect=billing",
+        "--metrics.per-client=3",
+        "--announce=always",
+    ];
     let exporter = Exporter::start(&[&server.address()], &args, &[]);
     exporter
         .scrape_until("clients", |scrape| scrape.value("redis_clients_online", &[]).is_some_and(|online| online > 5.0));

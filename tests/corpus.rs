@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis_client_exporter::client_list::{Address, Client, Fault, Field, Listing, Parsed, Unreadable, parse};
+use redis_client_exporter::exposition;
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
 use redis_client_exporter::sample::{Cost, Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{Limits, derive};
-use redis_client_exporter::view::metrics;
 
 use crate::support::project;
 
@@ -109,7 +109,7 @@ fn the_metrics_of_a_known_sample_match_the_golden() {
     let mut node = NodeState::starting("10.0.0.5:6379".into());
     node.tally.add_snapshot(&snapshot);
     node.phase = Phase::Fresh { snapshot, stale_at: now + Duration::from_secs(60) };
-    let text = metrics::text(&Nodes { generation: 1, nodes: vec![Arc::new(node)] }, now);
+    let text = exposition::text(&Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [node]), now);
     let series: String = text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
     let golden = project("tests/corpus/metrics.golden");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use redis_client_exporter::client_list::{Listing, Unreadable};
+use redis_client_exporter::exposition;
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
 use redis_client_exporter::sample::{Cost, Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{CloseReason, Limits, MAX_CLOSED, Snapshot, Totals, derive};
-use redis_client_exporter::view::metrics;
 
 use crate::support::scrape::Scrape;
 
@@ -281,7 +281,7 @@ proptest! {
         let mut counters: HashMap<String, f64> = HashMap::new();
         let mut opened_in_all = 0.0;
         play(&events, &limits, |snapshot, _, server, known, _| {
-            let scrape = Scrape::parse(&metrics::text(&view(snapshot), Instant::now()));
+            let scrape = Scrape::parse(&exposition::text(&view(snapshot), Instant::now()));
             let online = scrape.value("redis_clients_online", &[]);
             prop_assert_eq!(online, Some(server.clients.len() as f64));
             prop_assert_eq!(Some(scrape.sum("redis_clients_app_connections")), online);
@@ -343,7 +343,7 @@ fn thousands_of_names_make_a_bounded_scrape_that_adds_up() {
     let limits = Limits::default();
     let first = derive(None, sample(1000), &limits);
     let snapshot = derive(Some(&first), sample(1010), &limits);
-    let scrape = Scrape::parse(&metrics::text(&view(&snapshot), Instant::now()));
+    let scrape = Scrape::parse(&exposition::text(&view(&snapshot), Instant::now()));
     for family in ["app", "user", "library", "database", "command", "network"] {
         let name = format!("redis_clients_{family}_connections");
         assert_eq!(scrape.sum(&name), 19_000.0, "{name}");
@@ -360,5 +360,5 @@ fn view(snapshot: &Snapshot) -> Nodes {
     let phase =
         Phase::Fresh { snapshot: Arc::new(snapshot.clone()), stale_at: Instant::now() + Duration::from_secs(60) };
     let state = NodeState { phase, ..NodeState::starting("node:1".into()) };
-    Nodes { generation: 1, nodes: vec![Arc::new(state)] }
+    Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [state])
 }

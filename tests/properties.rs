@@ -7,13 +7,13 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use redis_client_exporter::client_list::{Field, Listing, Unreadable, parse};
+use redis_client_exporter::exposition;
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
 use redis_client_exporter::sample::{Cost, Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{
     ClientCounts, ClientKind, Counter, Counters, Groups, Limits, Snapshot, State, derive,
 };
-use redis_client_exporter::view::metrics;
 
 use crate::support::scrape::Scrape;
 
@@ -137,7 +137,7 @@ proptest! {
     fn a_scrape_is_valid_and_bounded(rows in vec(row(), 0..60)) {
         let reply = rows.iter().map(|row| format!("{row}\n")).collect::<String>();
         let snapshot = derive(None, sample(reply.into(), ServerInfo::default()), &limits());
-        let text = metrics::text(&view(snapshot), Instant::now());
+        let text = exposition::text(&view(snapshot), Instant::now());
         let scrape = Scrape::parse(&text);
         // The series that do not depend on clients, and per dimension up to GROUPS groups and `(other)`. An application
         // has 18 series.
@@ -207,5 +207,5 @@ fn check_groups(groups: &Groups, online: u64) -> Result<(), TestCaseError> {
 fn view(snapshot: Snapshot) -> Nodes {
     let phase = Phase::Fresh { snapshot: Arc::new(snapshot), stale_at: Instant::now() + Duration::from_secs(60) };
     let state = NodeState { phase, ..NodeState::starting("node:1".into()) };
-    Nodes { generation: 1, nodes: vec![Arc::new(state)] }
+    Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [state])
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use redis_client_exporter::link::{Target, TlsFiles, parse_address};
+use redis_client_exporter::link::{NodeAddress, TlsFiles, parse_address};
 use redis_client_exporter::sample::Sample;
 use redis_client_exporter::sampler::{Budget, ListMethod, Sampler};
 
@@ -28,14 +28,14 @@ fn budget() -> Budget {
 }
 
 fn sampler(server: &Server, budget: Budget) -> Sampler {
-    let address = parse_address(&server.address()).expect("an address");
-    let target = Target {
-        endpoint: address.endpoint,
+    let parsed = parse_address(&server.address()).expect("an address");
+    let address = NodeAddress {
+        endpoint: parsed.endpoint,
         credentials: None,
         tls: TlsFiles::default(),
         timeout: Duration::from_secs(5),
     };
-    Sampler::new(target, budget)
+    Sampler::new(address.into(), budget)
 }
 
 fn runtime() -> tokio::runtime::Runtime {

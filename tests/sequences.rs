@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use redis_client_exporter::client_list::{Listing, Unreadable};
-use redis_client_exporter::latest::{NodeState, Nodes, Phase};
-use redis_client_exporter::sample::{Cost, Failure, Page, Pages, Reason, Sample, Source};
+use redis_client_exporter::exposition;
+use redis_client_exporter::failure::{Failure, Reason};
+use redis_client_exporter::latest::{NodeState, Nodes};
+use redis_client_exporter::sample::{Cost, Page, Pages, Sample, Source};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{CloseReason, Grouping, GroupingOptions, Limits, Snapshot, derive};
-use redis_client_exporter::view::metrics;
 
 use crate::support::scrape::Scrape;
 
@@ -270,17 +271,10 @@ fn a_scrape_is_bounded_whatever_clients_call_themselves() {
         let closed: String = (0..26 * 300).map(|id| named(100_000 + id, &format!("zz{}", word(id / 300)))).collect();
         let of = |rows: String| Step { rows: Some(rows), ..step(&[]) };
         let snapshot = after(&[of(open.clone() + &closed), of(open)]);
-        let view = Nodes {
-            generation: 1,
-            nodes: vec![Arc::new(NodeState {
-                phase: Phase::Fresh {
-                    snapshot: Arc::new(snapshot),
-                    stale_at: Instant::now() + Duration::from_secs(60),
-                },
-                ..NodeState::starting("node:1".into())
-            })],
-        };
-        let scrape = Scrape::parse(&metrics::text(&view, Instant::now()));
+        let mut state = NodeState::starting("node:1".into());
+        state.succeed(Arc::new(snapshot), Instant::now() + Duration::from_secs(60));
+        let view = Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [state]);
+        let scrape = Scrape::parse(&exposition::text(&view, Instant::now()));
         println!("{} series, {} bytes", scrape.series.len(), scrape.bytes);
         assert!(scrape.series.len() <= 2000 && scrape.bytes <= 200_000, "{} {}", scrape.series.len(), scrape.bytes);
     }

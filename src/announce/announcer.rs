@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::{AnnounceSettings, Election, Received};
-use crate::latest::ChannelTally;
-use crate::link::{Command, Link, Reply, Request, Target};
-use crate::sample::{Failure, Reason, Source};
+use super::{AnnounceSettings, Election};
+use crate::failure::{Failure, Reason};
+use crate::latest::{ChannelTally, Publication};
+use crate::link::{Command, Link, Node, Reply, Request};
+use crate::sample::Source;
 use crate::server_info::CommandTime;
 use crate::snapshot::Snapshot;
-use crate::status::SIGNATURE_OVERHEAD;
-use crate::view::status::Announcement;
+use crate::status::{Announcement, Received, SIGNATURE_OVERHEAD};
 
 /// The time without a message after which a heartbeat is sent, in multiples of the frequency: a sample may be a little
 /// late.
@@ -23,8 +23,7 @@ const LATE: f64 = 1.25;
 /// Announces one node.
 #[derive(Debug)]
 pub struct Announcer {
-    target: Target,
-    node: Arc<str>,
+    node: Node,
     settings: AnnounceSettings,
     election: Election,
     tally: Arc<ChannelTally>,
@@ -42,17 +41,16 @@ pub struct Announcer {
 }
 
 impl Announcer {
-    /// An announcer for the target's node. It announces once the election allows it.
+    /// An announcer for a node. It announces once the election allows it.
     pub fn new(
-        target: Target,
+        node: Node,
         settings: AnnounceSettings,
         election: Election,
         tally: Arc<ChannelTally>,
         spent: Arc<AtomicU64>,
     ) -> Self {
         Self {
-            node: target.node(),
-            target,
+            node,
             settings,
             election,
             tally,
@@ -70,7 +68,7 @@ impl Announcer {
     /// Announces until there are no more snapshots.
     pub async fn run(
         mut self,
-        mut snapshots: mpsc::Receiver<Arc<Snapshot>>,
+        mut snapshots: mpsc::Receiver<Publication>,
         mut received: mpsc::Receiver<Result<Received, Failure>>,
     ) {
         let mut is_listening = true;
@@ -78,7 +76,7 @@ impl Announcer {
             let due = self.due();
             tokio::select! {
                 snapshot = snapshots.recv() => match snapshot {
-                    Some(snapshot) => self.take(snapshot).await,
+                    Some(publication) => self.take(publication.snapshot).await,
                     None => return,
                 },
                 message = received.recv(), if is_listening => match message {
@@ -144,7 +142,7 @@ impl Announcer {
         let may = self.election.may_announce(Instant::now());
         if may != self.announcing {
             self.announcing = may;
-            let (node, channel) = (&*self.node, &*self.settings.channel);
+            let (node, channel) = (&*self.node.name, &*self.settings.channel);
             match may {
                 true => info!(node, channel, name = self.election.name(), "announcing"),
                 false => info!(node, channel, "another exporter announces; not announcing"),
@@ -158,7 +156,7 @@ impl Announcer {
         self.seq += 1;
         Announcement {
             announcer: self.election.name(),
-            node: &self.node,
+            node: &self.node.name,
             seq: self.seq,
             frequency: self.settings.frequency.as_secs_f64(),
             max_bytes: self.settings.max_bytes,
@@ -176,7 +174,7 @@ impl Announcer {
         }
         self.last_sent = Instant::now();
         let result = self.publish(&messages).await;
-        let (node, channel) = (&*self.node, &*self.settings.channel);
+        let (node, channel) = (&*self.node.name, &*self.settings.channel);
         match result {
             Ok(()) => {
                 messages.iter().for_each(|_| self.tally.add_announced());
@@ -200,7 +198,7 @@ impl Announcer {
             }
         }
         self.publishing = None;
-        let link = Link::dial(&self.target).await?;
+        let link = Link::dial(&self.node).await?;
         self.publish_over(link, messages).await
     }
 

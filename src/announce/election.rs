@@ -18,9 +18,9 @@ pub enum Mode {
     Never,
 }
 
-/// The time without a message after which another exporter takes over, in multiples of the frequency that the announcer
-/// announced.
-const PATIENCE: f64 = 2.5;
+/// The time without a message after which an announcer counts as silent, in multiples of the frequency that it
+/// announced: another exporter takes over, and receivers sample themselves.
+pub const PATIENCE: f64 = 2.5;
 
 /// The time that an exporter listens after its start, in multiples of its frequency.
 const LISTEN_FIRST: f64 = 1.2;

@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tracing::{info, warn};
 
-use super::{Received, StatusReceiver};
+use crate::backoff::Backoff;
 use crate::clock;
+use crate::failure::Failure;
+use crate::failure::Refusal;
 use crate::latest::ChannelTally;
-use crate::link::{Delivery, Subscription, Target};
-use crate::sample::Failure;
-use crate::status::Refusal;
+use crate::link::{Delivery, Node, Subscription};
+use crate::status::{MAX_MESSAGE, Received, StatusReceiver};
 
 /// Maximum number of messages per second that are parsed.
 const MAX_PER_SECOND: u32 = 300;
 
-/// Half the delay after the first failure. Each further failure doubles the delay.
-const BASE_DELAY: Duration = Duration::from_millis(250);
+/// The delay after the first failure. Each further failure doubles it.
+const FIRST_DELAY: Duration = Duration::from_millis(500);
 
 /// The longest delay after a failure.
 const MAX_DELAY: Duration = Duration::from_secs(10);
@@ -32,7 +33,7 @@ const SILENCE: Duration = Duration::from_secs(90);
 /// Receives the messages on the channel of one node.
 #[derive(Debug)]
 pub struct Listener {
-    target: Target,
+    node: Node,
     channel: Arc<str>,
     receiver: StatusReceiver,
     tally: Arc<ChannelTally>,
@@ -46,37 +47,36 @@ pub struct Listener {
 impl Listener {
     /// A listener that forwards verified messages, and failures of the subscription, to these receivers.
     pub fn new(
-        target: Target,
+        node: Node,
         channel: Arc<str>,
         receiver: StatusReceiver,
         tally: Arc<ChannelTally>,
         receivers: Vec<mpsc::Sender<Result<Received, Failure>>>,
     ) -> Self {
-        Self { target, channel, receiver, tally, receivers, logged: Vec::new(), second: (Instant::now(), 0) }
+        Self { node, channel, receiver, tally, receivers, logged: Vec::new(), second: (Instant::now(), 0) }
     }
 
     /// Listens until all receivers are closed.
     pub async fn run(mut self) {
-        let mut failures = 0_u32;
+        let mut backoff = Backoff::new(FIRST_DELAY, MAX_DELAY);
         while !self.receivers.is_empty() {
-            let failure = match Subscription::open(&self.target, &self.channel).await {
+            let failure = match Subscription::open(&self.node, &self.channel, MAX_MESSAGE).await {
                 Ok(subscription) => {
-                    if failures > 0 {
-                        info!(node = &*self.target.node(), channel = &*self.channel, "receiving statuses again");
+                    if backoff.is_failing() {
+                        info!(node = &*self.node.name, channel = &*self.channel, "receiving statuses again");
                     }
-                    failures = 0;
+                    backoff.succeed();
                     self.listen(subscription).await
                 }
                 Err(failure) => Some(failure),
             };
             if let Some(failure) = failure {
-                if failures == 0 {
-                    let (node, channel) = (self.target.node(), &*self.channel);
-                    warn!(node = &*node, channel, "cannot receive statuses: {failure}");
+                if !backoff.is_failing() {
+                    let (node, channel) = (&*self.node.name, &*self.channel);
+                    warn!(node, channel, "cannot receive statuses: {failure}");
                 }
                 self.forward(&Err(failure));
-                failures = failures.saturating_add(1);
-                tokio::time::sleep((BASE_DELAY * (1 << failures.min(6))).min(MAX_DELAY)).await;
+                tokio::time::sleep(backoff.fail()).await;
             }
         }
     }
@@ -129,10 +129,10 @@ impl Listener {
         self.tally.add_refused(refusal);
         if !self.logged.contains(&refusal) {
             self.logged.push(refusal);
-            let (node, channel) = (self.target.node(), &*self.channel);
+            let (node, channel) = (&*self.node.name, &*self.channel);
             let reason = refusal.label();
             warn!(
-                node = &*node,
+                node,
                 channel, reason, "a message on the channel was refused; further ones with this reason are only counted"
             );
         }

@@ -1,17 +1,14 @@
 //! The status channel: announces samples, receives the statuses of other exporters, and elects the announcer.
 //!
-//! `election` decides who announces, and `status_receiver` verifies messages: both are pure. `listener` and `announcer`
-//! are tasks, one of each for every node.
+//! `election` decides who announces; it is pure. `listener` and `announcer` run for each node.
 
 mod announcer;
 mod election;
 mod listener;
-mod status_receiver;
 
 pub use announcer::Announcer;
-pub use election::{Election, Mode};
+pub use election::{Election, Mode, PATIENCE};
 pub use listener::Listener;
-pub use status_receiver::{Received, StatusReceiver};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,20 +11,23 @@ use super::{Exit, print, small_runtime};
 use crate::cli::CheckArgs;
 use crate::client_list::Field;
 use crate::config::CheckConfig;
-use crate::link::{Command, Link, Request, Subscription, Target};
-use crate::sample::{Failure, OUR_NAME, Reason, Sample};
+use crate::failure::{Failure, Reason};
+use crate::fleet::Target;
+use crate::link::{Command, Link, Node, Request, Subscription};
+use crate::sample::{OUR_NAME, Sample};
 use crate::sampler::{ListMethod, Plan, Sampler};
 use crate::server_info::{Product, ServerInfo};
-use crate::snapshot::{By, Grouping, Limits, Snapshot, derive, escaped};
-use crate::status::SCHEMA;
+use crate::snapshot::{By, Grouping, Limits, Snapshot, derive};
+use crate::status::{MAX_MESSAGE, SCHEMA};
+use crate::text::escaped;
 use crate::view::row::rows;
 
 pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
     let config = CheckConfig::new(args)?;
     let runtime = small_runtime()?;
     let mut worst = Exit::Success;
-    for target in &config.targets {
-        let report = runtime.block_on(check(target, &config));
+    for node in config.targets.iter().flat_map(Target::nodes) {
+        let report = runtime.block_on(check(&node, &config));
         print(&report.text)?;
         worst = worst.max(report.exit);
     }
@@ -37,24 +40,24 @@ struct Report {
     exit: Exit,
 }
 
-async fn check(target: &Target, config: &CheckConfig) -> Report {
-    let mut sampler = Sampler::new(target.clone(), config.budget);
+async fn check(node: &Node, config: &CheckConfig) -> Report {
+    let mut sampler = Sampler::new(node.clone(), config.budget);
     let sampled = sampler.sample().await;
     let mut report = Report { text: String::new(), exit: Exit::Success };
     let (sample, link) = match (&sampled, sampler.link()) {
         (Ok(sample), Some(link)) => (sample, link),
         (Err(failure), _) => {
-            report.line(&format!("{}\n  failed   {failure}", target.node()));
+            report.line(&format!("{}\n  failed   {failure}", node.name));
             report.exit = Exit::Unreachable;
             report.acl(None, &[], &config.channel);
             return report;
         }
         (Ok(_), None) => unreachable!("a sample that succeeded leaves its link"),
     };
-    report.line(&title(target, sample.info.as_ref().ok()));
+    report.line(&title(node, sample.info.as_ref().ok()));
     report.line(&format!(
         "  ok       {}",
-        if target.credentials.is_some() { "connected and logged in" } else { "connected" }
+        if node.address.credentials.is_some() { "connected and logged in" } else { "connected" }
     ));
     report.info(sample);
     report.listing(sample);
@@ -62,7 +65,7 @@ async fn check(target: &Target, config: &CheckConfig) -> Report {
     report.groups(sample, &config.grouping);
     let unknown = unknown_commands(link, sample.info.as_ref().ok());
     report.naming(link, &unknown);
-    report.channel(target, &config.channel).await;
+    report.channel(node, &config.channel).await;
     report.acl(sample.info.as_ref().ok(), &unknown, &config.channel);
     report
 }
@@ -158,16 +161,16 @@ impl Report {
 
     /// Checks whether statuses can be announced and received. The test message has our format, and a kind that
     /// receivers ignore.
-    async fn channel(&mut self, target: &Target, channel: &str) {
+    async fn channel(&mut self, node: &Node, channel: &str) {
         let message = format!("{{\"schema\":\"{SCHEMA}\",\"kind\":\"check\"}}");
-        let published = match Link::dial(target).await {
+        let published = match Link::dial(node).await {
             Ok(mut link) => match link.send(&[Request::publish(channel, message.as_bytes())]).await {
                 Ok(replies) => replies.into_iter().collect::<Result<Vec<_>, _>>().map(drop),
                 Err(failure) => Err(failure),
             },
             Err(failure) => Err(failure),
         };
-        let subscribed = Subscription::open(target, channel).await.map(drop);
+        let subscribed = Subscription::open(node, channel, MAX_MESSAGE).await.map(drop);
         for (what, result) in [("PUBLISH", published), ("SUBSCRIBE", subscribed)] {
             match result {
                 Ok(()) => self.line(&format!("  ok       {what} {channel}")),
@@ -267,11 +270,11 @@ fn distinct<'a>(rules: &[&'a str]) -> Vec<&'a str> {
     seen
 }
 
-fn title(target: &Target, info: Option<&ServerInfo>) -> String {
-    let Some(info) = info else { return target.node().to_string() };
+fn title(node: &Node, info: Option<&ServerInfo>) -> String {
+    let Some(info) = info else { return node.name.to_string() };
     let text = |field: &Option<String>| field.as_ref().map_or("?".into(), |text| escaped(text.as_bytes()));
     let (version, mode, role) = (text(&info.version), text(&info.mode), text(&info.role));
-    format!("{} ({} {version}, {mode}, {role})", target.node(), info.product.name())
+    format!("{} ({} {version}, {mode}, {role})", node.name, info.product.name())
 }
 
 /// The refused commands that this server does not have. 6.x answers NOPERM before it checks whether a subcommand

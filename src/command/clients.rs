@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{Exit, print, small_runtime};
 use crate::cli::{ClientsArgs, ListFormat};
 use crate::config::{self, Faults};
-use crate::link::Target;
+use crate::fleet::Target;
 use crate::sampler::{Budget, Sampler};
 use crate::snapshot::{Limits, Snapshot, derive};
 use crate::view::column::Column;
@@ -77,8 +77,8 @@ struct Read {
 
 async fn sample_all(targets: &[Target], limits: &Limits) -> Read {
     let mut read = Read { nodes: Vec::new(), failed: false };
-    for target in targets {
-        match Sampler::new(target.clone(), Budget::single_sample()).sample().await {
+    for node in targets.iter().flat_map(Target::nodes) {
+        match Sampler::new(node.clone(), Budget::single_sample()).sample().await {
             Ok(sample) => {
                 let snapshot = derive(None, Arc::new(sample), limits);
                 for failure in snapshot.refused() {
@@ -86,10 +86,10 @@ async fn sample_all(targets: &[Target], limits: &Limits) -> Read {
                 }
                 let unreadable = snapshot.sample.unreadable.total();
                 if unreadable > 0 {
-                    eprintln!("warning: {}: {unreadable} lines of CLIENT LIST could not be parsed", target.node());
+                    eprintln!("warning: {}: {unreadable} lines of CLIENT LIST could not be parsed", node.name);
                 }
                 read.failed |= snapshot.pages().is_none();
-                read.nodes.push((target.node(), snapshot));
+                read.nodes.push((node.name, snapshot));
             }
             Err(failure) => {
                 eprintln!("error: {failure}");

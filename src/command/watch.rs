@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use super::{Exit, small_runtime};
 use crate::cli::{WatchArgs, WatchFormat};
 use crate::config::WatchConfig;
-use crate::link::{Delivery, Subscription, Target};
+use crate::fleet::Target;
+use crate::link::{Delivery, Node, Subscription};
 use crate::status::{self, Key, MAX_MESSAGE, MessageKind};
-use crate::view::watch;
 
 /// After this time without a message, a note is printed that no exporter announces.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -33,8 +33,8 @@ pub(super) fn run(args: &WatchArgs) -> Result<Exit> {
 async fn watch_all(config: WatchConfig, args: &WatchArgs) -> Result<Exit> {
     let (sender, mut messages) = mpsc::channel(QUEUE);
     let mut listeners = tokio::task::JoinSet::new();
-    for target in config.targets {
-        listeners.spawn(listen(target, config.channel.to_string(), sender.clone()));
+    for node in config.targets.iter().flat_map(Target::nodes) {
+        listeners.spawn(listen(node, config.channel.to_string(), sender.clone()));
     }
     drop(sender);
     let mut printed = 0;
@@ -58,13 +58,13 @@ async fn watch_all(config: WatchConfig, args: &WatchArgs) -> Result<Exit> {
 
 /// Forwards each message of one server. If the first attempt to subscribe fails, that is an error; later failures are
 /// retried.
-async fn listen(target: Target, channel: String, messages: mpsc::Sender<Result<Vec<u8>>>) {
+async fn listen(node: Node, channel: String, messages: mpsc::Sender<Result<Vec<u8>>>) {
     let mut subscribed_once = false;
     loop {
-        let failure = match Subscription::open(&target, &channel).await {
+        let failure = match Subscription::open(&node, &channel, MAX_MESSAGE).await {
             Ok(subscription) => {
                 subscribed_once = true;
-                match receive(subscription, &target, &channel, &messages).await {
+                match receive(subscription, &node, &channel, &messages).await {
                     Some(failure) => failure,
                     None => return,
                 }
@@ -83,10 +83,10 @@ async fn listen(target: Target, channel: String, messages: mpsc::Sender<Result<V
 /// Forwards messages until the link fails. Returns `None` if the queue is closed.
 async fn receive(
     mut subscription: Subscription,
-    target: &Target,
+    node: &Node,
     channel: &str,
     messages: &mpsc::Sender<Result<Vec<u8>>>,
-) -> Option<crate::sample::Failure> {
+) -> Option<crate::failure::Failure> {
     let mut is_noted = false;
     loop {
         match subscription.next_within(SILENCE).await {
@@ -100,7 +100,7 @@ async fn receive(
             }
             Ok(None) if !std::mem::replace(&mut is_noted, true) => eprintln!(
                 "no exporter announces on {channel} of {node}; start one: redis-client-exporter --redis.addr {node}",
-                node = target.node()
+                node = node.name
             ),
             Ok(None) => {}
         }
@@ -131,7 +131,7 @@ fn print(message: &[u8], keys: &[Key], args: &WatchArgs) -> io::Result<bool> {
         WatchFormat::Table => {
             let begins = read.header.kind == MessageKind::Status && read.part == 1;
             let clear = if begins && io::stdout().is_terminal() { CLEAR } else { "" };
-            write!(out, "{clear}{}", watch::text(&read, args.limit))?;
+            write!(out, "{clear}{}", status::text(&read, args.limit))?;
         }
     }
     out.flush()?;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::Faults;
 use super::values::frequency;
 use crate::announce;
-use crate::cli::{AnnounceMode, ChannelArgs, SampleMode, ServeArgs};
+use crate::cli::{AnnounceArgs, AnnounceMode, ChannelArgs, SampleMode, ServeArgs};
 use crate::status::{CHANNEL, Key};
+use crate::watcher::RemoteUse;
 
 /// Minimum length of a key in bytes, and maximum number of keys.
 const MIN_KEY_LEN: usize = 16;
@@ -34,6 +35,15 @@ pub(super) fn announcing(args: &ServeArgs, faults: &mut Faults) -> announce::Ann
         keys: keys.into(),
         // A fault in it is reported by the budget, once.
         frequency: frequency(&args.sample.frequency).unwrap_or_default(),
+    }
+}
+
+/// The use of other exporters' statuses: the counterpart of our own sampling.
+pub(super) fn remote(args: &AnnounceArgs) -> RemoteUse {
+    match args.sample {
+        SampleMode::Always => RemoteUse::Off,
+        SampleMode::Auto => RemoteUse::Preferred,
+        SampleMode::Never => RemoteUse::Only { node: args.node.clone() },
     }
 }
 

@@ -8,7 +8,8 @@ use super::sampling::{idle_after, idle_thresholds};
 use super::values::{elements, number, positive};
 use crate::cli::{GroupArgs, ServeArgs, UnnamedBy};
 use crate::group_file::GroupFile;
-use crate::snapshot::{Fallback, Grouping, GroupingOptions, Limits, NetworkPrefix, app_label, escaped};
+use crate::snapshot::{Fallback, Grouping, GroupingOptions, Limits, NetworkPrefix};
+use crate::text::{app_label, escaped};
 
 /// Maximum number of groups of a dimension. The default of 50 keeps a node below 2,000 series and 200 KB; each
 /// application has about twenty series.

@@ -15,17 +15,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::announce;
-use crate::cli::{CheckArgs, GroupArgs, HealthyArgs, RedisArgs, SampleMode, ServeArgs, WatchArgs};
+use crate::cli::{CheckArgs, GroupArgs, HealthyArgs, RedisArgs, ServeArgs, WatchArgs};
+use crate::fleet::Target;
 use crate::group_file::GroupFile;
-use crate::link::Target;
 use crate::sampler::Budget;
 use crate::snapshot::{Grouping, Limits};
 use crate::status::Key;
+use crate::watcher::RemoteUse;
 use crate::web::{ConfigFile, PagePolicy};
 
 pub use faults::Faults;
 
-use channel::{announcing, channel, keys};
+use channel::{announcing, channel, keys, remote};
 use groups::{grouping, limits, network_prefix};
 use sampling::budget;
 use servers::targets;
@@ -44,10 +45,8 @@ pub struct ServeConfig {
     pub budget: Budget,
     /// Settings for announcing and receiving statuses.
     pub announce: announce::AnnounceSettings,
-    /// When we sample.
-    pub sample: SampleMode,
-    /// The node whose statuses are used where several nodes are announced.
-    pub announced_node: Option<String>,
+    /// The use of statuses of other exporters.
+    pub remote: RemoteUse,
     /// The addresses to listen on.
     pub listen: Vec<SocketAddr>,
     /// The path of the metrics.
@@ -74,8 +73,7 @@ impl ServeConfig {
             group_file,
             budget: budget(&args.sample, &mut faults),
             announce: announcing(args, &mut faults),
-            sample: args.announce.sample,
-            announced_node: args.announce.node.clone(),
+            remote: remote(&args.announce),
             listen: listen(&args.web.listen, &mut faults),
             telemetry_path: telemetry_path(&args.web, &mut faults),
             external_url: external_url(&args.web, &mut faults),
@@ -191,11 +189,11 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_documentation() {
         let config = config(&[]).expect("the defaults are valid");
-        assert_eq!(config.targets[0].node().as_ref(), "127.0.0.1:6379");
+        assert_eq!(config.targets[0].to_string(), "127.0.0.1:6379");
         assert_eq!(config.budget.interval, Duration::from_secs(10));
         assert_eq!(config.limits.idle_thresholds, [60, 300, 3600, 86400].map(Duration::from_secs));
         assert_eq!(config.listen, ["[::]:19121".parse().expect("an address")]);
-        assert!(config.targets[0].credentials.is_none());
+        assert!(config.targets[0].addresses().all(|address| address.credentials.is_none()));
     }
 
     #[test]
@@ -336,8 +334,8 @@ mod tests {
             "--redis.password=b",
         ];
         let targets = config(&args).expect("valid args").targets;
-        let credentials = targets.iter().map(|target| {
-            let credentials = target.credentials.as_ref().expect("all have a password");
+        let credentials = targets.iter().flat_map(Target::addresses).map(|address| {
+            let credentials = address.credentials.as_ref().expect("all have a password");
             let password = link::read_password(&credentials.password).expect("it was given");
             (credentials.user.as_deref().unwrap_or("-"), password.expose_secret().to_owned())
         });

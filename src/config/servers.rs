@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::Faults;
 use super::values::{elements, positive};
 use crate::cli::RedisArgs;
-use crate::link::{self, Credentials, Endpoint, Password, Target, TlsFiles};
+use crate::fleet::Target;
+use crate::link::{self, Credentials, Endpoint, NodeAddress, Password, TlsFiles};
 
 pub(super) fn targets(args: &RedisArgs, faults: &mut Faults) -> Vec<Target> {
     let timeout = faults.take("--redis.timeout", positive(&args.timeout), Duration::ZERO);
@@ -30,9 +31,9 @@ pub(super) fn targets(args: &RedisArgs, faults: &mut Faults) -> Vec<Target> {
             faults.add(format!("{endpoint}: a user without a password; add --redis.password-file or --redis.password"));
         }
         let credentials = password.map(|password| Credentials { user, password });
-        let target = Target { endpoint, credentials, tls: tls.clone(), timeout };
-        if targets.iter().any(|known| known.node() == target.node()) {
-            faults.add(format!("--redis.addr: {} is given twice; give each server once", target.node()));
+        let target = Target::Server(NodeAddress { endpoint, credentials, tls: tls.clone(), timeout });
+        if targets.iter().any(|known| known.to_string() == target.to_string()) {
+            faults.add(format!("--redis.addr: {target} is given twice; give each server once"));
         }
         targets.push(target);
     }
@@ -77,7 +78,8 @@ fn missing_half(given: &str, missing: &str, faults: &mut Faults) -> Option<(Path
 }
 
 fn check_tls(targets: &[Target], tls: &TlsFiles, faults: &mut Faults) {
-    let wanted = targets.iter().any(|target| matches!(target.endpoint, Endpoint::Tcp { tls: true, .. }));
+    let is_encrypted = |address: &NodeAddress| matches!(address.endpoint, Endpoint::Tcp { tls: true, .. });
+    let wanted = targets.iter().flat_map(Target::addresses).any(is_encrypted);
     if *tls != TlsFiles::default() && !wanted && !targets.is_empty() {
         faults.add("--redis.tls-…-file: no address uses TLS; write rediss:// instead of redis:// in --redis.addr");
     } else if wanted && let Err(fault) = link::tls_config(tls) {

@@ -6,8 +6,8 @@ use std::io;
 use redis::{ErrorKind, RedisError};
 
 use super::command::Command;
-use crate::sample::{Failure, Reason};
-use crate::snapshot::escaped;
+use crate::failure::{Failure, Reason};
+use crate::text::escaped;
 
 /// Maximum length of a quotation of the server's answer, in characters.
 const MAX_QUOTE_CHARS: usize = 200;

@@ -1,11 +1,11 @@
 //! A link: one persistent connection to a node, authenticated and named. Knows how to connect and which commands exist;
 //! does not know the meaning of the replies.
 
+mod address;
 mod bounded;
 mod command;
 mod failure;
 mod subscription;
-mod target;
 mod tls;
 
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+pub use address::{Credentials, Endpoint, Node, NodeAddress, ParsedAddress, Password, TlsFiles, parse_address};
 pub use command::{Command, Request};
 pub use subscription::{Delivery, Subscription};
-pub use target::{Credentials, Endpoint, ParsedAddress, Password, Target, TlsFiles, parse_address};
 pub use tls::config as tls_config;
 
-use crate::sample::{Failure, Reason};
+use crate::failure::{Failure, Reason};
 use bounded::{Allowance, BoundedStream};
 
 /// Maximum size of all replies to one batch of commands, in bytes: 300,000 clients of 400 bytes.
@@ -75,28 +75,25 @@ impl Drop for Driver {
 }
 
 impl Link {
-    /// Connects, logs in and names the connection, within the target's time-out. If the server closes the connection at
+    /// Connects, logs in and names the connection, within the node's time-out. If the server closes the connection at
     /// once, up to `REJECTION_TIMEOUT` longer.
     ///
     /// # Errors
     /// The failure. A refusal of the name is not an error.
-    pub async fn dial(target: &Target) -> Result<Self, Failure> {
-        let node = target.node();
-        let patience = target.timeout;
-        let result = timeout(patience, Self::dial_inner(target, Arc::clone(&node))).await;
+    pub async fn dial(node: &Node) -> Result<Self, Failure> {
+        let patience = node.address.timeout;
+        let result = timeout(patience, Self::dial_inner(node)).await;
         match result {
-            Ok(Err(failure)) if failure.reason == Reason::Closed => {
-                Err(read_rejection(target, &node).await.unwrap_or(failure))
-            }
+            Ok(Err(failure)) if failure.reason == Reason::Closed => Err(read_rejection(node).await.unwrap_or(failure)),
             Ok(result) => result,
-            Err(_) => Err(failure::timed_out(&node, "could not connect and log in", patience.as_secs_f64())),
+            Err(_) => Err(failure::timed_out(&node.name, "could not connect and log in", patience.as_secs_f64())),
         }
     }
 
-    async fn dial_inner(target: &Target, node: Arc<str>) -> Result<Self, Failure> {
-        let stream = open(target, &node).await?;
-        let mut link = Self::over(stream, node, target.timeout).await?;
-        if let Some(credentials) = &target.credentials {
+    async fn dial_inner(node: &Node) -> Result<Self, Failure> {
+        let stream = open(node).await?;
+        let mut link = Self::over(stream, Arc::clone(&node.name), node.address.timeout).await?;
+        if let Some(credentials) = &node.address.credentials {
             link.authenticate(credentials).await?;
         }
         link.identify().await?;
@@ -185,16 +182,20 @@ trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
-/// Opens a stream to a target, without sending anything on it.
-async fn open(target: &Target, node: &str) -> Result<Box<dyn ByteStream>, Failure> {
-    Ok(match &target.endpoint {
+/// Opens a stream to a node, without sending anything on it.
+async fn open(node: &Node) -> Result<Box<dyn ByteStream>, Failure> {
+    Ok(match &node.address.endpoint {
         Endpoint::Unix(path) => {
-            Box::new(UnixStream::connect(path).await.map_err(|error| failure::connect_failed(node, &error))?)
+            Box::new(UnixStream::connect(path).await.map_err(|error| failure::connect_failed(&node.name, &error))?)
         }
-        Endpoint::Tcp { host, port, tls: false } => Box::new(connect(target, host, *port, node).await?),
+        Endpoint::Tcp { host, port, tls: false } => Box::new(connect(node, host, *port).await?),
         Endpoint::Tcp { host, port, tls: true } => {
-            let tcp = connect(target, host, *port, node).await?;
-            Box::new(tls::handshake(&target.tls, host, tcp).await.map_err(|why| failure::tls_failed(node, &why))?)
+            let tcp = connect(node, host, *port).await?;
+            Box::new(
+                tls::handshake(&node.address.tls, host, tcp)
+                    .await
+                    .map_err(|why| failure::tls_failed(&node.name, &why))?,
+            )
         }
     })
 }
@@ -214,13 +215,14 @@ async fn auth_command(credentials: &Credentials, node: &str) -> Result<redis::Cm
 }
 
 /// Connects to the first address of a host that answers.
-async fn connect(target: &Target, host: &str, port: u16, node: &str) -> Result<TcpStream, Failure> {
-    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| failure::resolve_failed(node, &error))?;
+async fn connect(node: &Node, host: &str, port: u16) -> Result<TcpStream, Failure> {
+    let name = &*node.name;
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| failure::resolve_failed(name, &error))?;
     let addresses: Vec<_> = found.collect();
     // Each address gets a share of the time-out, so that one that drops all packets does not use up the time of the
     // others.
-    let share = target.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    let mut last = failure::resolve_failed(node, &std::io::ErrorKind::NotFound.into());
+    let share = node.address.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut last = failure::resolve_failed(name, &std::io::ErrorKind::NotFound.into());
     for address in addresses {
         last = match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
@@ -228,8 +230,8 @@ async fn connect(target: &Target, host: &str, port: u16, node: &str) -> Result<T
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
-            Ok(Err(error)) => failure::connect_failed(node, &error),
-            Err(_) => failure::timed_out(node, "could not connect", share.as_secs_f64()),
+            Ok(Err(error)) => failure::connect_failed(name, &error),
+            Err(_) => failure::timed_out(name, "could not connect", share.as_secs_f64()),
         };
     }
     Err(last)
@@ -240,19 +242,17 @@ const REJECTION_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Reads why a server closes new connections. A full server sends the reason and closes at once. If we send a command,
 /// the kernel resets the connection and drops the server's line; so this opens another connection and only reads.
-async fn read_rejection(target: &Target, node: &str) -> Option<Failure> {
+async fn read_rejection(node: &Node) -> Option<Failure> {
     let mut line = [0; 512];
     let read = async {
-        match &target.endpoint {
+        match &node.address.endpoint {
             Endpoint::Unix(path) => UnixStream::connect(path).await.ok()?.read(&mut line).await.ok(),
             Endpoint::Tcp { tls: true, .. } => None,
-            Endpoint::Tcp { host, port, .. } => {
-                connect(target, host, *port, node).await.ok()?.read(&mut line).await.ok()
-            }
+            Endpoint::Tcp { host, port, .. } => connect(node, host, *port).await.ok()?.read(&mut line).await.ok(),
         }
     };
     let read = timeout(REJECTION_TIMEOUT, read).await.ok()??;
-    failure::rejection(node, &line[..read])
+    failure::rejection(&node.name, &line[..read])
 }
 
 /// Returns the password. A file is read now; the line break at its end is not part of the password.

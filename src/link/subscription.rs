@@ -11,9 +11,8 @@ use redis::RedisError;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 
-use super::{ByteStream, Command, Request, Target, auth_command, failure, open};
-use crate::sample::{Failure, Reason};
-use crate::status::MAX_MESSAGE;
+use super::{ByteStream, Command, Node, Request, auth_command, failure, open};
+use crate::failure::{Failure, Reason};
 
 /// Maximum length of a protocol line: a number, or the text of an error.
 const MAX_LINE: u64 = 4096;
@@ -37,6 +36,8 @@ pub enum Delivery {
 pub struct Subscription {
     node: Arc<str>,
     stream: BufReader<Box<dyn ByteStream>>,
+    /// Maximum size of a message in bytes. Larger ones are skipped.
+    max_message: u64,
 }
 
 /// A part of a reply.
@@ -48,22 +49,24 @@ enum Element {
 }
 
 impl Subscription {
-    /// Connects, logs in and subscribes, within the target's time-out.
+    /// Connects, logs in and subscribes, within the node's time-out. Messages of more than `max_message` bytes are
+    /// skipped.
     ///
     /// # Errors
     /// The failure.
-    pub async fn open(target: &Target, channel: &str) -> Result<Self, Failure> {
-        let node = target.node();
-        match timeout(target.timeout, Self::open_inner(target, channel, Arc::clone(&node))).await {
+    pub async fn open(node: &Node, channel: &str, max_message: usize) -> Result<Self, Failure> {
+        let patience = node.address.timeout;
+        match timeout(patience, Self::open_inner(node, channel, max_message)).await {
             Ok(opened) => opened,
-            Err(_) => Err(failure::timed_out(&node, "could not connect and subscribe", target.timeout.as_secs_f64())),
+            Err(_) => Err(failure::timed_out(&node.name, "could not connect and subscribe", patience.as_secs_f64())),
         }
     }
 
-    async fn open_inner(target: &Target, channel: &str, node: Arc<str>) -> Result<Self, Failure> {
-        let stream = open(target, &node).await?;
-        let mut subscription = Self { stream: BufReader::new(stream), node };
-        if let Some(credentials) = &target.credentials {
+    async fn open_inner(node: &Node, channel: &str, max_message: usize) -> Result<Self, Failure> {
+        let stream = open(node).await?;
+        let mut subscription =
+            Self { stream: BufReader::new(stream), node: Arc::clone(&node.name), max_message: max_message as u64 };
+        if let Some(credentials) = &node.address.credentials {
             let auth = auth_command(credentials, &subscription.node).await?;
             let reply = subscription.request(&auth).await?;
             reply.map_err(|error| failure::auth_refused(&subscription.node, &error))?;
@@ -160,7 +163,7 @@ impl Subscription {
 
     async fn bulk(&mut self, size: u64) -> Result<Element, Failure> {
         // A larger message is skipped, and only its size is reported.
-        if size > MAX_MESSAGE as u64 {
+        if size > self.max_message {
             let mut skipped = (&mut self.stream).take(size + 2);
             let copied = tokio::io::copy(&mut skipped, &mut tokio::io::sink()).await;
             copied.map_err(|error| self.closed_error(&error))?;
@@ -205,7 +208,7 @@ mod tests {
     use super::*;
 
     fn over(stream: impl ByteStream + 'static) -> Subscription {
-        Subscription { node: "node".into(), stream: BufReader::new(Box::new(stream)) }
+        Subscription { node: "node".into(), stream: BufReader::new(Box::new(stream)), max_message: 64 << 10 }
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::target::TlsFiles;
+use super::address::TlsFiles;
 
 /// Performs the TLS handshake over a TCP connection.
 ///

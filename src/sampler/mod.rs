@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use crate::link::{Link, Target};
-use crate::sample::{Failure, Reason, Sample};
+use crate::failure::{Failure, Reason};
+use crate::link::{Link, Node};
+use crate::sample::Sample;
 use crate::server_info::ServerInfo;
 
 pub use budget::Budget;
@@ -105,7 +106,7 @@ pub struct QuickPoll {
 /// Takes samples of one node.
 #[derive(Debug)]
 pub struct Sampler {
-    target: Target,
+    node: Node,
     budget: Budget,
     link: Option<Link>,
     known: Knowledge,
@@ -117,9 +118,9 @@ pub struct Sampler {
 
 impl Sampler {
     /// A sampler that connects when it takes the first sample.
-    pub fn new(target: Target, budget: Budget) -> Self {
+    pub fn new(node: Node, budget: Budget) -> Self {
         let (link, known, last) = (None, Knowledge::default(), None);
-        Self { target, budget, link, known, last, spent: Arc::default(), charged_at: None }
+        Self { node, budget, link, known, last, spent: Arc::default(), charged_at: None }
     }
 
     /// The counter to which other parts of this program add their cost to the node, in microseconds. It is counted into
@@ -154,15 +155,15 @@ impl Sampler {
         }
         // Earlier statistics may be from before a restart of the server.
         self.known.meter.restart();
-        let link = Link::dial(&self.target).await?;
-        let node = self.target.node();
-        self.sweep(link).await.map_err(|failure| Link::explain(&node, failure))
+        let link = Link::dial(&self.node).await?;
+        let result = self.sweep(link).await;
+        result.map_err(|failure| Link::explain(&self.node.name, failure))
     }
 
     async fn sweep(&mut self, mut link: Link) -> Result<Sample, Failure> {
         let read_at = Instant::now();
         self.charge();
-        let sample = Sweep::new(&mut link, &self.target, &mut self.known, self.budget).run().await?;
+        let sample = Sweep::new(&mut link, &self.node, &mut self.known, self.budget).run().await?;
         self.link = Some(link);
         self.judge_drift(&sample);
         // Decays slowly, because the load of quick polls may rise again.
@@ -234,7 +235,7 @@ impl Sampler {
         received: Option<u64>,
     ) -> Result<(), Failure> {
         let earlier: Vec<u64> = self.known.tracker.iter().flat_map(|tracker| tracker.known_above(last.bound)).collect();
-        let mut sweep = Sweep::new(link, &self.target, &mut self.known, self.budget).at(last.sample.at, last.read_at);
+        let mut sweep = Sweep::new(link, &self.node, &mut self.known, self.budget).at(last.sample.at, last.read_at);
         sweep.list_new_clients(received, &earlier).await?;
         let (found, unreadable) = sweep.into_pages();
         if let Ok(pages) = &mut last.sample.clients {
@@ -280,9 +281,9 @@ impl Sampler {
             self.known.drifting = 0;
             self.known.resynced_at = Some(Instant::now());
             self.known.full_listing_next = true;
-            let (node, drift) = (self.target.node(), sample.cost.drift);
+            let (node, drift) = (&*self.node.name, sample.cost.drift);
             warn!(
-                node = &*node,
+                node,
                 drift,
                 "INFO and CLIENT LIST report different numbers of connections; the next sample is a full listing"
             );
@@ -294,7 +295,7 @@ impl Sampler {
 mod tests {
     use super::*;
     use crate::client_list::Unreadable;
-    use crate::link::{Endpoint, TlsFiles};
+    use crate::link::{Endpoint, NodeAddress, TlsFiles};
     use crate::sample::{Cost, Pages};
 
     fn drifting(drift: i64) -> Sample {
@@ -311,13 +312,13 @@ mod tests {
 
     #[test]
     fn only_persistent_drift_causes_a_full_listing_and_not_again_at_once() {
-        let target = Target {
+        let address = NodeAddress {
             endpoint: Endpoint::Unix("/nowhere".into()),
             credentials: None,
             tls: TlsFiles::default(),
             timeout: Duration::from_secs(1),
         };
-        let mut sampler = Sampler::new(target, Budget::single_sample());
+        let mut sampler = Sampler::new(address.into(), Budget::single_sample());
         let mut requests_full_listing = |drifts: &[i64]| {
             for &drift in drifts {
                 sampler.judge_drift(&drifting(drift));

@@ -9,8 +9,9 @@ use super::plan::{ListMethod, OPENING_COMMANDS, Plan, QUICK_POLL_COMMANDS, REST_
 use super::{Budget, Knowledge};
 use crate::client_list::{Client, Listing, Unreadable};
 use crate::clock;
-use crate::link::{Command, Link, Reply, Request, Target};
-use crate::sample::{Cost, Failure, Page, Pages, Reason, Sample, Source};
+use crate::failure::{Failure, Reason};
+use crate::link::{Command, Link, Node, Reply, Request};
+use crate::sample::{Cost, Page, Pages, Sample, Source};
 use crate::server_info::ServerInfo;
 
 /// The page size that is always allowed.
@@ -31,7 +32,7 @@ const MAX_ID_SCAN: u64 = 20_000;
 /// A sweep in progress.
 pub(super) struct Sweep<'a> {
     link: &'a mut Link,
-    target: &'a Target,
+    node: &'a Node,
     known: &'a mut Knowledge,
     budget: Budget,
     clock: Clock,
@@ -72,11 +73,11 @@ enum Scope {
 }
 
 impl<'a> Sweep<'a> {
-    pub(super) fn new(link: &'a mut Link, target: &'a Target, known: &'a mut Knowledge, budget: Budget) -> Self {
+    pub(super) fn new(link: &'a mut Link, node: &'a Node, known: &'a mut Knowledge, budget: Budget) -> Self {
         let clock = Clock { at: clock::now(), read: Instant::now() };
         Self {
             link,
-            target,
+            node,
             known,
             budget,
             clock,
@@ -347,7 +348,7 @@ impl<'a> Sweep<'a> {
 
     /// The id of a new connection to the same server; `None` if another server answers at this address.
     async fn fresh_id(&self) -> Option<u64> {
-        let mut fresh = Link::dial(self.target).await.ok()?;
+        let mut fresh = Link::dial(self.node).await.ok()?;
         let reply = fresh.send(&[Command::InfoServer.into()]).await.ok()?.pop()?.ok()?;
         let run_id = ServerInfo::parse(&reply.into_text()).run_id;
         fresh.id.filter(|_| run_id == self.known.run_id)

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::kind::ClientKind;
-use super::label::label_value;
 use super::last_interaction;
 use super::roster::{Entry, Roster};
 use crate::client_list::Field;
+use crate::text::label_value;
 
 /// Maximum number of closed clients that are remembered.
 pub const MAX_CLOSED: usize = 10_000;

@@ -10,7 +10,6 @@ use super::client_counts::ClientCounts;
 use super::grouping::Lookup;
 use super::groups::{Counting, Groups};
 use super::kind::{ClientKind, State};
-use super::label::label_value;
 use super::limits::Limits;
 use super::network::Network;
 use super::product;
@@ -19,6 +18,7 @@ use super::tally::Tally;
 use crate::client_list::{Client, Field};
 use crate::sample::{Place, Sample};
 use crate::server_info::Product;
+use crate::text::label_value;
 
 /// The clients of a sample, classified.
 pub(super) struct Classified {

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use super::label::{NONE, OTHER};
+use crate::text::{NONE, OTHER};
 
 /// The number of connections of each group. Groups beyond the limit are folded into `(other)`, so the sum is always the
 /// number of all connections.
@@ -107,7 +107,7 @@ fn sort(counts: &mut [(String, u64)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::label_value;
+    use crate::text::label_value;
 
     fn groups(values: &[Option<&str>], limit: usize) -> Option<Groups> {
         groups_after(None, values, limit)

@@ -12,7 +12,6 @@ mod counters;
 mod grouping;
 mod groups;
 mod kind;
-mod label;
 mod limits;
 mod network;
 mod presence;
@@ -25,7 +24,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::client_list::Client;
-use crate::sample::{Failure, Pages, Sample};
+use crate::failure::Failure;
+use crate::sample::{Pages, Sample};
 use crate::server_info::{Product, ServerInfo};
 
 pub use ages::Ages;
@@ -36,8 +36,6 @@ pub use counters::{Counter, Counters};
 pub use grouping::{By, Fallback, Grouping, GroupingOptions, RULES, Rule};
 pub use groups::Groups;
 pub use kind::{ClientKind, State};
-pub(crate) use label::app_label;
-pub use label::{NONE, OTHER, escaped, is_cut, label_value};
 pub use limits::{Limits, NetworkPrefix};
 pub use network::network_label;
 pub use presence::{Presence, Seen, Totals};

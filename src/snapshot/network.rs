@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::grouping::ip_address;
-use super::label::UNIX;
 use super::limits::NetworkPrefix;
 use crate::client_list::{Address, Client};
+use crate::text::UNIX;
 
 /// The network that a client connects from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

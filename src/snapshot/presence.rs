@@ -8,10 +8,10 @@ use jiff::Timestamp;
 
 use super::groups::weight;
 use super::kind::ClientKind;
-use super::label::{OTHER, UNNAMED};
 use super::limits::Limits;
 use super::roster::{Roster, Turnover, Work};
 use super::tally::Tally;
+use crate::text::{OTHER, UNNAMED};
 
 /// The applications of a node: those that are shown individually, and the others together.
 ///

@@ -117,7 +117,7 @@ fn every_counter_grows_by_its_own_difference() {
 
 #[test]
 fn a_refused_command_is_reported_and_the_other_half_is_kept() {
-    let refusal = || Failure { reason: crate::sample::Reason::NoPermission, message: "no".into() };
+    let refusal = || Failure { reason: crate::failure::Reason::NoPermission, message: "no".into() };
     let mut unlisted = Arc::into_inner(sample(ServerInfo::default(), Cost::default())).expect("the only one");
     unlisted.clients = Err(refusal());
     let snapshot = derive(None, Arc::new(unlisted), &limits());

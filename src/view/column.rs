@@ -6,7 +6,8 @@ mod definition;
 use super::row::Row;
 use super::value::Value;
 use crate::client_list::{Address, Field};
-use crate::snapshot::{ClientKind, CloseReason, State, escaped, last_interaction, network_label, output_buffer_bytes};
+use crate::snapshot::{ClientKind, CloseReason, State, last_interaction, network_label, output_buffer_bytes};
+use crate::text::escaped;
 
 use definition::ValueSource;
 pub use definition::{Column, ValueKind};

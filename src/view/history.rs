@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::history::{History, Point, PointValues, Rates};
-use crate::snapshot::{Ages, OTHER, State};
+use crate::snapshot::{Ages, State};
+use crate::text::OTHER;
 
 /// Maximum number of applications with their own column: those with the largest peak of connections. The others are
 /// summed.

@@ -10,7 +10,7 @@ use super::row::{ClosedRow, Record, Row};
 use super::selection::Group;
 use super::value::Value;
 use crate::client_list::Field;
-use crate::snapshot::{NONE, escaped};
+use crate::text::{NONE, escaped};
 
 /// The content type of CSV.
 pub const CSV: &str = "text/csv; charset=utf-8";
@@ -179,18 +179,18 @@ fn without_formula(text: String) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t']) { format!("'{text}") } else { text }
 }
 
-pub(super) fn plain_table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {
+pub(crate) fn plain_table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(heads);
     table
 }
 
 /// The lines of a table without trailing spaces.
-pub(super) fn render(table: &Table) -> String {
+pub(crate) fn render(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-pub(super) fn truncated(text: String) -> String {
+pub(crate) fn truncated(text: String) -> String {
     if text.chars().count() <= MAX_CELL {
         return text;
     }

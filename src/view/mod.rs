@@ -9,18 +9,17 @@ pub mod history;
 pub mod humanize;
 pub mod list;
 pub mod measure;
-pub mod metrics;
 pub mod row;
 pub mod selection;
-pub mod status;
 pub mod value;
-pub mod watch;
 
 /// Fixtures for the tests of views and of the modules that use them.
 #[cfg(test)]
 pub(crate) mod fixture {
     use std::sync::Arc;
     use std::time::Instant;
+
+    use jiff::Timestamp;
 
     use crate::client_list::Listing;
     use crate::latest::{NodeState, Nodes, Phase};
@@ -54,6 +53,6 @@ pub(crate) mod fixture {
         let mut state = NodeState::starting("node:1".into());
         let snapshot = Arc::new(snapshot("id=1 addr=10.0.0.1:1 name=web user=app idle=5 cmd=get flags=N\n"));
         state.phase = Phase::Fresh { snapshot, stale_at };
-        Nodes { generation, nodes: vec![Arc::new(state)] }
+        Nodes::new(generation, Timestamp::UNIX_EPOCH, [state])
     }
 }

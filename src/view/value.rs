@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
-use crate::snapshot::escaped;
+use crate::text::escaped;
 
 /// A value of a row. Values of one column compare; `None` is smallest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

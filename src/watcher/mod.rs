@@ -1,81 +1,61 @@
 //! Watches one node in an endless loop: takes a sample, derives a snapshot, publishes it to the outputs, and waits.
-//! While waiting it takes quick polls, or receives statuses that others announce (`remote_source`).
 //!
-//! After a failure it retries earlier than the next sample is due, with increasing delays, and logs only changes.
+//! `schedule` decides when to sample and when to take a quick poll, `notices` logs changes, and `remote` uses the
+//! statuses that other exporters announce.
 
-mod remote_source;
+mod announced;
+mod notices;
+mod remote;
+mod schedule;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tokio::sync::watch;
 
+use crate::backoff::Backoff;
 use crate::clock;
-use crate::latest::{ChannelTally, Latest, NodeState, Phase};
-use crate::link::Target;
-use crate::sample::{Failure, Sample};
+use crate::failure::Failure;
+use crate::latest::{ChannelTally, NodeState, Phase, Publisher};
+use crate::link::Node;
+use crate::sample::Sample;
 use crate::sampler::{Budget, Sampler};
 use crate::snapshot::{Limits, Snapshot, derive};
 
-pub use remote_source::RemoteSource;
+use notices::Notices;
+use schedule::{Attempt, NextStep, Schedule};
+
+pub use remote::{ReceivedQueue, RemoteSource, RemoteUse};
 
 /// The delay after the first failure. Each further failure doubles it, up to the time between samples.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 
-/// The shortest time between two samples when connections were closed.
-const MIN_EARLY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The interval of early samples, taken because connections were closed, in multiples of the shortest interval that the
-/// load allows. Where connections are closed all the time, early samples would otherwise use all of the load.
-const EARLY_SAMPLE_FACTOR: u32 = 4;
-
-/// Watches one node, and publishes its state at one place in [`Latest`].
+/// Watches one node.
 #[derive(Debug)]
 pub struct Watcher {
     sampler: Sampler,
     budget: Budget,
     remote_source: RemoteSource,
-    /// Receives each snapshot for announcing, if this node is announced.
-    announcements: Option<mpsc::Sender<Arc<Snapshot>>>,
     limits: watch::Receiver<Arc<Limits>>,
-    latest: Arc<Latest>,
-    place: usize,
+    publisher: Publisher,
     state: NodeState,
-    /// Failures in a row.
-    failures: u32,
-    /// The commands that the node refused at the last sample, so that only changes are logged.
-    refused: Vec<Failure>,
-    seen_unreadable: bool,
-    logged_no_pages: bool,
-    /// True if the plan was within the budget when this was last logged.
-    within_budget: bool,
+    backoff: Backoff,
+    notices: Notices,
 }
 
 impl Watcher {
-    /// A watcher that publishes the node's state at `place`.
-    pub fn new(
-        target: Target,
-        budget: Budget,
-        limits: watch::Receiver<Arc<Limits>>,
-        latest: Arc<Latest>,
-        place: usize,
-    ) -> Self {
+    /// A watcher that continues from the publisher's state.
+    pub fn new(node: Node, budget: Budget, limits: watch::Receiver<Arc<Limits>>, publisher: Publisher) -> Self {
         Self {
-            sampler: Sampler::new(target, budget),
+            notices: Notices::new(Arc::clone(&node.name)),
+            sampler: Sampler::new(node, budget),
             budget,
             remote_source: RemoteSource::Off,
-            announcements: None,
             limits,
-            state: NodeState::clone(&latest.read().nodes[place]),
-            latest,
-            place,
-            failures: 0,
-            refused: Vec::new(),
-            seen_unreadable: false,
-            logged_no_pages: false,
-            within_budget: true,
+            state: publisher.state(),
+            publisher,
+            backoff: Backoff::new(FIRST_RETRY, budget.interval),
         }
     }
 
@@ -85,10 +65,9 @@ impl Watcher {
         self
     }
 
-    /// Sends each snapshot to an announcer.
-    pub fn announcing(mut self, announcements: mpsc::Sender<Arc<Snapshot>>) -> Self {
-        self.announcements = Some(announcements);
-        self
+    /// The publisher, to add subscribers.
+    pub fn publisher(&mut self) -> &mut Publisher {
+        &mut self.publisher
     }
 
     /// The counter to which other parts of this program add their cost to the node, in microseconds.
@@ -101,45 +80,54 @@ impl Watcher {
         Arc::clone(&self.state.channel)
     }
 
-    /// Watches until it is dropped.
+    /// Watches until it is dropped. It can be dropped at any time.
     pub async fn run(mut self) {
         if let RemoteSource::Only { .. } = self.remote_source {
-            return self.listen().await;
+            return self.receive_only().await;
         }
         loop {
             let started = Instant::now();
-            self.step().await;
-            self.wait(started).await;
+            let schedule = self.sample(started).await;
+            self.wait(schedule).await;
         }
     }
 
-    async fn step(&mut self) {
-        let last = self.state.last_snapshot().cloned();
-        self.state.phase = match self.sampler.sample().await {
+    /// Takes a sample, publishes the result, and returns when the next one is due.
+    async fn sample(&mut self, started: Instant) -> Schedule {
+        let result = self.sampler.sample().await;
+        let attempt = Attempt { started, ended: Instant::now() };
+        match result {
             Ok(sample) => {
-                let snapshot = self.derived(last.as_deref(), Arc::new(sample));
-                self.succeeded(&snapshot);
-                self.log_plan();
-                Phase::Fresh { snapshot, stale_at: Instant::now() + self.fresh_for() }
+                self.take(Arc::new(sample), attempt.ended + self.fresh_for());
+                let plan = self.sampler.plan();
+                self.notices.planned(&plan, self.sampler.no_pages());
+                Schedule::after_sample(attempt, &plan, self.budget.interval)
             }
-            Err(failure) => self.failed(failure, last),
-        };
-        self.publish();
-    }
-
-    /// Publishes the state to all outputs.
-    fn publish(&mut self) {
-        self.state.update_history();
-        self.latest.publish(self.place, self.state.clone());
-        if let (Phase::Fresh { snapshot, .. }, Some(announcements)) = (&self.state.phase, &self.announcements) {
-            // If the announcer's queue is full, this snapshot is not announced; the next one is complete too.
-            let _ = announcements.try_send(Arc::clone(snapshot));
+            Err(failure) => {
+                self.fail(failure);
+                Schedule::after_failure(attempt, self.backoff.fail(), self.budget.interval)
+            }
         }
     }
 
-    fn derived(&self, last: Option<&Snapshot>, sample: Arc<Sample>) -> Arc<Snapshot> {
+    /// Publishes a sample that is fresh until `stale_at`.
+    fn take(&mut self, sample: Arc<Sample>, stale_at: Instant) {
+        let snapshot = self.derived(sample);
+        self.backoff.succeed();
+        self.notices.succeeded(&self.state.phase, &snapshot);
+        self.state.succeed(Arc::clone(&snapshot), stale_at);
+        self.publisher.publish_snapshot(&mut self.state, &snapshot, clock::now());
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.notices.failed(&self.state.phase, &failure);
+        self.state.fail(failure, clock::now());
+        self.publisher.publish(&self.state, clock::now());
+    }
+
+    fn derived(&self, sample: Arc<Sample>) -> Arc<Snapshot> {
         let limits = Arc::clone(&self.limits.borrow());
-        Arc::new(derive(last, sample, &limits))
+        Arc::new(derive(self.state.last_snapshot().map(|last| &**last), sample, &limits))
     }
 
     /// The time during which a sample is shown as fresh.
@@ -148,151 +136,44 @@ impl Watcher {
     }
 
     /// Waits until the next sample is due, and takes quick polls meanwhile.
-    async fn wait(&mut self, started: Instant) {
-        if self.failures > 0 {
-            let due = started + retry_delay(self.failures, self.budget.interval);
-            // After a long attempt there must be a pause as well.
-            return sleep_until(due.max(Instant::now() + started.elapsed().min(self.budget.interval))).await;
+    async fn wait(&mut self, mut schedule: Schedule) {
+        loop {
+            // While the node fails, or another exporter samples it, there is nothing to poll.
+            let has_quick_polls = !self.backoff.is_failing() && !self.relies_on_remote();
+            let quick_poll = self.budget.quick_poll.filter(|_| has_quick_polls);
+            let (pause, then_poll) = match schedule.next(Instant::now(), quick_poll) {
+                NextStep::Sample => return,
+                NextStep::Wait(pause) => (pause, false),
+                NextStep::QuickPoll(pause) => (pause, true),
+            };
+            if let Some(valid_for) = self.wait_or_receive(pause).await {
+                schedule.sample_at(Instant::now() + valid_for);
+            } else if then_poll && self.quick_poll().await {
+                schedule.sample_early();
+            }
         }
-        let plan = self.sampler.plan();
-        let rest = Instant::now() + started.elapsed().min(self.budget.interval);
-        let mut due = (started + plan.interval).max(rest);
-        // When a connection was closed, the next sample is taken as soon as a quarter of the load allows.
-        let earliest = (started + (plan.min_interval * EARLY_SAMPLE_FACTOR).max(MIN_EARLY_INTERVAL)).max(rest);
-        while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            let quick_poll = self.budget.quick_poll.filter(|interval| *interval < left && !self.relies_on_remote());
-            if let Some(valid_for) = self.wait_or_receive(quick_poll.unwrap_or(left)).await {
-                due = Instant::now() + valid_for;
-                continue;
-            }
-            if quick_poll.is_none() {
-                return;
-            }
-            match self.sampler.quick_poll().await {
-                Ok(result) => {
-                    if let Some(sample) = result.sample {
-                        self.add_new_clients(sample);
-                    }
-                    if result.sample_early {
-                        due = due.min(earliest);
-                    }
+    }
+
+    /// Takes a quick poll. Returns true if the next sample must be early.
+    async fn quick_poll(&mut self) -> bool {
+        match self.sampler.quick_poll().await {
+            Ok(poll) => {
+                if let Some(sample) = poll.sample {
+                    self.add_new_clients(sample);
                 }
-                // The next sample shows whether only the link failed, or the node.
-                Err(_) => due = due.min(earliest),
+                poll.sample_early
             }
+            // The next sample shows whether only the link failed, or the node.
+            Err(_) => true,
         }
     }
 
     /// Publishes the last sample with new clients in it. The time at which it becomes stale stays the same.
     fn add_new_clients(&mut self, sample: Sample) {
-        if let Phase::Fresh { snapshot, stale_at } = &self.state.phase {
-            let phase = Phase::Fresh { snapshot: self.derived(Some(snapshot), Arc::new(sample)), stale_at: *stale_at };
-            self.state.phase = phase;
-            self.publish();
+        if let Phase::Fresh { stale_at, .. } = self.state.phase {
+            let snapshot = self.derived(Arc::new(sample));
+            self.state.replace(Arc::clone(&snapshot), stale_at);
+            self.publisher.publish_snapshot(&mut self.state, &snapshot, clock::now());
         }
-    }
-
-    /// Logs when the plan enters or leaves the budget.
-    fn log_plan(&mut self) {
-        let node = &*self.state.node;
-        if let Some(failure) = self.sampler.no_pages()
-            && !self.logged_no_pages
-        {
-            self.logged_no_pages = true;
-            warn!(node, "clients cannot be listed in pages, so each sample is one full listing: {failure}");
-        }
-        let plan = self.sampler.plan();
-        if plan.within_budget != self.within_budget {
-            self.within_budget = plan.within_budget;
-            let (longest_command_us, interval_s) = (plan.longest_command.as_micros() as u64, plan.interval.as_secs());
-            let load = format!("{:.2}%", plan.load * 100.0);
-            match plan.within_budget {
-                true => info!(node, longest_command_us, load, interval_s, "sampling is within budget again"),
-                false => warn!(
-                    node,
-                    longest_command_us,
-                    load,
-                    interval_s,
-                    "sampling exceeds its budget: --sample.max-stall and --sample.max-load cannot both be kept within \
-                    --sample.max-age; the plan with the least excess is used; to change that, raise one of the three"
-                ),
-            }
-        }
-    }
-
-    fn succeeded(&mut self, snapshot: &Snapshot) {
-        self.failures = 0;
-        self.state.tally.add_snapshot(snapshot);
-        let node = &*self.state.node;
-        match &self.state.phase {
-            Phase::Starting => info!(node, version = version(snapshot), "watching"),
-            Phase::Failing { .. } => info!(node, version = version(snapshot), "watching again"),
-            Phase::Fresh { .. } => {}
-        }
-        let refused: Vec<_> = snapshot.refused().cloned().collect();
-        if refused != self.refused {
-            for failure in &refused {
-                warn!(node, reason = failure.reason.label(), "some metrics are missing: {failure}");
-            }
-            if refused.is_empty() {
-                info!(node, "the node no longer refuses any command");
-            }
-            self.refused = refused;
-        }
-        let unreadable = snapshot.sample.unreadable.total();
-        if unreadable > 0 && !self.seen_unreadable {
-            self.seen_unreadable = true;
-            warn!(
-                node,
-                lines = unreadable,
-                "CLIENT LIST has lines that cannot be parsed; these clients are missing; further ones are only counted \
-                in redis_clients_unreadable_lines_total"
-            );
-        }
-    }
-
-    fn failed(&mut self, failure: Failure, last_good: Option<Arc<Snapshot>>) -> Phase {
-        self.failures += 1;
-        self.state.tally.add_failure(&failure);
-        let (since, known) = match &self.state.phase {
-            Phase::Failing { since, failure: before, .. } => (*since, before.reason == failure.reason),
-            Phase::Starting | Phase::Fresh { .. } => (clock::now(), false),
-        };
-        if !known {
-            warn!(node = &*self.state.node, reason = failure.reason.label(), "cannot sample: {failure}");
-        }
-        Phase::Failing { failure, since, last_good }
-    }
-}
-
-async fn sleep_until(time: Instant) {
-    tokio::time::sleep_until(time.into()).await;
-}
-
-/// The delay before the next attempt after this number of failures in a row.
-fn retry_delay(failures: u32, interval: Duration) -> Duration {
-    match failures {
-        0 => interval,
-        failures => FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(interval),
-    }
-}
-
-fn version(snapshot: &Snapshot) -> String {
-    let info = snapshot.info();
-    let version = info.and_then(|info| info.version.as_deref()).unwrap_or("of unknown version");
-    format!("{} {version}", info.map_or("a server", |info| info.product.name()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_delays_double_up_to_the_sample_interval() {
-        let interval = Duration::from_secs(10);
-        let delays = [0, 1, 2, 3, 6, 7, 1000].map(|failures| retry_delay(failures, interval).as_millis());
-        assert_eq!(delays, [10_000, 250, 500, 1000, 8000, 10_000, 10_000]);
-        let short = Duration::from_millis(100);
-        assert_eq!(retry_delay(1, short), short, "never later than the next sample is due");
     }
 }

@@ -67,7 +67,7 @@ pub(super) async fn accept(listener: TcpListener, app: Arc<WebState>, stop: Canc
         let (stream, address, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                app.self_metrics.accept_errors.inc();
+                app.process_metrics.count_accept_error();
                 if !failing {
                     warn!(%error, "cannot accept HTTP connections; retrying until it works");
                 }

@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use crate::client_list::{Client, Field};
-use crate::snapshot::{escaped, output_buffer_bytes};
+use crate::snapshot::output_buffer_bytes;
+use crate::text::escaped;
 
 /// The maximum number of clients. Beyond it, the client whose page was requested least recently is forgotten.
 const MAX_CLIENTS: usize = 64;

@@ -1,6 +1,7 @@
 //! `/api/v1/events`: server-sent events. `status` is sent at each change of a node's state, `opened` and `closed` for
 //! each client connection that opened or closed.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use super::WebState;
 use super::api;
 use super::query::{Query, Takes};
 use super::response::{self, Body};
-use crate::latest::{Latest, NodeState, Nodes};
+use crate::latest::{Latest, NodeId, NodeState, Nodes};
 use crate::snapshot::Snapshot;
 use crate::view::list;
 use crate::view::row::ClosedRow;
@@ -36,8 +37,8 @@ const MAX_PER_EVENT: usize = 100;
 struct EventStream {
     latest: Arc<Latest>,
     changes: watch::Receiver<u64>,
-    /// The last snapshot that was sent of each node, in the order of the nodes.
-    sent: Vec<Option<Arc<Snapshot>>>,
+    /// The last snapshot that was sent of each node.
+    sent: HashMap<NodeId, Arc<Snapshot>>,
     query: Query,
     started: bool,
     _permit: OwnedSemaphorePermit,
@@ -60,7 +61,7 @@ pub(super) fn answer(app: &WebState, query: &str) -> Response<Body> {
     };
     let latest = Arc::clone(&app.latest);
     let stream =
-        EventStream { changes: latest.changes(), sent: Vec::new(), query, started: false, latest, _permit: permit };
+        EventStream { changes: latest.changes(), sent: HashMap::new(), query, started: false, latest, _permit: permit };
     let frames = stream::unfold(stream, |mut stream| async move {
         let text = stream.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), stream))
@@ -75,7 +76,7 @@ impl EventStream {
     async fn next(&mut self) -> Option<String> {
         if !std::mem::replace(&mut self.started, true) {
             let nodes = self.latest.read();
-            self.sent = nodes.nodes.iter().map(|node| node.last_snapshot().cloned()).collect();
+            self.sent = nodes.with_ids().filter_map(|(id, node)| Some((id, node.last_snapshot()?.clone()))).collect();
             return Some(event("status", &api::status(&nodes, &self.query, Instant::now())));
         }
         match tokio::time::timeout(HEARTBEAT, self.changes.changed()).await {
@@ -90,14 +91,15 @@ impl EventStream {
 
     fn events(&mut self, nodes: &Nodes) -> String {
         let mut text = String::new();
-        for (node, sent) in nodes.nodes.iter().zip(&mut self.sent) {
+        self.sent.retain(|id, _| nodes.get(*id).is_some());
+        for (id, node) in nodes.with_ids() {
             let Some(snapshot) = node.last_snapshot().filter(|_| self.query.selection.has_node(&node.node)) else {
                 continue;
             };
-            if sent.as_ref().is_some_and(|sent| Arc::ptr_eq(sent, snapshot)) {
+            let sent = self.sent.insert(id, Arc::clone(snapshot));
+            if sent.is_some_and(|sent| Arc::ptr_eq(&sent, snapshot)) {
                 continue;
             }
-            *sent = Some(Arc::clone(snapshot));
             for (name, value) in changes(node, snapshot) {
                 text += &event(name, &value);
             }

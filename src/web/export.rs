@@ -1,6 +1,7 @@
 //! `/api/v1/clients.csv` and `.ndjson`: all matching clients, written in chunks, so that no list is whole in memory; or
 //! their groups, which are few.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::WebState;
 use super::query::{Query, Takes};
 use super::response::{self, Body};
-use crate::latest::Nodes;
+use crate::latest::{NodeId, Nodes};
 use crate::view::column::Column;
 use crate::view::list;
 use crate::view::row::Row;
@@ -34,11 +35,11 @@ pub(super) enum Lines {
 
 /// A list in progress, of one state of the nodes.
 struct Export {
-    nodes: Nodes,
+    nodes: Arc<Nodes>,
     lines: Lines,
     columns: Vec<&'static Column>,
-    /// The remaining clients: the index of the node, and the index of the client's entry.
-    remaining: std::vec::IntoIter<(usize, usize)>,
+    /// The remaining clients: the node, and the index of the client's entry.
+    remaining: std::vec::IntoIter<(NodeId, usize)>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -81,10 +82,10 @@ fn begin(
     nodes: &Nodes,
     lines: Lines,
     query: &Query,
-) -> (&'static str, String, Vec<&'static Column>, Vec<(usize, usize)>) {
+) -> (&'static str, String, Vec<&'static Column>, Vec<(NodeId, usize)>) {
     let rows = query.selection.window(Query::snapshots(nodes)).rows;
-    let index = |row: &Row<'_>| nodes.nodes.iter().position(|node| &*node.node == row.node);
-    let remaining = rows.iter().filter_map(|row| Some((index(row)?, row.index))).collect();
+    let ids: HashMap<&str, NodeId> = nodes.with_ids().map(|(id, node)| (&*node.node, id)).collect();
+    let remaining = rows.iter().filter_map(|row| Some((*ids.get(row.node)?, row.index))).collect();
     match lines {
         Lines::Csv => {
             let columns = list::csv_columns(&rows, &query.columns);
@@ -99,7 +100,7 @@ impl Export {
     fn chunk(&mut self) -> String {
         let nodes = &self.nodes;
         let rows = self.remaining.by_ref().take(CHUNK).filter_map(|(node, client)| {
-            let node = nodes.nodes.get(node)?;
+            let node = nodes.get(node)?;
             Row::new(&node.node, node.last_snapshot()?, client)
         });
         match self.lines {
@@ -138,7 +139,7 @@ mod tests {
         let mut state = NodeState::starting("node:1".into());
         state.phase =
             Phase::Fresh { snapshot: Arc::new(snapshot(&reply)), stale_at: Instant::now() + Duration::from_secs(9) };
-        let nodes = Nodes { generation: 1, nodes: vec![Arc::new(state)] };
+        let nodes = Arc::new(Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [state]));
         let query = Query::of_list("columns=id&sort=-idle&min_idle=10", Takes::Clients).expect("a query");
         let (_, head, columns, remaining) = begin(&nodes, Lines::Csv, &query);
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("there is room");

@@ -7,36 +7,34 @@ mod auth;
 mod client_trend;
 mod events;
 mod export;
-mod exposition;
 mod gzip;
 mod health;
+mod metrics;
 mod page_policy;
 mod pages;
 mod query;
 mod response;
 mod response_cache;
 mod route;
-mod self_metrics;
 mod settings;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::exposition::{ProcessMetrics, Validity};
 use crate::latest::Latest;
 use auth::Authenticator;
 use client_trend::ClientTrends;
 use events::MAX_STREAMS;
 use export::MAX_EXPORTS;
-use exposition::Exposition;
+use metrics::CachedMetrics;
 use response_cache::ResponseCache;
-use self_metrics::SelfMetrics;
 
 pub use page_policy::PagePolicy;
 pub use settings::{ConfigFile, WebSettings};
@@ -58,15 +56,6 @@ pub struct Served {
     pub validity: Validity,
 }
 
-/// The result of the last read of each of the operator's files: true if it was valid. `None` where no such file is set.
-#[derive(Debug, Default)]
-pub struct Validity {
-    /// `--group.file`.
-    pub groups: Option<Arc<AtomicBool>>,
-    /// `--web.config.file`.
-    pub web_config: Option<Arc<AtomicBool>>,
-}
-
 /// The state that all routes share.
 #[derive(Debug)]
 struct WebState {
@@ -77,10 +66,10 @@ struct WebState {
     streams: Arc<Semaphore>,
     /// Permits for exports of all clients.
     exports: Arc<Semaphore>,
-    exposition: Exposition,
+    metrics: CachedMetrics,
     response_cache: ResponseCache,
     client_trends: ClientTrends,
-    self_metrics: SelfMetrics,
+    process_metrics: ProcessMetrics,
     /// A random number for this run. It is part of each ETag, so that a page cached from an earlier run never matches.
     run: u64,
     settings: watch::Receiver<Arc<WebSettings>>,
@@ -95,10 +84,10 @@ impl WebState {
             pages: served.pages,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
-            exposition: Exposition::default(),
+            metrics: CachedMetrics::default(),
             response_cache: ResponseCache::default(),
             client_trends: ClientTrends::default(),
-            self_metrics: SelfMetrics::new(&served.external_url, served.validity),
+            process_metrics: ProcessMetrics::new(&served.external_url, served.validity),
             run: rand::random(),
             settings: served.settings,
             authenticator: Authenticator::new(),
@@ -166,14 +155,14 @@ mod fixture {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::latest::NodeState;
     use crate::view::fixture::view;
 
     /// Returns the state of a server with one node that has one client, for requests from this machine.
     pub(super) fn app() -> WebState {
-        let latest = Latest::new(["node:1".into()]);
-        let node = view(1, Instant::now() + Duration::from_secs(60)).nodes[0].clone();
-        latest.publish(0, NodeState::clone(&node));
+        let (latest, now) = (Latest::default(), jiff::Timestamp::UNIX_EPOCH);
+        let id = latest.add("node:1".into(), now).expect("the first node");
+        let nodes = view(1, Instant::now() + Duration::from_secs(60));
+        latest.publish(id, nodes.iter().next().expect("one node").clone(), now);
         WebState::new(Served {
             latest: Arc::new(latest),
             telemetry_path: "/metrics".to_owned(),

@@ -198,12 +198,12 @@ impl Query {
 
     /// The selected nodes.
     pub(super) fn nodes<'a>(&self, nodes: &'a Nodes) -> impl Iterator<Item = &'a NodeState> {
-        nodes.nodes.iter().map(|node| &**node).filter(|node| self.selection.has_node(&node.node))
+        nodes.iter().filter(|node| self.selection.has_node(&node.node))
     }
 
     /// The last snapshots of all nodes, as input of a selection.
     pub(super) fn snapshots(nodes: &Nodes) -> impl Iterator<Item = (&str, &Snapshot)> {
-        nodes.nodes.iter().filter_map(|node| Some((&*node.node, &**node.last_snapshot()?)))
+        nodes.iter().filter_map(|node| Some((&*node.node, &**node.last_snapshot()?)))
     }
 
     /// Checks that the selected node is watched.
@@ -214,7 +214,7 @@ impl Query {
         if self.nodes(nodes).next().is_some() {
             return Ok(());
         }
-        let names: Vec<&str> = nodes.nodes.iter().map(|node| &*node.node).take(20).collect();
+        let names: Vec<&str> = nodes.iter().map(|node| &*node.node).take(20).collect();
         Err(format!("redis: this server is not watched; servers are {}", names.join(", ")))
     }
 
@@ -290,7 +290,7 @@ mod tests {
     fn nodes() -> Nodes {
         let mut node = NodeState::starting("node:1".into());
         node.phase = Phase::Fresh { snapshot: Arc::new(snapshot(REPLY)), stale_at: Instant::now() };
-        Nodes { generation: 1, nodes: vec![Arc::new(node)] }
+        Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [node])
     }
 
     fn parse(text: &str) -> Result<Query, String> {

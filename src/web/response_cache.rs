@@ -108,8 +108,8 @@ impl ResponseCache {
 
 /// The state that renderings depend on: the generation of the nodes' state, and which nodes have a fresh sample.
 fn state(nodes: &Nodes, now: Instant) -> String {
-    let fresh = nodes.nodes.iter().map(|node| if node.fresh_snapshot(now).is_some() { '1' } else { '0' });
-    format!("{}-{}", nodes.generation, fresh.collect::<String>())
+    let fresh = nodes.fresh(now).map(|is_fresh| if is_fresh { '1' } else { '0' });
+    format!("{}-{}", nodes.generation(), fresh.collect::<String>())
 }
 
 /// The ETag of a rendering. It is weak, because the compressed and the uncompressed body share it.

@@ -85,7 +85,7 @@ pub(super) async fn route<B: hyper::body::Body>(app: Arc<WebState>, request: Req
     if !body.is_end_stream() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    app.self_metrics.count_request(route.label(), response.status());
+    app.process_metrics.count_request(route.label(), response.status().as_str());
     response
 }
 
@@ -139,7 +139,7 @@ async fn answer(app: &WebState, route: Route<'_>, request: &Parts, peer: &Peer) 
         // HEAD gets the headers only and must not start a stream.
         Route::Events if request.method == Method::HEAD => response::answer(StatusCode::OK, "text/event-stream", ""),
         Route::Events => events::answer(app, query),
-        Route::Metrics => app.exposition.answer(app, &request.headers),
+        Route::Metrics => app.metrics.answer(app, &request.headers),
         Route::Healthy => health::healthy(),
         Route::Ready => health::ready(&app.latest.read()),
         Route::Asset(asset) => asset.answer(&request.headers),
@@ -159,7 +159,7 @@ impl WebState {
     ) -> Response<Body> {
         let (nodes, now) = (self.latest.read(), Instant::now());
         let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
-        let state = (self.run, &nodes, now);
+        let state = (self.run, &*nodes, now);
         self.response_cache.answer(state, target, &request.headers, || write(&nodes, now)).await
     }
 }

@@ -10,7 +10,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::snapshot::label::app_label;
+use crate::text::app_label;
 
 /// Maximum number of rules of a file.
 const MAX_RULES: usize = 1000;

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use regex::bytes::Regex;
 
-use super::label::{UNIX, UNNAMED, app_label};
 use crate::client_list::{Address, Client, Field};
+use crate::text::{UNIX, UNNAMED, app_label};
 use file::{FileRule, Gives};
 use library::{LibraryApp, library_app};
 

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::latest::{NodeState, Nodes};
-use crate::snapshot::{OTHER, Seen};
+use crate::snapshot::Seen;
+use crate::text::OTHER;
 use crate::view::app_row::AppRow;
 use crate::view::measure;
 use crate::web::query::Query;

@@ -59,13 +59,13 @@ struct ColumnChoice {
 const INPUTS: [&str; 9] = ["q", "app", "user", "address", "min_idle", "filter", "state", "group", "columns"];
 
 pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> ClientsPage<'a> {
-    let defaults = with_node(nodes.nodes.len() > 1, Column::defaults());
+    let defaults = with_node(nodes.count() > 1, Column::defaults());
     let columns = if query.columns.is_empty() { defaults.clone() } else { query.columns.clone() };
     // A form without JavaScript sends every checked box: if these are the default columns, none were chosen.
     let without_columns =
         (columns == defaults).then(|| Query::of_page(&query.with(&[("columns", "")]), Takes::Clients).ok()).flatten();
     let query = without_columns.as_ref().unwrap_or(query);
-    let is_known = nodes.nodes.iter().any(|node| node.last_snapshot().is_some_and(|last| last.clients().is_some()));
+    let is_known = nodes.iter().any(|node| node.last_snapshot().is_some_and(|last| last.clients().is_some()));
     let clients = ClientsPage {
         frame,
         form: form(query, &columns, &defaults),

@@ -32,7 +32,7 @@ pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<
     let window = select_closed(nodes, query);
     let rows = window.rows.iter();
     let columns = match &query.columns[..] {
-        [] => with_node(nodes.nodes.len() > 1, Column::closed_defaults()),
+        [] => with_node(nodes.count() > 1, Column::closed_defaults()),
         chosen => chosen.to_vec(),
     };
     ClosedPage {

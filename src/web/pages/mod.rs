@@ -106,7 +106,7 @@ fn without_node<'a>(node: &str, message: &'a str) -> &'a str {
 /// The banners of the selected nodes, each with the node's name if there are several.
 fn all_banners(nodes: &Nodes, query: &Query, now: Instant) -> Vec<String> {
     let named = |node: &NodeState| {
-        let named = |banner: String| match nodes.nodes.len() > 1 && !banner.contains(&*node.node) {
+        let named = |banner: String| match nodes.count() > 1 && !banner.contains(&*node.node) {
             true => format!("{}: {banner}", node.node),
             false => banner,
         };

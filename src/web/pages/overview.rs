@@ -9,11 +9,11 @@ use askama::Template;
 use jiff::Timestamp;
 
 use super::{Frame, banners, clients_link, rfc3339};
-use crate::clock;
 use crate::history::{History, Point, Rates};
 use crate::latest::{NodeState, Nodes};
 use crate::sample::Source;
-use crate::snapshot::{ClientCounts, CloseReason, Groups, Snapshot, State, escaped, is_cut};
+use crate::snapshot::{ClientCounts, CloseReason, Groups, Snapshot, State};
+use crate::text::{escaped, is_cut};
 use crate::view::humanize::{count, rate};
 use crate::web::query::Query;
 
@@ -114,10 +114,14 @@ struct Change {
 }
 
 pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> Overview<'a> {
-    let several = nodes.nodes.len() > 1;
-    let node_rows = nodes.nodes.iter().filter(|_| several).map(|node| node_row(node, now)).collect();
+    let several = nodes.count() > 1;
+    let node_rows = nodes.iter().filter(|_| several).map(|node| node_row(node, now)).collect();
     let full_nodes = if query.nodes(nodes).count() > MAX_FULL_NODES { 0 } else { MAX_FULL_NODES };
-    Overview { frame, node_rows, nodes: query.nodes(nodes).take(full_nodes).map(|node| view(node, now)).collect() }
+    Overview {
+        frame,
+        node_rows,
+        nodes: query.nodes(nodes).take(full_nodes).map(|node| view(node, nodes.changed_at(), now)).collect(),
+    }
 }
 
 fn node_row(node: &NodeState, now: Instant) -> NodeRow {
@@ -149,7 +153,7 @@ fn share(part: u64, whole: u64) -> String {
     format!("{percent:.digits$} %")
 }
 
-fn view(node: &NodeState, now: Instant) -> NodeView {
+fn view(node: &NodeState, changed_at: Timestamp, now: Instant) -> NodeView {
     let snapshot = node.last_snapshot().map(|snapshot| &**snapshot);
     NodeView {
         name: node.node.to_string(),
@@ -158,7 +162,7 @@ fn view(node: &NodeState, now: Instant) -> NodeView {
         banners: banners(node, now).into_iter().chain(snapshot.into_iter().flat_map(missing)).collect(),
         used: snapshot.and_then(|snapshot| used(snapshot, &node.history)),
         tiles: snapshot.map(|snapshot| tiles(&node.node, snapshot, &node.history)).unwrap_or_default(),
-        numbers: numbers(&node.history, clock::now()),
+        numbers: numbers(&node.history, changed_at),
         offline: snapshot.map(offline).unwrap_or_default(),
         recent: snapshot.and_then(|snapshot| recent(&node.node, snapshot, &node.history)),
         groups: snapshot.map(|snapshot| top_groups(&node.node, snapshot)).unwrap_or_default(),
@@ -345,7 +349,7 @@ fn changes(node: &str, then: &AppConnections, now: &AppConnections) -> Vec<Chang
 
 /// The link to the clients of an application; empty for `(other)`, which is not one application.
 pub(super) fn app_link(node: &str, app: &str) -> String {
-    if app == crate::snapshot::OTHER { String::new() } else { clients_link(&[("redis", node), ("app", app)]) }
+    if app == crate::text::OTHER { String::new() } else { clients_link(&[("redis", node), ("app", app)]) }
 }
 
 fn top_groups(node: &str, snapshot: &Snapshot) -> Vec<(&'static str, Vec<GroupView>)> {

@@ -18,10 +18,10 @@ pub const OTHER: &str = "(other)";
 pub const NONE: &str = "(none)";
 
 /// The application of clients for which no rule, name, user or library gives one.
-pub(super) const UNNAMED: &str = "(unnamed)";
+pub(crate) const UNNAMED: &str = "(unnamed)";
 
 /// The network of clients of the server's unix socket.
-pub(super) const UNIX: &str = "(unix)";
+pub(crate) const UNIX: &str = "(unix)";
 
 /// Makes a label value from bytes that a client chose.
 ///

@@ -10,12 +10,12 @@ use hyper::{Response, StatusCode};
 use super::WebState;
 use super::gzip::{self, Part};
 use super::response::Body;
+use crate::exposition::{self, TEXT_FORMAT};
 use crate::latest::Nodes;
-use crate::view::metrics;
 
 /// The metrics of the nodes in the text format, cached until the state of the nodes changes.
 #[derive(Debug, Default)]
-pub(super) struct Exposition(Mutex<Option<(CacheKey, Arc<Part>)>>);
+pub(super) struct CachedMetrics(Mutex<Option<(CacheKey, Arc<Part>)>>);
 
 /// The state that the text depends on: the generation of the nodes' state, and which nodes have a fresh sample.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,24 +26,24 @@ struct CacheKey {
     channel: u64,
 }
 
-impl Exposition {
+impl CachedMetrics {
     /// Answers a scrape.
     pub(super) fn answer(&self, app: &WebState, headers: &HeaderMap) -> Response<Body> {
         let nodes = self.nodes(&app.latest.read(), Instant::now());
-        let own = Part::new(app.self_metrics.text());
-        gzip::answer(StatusCode::OK, prometheus::TEXT_FORMAT, &[&nodes, &own], headers)
+        let own = Part::new(exposition::encode(&app.process_metrics.families()));
+        gzip::answer(StatusCode::OK, TEXT_FORMAT, &[&nodes, &own], headers)
     }
 
     fn nodes(&self, view: &Nodes, now: Instant) -> Arc<Part> {
-        let fresh = view.nodes.iter().map(|node| node.fresh_snapshot(now).is_some()).collect();
-        let channel = view.nodes.iter().map(|node| node.channel.total()).sum();
-        let key = CacheKey { generation: view.generation, fresh, channel };
+        let fresh = view.fresh(now).collect();
+        let channel = view.iter().map(|node| node.channel.total()).sum();
+        let key = CacheKey { generation: view.generation(), fresh, channel };
         // The lock is held during writing, so that concurrent scrapes write the text once.
         let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*cached {
             Some((cached_key, part)) if *cached_key == key => Arc::clone(part),
             _ => {
-                let part = Arc::new(Part::new(metrics::text(view, now)));
+                let part = Arc::new(Part::new(exposition::text(view, now)));
                 *cached = Some((key, Arc::clone(&part)));
                 part
             }
@@ -60,14 +60,14 @@ mod tests {
 
     #[test]
     fn the_text_is_written_once_per_state_and_again_when_a_sample_becomes_stale() {
-        let exposition = Exposition::default();
+        let metrics = CachedMetrics::default();
         let now = Instant::now();
         let view = view_for_tests(7, now + Duration::from_secs(60));
-        let first = exposition.nodes(&view, now);
-        assert!(Arc::ptr_eq(&first, &exposition.nodes(&view, now + Duration::from_secs(59))));
-        let stale = exposition.nodes(&view, now + Duration::from_secs(60));
+        let first = metrics.nodes(&view, now);
+        assert!(Arc::ptr_eq(&first, &metrics.nodes(&view, now + Duration::from_secs(59))));
+        let stale = metrics.nodes(&view, now + Duration::from_secs(60));
         assert!(!Arc::ptr_eq(&first, &stale));
         let next = view_for_tests(8, now + Duration::from_secs(60));
-        assert!(!Arc::ptr_eq(&first, &exposition.nodes(&next, now)));
+        assert!(!Arc::ptr_eq(&first, &metrics.nodes(&next, now)));
     }
 }

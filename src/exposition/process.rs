@@ -3,26 +3,33 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hyper::StatusCode;
 use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::Validity;
 use crate::catalogue::{self as c, Metric};
-use crate::view::metrics;
+
+/// The result of the last read of each of the operator's files: true if it was valid. `None` where no such file is set.
+#[derive(Debug, Default)]
+pub struct Validity {
+    /// `--group.file`.
+    pub groups: Option<Arc<AtomicBool>>,
+    /// `--web.config.file`.
+    pub web_config: Option<Arc<AtomicBool>>,
+}
 
 /// The counters of the web server, and the process metrics from the kernel.
 #[derive(Debug)]
-pub(super) struct SelfMetrics {
+pub struct ProcessMetrics {
     registry: Registry,
     requests: IntCounterVec,
-    /// The number of failed attempts to accept a connection.
-    pub(super) accept_errors: IntCounter,
+    accept_errors: IntCounter,
     validity: Vec<(Arc<AtomicBool>, IntGauge)>,
 }
 
-impl SelfMetrics {
-    pub(super) fn new(external_url: &str, validity: Validity) -> Self {
+impl ProcessMetrics {
+    /// The metrics at the start: the URL of the pages, and the operator's files.
+    pub fn new(external_url: &str, validity: Validity) -> Self {
         let unique = "the catalogue's names are valid and unique";
         let registry = Registry::new();
         let requests = IntCounterVec::new(options(c::HTTP_REQUESTS), c::HTTP_REQUESTS.labels).expect(unique);
@@ -48,16 +55,21 @@ impl SelfMetrics {
     }
 
     /// Counts an answered request.
-    pub(super) fn count_request(&self, handler: &str, status: StatusCode) {
-        self.requests.with_label_values(&[handler, status.as_str()]).inc();
+    pub fn count_request(&self, handler: &str, status: &str) {
+        self.requests.with_label_values(&[handler, status]).inc();
     }
 
-    /// Returns the current metrics in the text format.
-    pub(super) fn text(&self) -> String {
+    /// Counts a failed attempt to accept a connection.
+    pub fn count_accept_error(&self) {
+        self.accept_errors.inc();
+    }
+
+    /// The current families.
+    pub fn families(&self) -> Vec<MetricFamily> {
         for (valid, gauge) in &self.validity {
             gauge.set(valid.load(Ordering::Relaxed).into());
         }
-        metrics::encode(&self.registry.gather())
+        self.registry.gather()
     }
 }
 

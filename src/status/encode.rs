@@ -1,15 +1,16 @@
-//! A snapshot as messages for the status channel: a status in one or more parts, changes, and a heartbeat.
+//! Messages of a snapshot: a status in one or more parts, changes, and a heartbeat.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use jiff::Timestamp;
 
-use super::column::Column;
-use super::row::{Row, rows};
+use super::message::{AppCount, FIELDS, Header, MAX_MESSAGE, MessageKind, SCHEMA};
 use crate::client_list::{Client, Field};
-use crate::snapshot::{ClientKind, Seen, Snapshot, escaped, last_interaction};
-use crate::status::{AppCount, FIELDS, Header, MAX_MESSAGE, MessageKind, SCHEMA};
+use crate::snapshot::{ClientKind, Seen, Snapshot, last_interaction};
+use crate::text::escaped;
+use crate::view::column::Column;
+use crate::view::row::{Row, rows};
 
 /// Maximum number of applications in a status.
 const MAX_APPS: usize = 20;

@@ -1,20 +1,36 @@
 //! Statuses that other exporters announce, used in place of our own samples, or because we do not sample.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use tokio::sync::mpsc;
 
-use super::{MIN_EARLY_INTERVAL, Watcher, sleep_until};
-use crate::announce::Received;
+use super::Watcher;
+use super::announced::{Announced, ambiguous};
+use super::schedule::MIN_EARLY_INTERVAL;
+use crate::announce::PATIENCE;
 use crate::clock;
+use crate::failure::{Failure, Reason};
 use crate::latest::Phase;
-use crate::sample::{Failure, Reason, Sample, Source};
-use crate::snapshot::escaped;
+use crate::sample::{Sample, Source};
+use crate::status::Received;
 
 /// The use of statuses that other exporters announce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteUse {
+    /// They are not used: we always sample.
+    Off,
+    /// They are preferred to our own samples, as long as they are complete, signed, and of the same server.
+    Preferred,
+    /// They are the only source: we never sample.
+    Only {
+        /// The node whose statuses are used, where several nodes are announced.
+        node: Option<String>,
+    },
+}
+
+/// The statuses that other exporters announce, with their use.
 #[derive(Debug)]
 pub enum RemoteSource {
     /// They are not used.
@@ -30,11 +46,19 @@ pub enum RemoteSource {
     },
 }
 
-/// The messages received for a node, and failures of the subscription.
-type ReceivedQueue = mpsc::Receiver<Result<Received, Failure>>;
+impl RemoteSource {
+    /// Received messages with their use.
+    pub fn new(usage: RemoteUse, received: ReceivedQueue) -> Self {
+        match usage {
+            RemoteUse::Off => RemoteSource::Off,
+            RemoteUse::Preferred => RemoteSource::Preferred(received),
+            RemoteUse::Only { node } => RemoteSource::Only { received, node },
+        }
+    }
+}
 
-/// The time to wait for the next status, in multiples of the announced frequency.
-const PATIENCE: f64 = 2.5;
+/// The messages received for a node, and failures of the subscription.
+pub type ReceivedQueue = mpsc::Receiver<Result<Received, Failure>>;
 
 impl Watcher {
     /// Returns true if the last snapshot was received from another exporter.
@@ -43,7 +67,7 @@ impl Watcher {
     }
 
     /// Receives statuses of others and publishes them, until the queue is closed.
-    pub(super) async fn listen(mut self) {
+    pub(super) async fn receive_only(mut self) {
         let mut announced = Announced::default();
         let patience = self.budget.interval.mul_f64(PATIENCE) + MIN_EARLY_INTERVAL;
         // Messages about other nodes do not extend this deadline.
@@ -94,11 +118,7 @@ impl Watcher {
     }
 
     fn take_received(&mut self, sample: &Arc<Sample>, frequency: f64) {
-        let last = self.state.last_snapshot().cloned();
-        let snapshot = self.derived(last.as_deref(), Arc::clone(sample));
-        self.succeeded(&snapshot);
-        self.state.phase = Phase::Fresh { snapshot, stale_at: Instant::now() + self.valid_for(frequency) };
-        self.publish();
+        self.take(Arc::clone(sample), Instant::now() + self.valid_for(frequency));
     }
 
     /// The time for which a received status is valid, by its frequency; at most as long as our own sample would be.
@@ -132,14 +152,8 @@ impl Watcher {
             return false;
         }
         *stale_at = (*stale_at).max(Instant::now() + valid_for.min(max_age.saturating_sub(age)));
-        self.latest.publish(self.place, self.state.clone());
+        self.publisher.publish(&self.state, clock::now());
         true
-    }
-
-    fn fail(&mut self, failure: Failure) {
-        let last = self.state.last_snapshot().cloned();
-        self.state.phase = self.failed(failure, last);
-        self.publish();
     }
 
     /// Waits for this time, or until a status is received that replaces our next sample. Returns the time to wait for
@@ -148,7 +162,7 @@ impl Watcher {
         let until = Instant::now() + pause;
         loop {
             let RemoteSource::Preferred(received) = &mut self.remote_source else {
-                sleep_until(until).await;
+                tokio::time::sleep_until(until.into()).await;
                 return None;
             };
             let Ok(received) = tokio::time::timeout_at(until.into(), received.recv()).await else { return None };
@@ -175,87 +189,10 @@ impl Watcher {
     }
 }
 
-/// The nodes that are announced on a channel, by `run_id`.
-#[derive(Debug, Default)]
-struct Announced(BTreeMap<String, Node>);
-
-/// A node that was announced.
-#[derive(Debug)]
-struct Node {
-    name: String,
-    last_seen: Instant,
-    /// True if another run of a node with this name was announced, and this one was not since: it restarted.
-    is_replaced: bool,
-}
-
-/// The time for which a node counts as announced after its last status.
-const ANNOUNCED_NODE_TTL: Duration = Duration::from_secs(60);
-
-/// Maximum number of nodes that are tracked.
-const MAX_NODES: usize = 100;
-
-impl Announced {
-    /// Notes that a node is announced.
-    fn add(&mut self, run_id: &str, name: &str, now: Instant) {
-        self.0.retain(|_, node| now.duration_since(node.last_seen) < ANNOUNCED_NODE_TTL);
-        if !self.0.contains_key(run_id) {
-            self.0.values_mut().filter(|node| node.name == name).for_each(|node| node.is_replaced = true);
-        }
-        if self.0.len() < MAX_NODES || self.0.contains_key(run_id) {
-            self.0.insert(run_id.to_owned(), Node { name: name.to_owned(), last_seen: now, is_replaced: false });
-        }
-    }
-
-    /// The names of all nodes, if there are several.
-    fn several(&self) -> Option<Vec<&str>> {
-        let names: Vec<_> = self.0.values().filter(|node| !node.is_replaced).map(|node| node.name.as_str()).collect();
-        (names.len() > 1).then_some(names)
-    }
-}
-
-fn ambiguous(node: &str, announced: &[&str]) -> Failure {
-    let distinct: BTreeSet<&str> = announced.iter().copied().collect();
-    let names: Vec<_> = distinct.iter().map(|node| escaped(node.as_bytes())).take(10).collect();
-    let names = names.join(", ");
-    let message = match distinct.len() {
-        1 => format!(
-            "{node}: {} servers are announced on its channel with the same name ({names}); start their exporters with \
-            a different address for each server",
-            announced.len()
-        ),
-        _ => format!("{node}: several nodes are announced on its channel ({names}); choose one with --announce.node"),
-    };
-    Failure { reason: Reason::Other, message }
-}
-
 fn no_announcer(node: &str) -> Failure {
     let message = format!(
         "{node}: no exporter announces its status on the channel, and --sample never disables sampling; start an \
         exporter without --sample never for this server"
     );
     Failure { reason: Reason::Silent, message }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_restarted_node_counts_once_and_two_nodes_with_one_name_count_twice() {
-        let now = Instant::now();
-        let mut announced = Announced::default();
-        let mut is_one = |run_id, name| {
-            announced.add(run_id, name, now);
-            announced.several().is_none()
-        };
-        assert!(is_one("a", "here") && is_one("a", "here"));
-        assert!(is_one("b", "here") && is_one("b", "here"), "it restarted");
-        assert!(!is_one("a", "here"), "it did not restart");
-        assert!(!is_one("b", "here") && !is_one("c", "there"));
-        let later = now + ANNOUNCED_NODE_TTL;
-        announced.add("d", "here", later);
-        assert!(announced.several().is_none(), "the others were not announced for a long time");
-        announced.add("e", "there", later);
-        assert_eq!(announced.several(), Some(vec!["here", "there"]));
-    }
 }

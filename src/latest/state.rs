@@ -1,21 +1,20 @@
-//! The newest state of each node: watchers publish it, and every output reads it.
+//! The state of one node: the result of the last attempt to sample it, and the counts of all attempts.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
 
+use crate::failure::Refusal;
+use crate::failure::{Failure, Reason};
 use crate::history::History;
-use crate::sample::{Failure, Reason};
 use crate::snapshot::Snapshot;
-use crate::status::Refusal;
 
 /// The current state of one node.
 #[derive(Clone, Debug)]
 pub struct NodeState {
-    /// The node's address, without secrets: the label `redis`.
+    /// The node's name: the label `redis`.
     pub node: Arc<str>,
     /// The result of the last attempt to sample it.
     pub phase: Phase,
@@ -23,8 +22,35 @@ pub struct NodeState {
     pub tally: SampleTally,
     /// The counts of messages on its channel.
     pub channel: Arc<ChannelTally>,
+    /// The snapshots that subscribers missed.
+    pub subscribers: Vec<SubscriberTally>,
     /// The last hour.
     pub history: Arc<History>,
+}
+
+/// The number of snapshots of a node that a subscriber missed, because its queue was full.
+#[derive(Clone, Debug)]
+pub struct SubscriberTally {
+    /// The subscriber, also a metric's label value.
+    pub name: &'static str,
+    missed: Arc<AtomicU64>,
+}
+
+impl SubscriberTally {
+    /// A subscriber that has missed nothing.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, missed: Arc::default() }
+    }
+
+    /// Number of missed snapshots.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    /// Counts a missed snapshot.
+    pub fn add_missed(&self) {
+        self.missed.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// The counts of messages announced and received on a node's channel. They are atomic, because the listener and the
@@ -139,17 +165,32 @@ impl NodeState {
             phase: Phase::Starting,
             tally: SampleTally::default(),
             channel: Arc::default(),
+            subscribers: Vec::new(),
             history: Arc::default(),
         }
     }
 
-    /// Adds the current phase to the history.
-    pub fn update_history(&mut self) {
-        self.history = Arc::new(match &self.phase {
-            Phase::Starting => return,
-            Phase::Fresh { snapshot, .. } => self.history.with(snapshot),
-            Phase::Failing { since, .. } => self.history.with_gap(*since),
-        });
+    /// Notes an attempt that produced a snapshot, which is fresh until `stale_at`.
+    pub fn succeed(&mut self, snapshot: Arc<Snapshot>, stale_at: Instant) {
+        self.tally.add_snapshot(&snapshot);
+        self.replace(snapshot, stale_at);
+    }
+
+    /// Replaces the snapshot by a more complete one of the same attempt.
+    pub fn replace(&mut self, snapshot: Arc<Snapshot>, stale_at: Instant) {
+        self.history = Arc::new(self.history.with(&snapshot));
+        self.phase = Phase::Fresh { snapshot, stale_at };
+    }
+
+    /// Notes an attempt that failed at a time by our clock.
+    pub fn fail(&mut self, failure: Failure, at: Timestamp) {
+        self.tally.add_failure(&failure);
+        let since = match &self.phase {
+            Phase::Failing { since, .. } => *since,
+            Phase::Starting | Phase::Fresh { .. } => at,
+        };
+        self.history = Arc::new(self.history.with_gap(since));
+        self.phase = Phase::Failing { failure, since, last_good: self.last_snapshot().cloned() };
     }
 
     /// The snapshot of the last attempt, if that succeeded and is not stale.
@@ -167,56 +208,5 @@ impl NodeState {
             Phase::Fresh { snapshot, .. } => Some(snapshot),
             Phase::Failing { last_good, .. } => last_good.as_ref(),
         }
-    }
-}
-
-/// The newest state of every node. Each node has one writer, and there may be any number of readers. The lock is never
-/// held during I/O.
-#[derive(Debug)]
-pub struct Latest {
-    nodes: RwLock<Nodes>,
-    changed: watch::Sender<u64>,
-}
-
-/// The state of all nodes at one point in time.
-#[derive(Clone, Debug)]
-pub struct Nodes {
-    /// Grows with each change, so that rendered responses can be cached until the next change.
-    pub generation: u64,
-    /// The nodes, in the order of the command line.
-    pub nodes: Vec<Arc<NodeState>>,
-}
-
-impl Latest {
-    /// The state of these nodes before their first attempt.
-    pub fn new(nodes: impl IntoIterator<Item = Arc<str>>) -> Self {
-        let nodes = nodes.into_iter().map(|node| Arc::new(NodeState::starting(node))).collect();
-        Self { nodes: RwLock::new(Nodes { generation: 0, nodes }), changed: watch::Sender::new(0) }
-    }
-
-    /// Replaces the state of the node at this index.
-    pub fn publish(&self, place: usize, state: NodeState) {
-        let mut view = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        view.generation += 1;
-        view.nodes[place] = Arc::new(state);
-        self.changed.send_replace(view.generation);
-    }
-
-    /// Subscribes to changes: receives the generation of each change; of several changes in a short time, only the last
-    /// one.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
-    /// The newest state of all nodes.
-    pub fn read(&self) -> Nodes {
-        self.nodes.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Nodes {
-    /// Returns true if at least one attempt on every node has completed, successfully or not.
-    pub fn all_attempted(&self) -> bool {
-        self.nodes.iter().all(|node| !matches!(node.phase, Phase::Starting))
     }
 }

@@ -1,19 +1,17 @@
-//! Verifies received messages, and builds samples from them. Pure: the input is bytes and the time; the output is
+//! Verifies received messages: signature, order, age and completeness. The input is bytes and the time; the output is
 //! samples and keep-alives, or the reason of a refusal.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 
-use crate::client_list::{Field, Listing};
-use crate::sample::{Cost, Pages, ReceivedTotals, Sample, Source};
-use crate::server_info::ServerInfo;
-use crate::status::{self, FIELDS, Header, Key, Message, MessageKind, Refusal};
-use crate::view::column::Column;
+use super::assembly::Partial;
+use super::message::{self, Header, Message, MessageKind};
+use super::signature::{self, Key};
+use crate::failure::Refusal;
+use crate::sample::Sample;
 
 /// Maximum number of parts of one status: 16 MiB in total.
 const MAX_PARTS: u32 = 256;
@@ -95,7 +93,7 @@ impl StatusReceiver {
     /// # Errors
     /// The receiver has keys, and none of them signed the message.
     pub fn verify<'a>(&self, bytes: &'a [u8]) -> Result<VerifiedMessage<'a>, Refusal> {
-        Ok(VerifiedMessage { bytes, signed: status::verify(bytes, &self.keys)? })
+        Ok(VerifiedMessage { bytes, signed: signature::verify(bytes, &self.keys)? })
     }
 
     /// Processes a message. Returns `None` for our own messages, and for messages of an unknown kind.
@@ -104,7 +102,7 @@ impl StatusReceiver {
     /// The reason why it is refused.
     pub fn receive(&mut self, message: VerifiedMessage<'_>, now: Timestamp) -> Result<Option<Received>, Refusal> {
         let VerifiedMessage { bytes, signed } = message;
-        let Some(message) = status::read(bytes)? else { return Ok(None) };
+        let Some(message) = message::read(bytes)? else { return Ok(None) };
         // Our own messages must not count as those of another announcer.
         if self.own.as_ref() == Some(&message.header.announcer) {
             return Ok(None);
@@ -174,154 +172,15 @@ impl StatusReceiver {
     }
 }
 
-/// A status of which some parts were received. Its clients are stored as rows in the format of `CLIENT LIST`, so that
-/// received and sampled clients are processed by the same code. Parsed JSON would take many times as much memory.
-#[derive(Debug)]
-struct Partial {
-    header: Header,
-    info: Map<String, Value>,
-    fields: Vec<Field>,
-    truncated: u64,
-    /// Number of parts received.
-    parts: u32,
-    rows: String,
-    seen: BTreeSet<u64>,
-    own_ids: Vec<u64>,
-}
-
-/// Maximum size of the rows of one status in bytes: about 300,000 clients.
-const MAX_ROW_BYTES: usize = 64 << 20;
-
-impl Partial {
-    fn begin(first: &Message) -> Self {
-        Self {
-            header: first.header.clone(),
-            info: first.info.clone(),
-            fields: known_fields(&first.fields),
-            truncated: first.truncated,
-            parts: 0,
-            rows: String::new(),
-            seen: BTreeSet::new(),
-            own_ids: Vec::new(),
-        }
-    }
-
-    fn is_followed_by(&self, message: &Message) -> bool {
-        let (header, next) = (&self.header, &message.header);
-        header.announcer == next.announcer && header.seq == next.seq && message.part == self.parts + 1
-    }
-
-    fn add(&mut self, message: &Message) -> Result<(), Refusal> {
-        self.parts += 1;
-        for client in &message.clients {
-            let id = client.get("id").and_then(Value::as_u64).ok_or(Refusal::Client)?;
-            if !self.seen.insert(id) {
-                return Err(Refusal::Client);
-            }
-            if client.get("kind").is_some_and(|kind| kind == "exporter") {
-                self.own_ids.push(id);
-            }
-            write_row(&mut self.rows, client, &self.fields)?;
-            if self.rows.len() > MAX_ROW_BYTES {
-                return Err(Refusal::Oversize);
-            }
-        }
-        Ok(())
-    }
-
-    fn into_sample(self) -> Result<Sample, Refusal> {
-        let header = &self.header;
-        let at = header.sampled_at;
-        let pages = Pages::one(at, Listing::new(self.rows.into_bytes()));
-        let totals = ReceivedTotals {
-            connections: header.connections,
-            online: header.online,
-            silent: header.silent,
-            truncated: self.truncated,
-        };
-        if self.truncated == 0 && pages.len() as u64 != header.connections {
-            return Err(Refusal::Incomplete);
-        }
-        Ok(Sample {
-            at,
-            info: Ok(info_of(header, &self.info)?),
-            unreadable: pages.unreadable(),
-            clients: Ok(pages),
-            own_ids: self.own_ids,
-            cost: Cost::default(),
-            source: Source::Received(totals),
-        })
-    }
-}
-
-fn known_fields(names: &[String]) -> Vec<Field> {
-    let is_named = |field: &Field| names.iter().any(|name| name == Column::of_field(*field).name);
-    FIELDS.into_iter().filter(|field| *field != Field::Id && is_named(field)).collect()
-}
-
-/// Writes a client as a row of `CLIENT LIST`. Missing fields are written as zero or empty.
-fn write_row(reply: &mut String, client: &Map<String, Value>, fields: &[Field]) -> Result<(), Refusal> {
-    let id = client.get("id").and_then(Value::as_u64).ok_or(Refusal::Client)?;
-    write!(reply, "id={id}").map_err(|_| Refusal::Client)?;
-    for field in fields {
-        let key = field.key();
-        let value = client.get(Column::of_field(*field).name);
-        let written = match (field.is_text(), value) {
-            // A client without a last command, as the server prints it.
-            (true, None) if *field == Field::Cmd => write!(reply, " {key}=NULL"),
-            (true, None) => write!(reply, " {key}="),
-            (false, None) => write!(reply, " {key}=0"),
-            (true, Some(Value::String(text))) if is_safe(*field, text) => write!(reply, " {key}={text}"),
-            (false, Some(Value::Number(number))) if number.is_i64() || number.is_u64() => {
-                write!(reply, " {key}={number}")
-            }
-            _ => return Err(Refusal::Client),
-        };
-        written.map_err(|_| Refusal::Client)?;
-    }
-    reply.push('\n');
-    Ok(())
-}
-
-/// Returns true if text cannot be read as the start of another field. It must have no control characters and no spaces,
-/// because a space separates fields. The path of a unix socket may have spaces, but no `key=` after one.
-fn is_safe(field: Field, text: &str) -> bool {
-    // Valkey 9.1 writes `[/path:0]:0`.
-    let is_path = field == Field::Addr && (text.starts_with('/') || text.starts_with("[/"));
-    let is_plain = |character: char| !character.is_control() && (character != ' ' || is_path);
-    let looks_like_a_field = |word: &str| {
-        let key = word.split_once('=').map(|(key, _)| key);
-        key.is_some_and(|key| {
-            key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        })
-    };
-    text.chars().all(is_plain) && !text.split(' ').skip(1).any(looks_like_a_field)
-}
-
-fn info_of(header: &Header, fields: &Map<String, Value>) -> Result<ServerInfo, Refusal> {
-    let mut text = String::new();
-    for (name, value) in fields {
-        let value = match value {
-            Value::String(value) => value.clone(),
-            Value::Number(number) => number.to_string(),
-            _ => return Err(Refusal::Malformed),
-        };
-        if name.contains([':', '\n', '\r']) || value.contains(['\n', '\r']) {
-            return Err(Refusal::Malformed);
-        }
-        writeln!(text, "{name}:{value}").map_err(|_| Refusal::Malformed)?;
-    }
-    let mut info = ServerInfo::parse(text.as_bytes());
-    info.run_id = Some(header.run_id.clone());
-    Ok(info)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client_list::Field;
+    use crate::server_info::ServerInfo;
     use crate::snapshot::{Limits, derive};
+    use crate::status::{Announcement, FIELDS};
+    use crate::view::column::Column;
     use crate::view::fixture;
-    use crate::view::status::Announcement;
 
     fn now() -> Timestamp {
         "2026-01-01T00:00:10Z".parse().expect("a time")

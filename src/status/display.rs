@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use super::column::Column;
-use super::humanize::ago;
-use super::list::{plain_table, render, truncated};
-use crate::snapshot::escaped;
-use crate::status::{Message, MessageKind};
+use super::message::{Message, MessageKind};
+use crate::text::escaped;
+use crate::view::column::Column;
+use crate::view::humanize::ago;
+use crate::view::list::{plain_table, render, truncated};
 
 /// The columns of a client.
 const COLUMNS: [&str; 8] = ["id", "address", "app", "name", "user", "command", AGE, IDLE];

@@ -1,67 +1,31 @@
-//! The nodes as Prometheus metrics.
+//! The one walk over the nodes that makes their metric families.
 
 use std::time::Instant;
 
-use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Series, MetricFamily, MetricType};
-use prometheus::{Registry, TextEncoder};
 
 use crate::catalogue::{self as c, Metric, MetricKind};
 use crate::client_list::{Address, Fault, Field};
+use crate::failure::{Reason, Refusal};
 use crate::latest::{ChannelTally, NodeState, Nodes, Phase};
-use crate::sample::{Reason, Source};
+use crate::sample::Source;
 use crate::snapshot::{
-    self, Ages, Churn, ClientCounts, ClientKind, CloseReason, Counters, Groups, Presence, Seen, Snapshot, State, Tally,
+    Ages, Churn, ClientCounts, ClientKind, CloseReason, Counters, Groups, Presence, Seen, Snapshot, State, Tally,
+    output_buffer_bytes,
 };
-use crate::status::Refusal;
+use crate::text::label_value;
 use crate::view::row::Row;
 
-/// Writes the metrics of all nodes in the text format. Gauges of samples that are too old at `now` are left out.
-pub fn text(view: &Nodes, now: Instant) -> String {
-    let registry = Registry::new();
-    let collector = NodesCollector::new(view, now);
-    registry.register(Box::new(collector)).expect("the catalogue's names are valid and unique");
-    encode(&registry.gather())
-}
-
-/// Encodes families in the text format.
-pub fn encode(families: &[MetricFamily]) -> String {
-    TextEncoder::new().encode_to_string(families).expect("writing to a string cannot fail, and no family is empty")
-}
-
-/// The nodes' metrics at the time of its creation. It is created for each scrape, so series of removed clients and
-/// nodes disappear.
-struct NodesCollector {
-    descs: Vec<Desc>,
-    families: Vec<MetricFamily>,
-}
-
-impl Collector for NodesCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descs.iter().collect()
+/// The metric families of all nodes, sorted by name. They are built from scratch for each state, so series of removed
+/// clients and nodes disappear. Gauges of samples that are too old at `now` are left out.
+pub fn node_families(nodes: &Nodes, now: Instant) -> Vec<MetricFamily> {
+    let mut families = Families::default();
+    for node in nodes.iter() {
+        families.add_node(node, now);
     }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        self.families.clone()
-    }
-}
-
-impl NodesCollector {
-    fn new(view: &Nodes, now: Instant) -> Self {
-        let mut families = Families::default();
-        for node in &view.nodes {
-            families.add_node(node, now);
-        }
-        let families: Vec<_> = families.0.into_iter().map(|(_, family)| family).collect();
-        let descs = families.iter().map(desc).collect();
-        Self { descs, families }
-    }
-}
-
-fn desc(family: &MetricFamily) -> Desc {
-    let help = family.help().to_owned();
-    Desc::new(family.name().to_owned(), help, vec!["redis".to_owned()], Default::default())
-        .expect("the catalogue's names are valid")
+    let mut families: Vec<_> = families.0.into_iter().map(|(_, family)| family).collect();
+    families.sort_by(|a, b| a.name().cmp(b.name()));
+    families
 }
 
 /// Families in progress, in the order of their first series.
@@ -79,6 +43,9 @@ impl Families {
         let mut series = NodeSeries { families: self, node: &node.node };
         series.add_tally(node);
         series.add_channel(&node.channel);
+        for subscriber in &node.subscribers {
+            series.add(c::SNAPSHOTS_MISSED, &[subscriber.name], subscriber.missed() as f64);
+        }
         let fresh = node.fresh_snapshot(now);
         if !matches!(node.phase, Phase::Starting) {
             series.add(c::UP, &[], flag(fresh.is_some()));
@@ -239,7 +206,7 @@ impl NodeSeries<'_> {
 
     fn add_server(&mut self, snapshot: &Snapshot) {
         let Some(info) = snapshot.info() else { return };
-        let word = |word: &Option<String>| snapshot::label_value(word.as_deref().unwrap_or_default().as_bytes());
+        let word = |word: &Option<String>| label_value(word.as_deref().unwrap_or_default().as_bytes());
         let (version, role, mode) = (word(&info.version), word(&info.role), word(&info.mode));
         self.add(c::SERVER_INFO, &[info.product.name(), &version, &role, &mode], 1.0);
         let numbers = [
@@ -351,7 +318,7 @@ impl NodeSeries<'_> {
         for row in snapshot.per_client.iter().filter_map(|&index| Row::new(self.node, snapshot, index)) {
             let (client, Some(id)) = (row.client, row.entry.id) else { continue };
             let id = id.to_string();
-            let label = |field| client.text(field).map(snapshot::label_value).unwrap_or_default();
+            let label = |field| client.text(field).map(label_value).unwrap_or_default();
             let (name, user, library) = (label(Field::Name), label(Field::User), label(Field::LibName));
             let address = match client.address() {
                 Some(Address::Inet(address)) => address.ip().to_canonical().to_string(),
@@ -363,7 +330,7 @@ impl NodeSeries<'_> {
                 (c::CLIENT_LAST_INTERACTION_AGE, row.entry.idle_seconds().filter(|_| !row.entry.is_silent)),
                 (c::CLIENT_CONNECTION_AGE, client.age_seconds()),
                 (c::CLIENT_MEMORY, client.unsigned(Field::TotMem)),
-                (c::CLIENT_OUTPUT_BUFFER, Some(snapshot::output_buffer_bytes(client))),
+                (c::CLIENT_OUTPUT_BUFFER, Some(output_buffer_bytes(client))),
             ];
             for (metric, number) in numbers {
                 self.add_known(metric, &[&id], number.map(|number| number as f64));
@@ -381,6 +348,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::exposition::text;
     use crate::view::fixture::view as view_for_tests;
 
     #[test]
@@ -400,8 +368,7 @@ mod tests {
 
     #[test]
     fn a_node_that_was_never_sampled_has_no_up() {
-        let mut view = view_for_tests(1, Instant::now());
-        view.nodes = vec![std::sync::Arc::new(NodeState::starting("node:1".into()))];
+        let view = Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [NodeState::starting("node:1".into())]);
         assert!(!text(&view, Instant::now()).contains("redis_clients_up"));
     }
 }

@@ -1,4 +1,4 @@
-//! The server to connect to, and the credentials.
+//! Nodes: the server to connect to, its name, and the credentials.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,10 +8,19 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-/// A server to connect to.
+/// One server: its name in outputs, and how to connect to it.
 #[derive(Clone, Debug)]
-pub struct Target {
-    /// The address.
+pub struct Node {
+    /// The label `redis`, and the name in messages. It holds no secret.
+    pub name: Arc<str>,
+    /// The address to connect to.
+    pub address: NodeAddress,
+}
+
+/// The address and the credentials of a server.
+#[derive(Clone, Debug)]
+pub struct NodeAddress {
+    /// The port or the socket.
     pub endpoint: Endpoint,
     /// The credentials; `None` for no `AUTH`.
     pub credentials: Option<Credentials>,
@@ -21,10 +30,10 @@ pub struct Target {
     pub timeout: Duration,
 }
 
-impl Target {
-    /// The address as shown in outputs, without user and password.
-    pub fn node(&self) -> Arc<str> {
-        self.endpoint.to_string().into()
+impl From<NodeAddress> for Node {
+    /// A node that is named by its address, without user and password.
+    fn from(address: NodeAddress) -> Self {
+        Self { name: address.endpoint.to_string().into(), address }
     }
 }
 

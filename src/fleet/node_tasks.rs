@@ -1,0 +1,76 @@
+//! The tasks of one node: its watcher, and an announcer and a listener where the settings need them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::announce::{AnnounceSettings, Announcer, Election, Listener, Mode};
+use crate::latest::Publisher;
+use crate::link::Node;
+use crate::sampler::Budget;
+use crate::snapshot::Limits;
+use crate::status::StatusReceiver;
+use crate::watcher::{RemoteSource, RemoteUse, Watcher};
+
+/// Maximum number of snapshots, or messages, in a queue.
+const QUEUE: usize = 64;
+
+/// The settings of a node's tasks, the same for every node.
+#[derive(Clone, Debug)]
+pub struct NodeTasks {
+    /// The limits of sampling.
+    pub budget: Budget,
+    /// Grouping, thresholds and bounds for deriving snapshots.
+    pub limits: watch::Receiver<Arc<Limits>>,
+    /// Settings for announcing and receiving statuses.
+    pub announce: AnnounceSettings,
+    /// The use of statuses of others.
+    pub remote: RemoteUse,
+    /// The name of this host, which the names of announcers begin with.
+    pub host: String,
+}
+
+impl NodeTasks {
+    /// Watches a node until the future is dropped. It returns only if there is no more source of samples.
+    pub async fn run(self, node: Node, publisher: Publisher) {
+        let mut watcher = Watcher::new(node.clone(), self.budget, self.limits.clone(), publisher);
+        let (tally, mut receivers) = (watcher.channel(), Vec::new());
+        if self.remote != RemoteUse::Off {
+            let (sender, received) = mpsc::channel(QUEUE);
+            receivers.push(sender);
+            watcher = watcher.remote_source(RemoteSource::new(self.remote.clone(), received));
+        }
+        let name = format!("{}/{:08x}", self.host, rand::random::<u32>());
+        let is_announcing = self.announce.mode != Mode::Never && !matches!(self.remote, RemoteUse::Only { .. });
+        let announcing = is_announcing.then(|| {
+            let (sender, received) = mpsc::channel(QUEUE);
+            // An exporter that always announces does not need the messages of others.
+            if self.announce.mode == Mode::Auto {
+                receivers.push(sender);
+            }
+            let (queue, snapshots) = mpsc::channel(QUEUE);
+            watcher.publisher().subscribe("announcer", queue);
+            let (mode, frequency) = (self.announce.mode, self.announce.frequency);
+            let election = Election::new(mode, name.clone(), frequency, rand::random(), Instant::now());
+            let settings = self.announce.clone();
+            let announcer = Announcer::new(node.clone(), settings, election, Arc::clone(&tally), watcher.spent());
+            announcer.run(snapshots, received)
+        });
+        let listening = (!receivers.is_empty()).then(|| {
+            let channel = Arc::clone(&self.announce.channel);
+            let receiver = StatusReceiver::new(&self.announce.keys, is_announcing.then_some(name));
+            // If we always sample, only the presence of another announcer matters.
+            let receiver = if self.remote == RemoteUse::Off { receiver.presence_only() } else { receiver };
+            Listener::new(node, channel, receiver, tally, receivers).run()
+        });
+        // One task for all three: they end together.
+        tokio::join!(watcher.run(), until_end(announcing), until_end(listening));
+    }
+}
+
+async fn until_end(task: Option<impl Future<Output = ()>>) {
+    if let Some(task) = task {
+        task.await;
+    }
+}

@@ -1,0 +1,101 @@
+//! Publishes the states of one node: to [`Latest`], and each new snapshot to subscribers with bounded queues.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use super::{Latest, NodeId, NodeState, SubscriberTally};
+use crate::snapshot::Snapshot;
+
+/// A snapshot for a subscriber.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The node's name: the label `redis`.
+    pub node: Arc<str>,
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// Publishes the states of one node. It never waits: a subscriber whose queue is full misses the snapshot, which is
+/// counted.
+#[derive(Debug)]
+pub struct Publisher {
+    latest: Arc<Latest>,
+    id: NodeId,
+    subscribers: Vec<Subscriber>,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    queue: mpsc::Sender<Publication>,
+    tally: SubscriberTally,
+}
+
+impl Publisher {
+    /// A publisher without subscribers.
+    pub fn new(latest: Arc<Latest>, id: NodeId) -> Self {
+        Self { latest, id, subscribers: Vec::new() }
+    }
+
+    /// Adds a subscriber that may fall behind by the capacity of its queue. `name` is a metric's label value. Several
+    /// nodes may share a queue.
+    pub fn subscribe(&mut self, name: &'static str, queue: mpsc::Sender<Publication>) {
+        self.subscribers.push(Subscriber { queue, tally: SubscriberTally::new(name) });
+    }
+
+    /// The state that was published last, or the one before the first attempt.
+    pub fn state(&self) -> NodeState {
+        self.latest.read().get(self.id).cloned().unwrap_or_else(|| NodeState::starting(Arc::default()))
+    }
+
+    /// Publishes a state without a new snapshot.
+    pub fn publish(&self, state: &NodeState, now: Timestamp) {
+        self.latest.publish(self.id, state.clone(), now);
+    }
+
+    /// Publishes a state, and its snapshot to the subscribers.
+    pub fn publish_snapshot(&mut self, state: &mut NodeState, snapshot: &Arc<Snapshot>, now: Timestamp) {
+        self.subscribers.retain(|subscriber| {
+            let publication = Publication { node: Arc::clone(&state.node), snapshot: Arc::clone(snapshot) };
+            match subscriber.queue.try_send(publication) {
+                Ok(()) => true,
+                Err(TrySendError::Full(_)) => {
+                    subscriber.tally.add_missed();
+                    true
+                }
+                Err(TrySendError::Closed(_)) => false,
+            }
+        });
+        state.subscribers = self.subscribers.iter().map(|subscriber| subscriber.tally.clone()).collect();
+        self.publish(state, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::fixture;
+
+    #[tokio::test]
+    async fn a_full_queue_never_delays_the_node_and_is_counted_and_a_closed_one_is_forgotten() {
+        let latest = Arc::new(Latest::default());
+        let now = Timestamp::UNIX_EPOCH;
+        let id = latest.add("node:1".into(), now).expect("a new node");
+        let mut publisher = Publisher::new(Arc::clone(&latest), id);
+        let (slow, mut received) = mpsc::channel(2);
+        let (closed, _) = mpsc::channel(2);
+        publisher.subscribe("slow", slow);
+        publisher.subscribe("closed", closed);
+        let mut state = publisher.state();
+        for _ in 0..5 {
+            let snapshot = Arc::new(fixture::snapshot("id=1 addr=10.0.0.1:1\n"));
+            publisher.publish_snapshot(&mut state, &snapshot, now);
+        }
+        let nodes = latest.read();
+        let tallies = &nodes.get(id).expect("the node").subscribers;
+        assert_eq!(tallies.iter().map(|tally| (tally.name, tally.missed())).collect::<Vec<_>>(), [("slow", 3)]);
+        assert_eq!(&*received.recv().await.expect("a snapshot").node, "node:1");
+        assert_eq!(received.len(), 1);
+    }
+}

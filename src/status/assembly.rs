@@ -1,0 +1,155 @@
+//! Assembles the parts of a status into a sample. Its clients become rows in the format of `CLIENT LIST`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+use super::message::{FIELDS, Header, Message};
+use crate::client_list::{Field, Listing};
+use crate::failure::Refusal;
+use crate::sample::{Cost, Pages, ReceivedTotals, Sample, Source};
+use crate::server_info::ServerInfo;
+use crate::view::column::Column;
+
+/// A status of which some parts were received. Its clients are stored as rows in the format of `CLIENT LIST`, so that
+/// received and sampled clients are processed by the same code. Parsed JSON would take many times as much memory.
+#[derive(Debug)]
+pub(super) struct Partial {
+    header: Header,
+    info: Map<String, Value>,
+    fields: Vec<Field>,
+    truncated: u64,
+    /// Number of parts received.
+    pub(super) parts: u32,
+    rows: String,
+    seen: BTreeSet<u64>,
+    own_ids: Vec<u64>,
+}
+
+/// Maximum size of the rows of one status in bytes: about 300,000 clients.
+const MAX_ROW_BYTES: usize = 64 << 20;
+
+impl Partial {
+    pub(super) fn begin(first: &Message) -> Self {
+        Self {
+            header: first.header.clone(),
+            info: first.info.clone(),
+            fields: known_fields(&first.fields),
+            truncated: first.truncated,
+            parts: 0,
+            rows: String::new(),
+            seen: BTreeSet::new(),
+            own_ids: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_followed_by(&self, message: &Message) -> bool {
+        let (header, next) = (&self.header, &message.header);
+        header.announcer == next.announcer && header.seq == next.seq && message.part == self.parts + 1
+    }
+
+    pub(super) fn add(&mut self, message: &Message) -> Result<(), Refusal> {
+        self.parts += 1;
+        for client in &message.clients {
+            let id = client.get("id").and_then(Value::as_u64).ok_or(Refusal::Client)?;
+            if !self.seen.insert(id) {
+                return Err(Refusal::Client);
+            }
+            if client.get("kind").is_some_and(|kind| kind == "exporter") {
+                self.own_ids.push(id);
+            }
+            write_row(&mut self.rows, client, &self.fields)?;
+            if self.rows.len() > MAX_ROW_BYTES {
+                return Err(Refusal::Oversize);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_sample(self) -> Result<Sample, Refusal> {
+        let header = &self.header;
+        let at = header.sampled_at;
+        let pages = Pages::one(at, Listing::new(self.rows.into_bytes()));
+        let totals = ReceivedTotals {
+            connections: header.connections,
+            online: header.online,
+            silent: header.silent,
+            truncated: self.truncated,
+        };
+        if self.truncated == 0 && pages.len() as u64 != header.connections {
+            return Err(Refusal::Incomplete);
+        }
+        Ok(Sample {
+            at,
+            info: Ok(info_of(header, &self.info)?),
+            unreadable: pages.unreadable(),
+            clients: Ok(pages),
+            own_ids: self.own_ids,
+            cost: Cost::default(),
+            source: Source::Received(totals),
+        })
+    }
+}
+
+fn known_fields(names: &[String]) -> Vec<Field> {
+    let is_named = |field: &Field| names.iter().any(|name| name == Column::of_field(*field).name);
+    FIELDS.into_iter().filter(|field| *field != Field::Id && is_named(field)).collect()
+}
+
+/// Writes a client as a row of `CLIENT LIST`. Missing fields are written as zero or empty.
+fn write_row(reply: &mut String, client: &Map<String, Value>, fields: &[Field]) -> Result<(), Refusal> {
+    let id = client.get("id").and_then(Value::as_u64).ok_or(Refusal::Client)?;
+    write!(reply, "id={id}").map_err(|_| Refusal::Client)?;
+    for field in fields {
+        let key = field.key();
+        let value = client.get(Column::of_field(*field).name);
+        let written = match (field.is_text(), value) {
+            // A client without a last command, as the server prints it.
+            (true, None) if *field == Field::Cmd => write!(reply, " {key}=NULL"),
+            (true, None) => write!(reply, " {key}="),
+            (false, None) => write!(reply, " {key}=0"),
+            (true, Some(Value::String(text))) if is_safe(*field, text) => write!(reply, " {key}={text}"),
+            (false, Some(Value::Number(number))) if number.is_i64() || number.is_u64() => {
+                write!(reply, " {key}={number}")
+            }
+            _ => return Err(Refusal::Client),
+        };
+        written.map_err(|_| Refusal::Client)?;
+    }
+    reply.push('\n');
+    Ok(())
+}
+
+/// Returns true if text cannot be read as the start of another field. It must have no control characters and no spaces,
+/// because a space separates fields. The path of a unix socket may have spaces, but no `key=` after one.
+fn is_safe(field: Field, text: &str) -> bool {
+    // Valkey 9.1 writes `[/path:0]:0`.
+    let is_path = field == Field::Addr && (text.starts_with('/') || text.starts_with("[/"));
+    let is_plain = |character: char| !character.is_control() && (character != ' ' || is_path);
+    let looks_like_a_field = |word: &str| {
+        let key = word.split_once('=').map(|(key, _)| key);
+        key.is_some_and(|key| {
+            key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        })
+    };
+    text.chars().all(is_plain) && !text.split(' ').skip(1).any(looks_like_a_field)
+}
+
+fn info_of(header: &Header, fields: &Map<String, Value>) -> Result<ServerInfo, Refusal> {
+    let mut text = String::new();
+    for (name, value) in fields {
+        let value = match value {
+            Value::String(value) => value.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return Err(Refusal::Malformed),
+        };
+        if name.contains([':', '\n', '\r']) || value.contains(['\n', '\r']) {
+            return Err(Refusal::Malformed);
+        }
+        writeln!(text, "{name}:{value}").map_err(|_| Refusal::Malformed)?;
+    }
+    let mut info = ServerInfo::parse(text.as_bytes());
+    info.run_id = Some(header.run_id.clone());
+    Ok(info)
+}

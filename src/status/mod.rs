@@ -1,0 +1,19 @@
+//! The wire format of the status channel: one JSON object per message. Pure: snapshots, bytes and the time are passed
+//! in. It is documented in docs/status-messages.md.
+//!
+//! `encode` makes messages from a snapshot. `receiver` verifies received messages, and `assembly` makes a sample from
+//! the parts of a status, so that received and sampled clients are processed by the same code. `display` shows a
+//! message in a terminal.
+
+mod assembly;
+mod display;
+mod encode;
+mod message;
+mod receiver;
+mod signature;
+
+pub use display::text;
+pub use encode::Announcement;
+pub use message::{AppCount, CHANNEL, FIELDS, Header, MAX_MESSAGE, Message, MessageKind, SCHEMA, read};
+pub use receiver::{Received, StatusReceiver, VerifiedMessage};
+pub use signature::{Key, SIGNATURE_OVERHEAD, verify};
