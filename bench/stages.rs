@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use redis_client_exporter::client_list::{Listing, Unreadable, parse};
+use redis_client_exporter::client_list::{Listing, parse};
 use redis_client_exporter::exposition;
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
-use redis_client_exporter::sample::{Cost, Pages, Sample};
-use redis_client_exporter::server_info::ServerInfo;
+use redis_client_exporter::sample::Sample;
 use redis_client_exporter::snapshot::{Limits, Snapshot, derive};
 
 const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
@@ -71,13 +70,8 @@ fn sample(clients: usize) -> Arc<Sample> {
 
 fn sample_of(reply: Vec<u8>) -> Arc<Sample> {
     Arc::new(Sample {
-        at: "2026-01-01T00:00:00Z".parse().expect("a time"),
-        info: Ok(ServerInfo::default()),
-        unreadable: Unreadable::default(),
-        clients: Ok(Pages::one("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply))),
         own_ids: vec![1000],
-        cost: Cost::default(),
-        source: redis_client_exporter::sample::Source::Sampled,
+        ..Sample::of("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply))
     })
 }
 

@@ -1,4 +1,4 @@
-//! The operator's small files that are polled for changes: detection of a change, and bounded reading.
+//! The operator's small files that are polled for changes: detection of a settled change, and bounded reading.
 
 use std::fs;
 use std::io::Read;
@@ -34,6 +34,52 @@ impl FileState {
     }
 }
 
+/// Files that are polled for changes, as they were when they were read.
+#[derive(Debug)]
+pub struct FollowedFiles {
+    read: Vec<FileState>,
+    /// The files at the last check.
+    previous: Vec<FileState>,
+    interval: Duration,
+}
+
+impl FollowedFiles {
+    /// Files in the states in which they were read, polled at [`POLL_INTERVAL`].
+    pub fn new(read: Vec<FileState>) -> Self {
+        Self { previous: read.clone(), read, interval: POLL_INTERVAL }
+    }
+
+    /// Polls at another interval.
+    pub fn every(self, interval: Duration) -> Self {
+        Self { interval, ..self }
+    }
+
+    /// Waits until the files have changed, and have then been the same for one interval: a file that is half written
+    /// may be valid and mean something else.
+    pub async fn settled_change(&mut self) {
+        loop {
+            tokio::time::sleep(self.interval).await;
+            let now: Vec<_> = self.read.iter().map(FileState::again).collect();
+            let is_stable = now == std::mem::replace(&mut self.previous, now.clone());
+            if is_stable && now != self.read {
+                return;
+            }
+        }
+    }
+
+    /// Notes that the files were read again; `read` has their states before that, and may name other files. Returns
+    /// false if one of them changed while it was read, so that the content must not be used: it is read again later.
+    #[must_use]
+    pub fn read_again(&mut self, read: Vec<FileState>) -> bool {
+        if read.iter().any(|file| file.again() != *file) {
+            return false;
+        }
+        self.previous.clone_from(&read);
+        self.read = read;
+        true
+    }
+}
+
 /// Reads a file.
 ///
 /// # Errors
@@ -50,4 +96,48 @@ pub fn read(path: &Path) -> Result<String, String> {
         return Err(format!("it is larger than {MAX_BYTES} bytes"));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_millis(50);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_still_written_has_not_changed_yet() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        fs::write(&path, "0").expect("a file");
+        let mut files = FollowedFiles::new(vec![FileState::at(&path)]).every(INTERVAL);
+        let writer = tokio::spawn({
+            let path = path.clone();
+            async move {
+                // Longer at each step, so that each check finds another file.
+                for length in 2..20 {
+                    fs::write(&path, "x".repeat(length)).expect("a file");
+                    tokio::time::sleep(INTERVAL / 5).await;
+                }
+                Instant::now()
+            }
+        });
+        files.settled_change().await;
+        let noticed = Instant::now();
+        let written = writer.await.expect("the writer ends");
+        assert!(noticed >= written, "noticed while it was written");
+        assert!(files.read_again(vec![FileState::at(&path)]));
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_must_be_read_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        let missing = FileState::at(&path);
+        let mut files = FollowedFiles::new(vec![missing.clone()]);
+        fs::write(&path, "0").expect("a file");
+        assert!(!files.read_again(vec![missing]));
+        assert!(files.read_again(vec![FileState::at(&path)]));
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::followed_file::{self, FileState, POLL_INTERVAL};
+use crate::followed_file::{self, FileState, FollowedFiles};
 use crate::snapshot::{Grouping, GroupingOptions, Limits};
 
 /// A file with grouping rules that is polled for changes.
@@ -16,7 +16,7 @@ use crate::snapshot::{Grouping, GroupingOptions, Limits};
 pub struct GroupFile {
     path: PathBuf,
     options: GroupingOptions,
-    state: FileState,
+    files: FollowedFiles,
     valid: Arc<AtomicBool>,
 }
 
@@ -29,7 +29,8 @@ impl GroupFile {
         let state = FileState::at(path);
         let grouping = grouping(path, options)?;
         let valid = Arc::new(AtomicBool::new(true));
-        Ok((grouping, Self { path: path.to_owned(), options: options.clone(), state, valid }))
+        let files = FollowedFiles::new(vec![state]);
+        Ok((grouping, Self { path: path.to_owned(), options: options.clone(), files, valid }))
     }
 
     /// A flag that is true while the last read of the file succeeded. [`GroupFile::follow`] updates it.
@@ -37,16 +38,15 @@ impl GroupFile {
         Arc::clone(&self.valid)
     }
 
-    /// Polls the file forever, and replaces the grouping in the limits at each valid change.
+    /// Polls the file forever, and replaces the grouping in the limits at each valid change, once the file has settled.
     pub async fn follow(mut self, limits: watch::Sender<Arc<Limits>>) {
         loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            let state = self.state.again();
-            if state == self.state {
+            self.files.settled_change().await;
+            let states = vec![FileState::at(&self.path)];
+            let read = grouping(&self.path, &self.options);
+            if !self.files.read_again(states) {
                 continue;
             }
-            self.state = state;
-            let read = grouping(&self.path, &self.options);
             self.valid.store(read.is_ok(), Ordering::Relaxed);
             match read {
                 Ok(grouping) => {
@@ -79,7 +79,8 @@ mod tests {
         let path = folder.path().join("groups.yml");
         fs::write(&path, "rules: [{app: one, name: web}]").expect("a file");
         let options = GroupingOptions { strip_version: true, ..GroupingOptions::default() };
-        let (grouping, file) = GroupFile::read(&path, &options).expect("a valid file");
+        let (grouping, mut file) = GroupFile::read(&path, &options).expect("a valid file");
+        file.files = file.files.every(Duration::from_millis(20));
         let valid = file.validity();
         let (sender, receiver) = watch::channel(Arc::new(Limits { grouping: Arc::new(grouping), ..Limits::default() }));
         let following = tokio::spawn(file.follow(sender));
@@ -95,8 +96,9 @@ mod tests {
             ("rules: [{app: four, name: web}]", "four", true),
         ] {
             fs::write(&path, text).expect("a file");
-            for _ in 0..100 {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+            // Only a hang takes this long.
+            for _ in 0..6000 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
                 if app() == app_then && valid.load(Ordering::Relaxed) == valid_then {
                     break;
                 }

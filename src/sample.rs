@@ -57,6 +57,21 @@ pub struct ReceivedTotals {
 }
 
 impl Sample {
+    /// A complete sample of one listing, taken by this exporter, without anything else. Others are made from it:
+    /// `Sample { own_ids, ..Sample::of(at, listing) }`.
+    pub fn of(at: Timestamp, listing: Listing) -> Self {
+        let pages = Pages::one(at, listing);
+        Self {
+            at,
+            info: Ok(ServerInfo::default()),
+            unreadable: pages.unreadable(),
+            clients: Ok(pages),
+            own_ids: Vec::new(),
+            cost: Cost::default(),
+            source: Source::Sampled,
+        }
+    }
+
     /// Returns true if a received status omitted clients.
     pub fn is_truncated(&self) -> bool {
         matches!(self.source, Source::Received(ReceivedTotals { truncated: 1.., .. }))

@@ -5,10 +5,10 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis_client_exporter::client_list::{Address, Client, Fault, Field, Listing, Parsed, Unreadable, parse};
+use redis_client_exporter::client_list::{Address, Client, Fault, Field, Listing, Parsed, parse};
 use redis_client_exporter::exposition;
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
-use redis_client_exporter::sample::{Cost, Pages, Sample};
+use redis_client_exporter::sample::{Cost, Sample};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{Limits, derive};
 
@@ -85,9 +85,6 @@ fn the_metrics_of_a_known_sample_match_the_golden() {
     let sample = Sample {
         at: "2026-01-01T00:00:00.25Z".parse().expect("a time"),
         info: Ok(ServerInfo::parse(info)),
-        unreadable: Unreadable::default(),
-        clients: Ok(Pages::one("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply))),
-        own_ids: Vec::new(),
         cost: Cost {
             duration: Duration::from_millis(20),
             pages: 21,
@@ -96,7 +93,7 @@ fn the_metrics_of_a_known_sample_match_the_golden() {
             within_budget: Some(true),
             drift: Some(-24),
         },
-        source: redis_client_exporter::sample::Source::Sampled,
+        ..Sample::of("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply))
     };
     let limits = Limits {
         idle_after: Duration::from_secs(300),

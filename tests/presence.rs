@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use redis_client_exporter::client_list::{Listing, Unreadable};
+use redis_client_exporter::client_list::Listing;
 use redis_client_exporter::exposition;
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
-use redis_client_exporter::sample::{Cost, Pages, Sample};
+use redis_client_exporter::sample::{Pages, Sample};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{CloseReason, Limits, MAX_CLOSED, Snapshot, Totals, derive};
 
@@ -120,7 +120,6 @@ impl Server {
             .expect("writing to a string cannot fail");
         }
         Arc::new(Sample {
-            at: at(now),
             info: Ok(ServerInfo {
                 run_id: Some(format!("run{}", self.run)),
                 uptime_seconds: Some((now - self.started_at).unsigned_abs()),
@@ -129,11 +128,7 @@ impl Server {
                 output_buffer_disconnections: Some(self.limited),
                 ..ServerInfo::default()
             }),
-            unreadable: Unreadable::default(),
-            clients: Ok(Pages::one(at(now), Listing::new(reply.into_bytes()))),
-            own_ids: Vec::new(),
-            cost: Cost::default(),
-            source: redis_client_exporter::sample::Source::Sampled,
+            ..Sample::of(at(now), Listing::new(reply.into_bytes()))
         })
     }
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use redis_client_exporter::client_list::{Field, Listing, Unreadable, parse};
+use redis_client_exporter::client_list::{Field, Listing, parse};
 use redis_client_exporter::exposition;
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
-use redis_client_exporter::sample::{Cost, Pages, Sample};
+use redis_client_exporter::sample::Sample;
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{
     ClientCounts, ClientKind, Counter, Counters, Groups, Limits, Snapshot, State, derive,
@@ -30,13 +30,9 @@ fn limits() -> Limits {
 
 fn sample(reply: Vec<u8>, info: ServerInfo) -> Arc<Sample> {
     Arc::new(Sample {
-        at: "2026-01-01T00:00:00Z".parse().expect("a time"),
         info: Ok(info),
-        unreadable: Unreadable::default(),
-        clients: Ok(Pages::one("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply))),
         own_ids: vec![1],
-        cost: Cost::default(),
-        source: redis_client_exporter::sample::Source::Sampled,
+        ..Sample::of("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply))
     })
 }
 

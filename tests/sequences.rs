@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use redis_client_exporter::client_list::{Listing, Unreadable};
+use redis_client_exporter::client_list::Listing;
 use redis_client_exporter::exposition;
 use redis_client_exporter::failure::{Failure, Reason};
 use redis_client_exporter::latest::{NodeState, Nodes};
-use redis_client_exporter::sample::{Cost, Page, Pages, Sample, Source};
+use redis_client_exporter::sample::{Page, Sample};
 use redis_client_exporter::server_info::ServerInfo;
 use redis_client_exporter::snapshot::{CloseReason, Grouping, GroupingOptions, Limits, Snapshot, derive};
 
@@ -77,15 +77,12 @@ impl Step {
             output_buffer_disconnections: Some(self.limited),
             ..ServerInfo::default()
         };
-        let pages = self.rows.clone().map(|rows| Pages::one(at(seconds), Listing::new(rows.into_bytes())));
+        let sample = Sample::of(at(seconds), Listing::new(self.rows.clone().unwrap_or_default().into_bytes()));
         Arc::new(Sample {
-            at: at(seconds),
             info: if self.has_info { Ok(info) } else { Err(refused()) },
-            unreadable: Unreadable::default(),
-            clients: pages.ok_or_else(refused),
+            clients: if self.rows.is_some() { sample.clients } else { Err(refused()) },
             own_ids: self.own.clone(),
-            cost: Cost::default(),
-            source: Source::Sampled,
+            ..sample
         })
     }
 }

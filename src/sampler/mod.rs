@@ -294,20 +294,14 @@ impl Sampler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client_list::Unreadable;
+    use crate::client_list::Listing;
     use crate::link::{Endpoint, NodeAddress, TlsFiles};
-    use crate::sample::{Cost, Pages};
+    use crate::sample::Cost;
 
     fn drifting(drift: i64) -> Sample {
-        Sample {
-            at: "2026-01-01T00:00:00Z".parse().expect("a time"),
-            info: Ok(ServerInfo::default()),
-            clients: Ok(Pages::default()),
-            unreadable: Unreadable::default(),
-            own_ids: Vec::new(),
-            cost: Cost { drift: Some(drift), pages: 3, ..Cost::default() },
-            source: crate::sample::Source::Sampled,
-        }
+        let at = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let cost = Cost { drift: Some(drift), pages: 3, ..Cost::default() };
+        Sample { cost, ..Sample::of(at, Listing::new(Vec::new())) }
     }
 
     #[test]

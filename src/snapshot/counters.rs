@@ -140,6 +140,7 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client_list::Listing;
 
     use Continuity::{Another, Restarted, Same};
 
@@ -178,14 +179,10 @@ mod tests {
 
     #[test]
     fn a_new_run_id_is_a_restart_only_if_the_uptime_says_so() {
-        let sample = |run_id: &str, at: &str, uptime_seconds| Sample {
-            at: at.parse().expect("a time"),
-            info: Ok(ServerInfo { run_id: Some(run_id.into()), uptime_seconds, ..ServerInfo::default() }),
-            clients: Ok(crate::sample::Pages::default()),
-            unreadable: crate::client_list::Unreadable::default(),
-            own_ids: Vec::new(),
-            cost: crate::sample::Cost::default(),
-            source: crate::sample::Source::Sampled,
+        let sample = |run_id: &str, at: &str, uptime_seconds| {
+            let info = ServerInfo { run_id: Some(run_id.into()), uptime_seconds, ..ServerInfo::default() };
+            let at = at.parse().expect("a time");
+            Sample { info: Ok(info), ..Sample::of(at, Listing::new(Vec::new())) }
         };
         let before = Server::of(&sample("a", "2026-01-01T00:00:00Z", Some(9000)));
         let continuity =

@@ -294,24 +294,16 @@ impl Delta<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client_list::{Listing, Unreadable};
-    use crate::sample::{Cost, Pages, Sample, Source};
-    use crate::server_info::ServerInfo;
+    use crate::client_list::Listing;
+    use crate::sample::Sample;
+
     use crate::snapshot::{Snapshot, derive};
 
     /// A sample with one client, of an application that was never seen before.
     fn sample(second: i64) -> Arc<Sample> {
         let at = Timestamp::from_second(second).expect("a time");
         let reply = format!("id={second} user=app{second} idle=0 flags=N\n");
-        Arc::new(Sample {
-            at,
-            info: Ok(ServerInfo::default()),
-            clients: Ok(Pages::one(at, Listing::new(reply.into_bytes()))),
-            unreadable: Unreadable::default(),
-            own_ids: Vec::new(),
-            cost: Cost::default(),
-            source: Source::Sampled,
-        })
+        Arc::new(Sample::of(at, Listing::new(reply.into_bytes())))
     }
 
     #[test]

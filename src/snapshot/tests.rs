@@ -26,16 +26,7 @@ fn limits() -> Limits {
 
 fn sample(info: ServerInfo, cost: Cost) -> Arc<Sample> {
     let at = "2026-01-01T00:00:00Z".parse().expect("a time");
-    let pages = Pages::one(at, Listing::new(REPLY.into()));
-    Arc::new(Sample {
-        at,
-        info: Ok(info),
-        unreadable: pages.unreadable(),
-        clients: Ok(pages),
-        own_ids: vec![7],
-        cost,
-        source: crate::sample::Source::Sampled,
-    })
+    Arc::new(Sample { info: Ok(info), own_ids: vec![7], cost, ..Sample::of(at, Listing::new(REPLY.into())) })
 }
 
 fn cost(total_micros: u64, longest_micros: u64) -> Cost {

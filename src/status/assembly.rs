@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::message::{FIELDS, Header, Message};
 use crate::client_list::{Field, Listing};
 use crate::failure::Refusal;
-use crate::sample::{Cost, Pages, ReceivedTotals, Sample, Source};
+use crate::sample::{ReceivedTotals, Sample, Source};
 use crate::server_info::ServerInfo;
 use crate::view::column::Column;
 
@@ -69,25 +69,21 @@ impl Partial {
 
     pub(super) fn into_sample(self) -> Result<Sample, Refusal> {
         let header = &self.header;
-        let at = header.sampled_at;
-        let pages = Pages::one(at, Listing::new(self.rows.into_bytes()));
+        let listing = Listing::new(self.rows.into_bytes());
         let totals = ReceivedTotals {
             connections: header.connections,
             online: header.online,
             silent: header.silent,
             truncated: self.truncated,
         };
-        if self.truncated == 0 && pages.len() as u64 != header.connections {
+        if self.truncated == 0 && listing.clients().len() as u64 != header.connections {
             return Err(Refusal::Incomplete);
         }
         Ok(Sample {
-            at,
             info: Ok(info_of(header, &self.info)?),
-            unreadable: pages.unreadable(),
-            clients: Ok(pages),
             own_ids: self.own_ids,
-            cost: Cost::default(),
             source: Source::Received(totals),
+            ..Sample::of(header.sampled_at, listing)
         })
     }
 }

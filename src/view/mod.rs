@@ -23,8 +23,8 @@ pub(crate) mod fixture {
 
     use crate::client_list::Listing;
     use crate::latest::{NodeState, Nodes, Phase};
-    use crate::sample::{Cost, Pages, Sample};
-    use crate::server_info::ServerInfo;
+    use crate::sample::Sample;
+
     use crate::snapshot::{Limits, Snapshot, derive};
 
     /// A snapshot of a reply to CLIENT LIST.
@@ -35,16 +35,7 @@ pub(crate) mod fixture {
     /// A snapshot of a made-up reply at a time, after another.
     pub(crate) fn snapshot_after(previous: Option<&Snapshot>, at: &str, reply: &str) -> Snapshot {
         let at = at.parse().expect("a time");
-        let pages = Pages::one(at, Listing::new(reply.into()));
-        let sample = Sample {
-            at,
-            info: Ok(ServerInfo::default()),
-            unreadable: pages.unreadable(),
-            clients: Ok(pages),
-            own_ids: Vec::new(),
-            cost: Cost::default(),
-            source: crate::sample::Source::Sampled,
-        };
+        let sample = Sample::of(at, Listing::new(reply.into()));
         derive(previous, Arc::new(sample), &Limits { idle_thresholds: Vec::new(), ..Limits::default() })
     }
 

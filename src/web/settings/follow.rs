@@ -10,14 +10,14 @@ use tracing::{info, warn};
 
 use super::WebSettings;
 use super::file::Sections;
-use crate::followed_file::{self, FileState, POLL_INTERVAL};
+use crate::followed_file::{self, FileState, FollowedFiles};
 
 /// The file of `--web.config.file`, which is reloaded when it changes.
 #[derive(Debug)]
 pub struct ConfigFile {
     path: PathBuf,
     /// The file and those that it names, as they were when they were read.
-    files: Vec<FileState>,
+    files: FollowedFiles,
     settings: watch::Sender<Arc<WebSettings>>,
     valid: Arc<AtomicBool>,
 }
@@ -30,6 +30,7 @@ impl ConfigFile {
     pub fn read(path: &Path) -> Result<Self, Vec<String>> {
         let (files, settings) = read(path);
         let (settings, _) = watch::channel(Arc::new(settings?));
+        let files = FollowedFiles::new(files);
         Ok(Self { path: path.to_owned(), files, settings, valid: Arc::new(AtomicBool::new(true)) })
     }
 
@@ -43,29 +44,18 @@ impl ConfigFile {
         Arc::clone(&self.valid)
     }
 
-    /// Watches the files until the future is dropped, and replaces the settings at each change.
-    ///
-    /// A change is read only after the files have been stable for one interval: a file that is half written may be
-    /// valid and require no password.
+    /// Watches the files until the future is dropped, and replaces the settings at each change, once the files have
+    /// settled: a file that is half written may be valid and require no password.
     pub async fn follow(mut self) {
         self.log("web configuration loaded");
-        let mut previous = self.files.clone();
         loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            let now: Vec<_> = self.files.iter().map(FileState::again).collect();
-            let is_stable = now == std::mem::replace(&mut previous, now.clone());
-            if now == self.files || !is_stable {
-                continue;
-            }
+            self.files.settled_change().await;
             let path = self.path.clone();
             // This may read the system's certificate authorities, which takes milliseconds.
             let Ok((files, settings)) = tokio::task::spawn_blocking(move || read(&path)).await else { continue };
-            // If the file changed while it was read, it is reloaded later.
-            if now.first().map(FileState::again) != now.first().cloned() {
+            if !self.files.read_again(files) {
                 continue;
             }
-            previous = files.clone();
-            self.files = files;
             self.valid.store(settings.is_ok(), Ordering::Relaxed);
             match settings {
                 Ok(settings) => {
