@@ -1,5 +1,5 @@
-//! The reasons why a node cannot be sampled, why a command fails, and why a received message is refused. Pure data. Each
-//! reason is also a metric's label value.
+//! The reasons why a node cannot be sampled, why a command fails, and why a received message is refused. Pure data.
+//! Each reason is also a metric's label value.
 
 /// A failure of a node, or of one command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

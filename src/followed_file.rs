@@ -67,10 +67,10 @@ impl FollowedFiles {
         }
     }
 
-    /// Notes that the files were read again; `read` has their states before that, and may name other files. Returns
-    /// false if one of them changed while it was read, so that the content must not be used: it is read again later.
+    /// Notes a reload; `read` has the states of the files before it, and may name other files. Returns false if one of
+    /// them changed during the reload, so that the content must not be used: they are reloaded later.
     #[must_use]
-    pub fn read_again(&mut self, read: Vec<FileState>) -> bool {
+    pub fn reloaded(&mut self, read: Vec<FileState>) -> bool {
         if read.iter().any(|file| file.again() != *file) {
             return false;
         }
@@ -127,17 +127,17 @@ mod tests {
         let noticed = Instant::now();
         let written = writer.await.expect("the writer ends");
         assert!(noticed >= written, "noticed while it was written");
-        assert!(files.read_again(vec![FileState::at(&path)]));
+        assert!(files.reloaded(vec![FileState::at(&path)]));
     }
 
     #[test]
-    fn a_file_that_changes_while_it_is_read_must_be_read_again() {
+    fn a_file_that_changes_while_it_is_read_must_be_reloaded() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
         let missing = FileState::at(&path);
         let mut files = FollowedFiles::new(vec![missing.clone()]);
         fs::write(&path, "0").expect("a file");
-        assert!(!files.read_again(vec![missing]));
-        assert!(files.read_again(vec![FileState::at(&path)]));
+        assert!(!files.reloaded(vec![missing]));
+        assert!(files.reloaded(vec![FileState::at(&path)]));
     }
 }

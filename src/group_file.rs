@@ -44,7 +44,7 @@ impl GroupFile {
             self.files.settled_change().await;
             let states = vec![FileState::at(&self.path)];
             let read = grouping(&self.path, &self.options);
-            if !self.files.read_again(states) {
+            if !self.files.reloaded(states) {
                 continue;
             }
             self.valid.store(read.is_ok(), Ordering::Relaxed);

@@ -12,8 +12,8 @@ use crate::sampler::{Budget, Sampler};
 use crate::snapshot::{Limits, Snapshot, derive};
 use crate::view::column::Column;
 use crate::view::filter::{Filter, check_column, unknown_column};
-use crate::view::list;
 use crate::view::selection::{Selection, Sort};
+use crate::view::{csv, json, table};
 
 pub(super) fn run(args: &ClientsArgs) -> Result<Exit> {
     let (targets, limits, request) = validated(args)?;
@@ -44,11 +44,11 @@ fn clients<'a>(
         ListFormat::Table if request.columns.is_empty() => {
             let node = Column::find("redis").filter(|_| several_nodes);
             let columns: Vec<_> = node.into_iter().chain(Column::defaults()).collect();
-            list::table(&window.rows, &columns)
+            table::clients(&window.rows, &columns)
         }
-        ListFormat::Table => list::table(&window.rows, &request.columns),
-        ListFormat::Json => format!("{:#}\n", list::json(&window.rows, &request.columns)),
-        ListFormat::Csv => list::csv(&window.rows, &request.columns),
+        ListFormat::Table => table::clients(&window.rows, &request.columns),
+        ListFormat::Json => format!("{:#}\n", json::clients(&window.rows, &request.columns)),
+        ListFormat::Csv => csv::clients(&window.rows, &request.columns),
     };
     (text, totals)
 }
@@ -61,11 +61,11 @@ fn groups<'a>(
 ) -> String {
     let groups = request.selection.groups(by, nodes).rows;
     match format {
-        ListFormat::Table => list::groups_table(by, &groups),
+        ListFormat::Table => table::groups(by, &groups),
         ListFormat::Json => {
-            format!("{:#}\n", groups.iter().map(list::group_object).collect::<serde_json::Value>())
+            format!("{:#}\n", groups.iter().map(json::group).collect::<serde_json::Value>())
         }
-        ListFormat::Csv => list::groups_csv(&groups),
+        ListFormat::Csv => csv::groups(&groups),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The metrics on `/metrics`. `nodes` and `process` make metric families, and the encoder writes them: a further format is
-//! a further encoder. The only module that uses the crate `prometheus`.
+//! The metrics on `/metrics`. `nodes` and `process` make metric families, and the encoder writes them: a further format
+//! is a further encoder. The only module that uses the crate `prometheus`.
 
 mod nodes;
 mod process;

@@ -34,7 +34,7 @@ pub type WatchNode = Box<dyn Fn(Node, Publisher) -> BoxFuture<'static, ()> + Sen
 pub struct Fleet {
     latest: Arc<Latest>,
     watch_node: WatchNode,
-    /// Where the nodes' tasks run.
+    /// The runtime of the nodes' tasks.
     runtime: Handle,
     list: watch::Receiver<Vec<Node>>,
     nodes: BTreeMap<Arc<str>, WatchedNode>,
@@ -64,8 +64,8 @@ impl Fleet {
         fleet
     }
 
-    /// Follows the changes of the list until the future is dropped, which stops all nodes. Returns when there is no node
-    /// and the list can't change anymore.
+    /// Follows the changes of the list until the future is dropped, which stops all nodes. Returns when there is no
+    /// node and the list cannot change anymore.
     pub async fn run(mut self) {
         let mut is_final = false;
         loop {

@@ -8,7 +8,7 @@ use super::message::{Message, MessageKind};
 use crate::text::escaped;
 use crate::view::column::Column;
 use crate::view::humanize::ago;
-use crate::view::list::{plain_table, render, truncated};
+use crate::view::table::{plain_table, render, truncated};
 
 /// The columns of a client.
 const COLUMNS: [&str; 8] = ["id", "address", "app", "name", "user", "command", AGE, IDLE];

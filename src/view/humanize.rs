@@ -1,4 +1,12 @@
-//! Numbers formatted for people.
+//! Values formatted for people.
+
+use super::column::{Column, ValueKind};
+use super::measure::Measure;
+use super::row::Row;
+use super::selection::Group;
+use super::value::Value;
+use crate::client_list::Field;
+use crate::text::NONE;
 
 /// Formats a duration in at most two units: `3s`, `12m 5s`, `2d 4h`.
 pub fn ago(seconds: u64) -> String {
@@ -45,6 +53,35 @@ pub fn rate(per_second: f64) -> String {
         some if some < 100.0 => format!("{some:.1}"),
         many => count(many.round() as u64),
     }
+}
+
+/// Formats a value for people: sizes and time spans with units, and `never` for the idle time of a client that has
+/// never sent a command.
+pub fn cell_text(row: Row<'_>, column: &Column) -> String {
+    if row.entry.is_silent && column.key() == Some(Field::Idle.key()) {
+        return "never".to_owned();
+    }
+    value_text(column.kind, column.value(row))
+}
+
+/// Formats a value of this type for people: sizes and time spans with units.
+pub fn value_text(kind: ValueKind, value: Value<'_>) -> String {
+    let unsigned = |number: i64| u64::try_from(number).ok();
+    match (kind, value) {
+        (ValueKind::Seconds, Value::Number(seconds)) => ago(unsigned(seconds).unwrap_or_default()),
+        (ValueKind::Bytes, Value::Number(size)) => unsigned(size).map_or_else(|| size.to_string(), bytes),
+        (_, value) => value.into_text(),
+    }
+}
+
+/// Formats a measure for people; an unknown value is empty.
+pub fn measure_text(measure: &Measure, value: Option<u64>) -> String {
+    value_text(measure.kind, Value::number(value))
+}
+
+/// The name of a group for people.
+pub fn group_name(group: &Group<'_>) -> String {
+    if group.value == Value::None { NONE.to_owned() } else { group.value.clone().into_text() }
 }
 
 #[cfg(test)]

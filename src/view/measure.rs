@@ -1,8 +1,6 @@
 //! The measures of a set of clients: one table of names, titles, types and help. `/apps`, groups, CSV and `clients
 //! --by` are made from it. A new measure is one row of the table.
 
-use serde_json::{Map, Value as Json};
-
 use super::column::ValueKind;
 use crate::snapshot::{State, Tally};
 
@@ -109,8 +107,3 @@ pub static MEASURES: &[Measure] = &[
     )
     .hidden(),
 ];
-
-/// All measures as members of a JSON object; unknown ones are `null`.
-pub fn members(tally: &Tally) -> Map<String, Json> {
-    MEASURES.iter().map(|measure| (measure.name.to_owned(), measure.value(tally).into())).collect()
-}

@@ -1,16 +1,17 @@
-//! The outputs of a snapshot. `column` and `measure` are the tables of all that can be shown, `row`, `filter` and
-//! `selection` select from it, and each other file is one output. All pure.
+//! The contents of outputs. `column` and `measure` are the tables of all that can be shown; `row`, `filter` and
+//! `selection` select from it; `json`, `csv` and `table` are its shapes, side by side. All pure.
 
 pub mod app_row;
 pub mod catalogue;
 pub mod column;
+pub mod csv;
 pub mod filter;
-pub mod history;
 pub mod humanize;
-pub mod list;
+pub mod json;
 pub mod measure;
 pub mod row;
 pub mod selection;
+pub mod table;
 pub mod value;
 
 /// Fixtures for the tests of views and of the modules that use them.

@@ -11,7 +11,7 @@ use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::WebState;
@@ -20,7 +20,7 @@ use super::query::{Query, Takes};
 use super::response::{self, Body};
 use crate::latest::{Latest, NodeId, NodeState, Nodes};
 use crate::snapshot::Snapshot;
-use crate::view::list;
+use crate::view::json;
 use crate::view::row::ClosedRow;
 
 /// The maximum number of streams at once. The write time limit of the connection drops a peer that does not read.
@@ -111,12 +111,12 @@ impl EventStream {
 /// The connections that opened and closed with a node's new snapshot.
 fn changes<'a>(node: &'a NodeState, snapshot: &'a Snapshot) -> impl Iterator<Item = (&'static str, Value)> + use<'a> {
     let (opened, closed) = (&snapshot.changes.opened, &snapshot.changes.closed);
-    let opened = opened.iter().take(MAX_PER_EVENT).map(|id| ("opened", json!({ "redis": &*node.node, "id": id })));
+    let opened = opened.iter().take(MAX_PER_EVENT).map(|id| ("opened", json::opened(&node.node, *id)));
     let closed = closed
         .iter()
         .take(MAX_PER_EVENT)
         .map(|closed| ClosedRow { node: &node.node, closed, now: snapshot.sample.at })
-        .map(|row| ("closed", list::closed_object(row, &[])));
+        .map(|row| ("closed", json::closed_client(row, &[])));
     opened.chain(closed)
 }
 

@@ -17,8 +17,8 @@ use super::query::{Query, Takes};
 use super::response::{self, Body};
 use crate::latest::{NodeId, Nodes};
 use crate::view::column::Column;
-use crate::view::list;
 use crate::view::row::Row;
+use crate::view::{csv, json};
 
 /// Maximum number of lists that are written at the same time.
 pub(super) const MAX_EXPORTS: usize = 4;
@@ -60,9 +60,9 @@ pub(super) fn answer(state: &WebState, lines: Lines, query: &str) -> Response<Bo
     if let Some(by) = query.group {
         let groups = query.selection.groups(by, Query::snapshots(&nodes)).rows;
         return match lines {
-            Lines::Csv => response::answer(StatusCode::OK, list::CSV, list::groups_csv(&groups)),
+            Lines::Csv => response::answer(StatusCode::OK, csv::CONTENT_TYPE, csv::groups(&groups)),
             Lines::Ndjson => {
-                response::answer(StatusCode::OK, list::NDJSON, list::lines(groups.iter().map(list::group_object)))
+                response::answer(StatusCode::OK, json::LINES_CONTENT_TYPE, json::lines(groups.iter().map(json::group)))
             }
         };
     }
@@ -88,10 +88,10 @@ fn begin(
     let remaining = rows.iter().filter_map(|row| Some((*ids.get(row.node)?, row.index))).collect();
     match lines {
         Lines::Csv => {
-            let columns = list::csv_columns(&rows, &query.columns);
-            (list::CSV, list::csv_head(&columns), columns, remaining)
+            let columns = csv::columns(&rows, &query.columns);
+            (csv::CONTENT_TYPE, csv::head(&columns), columns, remaining)
         }
-        Lines::Ndjson => (list::NDJSON, String::new(), query.columns.clone(), remaining),
+        Lines::Ndjson => (json::LINES_CONTENT_TYPE, String::new(), query.columns.clone(), remaining),
     }
 }
 
@@ -104,8 +104,8 @@ impl Export {
             Row::new(&node.node, node.last_snapshot()?, client)
         });
         match self.lines {
-            Lines::Csv => list::csv_lines(rows, &self.columns),
-            Lines::Ndjson => list::lines(rows.map(|row| list::object(row, &self.columns))),
+            Lines::Csv => csv::lines(rows, &self.columns),
+            Lines::Ndjson => json::lines(rows.map(|row| json::client(row, &self.columns))),
         }
     }
 }

@@ -7,7 +7,8 @@ use crate::latest::{NodeState, Nodes};
 use crate::snapshot::Snapshot;
 use crate::view::column::Column;
 use crate::view::filter::{Filter, check_column, unknown_column};
-use crate::view::selection::{Selection, Sort};
+use crate::view::row::{ClosedRow, Row, closed_rows};
+use crate::view::selection::{Selection, Sort, Window};
 
 /// Maximum number of clients of one window.
 pub(super) const MAX_WINDOW: usize = 1000;
@@ -204,6 +205,21 @@ impl Query {
     /// The last snapshots of all nodes, as input of a selection.
     pub(super) fn snapshots(nodes: &Nodes) -> impl Iterator<Item = (&str, &Snapshot)> {
         nodes.iter().filter_map(|node| Some((&*node.node, &**node.last_snapshot()?)))
+    }
+
+    /// The clients with an id: at most one per selected node.
+    pub(super) fn find<'a>(&self, nodes: &'a Nodes, id: u64) -> Vec<Row<'a>> {
+        let of_node = |(node, snapshot): (&'a str, &'a Snapshot)| {
+            let index = snapshot.clients()?.find(id)?;
+            Row::new(node, snapshot, index)
+        };
+        Self::snapshots(nodes).filter(|(node, _)| self.selection.has_node(node)).filter_map(of_node).collect()
+    }
+
+    /// The window of the closed clients; the default order is the last closed first.
+    pub(super) fn closed<'a>(&self, nodes: &'a Nodes) -> Window<ClosedRow<'a>> {
+        let nodes = Self::snapshots(nodes).filter(|(node, _)| self.selection.has_node(node));
+        self.selection.window_of(nodes.flat_map(|(node, snapshot)| closed_rows(node, snapshot)))
     }
 
     /// Checks that the selected node is watched.

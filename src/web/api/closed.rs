@@ -5,34 +5,27 @@ use serde_json::Value;
 use super::{as_json, envelope};
 use crate::latest::Nodes;
 use crate::view::column::Column;
-use crate::view::list;
-use crate::view::row::{ClosedRow, closed_rows};
-use crate::view::selection::Window;
+use crate::view::{csv, json};
 use crate::web::export::Lines;
 use crate::web::query::Query;
 use crate::web::response_cache::Written;
 
 pub(super) fn list(nodes: &Nodes, query: &Query) -> Written {
-    let window = select(nodes, query);
-    let items: Vec<Value> = window.rows.iter().map(|row| list::closed_object(*row, &query.columns)).collect();
+    let window = query.closed(nodes);
+    let items: Vec<Value> = window.rows.iter().map(|row| json::closed_client(*row, &query.columns)).collect();
     as_json(&envelope(nodes, query, window.total, window.matched, &items))
 }
 
 pub(super) fn lines(nodes: &Nodes, lines: Lines, query: &Query) -> Written {
-    let rows = select(nodes, query).rows;
+    let rows = query.closed(nodes).rows;
     match lines {
         Lines::Csv => {
             let columns = if query.columns.is_empty() { Column::of_closed().collect() } else { query.columns.clone() };
-            Ok((list::CSV, list::csv_head(&columns) + &list::csv_lines(rows.into_iter(), &columns)))
+            Ok((csv::CONTENT_TYPE, csv::head(&columns) + &csv::lines(rows.into_iter(), &columns)))
         }
-        Lines::Ndjson => {
-            Ok((list::NDJSON, list::lines(rows.into_iter().map(|row| list::closed_object(row, &query.columns)))))
-        }
+        Lines::Ndjson => Ok((
+            json::LINES_CONTENT_TYPE,
+            json::lines(rows.into_iter().map(|row| json::closed_client(row, &query.columns))),
+        )),
     }
-}
-
-/// The window of the closed clients; the default order is the last closed first.
-pub(in crate::web) fn select<'a>(nodes: &'a Nodes, query: &Query) -> Window<ClosedRow<'a>> {
-    let nodes = Query::snapshots(nodes).filter(|(node, _)| query.selection.has_node(node));
-    query.selection.window_of(nodes.flat_map(|(node, snapshot)| closed_rows(node, snapshot)))
 }

@@ -1,14 +1,11 @@
-//! `/api/v1`: the data of the pages as JSON; closed clients also as CSV and NDJSON. One file per call. Lists of all
-//! clients are in `export`, events in `events`.
+//! `/api/v1`: the data of the pages as JSON; closed clients also as CSV and NDJSON. The shapes are in `view::json`.
+//! Lists of all clients are in `export`, events in `events`.
 
 mod apps;
 mod clients;
 mod closed;
-mod groups;
-mod history;
 #[cfg(test)]
 mod openapi;
-mod status;
 
 use std::time::Instant;
 
@@ -18,11 +15,9 @@ use serde_json::{Value, json};
 use super::export::Lines;
 use super::query::{Query, Takes};
 use super::response_cache::Written;
-use crate::latest::Nodes;
-
-pub(super) use clients::find as find_clients;
-pub(super) use closed::select as select_closed;
-pub(super) use status::status;
+use crate::history::STEP_SECONDS;
+use crate::latest::{NodeState, Nodes};
+use crate::view::json as shape;
 
 /// The OpenAPI description.
 const OPENAPI: &str = include_str!("../assets/openapi.json");
@@ -93,10 +88,21 @@ pub(super) fn write(nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) ->
         Call::Closed => closed::list(nodes, &query),
         Call::ClosedLines(lines) => closed::lines(nodes, lines, &query),
         Call::Apps => as_json(&apps::nodes(nodes, &query)),
-        Call::Groups => as_json(&groups::nodes(nodes, &query)),
-        Call::History => as_json(&history::nodes(nodes, &query)),
+        Call::Groups => as_json(&json!({ "nodes": query.nodes(nodes).filter_map(shape::groups).collect::<Vec<_>>() })),
+        Call::History => as_json(&history(nodes, &query)),
         Call::OpenApi => Ok((JSON, OPENAPI.to_owned())),
     }
+}
+
+/// The state of each selected node.
+pub(super) fn status(nodes: &Nodes, query: &Query, now: Instant) -> Value {
+    json!({ "nodes": query.nodes(nodes).map(|node| shape::node(node, now)).collect::<Vec<_>>() })
+}
+
+/// The last hour of each selected node.
+fn history(nodes: &Nodes, query: &Query) -> Value {
+    let of = |node: &NodeState| shape::history(node, nodes.changed_at());
+    json!({ "step_seconds": STEP_SECONDS, "nodes": query.nodes(nodes).map(of).collect::<Vec<_>>() })
 }
 
 fn as_json(value: &Value) -> Written {

@@ -11,7 +11,7 @@ use crate::snapshot::Seen;
 use crate::text::OTHER;
 use crate::view::app_row::AppRow;
 use crate::view::humanize::count;
-use crate::view::list::measure_text;
+use crate::view::humanize::measure_text;
 use crate::view::measure::Measure;
 use crate::web::query::Query;
 

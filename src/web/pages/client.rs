@@ -16,7 +16,6 @@ use crate::view::column::Column;
 use crate::view::humanize::{ago, bytes, count};
 use crate::view::row::{ClosedRow, Row};
 use crate::web::WebState;
-use crate::web::api::{find_clients, select_closed};
 use crate::web::client_trend::TrendPoint;
 use crate::web::query::{Query, Takes};
 use crate::web::response_cache::Written;
@@ -70,7 +69,7 @@ pub(super) fn write(
             None => missing("this closed client is no longer remembered"),
         };
     }
-    match &find_clients(nodes, number, query)[..] {
+    match &query.find(nodes, number)[..] {
         [row] => html(&page(state, number, *row, banners, frame)),
         [] => match closed_clients(nodes, number, query).into_iter().next() {
             Some(row) => html(&closed_page(state, row, banners, frame)),
@@ -84,7 +83,7 @@ pub(super) fn write(
 fn closed_clients<'a>(nodes: &'a Nodes, id: u64, query: &Query) -> Vec<ClosedRow<'a>> {
     let Ok(mut closed) = Query::of_list(&format!("id={id}"), Takes::Closed) else { return Vec::new() };
     closed.selection.node.clone_from(&query.selection.node);
-    select_closed(nodes, &closed).rows
+    closed.closed(nodes).rows
 }
 
 fn page<'a>(state: &WebState, id: u64, row: Row<'_>, banners: Vec<String>, frame: Frame<'a>) -> ClientPage<'a> {

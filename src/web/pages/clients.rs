@@ -10,7 +10,7 @@ use crate::latest::Nodes;
 use crate::snapshot::State;
 use crate::view::column::{Column, ValueKind};
 use crate::view::humanize::count;
-use crate::view::list::{group_name, measure_text};
+use crate::view::humanize::{group_name, measure_text};
 use crate::view::measure::Measure;
 use crate::view::selection::Group;
 use crate::web::query::{MAX_WINDOW, Query, Takes};

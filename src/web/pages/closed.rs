@@ -9,7 +9,6 @@ use super::{Frame, Paging, all_banners};
 use crate::latest::Nodes;
 use crate::view::column::Column;
 use crate::view::humanize::count;
-use crate::web::api::select_closed;
 use crate::web::query::{MAX_WINDOW, Query};
 
 #[derive(Template)]
@@ -29,7 +28,7 @@ pub(super) struct ClosedPage<'a> {
 }
 
 pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> ClosedPage<'a> {
-    let window = select_closed(nodes, query);
+    let window = query.closed(nodes);
     let rows = window.rows.iter();
     let columns = match &query.columns[..] {
         [] => with_node(nodes.count() > 1, Column::closed_defaults()),

@@ -5,7 +5,7 @@ use super::{client_link, closed_link, rfc3339};
 use crate::client_list::Field;
 use crate::snapshot::last_interaction;
 use crate::view::column::{Column, ValueKind};
-use crate::view::list::{cell_text, value_text};
+use crate::view::humanize::{cell_text, value_text};
 use crate::view::row::{ClosedRow, Row};
 use crate::view::value::Value;
 use crate::web::query::Query;

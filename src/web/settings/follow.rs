@@ -53,7 +53,7 @@ impl ConfigFile {
             let path = self.path.clone();
             // This may read the system's certificate authorities, which takes milliseconds.
             let Ok((files, settings)) = tokio::task::spawn_blocking(move || read(&path)).await else { continue };
-            if !self.files.read_again(files) {
+            if !self.files.reloaded(files) {
                 continue;
             }
             self.valid.store(settings.is_ok(), Ordering::Relaxed);

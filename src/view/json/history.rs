@@ -7,15 +7,21 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::history::{History, Point, PointValues, Rates};
+use crate::latest::NodeState;
 use crate::snapshot::{Ages, State};
 use crate::text::OTHER;
 
 /// Maximum number of applications with their own column: those with the largest peak of connections. The others are
 /// summed.
-pub const MAX_APPS: usize = 8;
+pub(super) const MAX_APPS: usize = 8;
 
 /// The hour of a node before `now`, and the distribution of its clients' idle times in the last sample.
-pub fn columns(node: &str, history: &History, ages: Option<&Ages>, now: Timestamp) -> Value {
+pub fn history(node: &NodeState, now: Timestamp) -> Value {
+    let counts = node.last_snapshot().and_then(|snapshot| snapshot.client_counts.as_ref());
+    columns(&node.node, &node.history, counts.map(|counts| &counts.last_interaction), now)
+}
+
+fn columns(node: &str, history: &History, ages: Option<&Ages>, now: Timestamp) -> Value {
     let points: Vec<&Point> = history.hour(now).collect();
     let of = |value: fn(&PointValues) -> Option<u64>| column(&points, |point| value(point.values.as_ref()?));
     let state = |state: State| column(&points, |point| Some(point.values.as_ref()?.states?[state as usize]));

@@ -1,20 +1,15 @@
-//! `/api/v1/status`: the state of each node.
+//! The state of a node.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::latest::{NodeState, Nodes, Phase};
+use crate::latest::{NodeState, Phase};
 use crate::snapshot::{ClientKind, CloseReason, Snapshot, State};
-use crate::web::query::Query;
 
-/// The state of each selected node.
-pub(in crate::web) fn status(nodes: &Nodes, query: &Query, now: Instant) -> Value {
-    json!({ "nodes": query.nodes(nodes).map(|node| of(node, now)).collect::<Vec<_>>() })
-}
-
-fn of(node: &NodeState, now: Instant) -> Value {
+/// The state of a node at this time.
+pub fn node(node: &NodeState, now: Instant) -> Value {
     let snapshot = node.last_snapshot();
     let client_counts = snapshot.and_then(|snapshot| snapshot.client_counts.as_ref());
     let info = snapshot.and_then(|snapshot| snapshot.info());
