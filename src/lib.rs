@@ -1,53 +1,50 @@
 //! Exports the client connections of Redis and Valkey servers: who is connected, since when, and the last interaction.
 //!
-//! The modules are listed in reading order: first the pure ones, from a server's replies to the outputs, without clock
-//! and I/O; then those that sample and serve. A module depends only on modules nearer to the source of the flow.
+//! The modules are listed in the order of the flow, and depend only on modules in their own block and above (`tests/structure.rs`).
 //!
 //! ```text
-//!  node --link--> sampler --Sample--> derive(previous, sample) --Snapshot--> latest --> view::metrics --> web /metrics
-//!   ^  |                     ^                                                  |--> view::selection --> web, clients
-//!   |  `--channel--> announce: receiver (a received status is a Sample, too)    |
-//!   `------channel-- announce: announcer <-- view::status ----------------------'
+//!  target --fleet--> node --link--> sampler --Sample--> derive(previous, sample) --Snapshot--> subscribers
+//!                     ^  |                       ^                                               |
+//!                     |  `--channel--> listener -'    latest: exposition, pages, API, events <---|
+//!                     `------channel-- status <-- announcer <------------------------------------'
 //! ```
 //!
 //! To follow one client from the server to a gauge: [`sampler`] asks for the list, [`client_list`] reads its row,
-//! [`snapshot::derive`] counts it, [`latest`] keeps the count, [`view::metrics`] writes it, [`web`] serves it.
+//! [`snapshot::derive`] counts it, [`latest`] keeps the count, [`exposition`] writes it, [`web`] serves it.
 
-// Text and failures, as every module shows them.
+// Failures, text and time, as every module uses them.
+pub mod backoff;
+pub mod clock;
 pub mod failure;
 pub mod text;
 
-// Parsing of a server's replies.
+// From a server's replies to a sample.
 pub mod client_list;
+pub mod link;
+pub mod sample;
+pub mod sampler;
 pub mod server_info;
 
-// From a sample to a snapshot.
-pub mod sample;
+// From a sample to a snapshot, and to the newest state of every node.
+pub mod history;
+pub mod latest;
 pub mod snapshot;
 
-// From a snapshot to what outputs show: columns, rows, selections.
+// The contents of outputs: columns, rows, selections, and their shapes.
 pub mod duration;
 pub mod size;
 pub mod view;
-
-// The newest state of every node, and its last hour.
-pub mod history;
-pub mod latest;
 
 // The metrics.
 pub mod catalogue;
 pub mod exposition;
 
 // The messages of the status channel.
+pub mod announce;
 pub mod status;
 
-// Sources of samples, and the nodes that are watched.
-pub mod announce;
-pub mod backoff;
-pub mod clock;
+// The watched nodes.
 pub mod fleet;
-pub mod link;
-pub mod sampler;
 pub mod watcher;
 
 // The web server.

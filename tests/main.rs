@@ -28,6 +28,7 @@ mod security;
 mod sequences;
 mod servers;
 mod streams;
+mod structure;
 mod subscribers;
 mod support;
 mod web;

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::{Exit, print};
+use crate::catalogue;
 use crate::cli::{CatalogueArgs, CatalogueFormat};
-use crate::view::catalogue;
 
 pub(super) fn run(args: &CatalogueArgs) -> Result<Exit> {
     let text = match args.format {

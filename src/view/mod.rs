@@ -2,7 +2,6 @@
 //! `selection` select from it; `json`, `csv` and `table` are its shapes, side by side. All pure.
 
 pub mod app_row;
-pub mod catalogue;
 pub mod column;
 pub mod csv;
 pub mod filter;

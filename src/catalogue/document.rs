@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::catalogue::ALL;
+use super::ALL;
 
 /// The table as Markdown: the whole of METRICS.md.
 pub fn markdown() -> String {

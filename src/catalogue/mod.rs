@@ -1,7 +1,11 @@
 //! The table of all metrics: name, type, unit, labels, help. METRICS.md, the `catalogue` command, the exposition and
 //! the tests are made from it, so they all have the same metrics.
 
+mod document;
+
 use serde::Serialize;
+
+pub use document::{json, markdown};
 
 /// One family of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -1,0 +1,92 @@
+//! The structure of the source: modules depend only on modules nearer to the source of the flow, and each of the large
+//! libraries is used in one place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::project;
+
+/// The libraries that are used in some modules only.
+const CONFINED: [(&str, &[&str]); 4] =
+    [("redis", &["link"]), ("prometheus", &["exposition"]), ("hyper", &["web"]), ("clap", &["cli", "command", "main"])];
+
+/// The Rust files below a folder.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        match entry.extension() {
+            _ if entry.is_dir() => files(&entry, found),
+            Some(extension) if extension == "rs" => found.push(entry),
+            _ => {}
+        }
+    }
+}
+
+/// The code of each module at the top level, by its name, without tests and comments.
+fn modules() -> BTreeMap<String, String> {
+    let (top, mut found, mut modules) = (project("src"), Vec::new(), BTreeMap::<String, String>::new());
+    files(&top, &mut found);
+    for path in found {
+        let inside = path.strip_prefix(&top).expect("it is below src");
+        let name = inside.components().next().expect("a name").as_os_str().to_string_lossy().replace(".rs", "");
+        let text = fs::read_to_string(&path).expect("a source file");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let is_test = inside.ends_with("tests.rs") || inside.ends_with("openapi.rs");
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//") && !is_test);
+        modules.entry(name).or_default().extend(lines.flat_map(|line| [line, "\n"]));
+    }
+    modules
+}
+
+/// The names after `crate::` or another path prefix.
+fn names_after<'a>(code: &'a str, prefix: &str) -> BTreeSet<&'a str> {
+    let begins = code.match_indices(prefix).filter(|(at, _)| {
+        let before = code[..*at].chars().next_back();
+        before.is_none_or(|before| !before.is_alphanumeric() && before != '_' && before != ':')
+    });
+    begins
+        .map(|(at, _)| {
+            let rest = &code[at + prefix.len()..];
+            &rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())]
+        })
+        .collect()
+}
+
+/// The modules of `src/lib.rs` with the number of their block: a block is a list without an empty line.
+fn blocks() -> BTreeMap<String, usize> {
+    let lib = fs::read_to_string(project("src/lib.rs")).expect("src/lib.rs");
+    let blocks = lib.split("\n\n").enumerate();
+    let names = |block: &str| -> Vec<String> {
+        let name = |line: &str| line.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned);
+        block.lines().filter_map(name).collect()
+    };
+    blocks.flat_map(|(number, block)| names(block).into_iter().map(move |name| (name, number))).collect()
+}
+
+#[test]
+fn a_module_depends_only_on_modules_nearer_to_the_source_of_the_flow() {
+    let (blocks, modules) = (blocks(), modules());
+    assert!(blocks.len() > 20 && modules.len() > blocks.len(), "{blocks:?}");
+    let mut faults = Vec::new();
+    for (module, code) in modules.iter().filter(|(module, _)| !["lib", "main"].contains(&module.as_str())) {
+        for used in names_after(code, "crate::") {
+            let Some(of_used) = blocks.get(used) else { continue };
+            if of_used > &blocks[module] {
+                faults.push(format!("{module} uses {used}, which is further down in src/lib.rs"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn a_library_of_one_task_is_used_in_one_place() {
+    let modules = modules();
+    for (library, allowed) in CONFINED {
+        let prefix = format!("{library}::");
+        let users = modules.iter().filter(|(_, code)| !names_after(code, &prefix).is_empty());
+        let users: BTreeSet<&str> = users.map(|(module, _)| module.as_str()).collect();
+        assert!(users.is_subset(&allowed.iter().copied().collect()), "{library} is used in {users:?}");
+        assert!(users.contains(allowed[0]), "{library} is used in {users:?}");
+    }
+}
