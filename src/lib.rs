@@ -1,6 +1,7 @@
 //! Exports the client connections of Redis and Valkey servers: who is connected, since when, and the last interaction.
 //!
-//! The modules are listed in the order of the flow, and depend only on modules in their own block and above (`tests/structure.rs`).
+//! The modules are listed in the order of the flow, and depend only on modules in their own block and above it
+//! (`tests/structure.rs`).
 //!
 //! ```text
 //!  target --fleet--> node --link--> sampler --Sample--> derive(previous, sample) --Snapshot--> subscribers

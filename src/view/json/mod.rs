@@ -1,5 +1,5 @@
-//! Every JSON shape of the API, of event streams and of `clients --format json`. Messages of the channel are in the module
-//! `status`.
+//! Every JSON shape of the API, of event streams and of `clients --format json`. Messages of the channel are in the
+//! module `status`.
 
 mod history;
 mod node;
