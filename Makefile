@@ -1,4 +1,5 @@
-# make demo    demonstrates the exporter on a temporary Redis; Ctrl-C stops everything
+# make demo    demonstrates the exporter on a temporary Redis; Ctrl-C stops everything. The first time, it compiles for
+#              1 to 3 minutes
 # make test    installs what the tests need, and runs all tests
 # make check   runs what CI runs: formatting, lints, docs, tests
 # make static  builds the program as one file that needs no C library; prints its path
@@ -62,12 +63,11 @@ bench-stages:
 BENCH_SERVER ?= $(shell command -v redis-server || echo $(CURDIR)/.cache/servers/redis-7.0/redis-server)
 
 bench-contenders:
-	cargo build --locked --release --example crowd
-	BENCH_CONTENDERS=1 BENCH_SERVER="$(BENCH_SERVER)" BENCH_CROWD="$(CURDIR)/target/release/examples/crowd" cargo bench --locked --bench contenders
+	BENCH_CONTENDERS=1 BENCH_SERVER="$(BENCH_SERVER)" cargo bench --locked --bench contenders
 
 bench-page: release-crowd
 	tests/browser/install .cache/browser
 	BENCH_SERVER="$(BENCH_SERVER)" node bench/page.mjs
 
 release-crowd:
-	cargo build --locked --release --bin redis-client-exporter --example crowd
+	cargo build --locked --release --features crowd

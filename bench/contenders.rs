@@ -3,7 +3,6 @@
 //!
 //! Run `make bench-contenders`. Environment variables:
 //! - BENCH_SERVER: path of a server; options may follow, separated by spaces
-//! - BENCH_CROWD: path of the example `crowd`, which simulates active, idle, blocked, subscribed and churning clients
 //! - BENCH_CLIENTS: number of clients (19000)
 //! - BENCH_SECONDS: duration for each contender (20)
 //! - BENCH_INTERVAL: seconds between samples and scrapes (5)
@@ -107,10 +106,10 @@ impl Peer {
     }
 }
 
-/// Starts the simulated clients and waits until all of them are connected.
+/// Starts the program `crowd`, which simulates active, idle, blocked, subscribed and churning clients, and waits until
+/// all of them are connected.
 fn start_crowd(port: u16, clients: usize) -> Process {
-    let program = std::env::var("BENCH_CROWD").expect("BENCH_CROWD is the path of the example `crowd`");
-    let child = Command::new(program)
+    let child = Command::new(env!("CARGO_BIN_EXE_crowd"))
         .args([format!("redis://127.0.0.1:{port}"), clients.to_string()])
         .stdout(Stdio::piped())
         .spawn();

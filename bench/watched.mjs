@@ -47,7 +47,7 @@ export class Watched {
     const network = ["--port", watched.redis, "--bind", "127.0.0.1", "--tcp-backlog", "4096"];
     watched.#run(SERVER, [...network, "--save", "", "--dir", watched.#folder, "--maxclients", clients + 500]);
     await eventually("the server listens", () => listens(watched.redis));
-    const crowd = watched.#run(release("examples/crowd"), [`redis://127.0.0.1:${watched.redis}`, clients], "pipe");
+    const crowd = watched.#run(release("crowd"), [`redis://127.0.0.1:${watched.redis}`, clients], "pipe");
     await once(createInterface(crowd.stdout), "line");
     watched.clients = clients;
     return watched;

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,19 +145,18 @@ fn kills_and_timeouts_have_no_known_reason() {
     }
 }
 
-/// A process with all applications of the example `crowd`, in its own process group.
+/// A process with all applications of the program `crowd`, in its own process group.
 struct Shop(Child);
 
 impl Shop {
     fn open(server: &Server, clients: usize) -> Self {
-        let program = Path::new(env!("CARGO_BIN_EXE_redis-client-exporter")).with_file_name("examples/crowd");
-        let child = Command::new(program)
+        let child = Command::new(env!("CARGO_BIN_EXE_crowd"))
             .args([format!("redis://{}", server.address()), clients.to_string()])
             .process_group(0)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn();
-        let mut shop = Self(child.expect("the example starts"));
+        let mut shop = Self(child.expect("the program starts"));
         let mut ready = String::new();
         BufReader::new(shop.0.stdout.take().expect("it is piped")).read_line(&mut ready).expect("it prints a line");
         assert_eq!(ready.trim(), "ready");
@@ -174,7 +172,7 @@ impl Shop {
     }
 }
 
-/// The long-lived applications of the example, with their connections at its smallest size.
+/// The long-lived applications of that program, with their connections at its smallest size.
 const SHOP: [(&str, u64); 6] =
     [("web", 8), ("checkout", 5), ("session-cache", 6), ("celery-worker", 4), ("billing", 12), ("report-cron", 1)];
 
