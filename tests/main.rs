@@ -10,6 +10,7 @@ mod columns;
 mod commands;
 mod corpus;
 mod dashboards;
+mod demo;
 mod deployment;
 mod failures;
 mod frameworks;

@@ -31,6 +31,11 @@ fn installed(package: &str, name: &str) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+/// Returns the path of the program; `None` if it is not installed.
+pub(crate) fn prometheus() -> Option<PathBuf> {
+    binary("prometheus")
+}
+
 /// Runs promtool with this input; `None` if it is not installed.
 pub(crate) fn promtool(args: &[&str], input: &str) -> Option<Output> {
     let mut child = Command::new(binary("promtool")?)

@@ -22,7 +22,7 @@ const MORE: &str = "TEST_SERVERS";
 #[derive(Clone, Debug)]
 pub(crate) struct Binary {
     pub(crate) name: String,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 /// Returns all servers. A missing one fails the test in CI; elsewhere it is skipped with a message.
