@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::build_info::LONG_VERSION;
 use crate::status::CHANNEL;
 
 pub use clients::{ClientsArgs, ListFormat};
@@ -18,7 +19,7 @@ pub use clients::{ClientsArgs, ListFormat};
 /// 5.0 and every Valkey; nothing on the server is changed. No stock server has a `client-announce-frequency` of its
 /// own: this program provides it.
 #[derive(Debug, Parser)]
-#[command(name = "redis-client-exporter", version)]
+#[command(name = "redis-client-exporter", version, long_version = LONG_VERSION)]
 #[command(args_conflicts_with_subcommands = true, after_long_help = AFTER_HELP)]
 pub struct Cli {
     /// Subcommand (default: serve)

@@ -272,8 +272,9 @@ catalogue! {
         "Memory that the server holds for this client (tot-mem, 6.0.9+).";
     CLIENT_OUTPUT_BUFFER: Gauge, Bytes, "redis_clients_client_output_buffer_bytes", ["redis", "id"],
         "Bytes in the output buffer of this client (obl and omem).";
-    BUILD_INFO: Gauge, Info, "redis_client_exporter_build_info", ["version"],
-        "Always 1. Version of this exporter.";
+    BUILD_INFO: Gauge, Info, "redis_client_exporter_build_info", ["version", "revision", "rustc", "platform"],
+        "Always 1. Version and Git revision of this exporter, version of its compiler, and the platform that it is \
+         built for. The revision is unknown if it was built outside its repository.";
     WEB_INFO: Gauge, Info, "redis_client_exporter_web_info", ["external_url"],
         "Always 1. URL of the exporter's pages, for links: --web.external-url, else the host name and the port.";
     HTTP_REQUESTS: Counter, Count, "redis_client_exporter_http_requests_total", ["handler", "code"],

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{Exit, log};
+use crate::build_info::{REVISION, VERSION};
 use crate::cli::ServeArgs;
 use crate::config::ServeConfig;
 use crate::exposition::Validity;
@@ -40,7 +41,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     let mut signals = Signals::new()?;
     let bound = web::Bound::bind(&config.listen).await.map_err(anyhow::Error::msg)?;
     for address in bound.addresses() {
-        info!(%address, metrics = config.telemetry_path, version = env!("CARGO_PKG_VERSION"), "listening");
+        info!(%address, metrics = config.telemetry_path, version = VERSION, revision = REVISION, "listening");
     }
     let latest = Arc::new(Latest::default());
     let (limits, limits_now) = watch::channel(Arc::new(config.limits));

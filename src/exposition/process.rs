@@ -7,6 +7,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::build_info::{PLATFORM, REVISION, RUSTC, VERSION};
 use crate::catalogue::{self as c, Metric};
 
 /// The result of the last read of each of the operator's files: true if it was valid. `None` where no such file is set.
@@ -34,13 +35,13 @@ impl ProcessMetrics {
         let registry = Registry::new();
         let requests = IntCounterVec::new(options(c::HTTP_REQUESTS), c::HTTP_REQUESTS.labels).expect(unique);
         let accept_errors = IntCounter::with_opts(options(c::HTTP_ACCEPT_ERRORS)).expect(unique);
-        let build = IntGaugeVec::new(options(c::BUILD_INFO), c::BUILD_INFO.labels).expect(unique);
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let info = IntGaugeVec::new(options(c::BUILD_INFO), c::BUILD_INFO.labels).expect(unique);
+        info.with_label_values(&[VERSION, REVISION, RUSTC, PLATFORM]).set(1);
         let web = IntGaugeVec::new(options(c::WEB_INFO), c::WEB_INFO.labels).expect(unique);
         web.with_label_values(&[external_url]).set(1);
         registry.register(Box::new(requests.clone())).expect(unique);
         registry.register(Box::new(accept_errors.clone())).expect(unique);
-        registry.register(Box::new(build)).expect(unique);
+        registry.register(Box::new(info)).expect(unique);
         registry.register(Box::new(web)).expect(unique);
         registry.register(Box::new(ProcessCollector::for_self())).expect(unique);
         let files = [(validity.groups, c::GROUP_FILE_VALID), (validity.web_config, c::WEB_CONFIG_VALID)];
