@@ -1,15 +1,6 @@
-# make demo    demonstrates the exporter on a temporary Redis; Ctrl-C stops everything. The first time, it compiles for
-#              1 to 3 minutes
-# make test    installs what the tests need, and runs all tests
-# make check   runs what CI runs: formatting, lints, docs, tests
-# make static  builds the program as one file that needs no C library; prints its path
-# make bench   measures parse, derive and encode at 1k, 10k and 100k clients; then the cost for a server with 19,000
-#              clients, compared with a full listing and redis_exporter (BENCH_SERVER: another server; see
-#              bench/contenders.rs)
-# make bench-page   measures the pages with 19,000 clients in a browser (see bench/page.mjs); about 15 minutes
-# make screenshots  takes the screenshots in docs/screenshots from real runs; about 20 minutes
-.PHONY: demo test check lint servers static bench bench-stages bench-contenders bench-page screenshots screenshots-dashboards \
-	screenshots-pages release-crowd
+# `make help` lists the targets: a target is documented by the comment behind ##.
+.PHONY: help demo unit test check lint audit servers static bench bench-stages bench-contenders bench-page screenshots \
+	screenshots-dashboards screenshots-pages release-crowd
 
 # Servers: real ones of six generations, Prometheus, Alertmanager and systemd-analyze. Kits, each with its own
 # installer: libraries of the subscribers in other languages, checkers for the files in deploy/, the schema of
@@ -21,23 +12,29 @@ SCRIPTS = deploy/demo/run deploy/subscribers/subscriber.sh deploy/static tests/*
 MODULES = $(wildcard bench/*.mjs tests/*/*.mjs tests/*/*/*.mjs deploy/subscribers/*.mjs src/web/assets/*.js)
 KITS = subscribers deploy dashboards browser api frameworks
 
-demo:
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-22s %s\n", $$1, $$2 }' Makefile
+
+demo: ## demonstrate the exporter on a temporary Redis; Ctrl-C stops everything
 	@deploy/demo/run
 
-test: servers
+unit: ## run the unit tests
+	cargo test --locked --lib
+
+test: servers ## install what the tests need, and run all tests
 	cargo test --locked
 
 # On a developer's machine, tests of a missing server are skipped with a message. In CI a missing server is a failure.
-servers:
+servers: ## install the servers and tools of the tests into .cache
 	@tests/servers/install .cache/servers $(SERVERS) || test -z "$$CI"
 	@for kit in $(KITS); do "tests/$$kit/install" ".cache/$$kit" || test -z "$$CI" || exit 1; done
 
-static:
+static: ## build the program as one file that needs no C library; print its path
 	@deploy/static
 
-check: lint test
+check: lint test ## run the lints and all tests
 
-lint:
+lint: ## check formatting, lints, wording and docs
 	@tests/lint/check
 	@for script in $(SCRIPTS); do bash -n "$$script" || exit 1; done
 	@! command -v node > /dev/null || for script in $(MODULES); do node --input-type=module --check < "$$script" || exit 1; done
@@ -45,29 +42,38 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
-# Screenshots for docs/screenshots. A person has to review them, so they are not part of CI.
-screenshots: screenshots-dashboards screenshots-pages
+# Installed into .cache if it is missing. Building it takes minutes, so it is not part of check.
+TOOLS = $(CURDIR)/.cache/cargo
+$(TOOLS)/bin/cargo-deny:
+	command -v cargo-deny > /dev/null || cargo install --locked --root $(TOOLS) cargo-deny@0.20.2
 
-screenshots-dashboards:
+audit: $(TOOLS)/bin/cargo-deny ## check the dependencies: vulnerabilities, licenses, sources (deny.toml)
+	PATH="$(TOOLS)/bin:$$PATH" cargo deny --locked check
+
+# Screenshots for docs/screenshots. A person has to review them, so they are not part of CI.
+screenshots: screenshots-dashboards screenshots-pages ## take all screenshots in docs/screenshots; 20 minutes
+
+screenshots-dashboards: ## take the screenshots of the boards
 	tests/dashboards/pictures/run docs/screenshots
 
-screenshots-pages: release-crowd
+screenshots-pages: release-crowd ## take the screenshots of the pages
 	tests/browser/install .cache/browser
 	BENCH_SERVER="$(BENCH_SERVER)" node tests/browser/screenshots.mjs docs/screenshots
 
-bench: bench-stages bench-contenders
+bench: bench-stages bench-contenders ## run bench-stages and bench-contenders
 
-bench-stages:
+bench-stages: ## measure parse, derive and encode at 1k, 10k and 100k clients
 	cargo bench --locked --bench stages
 
+# Another server: make bench BENCH_SERVER=/path/to/redis-server (see bench/contenders.rs).
 BENCH_SERVER ?= $(shell command -v redis-server || echo $(CURDIR)/.cache/servers/redis-7.0/redis-server)
 
-bench-contenders:
+bench-contenders: ## measure the cost for a server with 19,000 clients, and that of redis_exporter
 	BENCH_CONTENDERS=1 BENCH_SERVER="$(BENCH_SERVER)" cargo bench --locked --bench contenders
 
-bench-page: release-crowd
+bench-page: release-crowd ## measure the pages with 19,000 clients in a browser; 15 minutes
 	tests/browser/install .cache/browser
 	BENCH_SERVER="$(BENCH_SERVER)" node bench/page.mjs
 
-release-crowd:
+release-crowd: ## build the program and the test clients for measurements
 	cargo build --locked --release --features crowd

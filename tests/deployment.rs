@@ -465,23 +465,77 @@ fn the_acl_files_grant_everything_that_is_needed() {
     }
 }
 
+/// Returns the workflows by name, with their texts.
+fn workflows() -> Vec<(String, String)> {
+    let files = fs::read_dir(project(".github/workflows")).expect("a folder");
+    let names = files.map(|file| file.expect("a file").file_name().into_string().expect("UTF-8"));
+    names.map(|name| (name.clone(), read(&format!(".github/workflows/{name}")))).collect()
+}
+
 #[test]
-fn workflows_are_valid_and_have_no_write_permission_by_default() {
+fn files_of_github_are_valid() {
     let Some(check) = tool("venv/bin/check-jsonschema") else { return };
-    for name in ["ci", "release"] {
-        let file = format!(".github/workflows/{name}.yml");
-        must_succeed(Command::new(&check).args(["--builtin-schema", "vendor.github-workflows", &file]), "");
-        let workflow = yaml(&read(&file));
+    let workflows = workflows().into_iter().map(|(name, _)| ("github-workflows", format!("workflows/{name}")));
+    let others = [
+        ("dependabot", "dependabot.yml"),
+        ("github-issue-config", "ISSUE_TEMPLATE/config.yml"),
+        ("github-issue-forms", "ISSUE_TEMPLATE/bug_report.yml"),
+        ("github-issue-forms", "ISSUE_TEMPLATE/feature_request.yml"),
+    ];
+    for (schema, file) in workflows.chain(others.map(|(schema, file)| (schema, file.to_owned()))) {
+        let schema = format!("vendor.{schema}");
+        must_succeed(Command::new(&check).args(["--builtin-schema", &schema, &format!(".github/{file}")]), "");
+    }
+}
+
+#[test]
+fn workflows_pin_actions_by_commit_and_have_no_write_permission_by_default() {
+    let is_commit = |text: &str| text.len() == 40 && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
+    for (name, text) in workflows() {
+        let workflow = yaml(&text);
         assert_eq!(workflow["permissions"], json!({ "contents": "read" }), "{name}");
-        for job in workflow["jobs"].as_object().expect("jobs").values() {
-            for step in job["steps"].as_array().into_iter().flatten() {
-                let action = step["uses"].as_str().and_then(|action| action.split_once("@v"));
-                assert!(
-                    step["run"].is_string() || action.is_some_and(|(_, major)| major.parse::<u32>().is_ok()),
-                    "{step}"
-                );
+        for (job, content) in workflow["jobs"].as_object().expect("jobs") {
+            assert!(content["uses"].is_string() || content["timeout-minutes"].is_u64(), "{name}: {job}: a time limit");
+            for step in content["steps"].as_array().into_iter().flatten() {
+                let checks_out = step["uses"].as_str().is_some_and(|action| action.starts_with("actions/checkout@"));
+                assert!(!checks_out || step["with"]["persist-credentials"] == false, "{name}: {job}: {step}");
             }
         }
+        let uses = text.lines().filter_map(|line| line.trim_start_matches([' ', '-']).strip_prefix("uses: "));
+        for action in uses.filter(|action| !action.starts_with("./")) {
+            let pinned = action.split_once('@').and_then(|(_, commit)| commit.split_once(" # v"));
+            let pinned = pinned.is_some_and(|(commit, version)| is_commit(commit) && version.split('.').count() == 3);
+            assert!(pinned, "{name}: {action}: write a commit and its version: owner/name@… # v1.2.3");
+        }
     }
-    assert!(read(".github/workflows/ci.yml").contains("- run: .ci/run\n"));
+}
+
+/// The jobs of ci.yml run what .ci/run runs, and the build with the oldest compiler that Cargo.toml names.
+#[test]
+fn ci_runs_the_same_targets_on_github_and_elsewhere() {
+    let ci = read(".github/workflows/ci.yml");
+    let makefile = read("Makefile");
+    for target in ["lint", "unit", "static", "test", "demo"] {
+        assert!(ci.contains(&format!("- run: make {target}\n")), "{target}");
+        assert!(makefile.lines().any(|line| line.starts_with(&format!("{target}:"))), "{target}");
+    }
+    let script = read(".ci/run");
+    for target in ["check", "static", "demo"] {
+        assert!(script.contains(&format!("make {target}\n")), "{target}");
+    }
+    assert!(makefile.contains("\ncheck: lint test "));
+    let oldest = read("Cargo.toml").lines().find_map(|line| line.strip_prefix("rust-version = ").map(str::to_owned));
+    let oldest = oldest.expect("a version");
+    assert!(ci.contains(&format!("container: rust:{}-bookworm\n", oldest.trim_matches('"'))));
+}
+
+/// `make help` lists every target.
+#[test]
+fn every_target_of_the_makefile_is_documented() {
+    let makefile = read("Makefile").replace("\\\n", " ");
+    let phony = makefile.lines().find_map(|line| line.strip_prefix(".PHONY: ")).expect("targets");
+    for target in phony.split_whitespace() {
+        let documented = |line: &str| line.starts_with(&format!("{target}:")) && line.contains(" ## ");
+        assert!(makefile.lines().any(documented), "{target}: write what it does behind ##");
+    }
 }
