@@ -154,8 +154,8 @@ impl CommandTime {
             let Some(command) = field.strip_prefix(b"cmdstat_") else { continue };
             if commands.iter().any(|wanted| wanted.as_bytes() == command) {
                 let sum: &mut CommandTime = sum.get_or_insert_default();
-                sum.calls += part(value, b"calls=").unwrap_or(0);
-                sum.micros += part(value, b"usec=").unwrap_or(0);
+                sum.calls = sum.calls.saturating_add(part(value, b"calls=").unwrap_or(0));
+                sum.micros = sum.micros.saturating_add(part(value, b"usec=").unwrap_or(0));
             }
         }
         sum
@@ -219,6 +219,13 @@ mod tests {
         let commands = ["client|list", "client"];
         assert_eq!(CommandTime::parse(lumped, &commands), Some(CommandTime { calls: 4, micros: 200 }));
         assert_eq!(CommandTime::parse(b"", &commands), None);
+    }
+
+    #[test]
+    fn command_times_too_large_for_a_sum_do_not_overflow() {
+        let line = format!("cmdstat_client|list:calls={max},usec={max}\n", max = u64::MAX);
+        let sum = CommandTime::parse(line.repeat(2).as_bytes(), &["client|list"]);
+        assert_eq!(sum, Some(CommandTime { calls: u64::MAX, micros: u64::MAX }));
     }
 
     #[test]
