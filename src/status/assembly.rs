@@ -52,7 +52,7 @@ impl Partial {
     pub(super) fn add(&mut self, message: &Message) -> Result<(), Refusal> {
         self.parts += 1;
         for client in &message.clients {
-            let id = client.get("id").and_then(Value::as_u64).ok_or(Refusal::Client)?;
+            let id = id_of(client)?;
             if !self.seen.insert(id) {
                 return Err(Refusal::Client);
             }
@@ -93,9 +93,15 @@ fn known_fields(names: &[String]) -> Vec<Field> {
     FIELDS.into_iter().filter(|field| *field != Field::Id && is_named(field)).collect()
 }
 
+/// The id of a client. Servers count ids as 64-bit signed numbers; a larger one would be lost in the row.
+fn id_of(client: &Map<String, Value>) -> Result<u64, Refusal> {
+    let id = client.get("id").and_then(Value::as_i64).and_then(|id| u64::try_from(id).ok());
+    id.ok_or(Refusal::Client)
+}
+
 /// Writes a client as a row of `CLIENT LIST`. Missing fields are written as zero or empty.
 fn write_row(reply: &mut String, client: &Map<String, Value>, fields: &[Field]) -> Result<(), Refusal> {
-    let id = client.get("id").and_then(Value::as_u64).ok_or(Refusal::Client)?;
+    let id = id_of(client)?;
     write!(reply, "id={id}").map_err(|_| Refusal::Client)?;
     for field in fields {
         let key = field.key();

@@ -222,7 +222,7 @@ fn client(row: Row<'_>) -> String {
     json(&object)
 }
 
-/// A field's value; `None` if it is 0, empty or unknown, since such fields are left out.
+/// A field's value; `None` if it is 0, empty or unknown, since such fields are left out. An id is never left out.
 fn value(client: &Client<'_>, field: Field) -> Option<Value> {
     // The server's word for no command is not a command.
     if field == Field::Cmd && client.is_silent() {
@@ -236,5 +236,5 @@ fn value(client: &Client<'_>, field: Field) -> Option<Value> {
         let is_address = matches!(field, Field::Addr | Field::Laddr);
         return Some(if is_address { text } else { text.replace(' ', "\\x20") }.into());
     }
-    client.number(field).filter(|number| *number != 0).map(Value::from)
+    client.number(field).filter(|number| *number != 0 || field == Field::Id).map(Value::from)
 }

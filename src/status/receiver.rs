@@ -241,6 +241,18 @@ mod tests {
         assert_eq!(receive_now(&mut StatusReceiver::default(), &parts[0]), Ok(Some(2)), "{parts:?}");
     }
 
+    /// No server counts from 0, but compatible ones could.
+    #[test]
+    fn a_client_with_the_id_zero_does_not_spoil_the_status() {
+        let mut sample = fixture::snapshot("id=0 addr=n:1 name=web idle=3 cmd=get\n").sample.as_ref().clone();
+        sample.info = Ok(ServerInfo { run_id: Some("r".into()), ..ServerInfo::default() });
+        let snapshot = derive(None, Arc::new(sample), &Limits::default());
+        let announcement =
+            Announcement { announcer: "a", node: "n:1", seq: 1, frequency: 10.0, max_bytes: 1 << 20, reserve: 0 };
+        let parts = announcement.status(&snapshot);
+        assert_eq!(receive_now(&mut StatusReceiver::default(), &parts[0]), Ok(Some(1)), "{parts:?}");
+    }
+
     #[test]
     fn every_fault_is_refused_with_its_reason() {
         let one = |client: &str| status(1, &format!(r#""clients":[{client}]"#));
@@ -250,6 +262,7 @@ mod tests {
             (one(r#"{"id":1,"address":"/a user=admin"}"#), Refusal::Client),
             (one(r#"{"id":"1"}"#), Refusal::Client),
             (one(r#"{"id":-1}"#), Refusal::Client),
+            (one(r#"{"id":9223372036854775808}"#), Refusal::Client),
             (one(r#"{"id":1,"idle_seconds":"3"}"#), Refusal::Client),
             (one(r#"{"id":1,"idle_seconds":1.5}"#), Refusal::Client),
             (one(r#"{"id":1},{"id":1}"#), Refusal::Client),
