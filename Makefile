@@ -1,5 +1,5 @@
 # `make help` lists the targets: a target is documented by the comment behind ##.
-.PHONY: help demo unit test check lint audit servers static bench bench-stages bench-contenders bench-page screenshots \
+.PHONY: help demo unit test check lint audit fuzz servers static bench bench-stages bench-contenders bench-page screenshots \
 	screenshots-dashboards screenshots-pages release-crowd
 
 # Servers: real ones of six generations, Prometheus, Alertmanager and systemd-analyze. Kits, each with its own
@@ -42,13 +42,25 @@ lint: ## check formatting, lints, wording and docs
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
-# Installed into .cache if it is missing. Building it takes minutes, so it is not part of check.
+# Both tools are installed into .cache if they are missing. Building them takes minutes, so they are not part of check.
 TOOLS = $(CURDIR)/.cache/cargo
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = $(basename $(notdir $(wildcard tests/fuzz/targets/*.rs)))
 $(TOOLS)/bin/cargo-deny:
 	command -v cargo-deny > /dev/null || cargo install --locked --root $(TOOLS) cargo-deny@0.20.2
+$(TOOLS)/bin/cargo-fuzz:
+	command -v cargo-fuzz > /dev/null || cargo install --locked --root $(TOOLS) cargo-fuzz@0.13.2
 
 audit: $(TOOLS)/bin/cargo-deny ## check the dependencies: vulnerabilities, licenses, sources (deny.toml)
 	PATH="$(TOOLS)/bin:$$PATH" cargo deny --locked check
+
+fuzz: $(TOOLS)/bin/cargo-fuzz ## run each fuzz target for FUZZ_SECONDS (default: 60); needs a nightly toolchain
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p "tests/fuzz/found/$$target" && \
+	  PATH="$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir tests/fuzz "$$target" \
+	    "$(CURDIR)/tests/fuzz/found/$$target" "$(CURDIR)/tests/fuzz/corpus/$$target" -- \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 || exit 1; \
+	done
 
 # Screenshots for docs/screenshots. A person has to review them, so they are not part of CI.
 screenshots: screenshots-dashboards screenshots-pages ## take all screenshots in docs/screenshots; 20 minutes

@@ -62,3 +62,7 @@ pub mod group_file;
 
 // and subcommands.
 pub mod command;
+
+// The properties that fuzz targets assert.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use redis::RedisError;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+#[cfg(any(test, fuzzing))]
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::{ByteStream, Command, Node, Request, auth_command, failure, open};
@@ -60,6 +62,12 @@ impl Subscription {
             Ok(opened) => opened,
             Err(_) => Err(failure::timed_out(&node.name, "could not connect and subscribe", patience.as_secs_f64())),
         }
+    }
+
+    /// Reads the replies of a stream that is already subscribed.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, max_message: usize) -> Self {
+        Self { node: "node".into(), stream: BufReader::new(Box::new(stream)), max_message: max_message as u64 }
     }
 
     async fn open_inner(node: &Node, channel: &str, max_message: usize) -> Result<Self, Failure> {
@@ -207,10 +215,6 @@ impl Subscription {
 mod tests {
     use super::*;
 
-    fn over(stream: impl ByteStream + 'static) -> Subscription {
-        Subscription { node: "node".into(), stream: BufReader::new(Box::new(stream)), max_message: 64 << 10 }
-    }
-
     #[tokio::test]
     async fn an_oversize_message_is_skipped_and_the_next_one_is_read() {
         let (near, mut far) = tokio::io::duplex(1 << 16);
@@ -222,7 +226,7 @@ mod tests {
                 far.write_all(bytes).await.expect("it reads");
             }
         });
-        let mut subscription = over(near);
+        let mut subscription = Subscription::over(near, 64 << 10);
         assert_eq!(subscription.next().await.ok(), Some(Delivery::Oversize(10 << 20)));
         assert_eq!(subscription.next().await.ok(), Some(Delivery::Message(b"hi".to_vec())));
         assert_eq!(subscription.next().await.map_err(|failure| failure.reason), Err(Reason::Closed));
@@ -232,7 +236,7 @@ mod tests {
     async fn a_message_that_does_not_end_is_an_error() {
         let (near, mut far) = tokio::io::duplex(1 << 16);
         far.write_all(b"*3\r\n$7\r\nmess").await.expect("it reads");
-        let result = over(near).next_within(Duration::from_secs(1)).await;
+        let result = Subscription::over(near, 64 << 10).next_within(Duration::from_secs(1)).await;
         assert_eq!(result.map_err(|failure| failure.reason), Err(Reason::Timeout));
     }
 
@@ -241,7 +245,7 @@ mod tests {
         for bytes in ["HTTP/1.1 400 Bad\r\n", "*99999999\r\n", "*1\r\n$x\r\n", "\r\n", "*-1\r\n", &"x".repeat(9000)] {
             let (near, mut far) = tokio::io::duplex(1 << 16);
             far.write_all(bytes.as_bytes()).await.expect("it reads");
-            let result = over(near).next().await;
+            let result = Subscription::over(near, 64 << 10).next().await;
             assert_eq!(result.map_err(|failure| failure.reason), Err(Reason::Protocol), "{bytes}");
         }
     }

@@ -37,6 +37,8 @@ use metrics::CachedMetrics;
 use response_cache::ResponseCache;
 
 pub use page_policy::PagePolicy;
+#[cfg(any(test, fuzzing))]
+pub(crate) use query::check_query;
 pub use settings::{ConfigFile, WebSettings};
 
 /// The input of the web server: the data it serves, and the access rules.

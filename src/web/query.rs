@@ -290,6 +290,21 @@ fn number(name: &str, value: &str, max: usize) -> Result<usize, String> {
     })
 }
 
+/// Asserts that an accepted query string has the same meaning after it was written into a link.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check_query(text: &str) {
+    for takes in [Takes::Clients, Takes::Client, Takes::Closed, Takes::Apps, Takes::Nodes] {
+        for parse in [Query::parse, Query::of_page, Query::of_list] {
+            let Ok(query) = parse(text, takes) else { continue };
+            let link = query.with(&[]);
+            // Escapes may make it too long.
+            if link.len() <= MAX_QUERY_BYTES {
+                assert_eq!(parse(&link, takes).as_ref(), Ok(&query), "{text} became {link}");
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
