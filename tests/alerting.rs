@@ -26,11 +26,11 @@ fn a_leak_fires_one_alert_for_its_application_and_alertmanager_receives_it() {
     let Some(prometheus) = Prometheus::alerting(&targets, &rules::sped_up(), &alertmanager.address) else { return };
 
     let known = r#"app:redis_clients_connections:max1h{client_app="resizer"} offset 31s"#;
-    eventually("more than a day has passed", Duration::from_secs(90), || prometheus.value(known));
+    eventually("more than a day has passed", || prometheus.value(known));
     assert_eq!(firing(&prometheus, LEAK), Vec::<String>::new(), "no application leaks yet");
 
     let _leaking = leak(&server, "resizer", Duration::from_millis(40));
-    let received = eventually("Alertmanager has the alert", Duration::from_secs(90), || {
+    let received = eventually("Alertmanager has the alert", || {
         Some(alertmanager.alerts(LEAK)).filter(|alerts| !alerts.is_empty())
     });
     // If an alert fires for another application as well, it does so within this time.

@@ -40,7 +40,7 @@ fn try_all(program: PathBuf, exporter: &Exporter, client: u64, examples: u32, ch
     );
     std::fs::write(folder.path().join("schemathesis.toml"), config).expect("a file");
     let output = Command::new("timeout")
-        .args(["-k", "5", "60"])
+        .args(["-k", "5", "900"])
         .arg(program)
         .current_dir(folder.path())
         .arg("run")
@@ -48,7 +48,7 @@ fn try_all(program: PathBuf, exporter: &Exporter, client: u64, examples: u32, ch
         .arg(format!("--url=http://{}", exporter.address))
         .args(checks)
         .args(["--exclude-path=/api/v1/events", "--seed=1", "--generation-deterministic"])
-        .args([&format!("--max-examples={examples}"), "--request-timeout=10", "--continue-on-failure", "--no-color"])
+        .args([&format!("--max-examples={examples}"), "--request-timeout=180", "--continue-on-failure", "--no-color"])
         .output()
         .expect("schemathesis starts");
     let output_text = String::from_utf8_lossy(&output.stdout);

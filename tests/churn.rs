@@ -13,7 +13,7 @@ use redis_client_exporter::snapshot::{CloseReason, Closed, Limits, Snapshot, der
 use crate::support::exporter::Exporter;
 use crate::support::peer::Peer;
 use crate::support::server::{Binary, Server, any_binary, binaries, binary};
-use crate::support::{PATIENCE, eventually, pause};
+use crate::support::{PATIENCE, eventually, pause, share};
 
 /// Manual sampling: the test decides when a sample is taken.
 struct Watch {
@@ -25,8 +25,7 @@ struct Watch {
 impl Watch {
     fn of(server: &Server) -> Self {
         let endpoint = parse_address(&server.address()).expect("an address").endpoint;
-        let address =
-            NodeAddress { endpoint, credentials: None, tls: TlsFiles::default(), timeout: Duration::from_secs(5) };
+        let address = NodeAddress { endpoint, credentials: None, tls: TlsFiles::default(), timeout: PATIENCE };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let mut watch =
             Self { runtime, sampler: Sampler::new(address.into(), Budget::single_sample()), snapshot: None };
@@ -41,7 +40,7 @@ impl Watch {
 
     /// Samples until this many connections have closed, and returns the last ones.
     fn until_closed(&mut self, count: usize) -> Vec<Arc<Closed>> {
-        eventually("they are closed", PATIENCE, || {
+        eventually("they are closed", || {
             let ring = &self.step().churn.ring;
             (ring.iter().len() >= count).then(|| ring.iter().cloned().collect())
         })
@@ -59,7 +58,13 @@ fn id(peer: &mut Peer) -> u64 {
 /// Returns the servers that report this counter.
 fn servers_that_count(field: &str) -> Vec<(Binary, Server)> {
     let all = binaries().into_iter().map(|binary| (binary.clone(), Server::start(&binary)));
-    all.filter(|(_, server)| server.peer().ask(&["INFO", "stats"]).contains(&format!("{field}:"))).collect()
+    let counts = |(_, server): &(Binary, Server)| {
+        let mut peer = server.peer();
+        let is_reported = peer.ask(&["INFO", "stats"]).contains(&format!("{field}:"));
+        peer.leave();
+        is_reported
+    };
+    all.filter(counts).collect()
 }
 
 #[test]
@@ -75,9 +80,7 @@ fn a_subscriber_beyond_its_output_limit_was_closed_by_the_limit() {
         slow.must(&["CLIENT", "SETNAME", "slow-reader-7"]).must(&["SUBSCRIBE", "news"]);
         let mut watch = Watch::of(&server);
         let news = "x".repeat(1 << 20);
-        eventually("the server closes it", PATIENCE, || {
-            (control.ask(&["PUBLISH", "news", &news]) == ":0").then_some(())
-        });
+        eventually("the server closes it", || (control.ask(&["PUBLISH", "news", &news]) == ":0").then_some(()));
         let closed = watch.until_closed(1);
         assert_eq!((closed[0].id, closed[0].reason), (slow_id, CloseReason::Limit), "{}: {closed:?}", binary.name);
         assert_eq!(closed[0].app.as_deref(), Some("slow-reader"), "{}", binary.name);
@@ -133,9 +136,10 @@ fn kills_and_timeouts_have_no_known_reason() {
         let mut watch = Watch::of(&server);
         control.must(&["CLIENT", "KILL", "ID", &killed_id.to_string()]);
         assert_eq!(watch.until_closed(1)[0].id, killed_id, "{}", binary.name);
-        control.must(&["CONFIG", "SET", "timeout", "1"]);
-        let closed = eventually("the timeout closes it", PATIENCE, || {
-            control.must(&["PING"]);
+        // The server closes no subscribers for being idle, so it keeps this connection.
+        control.send(&["CONFIG", "SET", "timeout", "1"]);
+        control.send(&["SUBSCRIBE", "news"]);
+        let closed = eventually("the timeout closes it", || {
             pause(Duration::from_millis(100));
             let ring = &watch.step().churn.ring;
             (ring.iter().len() >= 2).then(|| ring.iter().next().cloned()).flatten()
@@ -177,11 +181,13 @@ const SHOP: [(&str, u64); 6] =
     [("web", 8), ("checkout", 5), ("session-cache", 6), ("celery-worker", 4), ("billing", 12), ("report-cron", 1)];
 
 #[test]
-fn an_application_that_is_killed_is_offline_within_one_frequency() {
+fn an_application_that_is_killed_is_offline_long_before_the_next_sample_is_due() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let args = ["--client-announce-frequency=2", "--presence.expect=billing=12,ghost"];
+    let args = ["--client-announce-frequency=1h", "--presence.expect=billing=12,ghost"];
     let exporter = Exporter::start(&[&server.address()], &args, &[]);
+    let seconds = || redis_client_exporter::clock::now().as_duration().as_secs_f64();
+    let opened = seconds();
     let shop = Shop::open(&server, 40);
     let billing = [("client_app", "billing")];
     exporter.scrape_until("billing is online", |scrape| {
@@ -198,14 +204,13 @@ fn an_application_that_is_killed_is_offline_within_one_frequency() {
         .collect();
     ids.sort_unstable();
     assert_eq!(ids.len(), 12);
-    let seconds = || redis_client_exporter::clock::now().as_duration().as_secs_f64();
     shop.kill();
     let killed = seconds();
     let scrape = exporter
         .scrape_until("billing is offline", |scrape| scrape.value("redis_clients_app_online", &billing) == Some(0.0));
-    assert!(seconds() - killed < 2.5, "the frequency is 2 s, but it took {} s", seconds() - killed);
+    let detected = seconds();
     let last_seen = scrape.value("redis_clients_app_last_seen_timestamp_seconds", &billing).expect("it was seen");
-    assert!((last_seen - killed).abs() <= 2.5, "seen {} s before it was killed", killed - last_seen);
+    assert!((opened - 1.0..=detected).contains(&last_seen), "seen {} s before it was killed", killed - last_seen);
     for (app, count) in SHOP {
         let label = [("client_app", app)];
         assert_eq!(scrape.value("redis_clients_app_connections", &label), Some(0.0), "{app}");
@@ -229,7 +234,8 @@ fn an_application_that_is_killed_is_offline_within_one_frequency() {
             "{closed:?}"
         );
         assert!(
-            closed.lifetime_seconds().is_some_and(|seconds| seconds <= 60) && closed.closed_at >= closed.last_seen_at
+            closed.lifetime_seconds().is_some_and(|lifetime| lifetime as f64 <= seconds() - opened + 1.0)
+                && closed.closed_at >= closed.last_seen_at
         );
         assert_eq!(closed.reason, CloseReason::Unknown);
     }
@@ -238,6 +244,7 @@ fn an_application_that_is_killed_is_offline_within_one_frequency() {
 /// Thousands of applications, some with names 500 bytes long.
 #[test]
 fn thousands_of_applications_make_a_bounded_scrape() {
+    let _alone = share::alone();
     let Some(binary) = binary("valkey-9.1").or_else(any_binary) else { return };
     let server = Server::start(&binary);
     let count = 2000;

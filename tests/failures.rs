@@ -1,7 +1,7 @@
 //! Failures of servers: down, locked, busy, stuck, full, or not Redis servers at all.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::support::exporter::{Exporter, run};
 use crate::support::http::{get, request};
+use crate::support::peer::Peer;
 use crate::support::scrape::Scrape;
 use crate::support::server::{Server, any_binary};
-use crate::support::{PATIENCE, eventually, pause};
+use crate::support::{eventually, pause, share};
 
 const ERRORS: &str = "redis_clients_sample_errors_total";
 
@@ -50,7 +51,8 @@ fn fails_with(exporter: &mut Exporter, reason: &str) -> String {
 fn a_server_that_dies_and_returns() {
     let Some(binary) = any_binary() else { return };
     let mut server = Server::start(&binary);
-    let exporter = Exporter::start(&[&server.address()], &["--client-announce-frequency=2s"], &[]);
+    // It is retried long before the next sample is due.
+    let exporter = Exporter::start(&[&server.address()], &["--client-announce-frequency=1h"], &[]);
     exporter.scrape_until("up", |scrape| up(scrape) == Some(1.0));
     let received = exporter.scrape().value("redis_clients_connections_received_total", &[]);
     for round in 1..=2 {
@@ -60,10 +62,7 @@ fn a_server_that_dies_and_returns() {
         assert!(scrape.value("redis_clients_connections_received_total", &[]) >= received, "counters are kept");
         pause(Duration::from_millis(500));
         server.restart();
-        let back = Instant::now();
         exporter.scrape_until("up again", |scrape| up(scrape) == Some(1.0) && !client_gauges(scrape).is_empty());
-        // The frequency is 2 s; the rest is for a busy machine.
-        assert!(back.elapsed() < Duration::from_millis(2500), "back after {:?}", back.elapsed());
         assert_eq!(log_lines(&exporter, "reason=connect").len(), round, "{:?}", exporter.log());
         assert_eq!(log_lines(&exporter, "watching again").len(), round, "{:?}", exporter.log());
     }
@@ -147,9 +146,17 @@ fn a_server_blocked_by_a_script() {
 fn a_server_without_a_free_connection() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start_with(&binary, &["--maxclients", "2"]);
-    let _taken = [server.peer(), server.peer()];
+    let _taken = fill(&server);
     let line = fails_with(&mut Exporter::watching(&[&server.address()]), "maxclients");
     assert!(line.contains("raise maxclients"), "{line}");
+}
+
+/// Takes the last two connections of a server. Earlier ones may take a while to close.
+fn fill(server: &Server) -> [Peer; 2] {
+    eventually("the server is full", || {
+        let mut peers = [server.peer(), server.peer()];
+        peers.iter_mut().all(|peer| peer.try_ask(&["PING"]).is_ok_and(|answer| answer == "+PONG")).then_some(peers)
+    })
 }
 
 #[test]
@@ -158,10 +165,7 @@ fn an_open_link_samples_a_server_that_is_full() {
     let server = Server::start_with(&binary, &["--maxclients", "3"]);
     let exporter = Exporter::watching(&[&server.address()]);
     exporter.scrape_until("up", |scrape| up(scrape) == Some(1.0));
-    let _taken = eventually("the server is full", PATIENCE, || {
-        let mut peers = [server.peer(), server.peer()];
-        peers.iter_mut().all(|peer| peer.ask(&["PING"]) == "+PONG").then_some(peers)
-    });
+    let _taken = fill(&server);
     for _ in 0..5 {
         let _ = TcpStream::connect(server.address()).map(|mut stream| stream.read(&mut [0; 64]));
     }
@@ -175,11 +179,17 @@ fn an_open_link_samples_a_server_that_is_full() {
 fn a_server_that_is_stuck() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let mut exporter = Exporter::start(&[&server.address()], &["--redis.timeout=200ms"], &[]);
+    let exporter = Exporter::start(&[&server.address()], &["--redis.timeout=1s"], &[]);
     exporter.scrape_until("up", |scrape| up(scrape) == Some(1.0));
+    // The time-out is short for a busy machine, so that there may be a failure before.
+    let before = log_lines(&exporter, "reason=timeout").len();
     signal(server.pid(), "STOP");
-    let line = fails_with(&mut exporter, "timeout");
+    exporter.scrape_until("down", |scrape| up(scrape) == Some(0.0));
+    let lines = eventually("the failure is logged", || {
+        Some(log_lines(&exporter, "reason=timeout")).filter(|lines| lines.len() > before)
+    });
     signal(server.pid(), "CONT");
+    let line = lines.last().expect("a line");
     assert!(line.contains("--redis.timeout"), "{line}");
     exporter.scrape_until("up again", |scrape| up(scrape) == Some(1.0));
 }
@@ -221,6 +231,9 @@ fn forwarder(port: Arc<AtomicU16>) -> String {
     address
 }
 
+/// Longer than the time between two samples of a failover, in seconds.
+const MIN_UPTIME: u64 = 8;
+
 #[test]
 fn a_failover_behind_one_address_adds_nothing_to_counters() {
     let Some(binary) = any_binary() else { return };
@@ -228,8 +241,15 @@ fn a_failover_behind_one_address_adds_nothing_to_counters() {
     for _ in 0..300 {
         servers[1].peer().must(&["PING"]);
     }
-    // So that the second server does not look as if it had just started.
-    pause(Duration::from_secs(4));
+    // So that the second server does not look as if it had just started: it did so before the first sample.
+    eventually("the servers have run for a while", || {
+        let has_run = |server: &Server| {
+            let info = server.peer().ask(&["INFO", "server"]);
+            let uptime = info.lines().find_map(|line| line.strip_prefix("uptime_in_seconds:")?.parse::<u64>().ok());
+            uptime.is_some_and(|seconds| seconds >= MIN_UPTIME)
+        };
+        servers.iter().all(has_run).then_some(())
+    });
     let port = Arc::new(AtomicU16::new(servers[0].port));
     let exporter = Exporter::watching(&[&forwarder(Arc::clone(&port))]);
     let received = |scrape: &Scrape| scrape.value("redis_clients_connections_received_total", &[]).unwrap_or(0.0);
@@ -314,13 +334,14 @@ fn a_server_that_dies_in_the_middle_of_a_reply() {
 
 #[test]
 fn an_endless_reply_is_aborted() {
+    let _alone = share::alone();
     // Finite, but far larger than accepted.
     let address = fake_server(|number| match number {
         0..9 => Some("$4\r\na:b\n\r\n".into()),
         9 => Some(format!("$900000000\r\n{}", "x".repeat(400_000_000))),
         _ => None,
     });
-    let args = ["--client-announce-frequency=10s", "--redis.timeout=10s"];
+    let args = ["--client-announce-frequency=10s", "--redis.timeout=100s"];
     let exporter = Exporter::start(&[&address], &args, &[]);
     let scrape = exporter.scrape_until("too large", |scrape| errors(scrape, "too_large") >= 1.0);
     let resident = scrape.value("process_resident_memory_bytes", &[]).expect("the kernel reports it");
@@ -345,12 +366,12 @@ fn the_exporter_survives_running_out_of_descriptors() {
     let address = exporter.address.clone();
     let connections: Vec<_> = (0..60).map_while(|_| TcpStream::connect(&address).ok()).collect();
     pause(Duration::from_millis(500));
-    let ticks = cpu_ticks(exporter.pid());
+    let (began, ticks) = (Instant::now(), cpu_ticks(exporter.pid()));
     pause(Duration::from_secs(1));
-    let spent = cpu_ticks(exporter.pid()) - ticks;
-    assert!(spent < 30, "the accept loop spins: {spent} of 100 ticks in a second");
+    let spent = (cpu_ticks(exporter.pid()) - ticks) as f64 / 100.0 / began.elapsed().as_secs_f64();
+    assert!(spent < 0.3, "the accept loop spins: it takes {spent} of a core");
     drop(connections);
-    eventually("it serves again", PATIENCE, || request(&address, "GET", "/-/healthy", &[]).ok());
+    eventually("it serves again", || request(&address, "GET", "/-/healthy", &[]).ok());
     let scrape = exporter.scrape();
     assert!(scrape.value("redis_client_exporter_http_accept_errors_total", &[]).is_some_and(|errors| errors > 0.0));
     assert_eq!(up(&scrape), Some(1.0));
@@ -363,29 +384,40 @@ fn cpu_ticks(pid: u32) -> u64 {
     fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
 }
 
+/// Connects and sends the beginning of a request. The exporter has read it.
+fn beginning_of_a_request(exporter: &Exporter) -> TcpStream {
+    let mut stream = TcpStream::connect(&exporter.address).expect("a connection");
+    stream.write_all(b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n").expect("the head begins");
+    // proc(5): the addresses of the other side's socket and its queue of unread bytes, in hexadecimal.
+    let port = |address: SocketAddr| format!("0100007F:{:04X}", address.port());
+    let (near, far) = (stream.local_addr().expect("an address"), stream.peer_addr().expect("an address"));
+    let other_side = format!(" {} {} 01 ", port(far), port(near));
+    eventually("it is read", || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").expect("the kernel reports it");
+        let (_, rest) = sockets.split_once(&other_side)?;
+        rest.split_whitespace().next()?.ends_with(":00000000").then_some(())
+    });
+    stream
+}
+
 #[test]
 fn the_first_signal_drains_and_the_second_ends_at_once() {
     let mut exporter = Exporter::watching(&["127.0.0.1:1"]);
     // A request that never completes keeps the exporter from finishing.
-    let mut slow = TcpStream::connect(&exporter.address).expect("a connection");
-    slow.write_all(b"GET /metrics HTTP/1.1\r\n").expect("the head begins");
-    pause(Duration::from_millis(200));
+    let _slow = beginning_of_a_request(&exporter);
     exporter.signal("TERM");
-    eventually("no connection is accepted any more", PATIENCE, || TcpStream::connect(&exporter.address).err());
-    let second = Instant::now();
+    eventually("no connection is accepted any more", || TcpStream::connect(&exporter.address).err());
     exporter.signal("TERM");
     assert!(exporter.wait().success());
-    assert!(second.elapsed() < Duration::from_secs(3), "ended after {:?}", second.elapsed());
+    eventually("it says so", || log_lines(&exporter, "stopping immediately").pop());
 }
 
 #[test]
 fn a_request_in_progress_is_answered_before_the_end() {
     let mut exporter = Exporter::watching(&["127.0.0.1:1"]);
-    let mut slow = TcpStream::connect(&exporter.address).expect("a connection");
-    slow.write_all(b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n").expect("the head begins");
-    pause(Duration::from_millis(200));
+    let mut slow = beginning_of_a_request(&exporter);
     exporter.signal("TERM");
-    eventually("no connection is accepted any more", PATIENCE, || TcpStream::connect(&exporter.address).err());
+    eventually("no connection is accepted any more", || TcpStream::connect(&exporter.address).err());
     slow.write_all(b"\r\n").expect("the head ends");
     let mut answer = String::new();
     slow.read_to_string(&mut answer).expect("an answer");

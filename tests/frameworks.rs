@@ -186,7 +186,7 @@ fn measured(program: Program<'_>, framework: &str, named: bool, binary: &Binary)
     let about = connected.line(&format!("{framework} says what it is"), |line| line.starts_with('{'));
     connected.line(&format!("{framework} connects"), |line| line == "ready");
     let mut before = seen(&server);
-    let clients = eventually(&format!("the connections of {framework} stay the same"), PATIENCE, || {
+    let clients = eventually(&format!("the connections of {framework} stay the same"), || {
         pause(SETTLED);
         let now = seen(&server);
         let settled = now == before && !now.is_empty();

@@ -9,7 +9,7 @@ use crate::pages::{json, watched};
 use crate::support::exporter::Exporter;
 use crate::support::http::{get, request};
 use crate::support::server::{Server, any_binary};
-use crate::support::{PATIENCE, eventually, project};
+use crate::support::{eventually, project, share};
 
 fn api(exporter: &Exporter, path: &str) -> Value {
     json(&get(&exporter.address, &format!("/api/v1/{path}")))
@@ -63,7 +63,7 @@ fn the_last_hour_is_returned_in_columns() {
     let _more: Vec<_> = (0..7).map(|_| server.peer()).collect();
     exporter.fresh_scrape();
     // Points are ten seconds apart.
-    let history = eventually("a second point", PATIENCE * 2, || {
+    let history = eventually("a second point", || {
         let history = api(&exporter, "history");
         (history["nodes"][0]["at"].as_array()?.len() > 1).then_some(history)
     });
@@ -95,11 +95,11 @@ fn a_closed_connection_is_listed_and_its_page_says_so() {
     let mut leaver = server.peer();
     let id = leaver.ask(&["CLIENT", "ID"])[1..].to_owned();
     leaver.must(&["CLIENT", "SETNAME", "leaver-<b>"]);
-    eventually("it is listed", PATIENCE, || {
+    eventually("it is listed", || {
         get(&exporter.address, &format!("/clients/{id}")).text().contains("leaver").then_some(())
     });
     drop(leaver);
-    let page = eventually("it is closed", PATIENCE, || {
+    let page = eventually("it is closed", || {
         let page = get(&exporter.address, &format!("/clients/{id}"));
         page.text().contains("Closed by").then_some(page)
     });
@@ -131,7 +131,7 @@ fn observations_of_a_client_are_kept_while_its_page_is_requested() {
     let path = format!("/clients/{id}");
     for (command, key) in [("GET", "a"), ("EXISTS", "a")] {
         peer.ask(&[command, key]);
-        eventually("it is sampled", PATIENCE, || {
+        eventually("it is sampled", || {
             let page = get(&exporter.address, &path);
             page.text().contains(&format!("<td>{}</td>", command.to_lowercase())).then_some(())
         });
@@ -144,6 +144,7 @@ fn observations_of_a_client_are_kept_while_its_page_is_requested() {
 /// The list needs several chunks, and is larger than the window of a page.
 #[test]
 fn an_export_has_every_connected_client() {
+    let _alone = share::alone();
     let Some((server, _crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
     let _many: Vec<_> = (0..1300).map(|_| server.peer()).collect();
     exporter.scrape_until("all", |scrape| scrape.sum("redis_clients_online") > 1300.0);
@@ -239,12 +240,12 @@ fn a_client_closed_by_a_restart_is_not_confused_with_a_later_one() {
     for peer in &mut after {
         peer.must(&["CLIENT", "SETNAME", "after"]);
     }
-    let link = eventually("it is listed as closed", PATIENCE, || {
+    let link = eventually("it is listed as closed", || {
         let page = get(&exporter.address, "/closed?q=before");
         let link = page.text().split('"').find(|text| text.starts_with(&format!("/clients/{id}?")))?;
         Some(link.replace("&#38;", "&"))
     });
-    eventually("another has its id", PATIENCE, || {
+    eventually("another has its id", || {
         get(&exporter.address, &format!("/clients/{id}")).text().contains(">after<").then_some(())
     });
     let page = get(&exporter.address, &link);
@@ -258,7 +259,7 @@ fn pages_say_when_they_show_an_old_sample() {
     drop(crowd);
     server.kill();
     for path in ["/", "/clients", "/apps", "/closed", &format!("/clients/{id}")] {
-        eventually(path, PATIENCE, || {
+        eventually(path, || {
             get(&exporter.address, path).text().contains("Showing the last successful sample").then_some(())
         });
     }

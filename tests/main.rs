@@ -28,7 +28,6 @@ mod sampling;
 mod security;
 mod sequences;
 mod servers;
-mod streams;
 mod structure;
 mod subscribers;
 mod support;

@@ -13,7 +13,7 @@ use crate::support::scrape::Scrape;
 use crate::support::server::{Server, any_binary, binary};
 use crate::support::test_clients::TestClients;
 use crate::support::trouble::{churn, hoard, leak, never_reads, work};
-use crate::support::{PATIENCE, eventually, project, rules};
+use crate::support::{eventually, project, rules};
 
 /// Runs promtool and asserts that it finds no fault.
 fn assert_clean(args: &[&str], input: &str) {
@@ -68,14 +68,14 @@ fn every_panel_has_data_from_a_real_prometheus() {
     drop(closing);
     pair.iter().for_each(|exporter| drop(exporter.scrape_until("it is offline", report(0.0))));
     let Some(prometheus) = Prometheus::scraping(&[&pair[0].address, &pair[1].address]) else { return };
-    eventually("both exporters are scraped", PATIENCE, || {
+    eventually("both exporters are scraped", || {
         (prometheus.value("count(redis_clients_online)") == Some(2.0)).then_some(())
     });
 
     let all = expressions();
     assert!(all.len() > 80, "{}", all.len());
     for (panel, expression) in all {
-        let series = eventually(&format!("{panel}: {expression}"), Duration::from_secs(40), || {
+        let series = eventually(&format!("{panel}: {expression}"), || {
             Some(prometheus.query(&expression)).filter(|series| !series.is_empty())
         });
         let finite = |series: &Value| {
@@ -95,7 +95,7 @@ fn every_panel_has_data_from_a_real_prometheus() {
         (r#"max(redis_clients_app_largest_output_buffer_bytes{client_app="slow-feed"})"#, 1e6, 2e7),
         (r#"max(redis_clients_app_blocked_connections{client_app="worker"})"#, 1.0, 1.0),
     ] {
-        eventually(expression, PATIENCE, || prometheus.value(expression).filter(|value| (min..=max).contains(value)));
+        eventually(expression, || prometheus.value(expression).filter(|value| (min..=max).contains(value)));
     }
     // Prometheus accepts the expressions of annotations, rules and runbooks. Their results depend on what happens.
     let rules = rules::rules().into_iter().map(|rule| ("a rule".to_owned(), rule.expr));
@@ -117,13 +117,13 @@ fn annotations_show_a_restart_when_there_is_one() {
     };
     let (of_redis, of_exporter) = (annotation("Redis restarts"), annotation("Exporter restarts"));
     // The annotation is at the time when the exporter started, in milliseconds.
-    let started = eventually("the exporter's start", PATIENCE, || prometheus.value(&of_exporter));
+    let started = eventually("the exporter's start", || prometheus.value(&of_exporter));
     let now = prometheus.value("vector(time() * 1000)").expect("a time");
-    assert!((0.0..120_000.0).contains(&(now - started)), "{started} {now}");
+    assert!((0.0..3_600_000.0).contains(&(now - started)), "{started} {now}");
     // increase() needs samples from before the restart.
     let known = r#"count_over_time(redis_clients_closed_total{reason="restart"}[1m]) > 1"#;
-    eventually("two samples of the counter", PATIENCE, || prometheus.value(known));
+    eventually("two samples of the counter", || prometheus.value(known));
     assert_eq!(prometheus.query(&of_redis), Vec::<Value>::new(), "nothing has restarted");
     server.restart();
-    eventually("the restart", PATIENCE, || prometheus.value(&of_redis));
+    eventually("the restart", || prometheus.value(&of_redis));
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::support::exporter::Exporter;
 use crate::support::http::{Answer, get, request, request_as};
 use crate::support::server::{Server, any_binary};
 use crate::support::test_clients::TestClients;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, share};
 
 /// Starts a server with clients of every kind, and an exporter that has sampled it.
 pub(crate) fn watched(words: &[&str]) -> Option<(Server, TestClients, Exporter)> {
@@ -116,15 +116,15 @@ struct Events(BufReader<TcpStream>);
 impl Events {
     fn open(exporter: &Exporter) -> Self {
         let mut stream = TcpStream::connect(&exporter.address).expect("a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("it reads");
         Self(BufReader::new(stream))
     }
 
     /// Reads until a line contains all of these texts.
     fn until(&mut self, wanted: &[&str]) -> String {
-        let began = Instant::now();
         let mut line = String::new();
+        let began = Instant::now();
         while began.elapsed() < PATIENCE {
             line.clear();
             self.0.read_line(&mut line).expect("the stream continues");
@@ -151,19 +151,9 @@ fn events_report_the_state_at_once_and_opened_and_closed_connections() {
     assert!(gone.contains("\"name\":\"new-client\""), "{gone}");
 }
 
-/// Longer than any time limit of the server, because the reader of a stream sends nothing.
-#[test]
-fn a_stream_continues_as_long_as_it_is_read() {
-    let Some((_server, _crowd, exporter)) = watched(&["--client-announce-frequency=1"]) else { return };
-    let mut events = Events::open(&exporter);
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(36) {
-        events.until(&["event: status"]);
-    }
-}
-
 #[test]
 fn streams_are_bounded_and_end_with_the_program() {
+    let _alone = share::alone();
     let Some((_server, _crowd, mut exporter)) = watched(&[]) else { return };
     let mut streams: Vec<Events> = (0..200).map(|_| Events::open(&exporter)).collect();
     for stream in &mut streams {
@@ -173,7 +163,7 @@ fn streams_are_bounded_and_end_with_the_program() {
     assert_eq!(one_more.status, 503);
     assert_eq!(get(&exporter.address, "/metrics").status, 200, "scrapes still work");
     streams.truncate(1);
-    eventually("a place is free again", PATIENCE, || {
+    eventually("a place is free again", || {
         let mut stream = Events::open(&exporter);
         let mut line = String::new();
         stream.0.read_line(&mut line).ok()?;

@@ -17,7 +17,7 @@ use crate::support::scrape::Scrape;
 use crate::support::server::{Binary, Server, binary};
 use crate::support::subscriber::Subscriber;
 use crate::support::test_clients::TestClients;
-use crate::support::{PATIENCE, eventually, pause};
+use crate::support::{eventually, pause};
 
 /// The idle time from which on a client is idle, so short that clients of a test get there.
 const IDLE_AFTER: &str = "--idle-after=2s";
@@ -191,7 +191,14 @@ fn compare_groups(scene: &Scene) {
         assert_eq!(page, groups.iter().map(|(name, counts)| (name.clone(), texts(counts))).collect(), "page by {by}");
         if by != "kind" {
             // The command's own connection is internal, so only there it makes a difference.
-            assert_eq!(scene.groups_of_command(by), groups, "command line by {by}");
+            // It takes a sample of its own. On a busy machine, the active client may have been idle then.
+            eventually(&format!("the command line counts the same by {by}"), || {
+                let printed = scene.groups_of_command(by);
+                if printed != groups {
+                    println!("by {by}: {printed:?} instead of {groups:?}");
+                }
+                (printed == groups).then_some(())
+            });
         }
     }
 }
@@ -277,9 +284,8 @@ fn compare_totals(scene: &Scene) {
     let online = status["online"].as_u64().expect("a number");
     let in_histogram = scrape.value("redis_clients_last_interaction_age_seconds_count", &[]).expect("a histogram");
     assert_eq!(in_histogram as u64, online - waiting - status["silent"].as_u64().expect("a number"));
-    let message = eventually("the status", PATIENCE, || {
-        scene.subscriber.received().into_iter().find(|message| message.is_status())
-    });
+    let message =
+        eventually("the status", || scene.subscriber.received().into_iter().find(|message| message.is_status()));
     for member in ["connections", "online", "silent"] {
         assert_eq!(message.json[member], status[member], "{member} of the message");
     }

@@ -6,7 +6,7 @@ use crate::support::exporter::{Exporter, run};
 use crate::support::scrape::Scrape;
 use crate::support::server::{Binary, Server, binaries, binary};
 use crate::support::test_clients::{TestClients, Truth};
-use crate::support::{PATIENCE, eventually, pause, project};
+use crate::support::{eventually, pause, project};
 
 /// One test per server, so that the report names the one that differs. `further` has those of `TEST_SERVERS`.
 macro_rules! on_every_server {
@@ -54,7 +54,7 @@ fn counts_are_those_of_client_list(binary: &Binary) {
     let expected = [("replica", "primary"), ("primary", "replica")];
     for (server, control) in [&primary, &replica].into_iter().zip(&mut controls) {
         let node = server.address();
-        eventually("the metrics match CLIENT LIST", PATIENCE, || {
+        eventually("the metrics match CLIENT LIST", || {
             let truth = Truth::ask(control, IDLE_AFTER);
             (counts_of(&exporter.fresh_scrape(), &node) == truth).then_some(())
         });
@@ -139,8 +139,10 @@ fn the_acl_line_of_check_grants_what_is_needed_and_no_more(binary: &Binary) {
         "+info",
     ]);
     let nameless = Exporter::start(&[&address], &["--redis.user=nameless", "--redis.password=secret"], &[]);
-    let scrape = nameless.scrape_until("a sample", |scrape| scrape.value("redis_clients_online", &[]).is_some());
-    assert_eq!(scrape.value("redis_clients_connections", &[("kind", "exporter")]), Some(2.0));
+    // Those of the announcer may take a while to close.
+    nameless.scrape_until("two links", |scrape| {
+        scrape.value("redis_clients_connections", &[("kind", "exporter")]) == Some(2.0)
+    });
 
     let mut peer = server.peer();
     peer.must(&["AUTH", "redis-client-exporter", "secret"]);
@@ -183,7 +185,7 @@ fn a_unix_socket_works_like_a_port(binary: &Binary) {
     assert!(path.contains(' '), "{path}");
     let exporter = Exporter::watching(&[&format!("unix://{path}")]);
     let mut control = server.peer();
-    eventually("the metrics are those of CLIENT LIST", PATIENCE, || {
+    eventually("the metrics are those of CLIENT LIST", || {
         let truth = Truth::ask(&mut control, 300).kinds;
         let scrape = exporter.fresh_scrape();
         assert!(scrape.all("redis_clients_online", &[]).all(|series| series.labels["redis"] == path));
@@ -206,9 +208,7 @@ fn capture() {
         control.must(&[b"ACL".as_slice(), b"SETUSER", b"caf\xe9", b"on", b"nopass", b"~*", b"+@all"]);
         let mut odd = server.peer();
         odd.must(&[b"AUTH".as_slice(), b"caf\xe9", b"any"]);
-        eventually("the replica is connected", PATIENCE, || {
-            control.ask(&["CLIENT", "LIST"]).contains("flags=S").then_some(())
-        });
+        eventually("the replica is connected", || control.ask(&["CLIENT", "LIST"]).contains("flags=S").then_some(()));
         let rows = control.ask_bytes(&["CLIENT", "LIST"]);
         drop(six);
         std::fs::write(project(&format!("tests/corpus/real/{}.txt", binary.name)), rows).expect("a file");

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
 
@@ -21,7 +20,7 @@ fn without_server() -> Exporter {
 #[test]
 fn every_route_answers_as_documented() {
     let exporter = without_server();
-    eventually("ready", Duration::from_secs(10), || (get(&exporter.address, "/-/ready").status == 200).then_some(()));
+    eventually("ready", || (get(&exporter.address, "/-/ready").status == 200).then_some(()));
     let cases = [
         ("/", 200, "text/html; charset=utf-8"),
         ("/metrics", 200, "text/plain; version=0.0.4"),
@@ -93,7 +92,7 @@ fn the_exporter_is_not_ready_before_the_first_attempt_has_ended() {
     assert_eq!(get(&exporter.address, "/-/healthy").status, 200);
     assert_eq!(exporter.scrape().value("redis_clients_up", &[]), None, "there is no result yet");
     drop(silent);
-    eventually("ready", Duration::from_secs(10), || (get(&exporter.address, "/-/ready").status == 200).then_some(()));
+    eventually("ready", || (get(&exporter.address, "/-/ready").status == 200).then_some(()));
 }
 
 #[test]
@@ -148,23 +147,6 @@ fn many_clients_make_a_small_scrape() {
     // No series are left of users without connections.
     drop(peers);
     exporter.scrape_until("they are closed", |scrape| scrape.all("redis_clients_user_connections", &[]).count() == 1);
-}
-
-#[test]
-fn idle_peers_do_not_block_scrapers() {
-    let exporter = without_server();
-    let idle: Vec<_> = (0..300).map_while(|_| TcpStream::connect(&exporter.address).ok()).collect();
-    let began = Instant::now();
-    // More connections than are served at once; the idle ones among them time out and make room.
-    let mut stream = TcpStream::connect(&exporter.address).expect("a connection");
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket");
-    stream.write_all(b"GET /-/healthy HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("a request");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("an answer");
-    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-    let waited = began.elapsed();
-    assert!((Duration::from_secs(1)..Duration::from_secs(50)).contains(&waited), "after {waited:?}");
-    drop(idle);
 }
 
 #[test]

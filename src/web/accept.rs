@@ -29,18 +29,33 @@ use super::response::{self, Body};
 use super::route::route;
 use super::settings::Tls;
 
-/// The maximum number of connections that a listener serves at once. Further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 256;
+/// The limits of connections. Tests choose shorter ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectionLimits {
+    /// The maximum number of connections that a listener serves at once. Further ones wait in the kernel's queue.
+    pub(super) connections: usize,
+    /// The time limit for a request's head, and so for an idle connection.
+    pub(super) head: Duration,
+    /// The time limit for a write that makes no progress.
+    pub(super) write: Duration,
+    /// The time limit for a TLS handshake.
+    pub(super) handshake: Duration,
+    /// The time limit for responses in progress after the program was asked to stop.
+    pub(super) drain: Duration,
+}
 
-/// The time limit for a request's head, and so for an idle connection. It is longer than a scrape interval of 15 s, so
-/// that Prometheus can reuse its connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// The time limit for a write that makes no progress.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The time limit for a TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            // Longer than a scrape interval of 15 s, so that Prometheus can reuse its connection.
+            head: Duration::from_secs(20),
+            write: Duration::from_secs(30),
+            handshake: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
 
 /// The first byte of a TLS connection: the type of a handshake record (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -48,15 +63,17 @@ const TLS_HANDSHAKE: u8 = 22;
 /// The pause after a failed accept (out of file descriptors, for example), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The time limit for responses in progress after `stop` is cancelled.
-const DRAIN: Duration = Duration::from_secs(5);
-
 /// The maximum size of a request's head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Accepts and serves connections until `stop` is cancelled, then waits up to [`DRAIN`] for those in progress.
-pub(super) async fn accept(listener: TcpListener, app: Arc<WebState>, stop: CancellationToken) {
-    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+/// Accepts and serves connections until `stop` is cancelled, then waits for those in progress.
+pub(super) async fn accept(
+    listener: TcpListener,
+    app: Arc<WebState>,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+) {
+    let free = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
     let mut failing = false;
     loop {
@@ -77,12 +94,12 @@ pub(super) async fn accept(listener: TcpListener, app: Arc<WebState>, stop: Canc
             }
         };
         failing = false;
-        connections.spawn(serve(stream, address, permit, Arc::clone(&app), stop.clone()));
+        connections.spawn(serve(stream, address, permit, Arc::clone(&app), limits, stop.clone()));
     }
     drop(listener);
     connections.close();
     // Connections that are still open after that end with the program.
-    let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
+    let _ = tokio::time::timeout(limits.drain, connections.wait()).await;
 }
 
 /// Waits for a free slot, then for the next connection.
@@ -99,6 +116,7 @@ async fn serve(
     address: IpAddr,
     _permit: OwnedSemaphorePermit,
     app: Arc<WebState>,
+    limits: ConnectionLimits,
     stop: CancellationToken,
 ) {
     // Each response is one write, so there is nothing to coalesce. If this fails, responses are only slower.
@@ -106,7 +124,7 @@ async fn serve(
     // The kernel buffers megabytes for a peer that does not read before a write blocks. This option bounds that time as
     // well.
     #[cfg(target_os = "linux")]
-    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT));
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(limits.write));
     let mut settings = app.settings.clone();
     let tls = settings.borrow_and_update().tls.clone();
     // A connection ends when the settings change: its peer was authenticated under the old ones and must reconnect.
@@ -119,29 +137,32 @@ async fn serve(
     let mut end = pin!(end);
     let peer = Peer { address, authenticated: false };
     let Some(tls) = tls else {
-        return serve_requests(bounded(stream), end, |request| route(Arc::clone(&app), request, peer)).await;
+        let stream = bounded(stream, limits.write);
+        return serve_requests(stream, limits, end, |request| route(Arc::clone(&app), request, peer)).await;
     };
     let handshake = tokio::select! {
-        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(stream, &tls, peer)) => handshake,
+        handshake = tokio::time::timeout(limits.handshake, handshake(stream, limits.write, &tls, peer)) => handshake,
         () = end.as_mut() => return,
     };
     match handshake {
         Ok(Ok(Handshake::Tls(stream, peer))) => {
-            serve_requests(stream, end, |request| route(Arc::clone(&app), request, peer)).await;
+            serve_requests(stream, limits, end, |request| route(Arc::clone(&app), request, peer)).await;
         }
-        Ok(Ok(Handshake::Plain(stream))) => serve_requests(stream, end, |_| std::future::ready(https_only())).await,
+        Ok(Ok(Handshake::Plain(stream))) => {
+            serve_requests(stream, limits, end, |_| std::future::ready(https_only())).await;
+        }
         Ok(Err(error)) => debug!(peer = %address, %error, "TLS handshake failed"),
-        Err(_) => debug!(peer = %address, "TLS handshake not completed within {HANDSHAKE_TIMEOUT:?}"),
+        Err(_) => debug!(peer = %address, "TLS handshake not completed within {:?}", limits.handshake),
     }
 }
 
 type TimedStream = Pin<Box<TimeoutStream<TcpStream>>>;
 
-fn bounded(stream: TcpStream) -> TimedStream {
+fn bounded(stream: TcpStream, write: Duration) -> TimedStream {
     let mut stream = TimeoutStream::new(stream);
     // Reads need no time limit here: hyper limits the head, bodies are not read, and the reader of an event stream
     // sends nothing.
-    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    stream.set_write_timeout(Some(write));
     Box::pin(stream)
 }
 
@@ -152,12 +173,12 @@ enum Handshake {
     Plain(TimedStream),
 }
 
-async fn handshake(stream: TcpStream, tls: &Tls, peer: Peer) -> io::Result<Handshake> {
+async fn handshake(stream: TcpStream, write: Duration, tls: &Tls, peer: Peer) -> io::Result<Handshake> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 1 && first != [TLS_HANDSHAKE] {
-        return Ok(Handshake::Plain(bounded(stream)));
+        return Ok(Handshake::Plain(bounded(stream, write)));
     }
-    let stream = TlsAcceptor::from(Arc::clone(&tls.config)).accept(bounded(stream)).await?;
+    let stream = TlsAcceptor::from(Arc::clone(&tls.config)).accept(bounded(stream, write)).await?;
     let authenticated = tls.verifies_clients && stream.get_ref().1.peer_certificates().is_some();
     Ok(Handshake::Tls(Box::new(stream), Peer { authenticated, ..peer }))
 }
@@ -171,8 +192,12 @@ fn https_only() -> Response<Body> {
 
 /// Answers requests until the peer closes the connection or a time limit passes. After `end`, the request in progress
 /// is answered and the connection closed.
-async fn serve_requests<S, A, F>(stream: S, end: Pin<&mut impl Future<Output = ()>>, answer: A)
-where
+async fn serve_requests<S, A, F>(
+    stream: S,
+    limits: ConnectionLimits,
+    end: Pin<&mut impl Future<Output = ()>>,
+    answer: A,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<Body>>,
@@ -183,7 +208,7 @@ where
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(limits.head)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
@@ -193,5 +218,185 @@ where
         () = end => connection.as_mut().graceful_shutdown(),
     }
     // The limit is for event streams, which have no end of their own.
-    let _ = tokio::time::timeout(DRAIN, connection).await;
+    let _ = tokio::time::timeout(limits.drain, connection).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Instant;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use socket2::{Domain, Socket, Type};
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::web::fixture;
+    use crate::web::settings::{ConfigFile, WebSettings};
+
+    /// The time limit of a wait. Only a hang exceeds it.
+    const PATIENCE: Duration = Duration::from_secs(180);
+
+    /// A limit that a test waits for.
+    const SHORT: Duration = Duration::from_millis(500);
+
+    /// Limits that no test reaches.
+    const LONG: ConnectionLimits =
+        ConnectionLimits { connections: 256, head: PATIENCE, write: PATIENCE, handshake: PATIENCE, drain: PATIENCE };
+
+    const EVENTS: &[u8] = b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+    /// A web server in this process.
+    struct WebServer {
+        address: SocketAddr,
+        app: Arc<WebState>,
+        stop: CancellationToken,
+        ended: tokio::task::JoinHandle<()>,
+    }
+
+    impl WebServer {
+        async fn start(app: WebState, limits: ConnectionLimits) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let (address, app, stop) =
+                (listener.local_addr().expect("an address"), Arc::new(app), CancellationToken::new());
+            let ended = tokio::spawn(accept(listener, Arc::clone(&app), limits, stop.clone()));
+            Self { address, app, stop, ended }
+        }
+
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.expect("a connection")
+        }
+
+        /// Requests a page, and returns the first line of the response.
+        async fn status(&self) -> String {
+            let mut stream = self.connect().await;
+            let request = b"GET /-/healthy HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            stream.write_all(request).await.expect("a request");
+            first_line(&mut stream).await
+        }
+
+        /// Publishes the state of the node again, which is an event for each stream.
+        fn publish(&self) {
+            let nodes = self.app.latest.read();
+            let (id, node) = nodes.with_ids().next().expect("one node");
+            self.app.latest.publish(id, node.clone(), nodes.changed_at());
+        }
+
+        /// The number of event streams that may be opened.
+        fn free_streams(&self) -> usize {
+            self.app.streams.available_permits()
+        }
+    }
+
+    async fn first_line(stream: &mut TcpStream) -> String {
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await.expect("an answer");
+        line.trim_end().to_owned()
+    }
+
+    /// Waits with a limit that only a hang exceeds.
+    async fn within_patience<T>(future: impl Future<Output = T>) -> T {
+        tokio::time::timeout(PATIENCE, future).await.expect("it ends")
+    }
+
+    #[tokio::test]
+    async fn idle_connections_make_room_for_others() {
+        let limits = ConnectionLimits { connections: 4, head: SHORT, ..LONG };
+        let running = WebServer::start(fixture::app(), limits).await;
+        let began = Instant::now();
+        let mut idle = Vec::new();
+        for _ in 0..6 {
+            idle.push(running.connect().await);
+        }
+        // It waits behind them, until they have reached their limit.
+        assert_eq!(within_patience(running.status()).await, "HTTP/1.1 200 OK");
+        assert!(began.elapsed() >= SHORT, "they are given time, not only {:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_stream_continues_longer_than_every_limit_while_it_is_read() {
+        let limits = ConnectionLimits { head: SHORT, write: SHORT, handshake: SHORT, drain: SHORT, ..LONG };
+        let running = WebServer::start(fixture::app(), limits).await;
+        let mut stream = running.connect().await;
+        stream.write_all(EVENTS).await.expect("a request");
+        let mut lines = BufReader::new(stream).lines();
+        let began = Instant::now();
+        let mut events = 0;
+        while began.elapsed() < 3 * SHORT || events < 3 {
+            let line = within_patience(lines.next_line()).await.expect("it continues").expect("it continues");
+            if line == "event: status" {
+                events += 1;
+                tokio::time::sleep(SHORT / 10).await;
+                running.publish();
+            }
+        }
+    }
+
+    /// Connects with buffers so small that few events fill them, and reads nothing.
+    fn connect_to_never_read(address: SocketAddr) -> TcpStream {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(2048).expect("a small buffer");
+        socket.set_tcp_mss(536).expect("small segments");
+        socket.connect(&address.into()).expect("a connection");
+        socket.set_nonblocking(true).expect("a socket");
+        TcpStream::from_std(socket.into()).expect("a runtime")
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_not_read_is_dropped_and_frees_its_place() {
+        let running = WebServer::start(fixture::app(), ConnectionLimits { write: SHORT, ..LONG }).await;
+        let places = running.free_streams();
+        let began = Instant::now();
+        let mut unread = connect_to_never_read(running.address);
+        unread.write_all(EVENTS).await.expect("a request");
+        let mut seen_open = false;
+        let dropped = async {
+            while !seen_open || running.free_streams() < places {
+                seen_open |= running.free_streams() < places;
+                running.publish();
+                tokio::task::yield_now().await;
+            }
+        };
+        within_patience(dropped).await;
+        assert!(began.elapsed() >= SHORT, "a slow reader is given time, not only {:?}", began.elapsed());
+        assert_eq!(running.status().await, "HTTP/1.1 200 OK");
+    }
+
+    /// The settings of a configuration with a certificate.
+    fn encrypted() -> watch::Receiver<Arc<WebSettings>> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
+        std::fs::write(folder.path().join("server.crt"), cert.pem()).expect("a file");
+        std::fs::write(folder.path().join("server.key"), signing_key.serialize_pem()).expect("a file");
+        let file = folder.path().join("web.yml");
+        std::fs::write(&file, "tls_server_config: {cert_file: server.crt, key_file: server.key}").expect("a file");
+        ConfigFile::read(&file).expect("it is valid").settings()
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_is_never_completed_is_aborted() {
+        let app = WebState { settings: encrypted(), ..fixture::app() };
+        let running = WebServer::start(app, ConnectionLimits { connections: 2, handshake: SHORT, ..LONG }).await;
+        let began = Instant::now();
+        let mut silent = running.connect().await;
+        let mut begun = running.connect().await;
+        begun.write_all(&[22, 3, 1, 2, 0]).await.expect("the beginning of a handshake");
+        for stream in [&mut silent, &mut begun] {
+            let _ = within_patience(stream.read_to_end(&mut Vec::new())).await;
+        }
+        assert!(began.elapsed() >= SHORT, "a slow peer is given time, not only {:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_never_completed_delays_the_end_no_longer_than_the_limit() {
+        let running = WebServer::start(fixture::app(), ConnectionLimits { drain: SHORT, ..LONG }).await;
+        let mut stream = running.connect().await;
+        stream.write_all(EVENTS).await.expect("a request");
+        assert_eq!(within_patience(first_line(&mut stream)).await, "HTTP/1.1 200 OK");
+        let began = Instant::now();
+        running.stop.cancel();
+        within_patience(running.ended).await.expect("it does not panic");
+        assert!(began.elapsed() >= SHORT, "a response in progress is given time, not only {:?}", began.elapsed());
+    }
 }

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exposition::{ProcessMetrics, Validity};
 use crate::latest::Latest;
+use accept::ConnectionLimits;
 use auth::Authenticator;
 use client_trend::ClientTrends;
 use events::MAX_STREAMS;
@@ -129,7 +130,8 @@ impl Bound {
         let app = Arc::new(WebState::new(served));
         let mut loops = JoinSet::new();
         for listener in self.listeners {
-            loops.spawn(accept::accept(listener, Arc::clone(&app), stop.clone()));
+            let limits = ConnectionLimits::default();
+            loops.spawn(accept::accept(listener, Arc::clone(&app), limits, stop.clone()));
         }
         while loops.join_next().await.is_some() {}
     }

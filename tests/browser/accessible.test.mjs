@@ -2,7 +2,7 @@
 // no page is wider than a narrow screen.
 
 import assert from "node:assert/strict";
-import { PATIENCE, eventually, look } from "./browser.mjs";
+import { eventually, look } from "./browser.mjs";
 import { axe } from "./chromium.mjs";
 import { Client } from "./redis.mjs";
 
@@ -39,7 +39,7 @@ for (const place of PAGES) {
       assert.deepEqual(await faults(page), [], `${colorScheme}, ${width} wide`);
       const wide = () => page.evaluate(() => document.documentElement.scrollWidth);
       // Charts are redrawn with a delay.
-      await eventually(`the page fits into ${width}`, PATIENCE, async () => (await wide()) <= width);
+      await eventually(`the page fits into ${width}`, async () => (await wide()) <= width);
     }
   });
 }

@@ -1,7 +1,7 @@
 // Charts: the selected time stays under a resting mouse, only visible series are stacked, and the time axis ends now.
 
 import assert from "node:assert/strict";
-import { eventually, look, pause, PATIENCE } from "./browser.mjs";
+import { eventually, look, pause } from "./browser.mjs";
 
 const STEP_SECONDS = 10;
 
@@ -56,7 +56,7 @@ look("the legend keeps the time under the mouse during updates", {}, async (read
   assert.match(await legend(), /^\d\d:\d\d:\d\d,\d/);
   const canvas = await chart(page, "apps").locator("canvas").elementHandle();
   const before = urls.length;
-  await eventually("there was an update", PATIENCE, () => urls.length > before + 1);
+  await eventually("there was an update", () => urls.length > before + 1);
   await pause(300);
   assert(await canvas.evaluate((canvas) => canvas.isConnected), "the chart was not replaced");
   assert.match(await legend(), /^\d\d:\d\d:\d\d,\d/);
@@ -68,7 +68,7 @@ look("a hidden series is not part of the stack", {}, async (reader) => {
   await page.reload();
   await drawn(page);
   const places = () => Promise.all([0.2, 0.4, 0.7, 0.85].map((height) => color(page, 0.5, height)));
-  const [large, , middle, small] = await eventually("three are drawn", PATIENCE, async () => {
+  const [large, , middle, small] = await eventually("three are drawn", async () => {
     const seen = await places();
     return new Set([seen[0], seen[2], seen[3]]).size === 3 && seen;
   });
@@ -76,9 +76,9 @@ look("a hidden series is not part of the stack", {}, async (reader) => {
   // The series of 3 and 2 remain.
   const left = [middle, middle, small, small];
   const isStacked = async () => (await places()).join(";") === left.join(";");
-  await eventually("the others are stacked without it", PATIENCE, isStacked);
+  await eventually("the others are stacked without it", isStacked);
   await chart(page, "apps").locator(".u-legend").getByText("large", { exact: true }).click();
-  await eventually("it is shown again", PATIENCE, async () => (await places())[0] === large);
+  await eventually("it is shown again", async () => (await places())[0] === large);
 });
 
 look("the chart of a server without recent samples shows when they ended", {}, async (reader) => {
@@ -86,7 +86,7 @@ look("the chart of a server without recent samples shows when they ended", {}, a
   await mockHistory(page, { one: 4 }, 100, 30);
   await page.reload();
   await drawn(page);
-  await eventually("its samples are drawn", PATIENCE, async () => (await color(page, 0.25, 0.3)) !== NOTHING);
+  await eventually("its samples are drawn", async () => (await color(page, 0.25, 0.3)) !== NOTHING);
   // A grid line may go through one of these points.
   const right = await Promise.all([0.7, 0.72, 0.74].map((place) => color(page, place, 0.3)));
   assert(right.filter((found) => found === NOTHING).length >= 2, `nothing is drawn after the last sample: ${right}`);
@@ -95,7 +95,8 @@ look("the chart of a server without recent samples shows when they ended", {}, a
   const [time] = await chart(page, "apps").locator(".u-legend .u-value").allTextContents();
   const today = new Date().toISOString().slice(0, 11);
   const ago = ((Date.now() - Date.parse(`${today}${time}Z`)) / 1000 + 86_400) % 86_400;
-  assert(ago > 3400 && ago < 3660, `${time} is ${ago} s ago`);
+  // The history is longer. The axis ends at the time when the chart was drawn, which is a while ago on a busy machine.
+  assert(ago > 3400 && ago < 4500, `${time} is ${ago} s ago`);
 });
 
 look("a page requests the history of the node that it shows", {}, async (reader) => {

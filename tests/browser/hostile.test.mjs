@@ -3,7 +3,7 @@
 // and no policy violations.
 
 import assert from "node:assert/strict";
-import { eventually, look, PATIENCE } from "./browser.mjs";
+import { eventually, look } from "./browser.mjs";
 import { Client } from "./redis.mjs";
 import { column, rows } from "./table.mjs";
 
@@ -55,7 +55,7 @@ const names = (page) => column(page, "Name");
 async function sampled(reader) {
   const page = await reader.open("/clients?limit=1000");
   for (const name of NAMES) {
-    await eventually(`${name} is sampled`, PATIENCE, async () => (await names(page)).includes(name));
+    await eventually(`${name} is sampled`, async () => (await names(page)).includes(name));
   }
   await isClean(page, "/clients");
   await page.close();
@@ -87,7 +87,7 @@ look("hostile names are text on every page", {}, async (reader) => {
   const closed = await reader.open("/closed");
   clients.forEach((client) => client.leave());
   for (const name of NAMES) {
-    await eventually(`${name} is closed`, PATIENCE, async () => (await names(closed)).includes(name));
+    await eventually(`${name} is closed`, async () => (await names(closed)).includes(name));
   }
   await isClean(closed, "/closed");
 });

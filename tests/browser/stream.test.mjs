@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import http from "node:http";
 import net from "node:net";
-import { eventually, exporter, look, PATIENCE } from "./browser.mjs";
+import { eventually, exporter, look } from "./browser.mjs";
 import { Client } from "./redis.mjs";
 import { column } from "./table.mjs";
 
@@ -48,7 +48,7 @@ look("a page that lost the exporter says so, and recovers when it is reachable a
   await Client.connect("meanwhile");
   await road.open(road.port);
   await live(page);
-  await eventually("it caught up", PATIENCE, async () => (await column(page, "Name")).includes("meanwhile"));
+  await eventually("it caught up", async () => (await column(page, "Name")).includes("meanwhile"));
 });
 
 /** Opens streams until no more are accepted. */
@@ -70,7 +70,7 @@ look("a page that gets no stream says so and polls until it gets one", {}, async
   const page = await reader.open("/clients?q=streamless");
   await page.getByRole("status").filter({ hasText: "refuses a live stream: refreshed every 10 s" }).waitFor();
   await Client.connect("streamless");
-  await eventually("it polled", PATIENCE, async () => (await column(page, "Name")).includes("streamless"));
+  await eventually("it polled", async () => (await column(page, "Name")).includes("streamless"));
   taken.forEach((request) => request.destroy());
   await live(page);
 });
@@ -97,7 +97,7 @@ look("more live pages than a browser has connections work, also after one is clo
   const pages = [];
   for (let number = 0; number < 8; number += 1) pages.push(await reader.open("/clients?q=together&sort=name"));
   const lists = async (page, name) => (await column(page, "Name")).includes(name);
-  const all = (name) => Promise.all(pages.map((page) => eventually(name, PATIENCE, () => lists(page, name))));
+  const all = (name) => Promise.all(pages.map((page) => eventually(name, () => lists(page, name))));
   for (const page of pages) await live(page);
   await Client.connect("together-1");
   await all("together-1");

@@ -1,7 +1,7 @@
 // The table of clients: sorting by mouse and keyboard, filters, paging, links to share, and pausing.
 
 import assert from "node:assert/strict";
-import { eventually, exporter, look, pause, PATIENCE } from "./browser.mjs";
+import { eventually, exporter, look, pause } from "./browser.mjs";
 import { Client } from "./redis.mjs";
 import { column, rows } from "./table.mjs";
 
@@ -11,7 +11,7 @@ const sortBy = (page, name) => head(page, name).getByRole("link");
 /** Waits until the table is sorted by this column, and by no other. */
 async function sorted(page, name, order) {
   const ariaSort = () => head(page, name).getAttribute("aria-sort");
-  await eventually(`${name} is ${order}`, PATIENCE, async () => (await ariaSort()) === order);
+  await eventually(`${name} is ${order}`, async () => (await ariaSort()) === order);
   assert.equal(await page.locator("th[aria-sort]").count(), 1);
 }
 
@@ -30,7 +30,7 @@ async function join(name, count) {
 /** Connects such clients, and waits until they are sampled. */
 async function crew(name, count) {
   const crew = await join(name, count);
-  await eventually(`${name} is sampled`, PATIENCE, async () => {
+  await eventually(`${name} is sampled`, async () => {
     const answer = await fetch(`${exporter}/api/v1/clients?filter=name~${name}-`);
     return (await answer.json()).matched === count;
   });
@@ -76,7 +76,7 @@ look("search, sorting and opening a client work by keyboard, and updates keep th
   await tabTo("Name");
   const before = await page.evaluate(() => (window.window_before = document.querySelector("[data-window]"), true));
   assert(before);
-  await eventually("the window was replaced", PATIENCE, () => page.evaluate(() => !window.window_before.isConnected));
+  await eventually("the window was replaced", () => page.evaluate(() => !window.window_before.isConnected));
   assert.equal(await focused(), "Name", "the focus is kept");
   await page.keyboard.press("Enter");
   await sorted(page, "Name", "ascending");
@@ -154,10 +154,10 @@ look("a paused page does not change, and a resumed one is updated", {}, async (r
   await pause(2500);
   assert.deepEqual(await rows(page), [], "nothing changes");
   await resume.click();
-  await eventually("it caught up", PATIENCE, async () => (await column(page, "Name"))[0] === "paused-1");
+  await eventually("it caught up", async () => (await column(page, "Name"))[0] === "paused-1");
   assert.equal(await button.getAttribute("aria-pressed"), "false");
   one.leave();
-  await eventually("it is updated again", PATIENCE, async () => (await rows(page)).length === 0);
+  await eventually("it is updated again", async () => (await rows(page)).length === 0);
 });
 
 look("the list and the URL follow the search while typing", {}, async (reader) => {
@@ -165,7 +165,7 @@ look("the list and the URL follow the search while typing", {}, async (reader) =
   const page = await reader.open("/clients?sort=name");
   await page.getByRole("searchbox").pressSequentially("typing-2");
   const listed = async () => (await column(page, "Name")).join();
-  await eventually("only the match is listed", PATIENCE, async () => (await listed()) === "typing-2");
+  await eventually("only the match is listed", async () => (await listed()) === "typing-2");
   const other = await reader.open(page.url().slice(exporter.length));
   assert.deepEqual(await column(other, "Name"), ["typing-2"]);
 });

@@ -1,7 +1,7 @@
 // The page matches the server: the id, the address and the last interaction of each client.
 
 import assert from "node:assert/strict";
-import { PATIENCE, eventually, look, pause } from "./browser.mjs";
+import { eventually, look, pause } from "./browser.mjs";
 import { Client, clientList } from "./redis.mjs";
 import { rows } from "./table.mjs";
 
@@ -51,7 +51,7 @@ look("every client is listed once, with its address and its last interaction", {
   let found;
   // The page may show an earlier sample.
   const agree = async () => (found = await differences(page, control)).length === 0;
-  await eventually("the page agrees with the server", PATIENCE, agree).catch(() => assert.deepEqual(found, []));
+  await eventually("the page agrees with the server", agree).catch(() => assert.deepEqual(found, []));
 });
 
 look("a client that sends a command interacted just now", {}, async (reader) => {
@@ -59,12 +59,12 @@ look("a client that sends a command interacted just now", {}, async (reader) => 
   const id = await client.id();
   const page = await reader.open(`/clients?q=${id}&limit=1000`);
   const last = async () => (await rows(page)).find((row) => row["Client ID"] === id)?.["Last interaction at"];
-  const before = Date.parse(await eventually("it is listed", PATIENCE, last));
+  const before = Date.parse(await eventually("it is listed", last));
   await pause(3000);
   assert(Date.parse(await last()) - before <= 1000, "without a command it does not change");
   await client.ask("PING");
   const sent = await now(control);
-  await eventually("the page is updated", PATIENCE, async () => {
+  await eventually("the page is updated", async () => {
     return Math.abs(Date.parse(await last()) / 1000 - sent) <= ROUNDING && Date.parse(await last()) - before >= 2000;
   });
 });

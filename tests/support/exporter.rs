@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use super::eventually;
 use super::scrape::Scrape;
-use super::{PATIENCE, eventually};
+use super::share::{self, Share};
 
 /// Returns the exporter's command, without the variables of this environment that would configure it.
 pub(crate) fn program() -> Command {
@@ -25,6 +26,7 @@ pub(crate) struct Exporter {
     child: Child,
     pub(crate) address: String,
     log: Arc<Mutex<Vec<String>>>,
+    _share: Arc<Share>,
 }
 
 impl Exporter {
@@ -33,7 +35,8 @@ impl Exporter {
         Self::start(addresses, &[], &[])
     }
 
-    /// Starts an exporter with further arguments and environment variables.
+    /// Starts an exporter with further arguments and environment variables. It takes as much of the server's time as it
+    /// needs, and waits long for replies, unless the arguments say otherwise.
     pub(crate) fn start(addresses: &[&str], args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = program();
         for address in addresses {
@@ -41,6 +44,13 @@ impl Exporter {
         }
         if !args.iter().any(|arg| arg.starts_with("--client-announce-frequency")) {
             command.arg("--client-announce-frequency=0.1");
+        }
+        // On a busy machine, commands seem to cost the server more and take longer. Most tests are not about that.
+        for default in ["--sample.max-load=100%", "--redis.timeout=60s"] {
+            let (flag, _) = default.split_once('=').expect("a flag with a value");
+            if !args.iter().any(|arg| arg.starts_with(flag)) {
+                command.arg(default);
+            }
         }
         // Announcing needs two more connections, which most tests would have to take into account.
         if !args.iter().any(|arg| arg.starts_with("--announce") || arg.starts_with("--sample=")) {
@@ -52,6 +62,7 @@ impl Exporter {
 
     /// Runs a command that starts the exporter, and waits until it listens.
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        let share = share::ordinary();
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
         let stderr = BufReader::new(child.stderr.take().expect("standard error is piped"));
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -61,8 +72,8 @@ impl Exporter {
                 lines.lock().expect("no reader panics").push(line);
             }
         });
-        let mut exporter = Self { child, address: String::new(), log };
-        exporter.address = eventually("the exporter listens", PATIENCE, || {
+        let mut exporter = Self { child, address: String::new(), log, _share: share };
+        exporter.address = eventually("the exporter listens", || {
             exporter.log().iter().find_map(|line| {
                 let (_, address) = line.split_once("address=").or_else(|| line.split_once("\"address\":\""))?;
                 Some(address.split([' ', '"']).next()?.to_owned())
@@ -77,7 +88,7 @@ impl Exporter {
 
     /// Scrapes until the condition is true.
     pub(crate) fn scrape_until(&self, what: &str, condition: impl Fn(&Scrape) -> bool) -> Scrape {
-        eventually(what, PATIENCE, || Some(self.scrape()).filter(&condition))
+        eventually(what, || Some(self.scrape()).filter(&condition))
     }
 
     /// Scrapes until every node has a sample that started after this call. That is true of the second further sample.
@@ -106,7 +117,7 @@ impl Exporter {
 
     /// Waits until the process ends.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        eventually("the exporter ends", PATIENCE, || self.child.try_wait().expect("a child can be waited for"))
+        eventually("the exporter ends", || self.child.try_wait().expect("a child can be waited for"))
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -4,7 +4,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+
+use super::PATIENCE;
 
 /// A connection.
 pub(crate) struct Peer {
@@ -19,7 +20,7 @@ impl Peer {
 
     pub(crate) fn try_connect(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let reader: Box<dyn Read + Send> = Box::new(stream.try_clone()?);
         Ok(Self { reader: BufReader::new(reader), writer: Box::new(stream) })
     }
@@ -88,6 +89,12 @@ impl Peer {
         let answer = self.ask(args);
         assert!(!answer.starts_with('-'), "{answer}");
         self
+    }
+
+    /// Leaves, and waits until the server has closed the connection: it then no longer lists this client.
+    pub(crate) fn leave(mut self) {
+        let _ = self.try_ask(&["QUIT"]);
+        let _ = self.reader.read_to_end(&mut Vec::new());
     }
 
     fn answer(&mut self) -> io::Result<Vec<u8>> {

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::http::request;
-use super::server::{free_port, missing};
-use super::{PATIENCE, eventually, project};
+use super::server::{missing, on_free_port};
+use super::{eventually, project};
 
 /// A Prometheus that scrapes once a second.
 pub(crate) struct Prometheus {
@@ -80,18 +80,18 @@ impl Prometheus {
         config.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         fs::write(folder.path().join("prometheus.yml"), config.to_string()).expect("a file");
         fs::write(folder.path().join("rules.yml"), rules).expect("a file");
-        let address = format!("127.0.0.1:{}", free_port());
-        let child = Command::new(binary)
-            .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("Prometheus starts");
-        let prometheus = Self { child, address, _folder: folder };
-        ready(&prometheus.address);
-        Some(prometheus)
+        let start = |port| {
+            Command::new(&binary)
+                .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
+                .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("Prometheus starts")
+        };
+        let (port, child) = on_free_port("Prometheus", start, ready);
+        Some(Self { child, address: format!("127.0.0.1:{port}"), _folder: folder })
     }
 
     /// Returns every rule, as Prometheus reports it.
@@ -141,20 +141,20 @@ impl Alertmanager {
         let folder = TempDir::new().expect("a temporary folder");
         let config = json!({ "route": { "receiver": "none" }, "receivers": [{ "name": "none" }] });
         fs::write(folder.path().join("alertmanager.yml"), config.to_string()).expect("a file");
-        let address = format!("127.0.0.1:{}", free_port());
-        let child = Command::new(program)
-            .arg(format!("--config.file={}", folder.path().join("alertmanager.yml").display()))
-            .arg(format!("--storage.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            // Without a cluster.
-            .arg("--cluster.listen-address=")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("Alertmanager starts");
-        let alertmanager = Self { child, address, _folder: folder };
-        ready(&alertmanager.address);
-        Some(alertmanager)
+        let start = |port| {
+            Command::new(&program)
+                .arg(format!("--config.file={}", folder.path().join("alertmanager.yml").display()))
+                .arg(format!("--storage.path={}", folder.path().join("data").display()))
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                // Without a cluster.
+                .arg("--cluster.listen-address=")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("Alertmanager starts")
+        };
+        let (port, child) = on_free_port("Alertmanager", start, ready);
+        Some(Self { child, address: format!("127.0.0.1:{port}"), _folder: folder })
     }
 
     /// Returns the alerts with this name.
@@ -172,10 +172,15 @@ impl Drop for Alertmanager {
     }
 }
 
-fn ready(address: &str) {
-    eventually("it is ready", PATIENCE, || {
-        request(address, "GET", "/-/ready", &[]).ok().filter(|answer| answer.status == 200)
-    });
+/// Waits until the program is ready. Returns false if it ended instead.
+fn ready(child: &mut Child, port: u16) -> bool {
+    eventually("it is ready", || {
+        let answer = request(&format!("127.0.0.1:{port}"), "GET", "/-/ready", &[]).ok();
+        match answer {
+            Some(answer) if answer.status == 200 => Some(true),
+            _ => child.try_wait().expect("a child can be waited for").map(|_| false),
+        }
+    })
 }
 
 /// Returns the JSON response of an API path.

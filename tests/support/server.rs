@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::TempDir;
 
 use super::peer::Peer;
-use super::{PATIENCE, eventually, project};
+use super::share::{self, Share};
+use super::{eventually, project};
 
 /// The servers of all tests that run on every server. `tests/servers/install` installs them.
 const NAMES: [&str; 6] = ["redis-6.2", "redis-7.0", "redis-8.0", "redis-8.2", "valkey-8.1", "valkey-9.1"];
@@ -72,6 +74,7 @@ pub(crate) struct Server {
     folder: TempDir,
     options: Vec<String>,
     child: Child,
+    _share: Arc<Share>,
 }
 
 impl Server {
@@ -81,20 +84,18 @@ impl Server {
 
     /// Starts a server with further options, each `--name value…`.
     pub(crate) fn start_with(binary: &Binary, options: &[&str]) -> Self {
+        let share = share::ordinary();
         let folder = TempDir::with_prefix("redis sock ").expect("a temporary folder");
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        // Another process may take a free port before the server binds it, so several ports are tried.
-        for _ in 0..5 {
-            let port = free_port();
-            let mut child = spawn(binary, port, folder.path(), &options);
-            if ready(&mut child, port) {
-                return Self { binary: binary.clone(), port, folder, options, child };
+        let start = |port| spawn(binary, port, folder.path(), &options);
+        let (port, child) = on_free_port(&binary.name, start, |child, port| {
+            let is_ready = ready(child, port);
+            if !is_ready {
+                eprintln!("{}", fs::read_to_string(folder.path().join("log")).unwrap_or_default());
             }
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-        panic!("{} did not start:\n{log}", binary.name);
+            is_ready
+        });
+        Self { binary: binary.clone(), port, folder, options, child, _share: share }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -154,27 +155,52 @@ fn spawn(binary: &Binary, port: u16, folder: &Path, options: &[String]) -> Child
 
 /// Waits until the server responds. With TLS or a password, any response is enough; the tests then log in themselves.
 fn ready(child: &mut Child, port: u16) -> bool {
-    eventually("the server answers PING", PATIENCE, || {
+    eventually("the server answers PING", || {
         if child.try_wait().expect("a child can be waited for").is_some() {
             return Some(false);
         }
         let mut peer = Peer::try_connect(&format!("127.0.0.1:{port}")).ok()?;
         let answer = peer.try_ask(&["PING"]);
         let answers = matches!(answer.as_deref(), Err(_) | Ok("+PONG") | Ok("-NOAUTH Authentication required."));
+        // A connection that the server has not closed yet would be one more client of the test.
+        peer.leave();
         // If another server bound the port first, ours has ended by now, or will have before the next attempt.
         let is_running = child.try_wait().expect("a child can be waited for").is_none();
         answers.then_some(is_running)
     })
 }
 
+/// The ports of servers. The kernel gives none of them to a connection or to a listener on port 0 (Linux: those are
+/// from 32768 on), so a server that restarts finds its port free.
+const PORTS: Range<u16> = 10_000..32_000;
+
 /// Returns a free port that no other test was given: a test must not connect to the server of another test.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+        let port = rand::random_range(PORTS);
+        let is_free = TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free && GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
             return port;
         }
     }
+}
+
+/// Starts a program on a free port, and waits until it is ready. Another process may take the port before the program
+/// binds it, so several are tried.
+pub(crate) fn on_free_port(
+    name: &str,
+    mut start: impl FnMut(u16) -> Child,
+    ready: impl Fn(&mut Child, u16) -> bool,
+) -> (u16, Child) {
+    for _ in 0..5 {
+        let port = free_port();
+        let mut child = start(port);
+        if ready(&mut child, port) {
+            return (port, child);
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    panic!("{name} did not start");
 }

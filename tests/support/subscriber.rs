@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::eventually;
 use super::peer::Peer;
-use super::{PATIENCE, eventually};
 
 /// The channel that the article describes.
 pub(crate) const CHANNEL: &str = "__redis__:cli";
@@ -74,7 +74,7 @@ impl Subscriber {
     /// Waits for the first message from now on that matches.
     pub(crate) fn next(&self, what: &str, matches: impl Fn(&Received) -> bool) -> Received {
         let began = Instant::now();
-        eventually(what, PATIENCE, || self.since(began).into_iter().find(&matches))
+        eventually(what, || self.since(began).into_iter().find(&matches))
     }
 
     /// Waits for the next status.

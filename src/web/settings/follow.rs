@@ -89,3 +89,37 @@ fn read(path: &Path) -> (Vec<FileState>, Result<WebSettings, Vec<String>>) {
     let with_flag = |fault: &String| format!("--web.config.file: {}: {fault}", path.display());
     (files, settings.map_err(|faults| faults.iter().map(with_flag).collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A half written file may be valid, such as an empty one, which requires no password. The clock is the runtime's.
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_being_written_does_not_disable_authentication() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("web.yml");
+        let users = |name: &str| {
+            format!("basic_auth_users: {{{name}: $2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}}")
+        };
+        fs::write(&path, users("ann")).expect("a file");
+        let file = ConfigFile::read(&path).expect("it is valid");
+        let mut settings = file.settings();
+        let following = tokio::spawn(file.follow());
+        for size in 0..20 {
+            // Each check finds another state.
+            fs::write(&path, "#".repeat(size)).expect("a file");
+            tokio::time::sleep(POLL_INTERVAL).await;
+            assert!(settings.borrow().summary().1 && !settings.has_changed().expect("it is followed"), "{size}");
+        }
+        fs::write(&path, users("bob")).expect("a file");
+        tokio::time::timeout(10 * POLL_INTERVAL, settings.changed()).await.expect("soon").expect("it is followed");
+        assert!(settings.borrow().summary().1);
+        fs::write(&path, "").expect("a file");
+        tokio::time::timeout(10 * POLL_INTERVAL, settings.changed()).await.expect("soon").expect("it is followed");
+        assert!(!settings.borrow().summary().1, "an empty file that stays is what the operator wants");
+        following.abort();
+    }
+}
