@@ -1,16 +1,16 @@
 # `make help` lists the targets: a target is documented by the comment behind ##.
-.PHONY: help demo unit test check lint audit fuzz servers static bench bench-stages bench-contenders bench-page screenshots \
+.PHONY: help demo unit test acceptance check lint audit fuzz servers static bench bench-stages bench-contenders bench-page screenshots \
 	screenshots-dashboards screenshots-pages release-crowd
 
 # Servers: real ones of six generations, Prometheus, Alertmanager and systemd-analyze. Kits, each with its own
 # installer: libraries of the subscribers in other languages, checkers for the files in deploy/, the schema of
-# dashboards, a browser driver (as root also the browser), a tester for the API, and
+# dashboards, a browser driver (as root also the browser), and a tester for the API. Only the acceptance tests need
 # the frameworks whose client names are tested (450 MB).
 SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus alertmanager systemd-analyze
 # Scripts whose syntax is checked, since tests do not run all of them.
 SCRIPTS = deploy/demo/run deploy/subscribers/subscriber.sh deploy/static tests/*/install tests/lint/check tests/dashboards/pictures/run .ci/run
 MODULES = $(wildcard bench/*.mjs tests/*/*.mjs tests/*/*/*.mjs deploy/subscribers/*.mjs src/web/assets/*.js)
-KITS = subscribers deploy dashboards browser api frameworks
+KITS = subscribers deploy dashboards browser api
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-22s %s\n", $$1, $$2 }' Makefile
@@ -18,11 +18,15 @@ help: ## list the targets
 demo: ## demonstrate the exporter on a temporary Redis; Ctrl-C stops everything
 	@deploy/demo/run
 
-unit: ## run the unit tests
-	cargo test --locked --lib
+unit: ## run the tests of pure code, which need no server; under a minute once built
+	cargo test --locked --lib --test unit
 
-test: servers ## install what the tests need, and run all tests
+test: servers ## install what the tests need, and run all tests but the heavy ones; 8 minutes once built
 	cargo test --locked
+
+acceptance: servers ## run the heavy tests, and write docs/acceptance.md; 45 minutes
+	tests/frameworks/install .cache/frameworks
+	cargo test --locked --test acceptance
 
 # On a developer's machine, tests of a missing server are skipped with a message. In CI a missing server is a failure.
 servers: ## install the servers and tools of the tests into .cache

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::prometheus::prometheus;
 use crate::support::server::any_binary;
-use crate::support::{PATIENCE, eventually, project};
+use crate::support::{eventually, project};
 
 /// The demo's environment: a folder of programs that comes first on PATH, a folder for temporary files, and one for the
 /// programs that the demo builds.
@@ -84,7 +84,7 @@ fn is_running(pid: &str) -> bool {
 
 /// Returns the processes that wrote their pid into this file, one a line, once there are this many.
 fn pids(path: &Path, count: usize) -> Vec<String> {
-    eventually("the processes have started", PATIENCE, || {
+    eventually("the processes have started", || {
         let text = fs::read_to_string(path).unwrap_or_default();
         (text.lines().count() == count && text.ends_with('\n')).then(|| text.lines().map(str::to_owned).collect())
     })

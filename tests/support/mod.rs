@@ -1,5 +1,6 @@
 //! Test support: real servers, the real exporter, and parsers of its output.
 
+pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod exporter;
 pub(crate) mod http;

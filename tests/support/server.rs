@@ -62,7 +62,7 @@ pub(crate) fn binary(name: &str) -> Option<Binary> {
 
 /// Reports that something is missing: a failure in CI, a message elsewhere.
 pub(crate) fn missing(what: &str) {
-    let sentence = format!("{what} is missing; run `make test`, which installs it");
+    let sentence = format!("{what} is missing; `make test` and `make acceptance` install what they need");
     assert!(std::env::var_os("CI").is_none(), "{sentence}");
     eprintln!("SKIPPED: {sentence}");
 }

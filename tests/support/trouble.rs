@@ -1,5 +1,6 @@
 //! Clients that misbehave: they leak connections, churn, hoard connections or do not read.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -59,6 +60,15 @@ pub(crate) fn churn(server: &Server, app: &'static str, pace: Duration) -> Ongoi
     Ongoing::start(pace, move || {
         member(&address, app, number);
         number += 1;
+    })
+}
+
+/// An application that replaces the oldest of its connections at each step.
+pub(crate) fn rotate(server: &Server, app: &'static str, size: usize, pace: Duration) -> Ongoing {
+    let (address, mut peers) = (server.address(), VecDeque::from(hoard(server, app, size)));
+    Ongoing::start(pace, move || {
+        peers.pop_front();
+        peers.push_back(member(&address, app, size));
     })
 }
 

@@ -95,6 +95,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::followed_file::POLL_INTERVAL;
 
     /// A half written file may be valid, such as an empty one, which requires no password. The clock is the runtime's.
     #[tokio::test(start_paused = true)]
