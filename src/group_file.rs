@@ -73,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_change_is_followed_and_an_invalid_file_is_not_and_the_options_stay() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("groups.yml");

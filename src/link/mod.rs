@@ -312,7 +312,7 @@ mod tests {
                 }
             }
         });
-        let mut link = Link::over(near, "node".into(), Duration::from_secs(30)).await.expect("a link");
+        let mut link = Link::over(near, "node".into(), Duration::from_secs(180)).await.expect("a link");
         for _ in 0..4 {
             let replies = link.send(&[Command::ClientList.into()]).await.expect("an answer");
             assert!(matches!(&replies[..], [Ok(Reply::Text(text))] if text.len() == MAX_REPLY as usize / 3));
