@@ -90,3 +90,19 @@ fn a_library_of_one_task_is_used_in_one_place() {
         assert!(users.contains(allowed[0]), "{library} is used in {users:?}");
     }
 }
+
+#[test]
+fn the_walks_of_the_architecture_name_functions_that_exist() {
+    let text = fs::read_to_string(project("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let steps = text.split('`').filter_map(|code| code.split_once(".rs: "));
+    let mut count = 0;
+    for (file, function) in steps {
+        let path = project("src").join(format!("{file}.rs"));
+        let code = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let name = function.rsplit("::").next().unwrap_or(function);
+        let is_defined = code.contains(&format!("fn {name}(")) || code.contains(&format!("fn {name}<"));
+        assert!(is_defined, "{file}.rs has no function {name}");
+        count += 1;
+    }
+    assert!(count > 30, "{count} steps");
+}

@@ -10,7 +10,7 @@ use hyper::{Response, StatusCode};
 use super::WebState;
 use super::gzip::{self, Part};
 use super::response::Body;
-use crate::exposition::{self, TEXT_FORMAT};
+use crate::exposition::{TEXT_FORMAT, encode, node_families};
 use crate::latest::Nodes;
 
 /// The metrics of the nodes in the text format, cached until the state of the nodes changes.
@@ -30,7 +30,7 @@ impl CachedMetrics {
     /// Answers a scrape.
     pub(super) fn answer(&self, app: &WebState, headers: &HeaderMap) -> Response<Body> {
         let nodes = self.nodes(&app.latest.read(), Instant::now());
-        let own = Part::new(exposition::encode(&app.process_metrics.families()));
+        let own = Part::new(encode(&app.process_metrics.families()));
         gzip::answer(StatusCode::OK, TEXT_FORMAT, &[&nodes, &own], headers)
     }
 
@@ -43,7 +43,7 @@ impl CachedMetrics {
         match &*cached {
             Some((cached_key, part)) if *cached_key == key => Arc::clone(part),
             _ => {
-                let part = Arc::new(Part::new(exposition::text(view, now)));
+                let part = Arc::new(Part::new(encode(&node_families(view, now))));
                 *cached = Some((key, Arc::clone(&part)));
                 part
             }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 use super::column::{COLUMNS, Column};
 use super::measure::MEASURES;
 use super::row::{ClosedRow, Record, Row};
-use super::selection::Group;
+use super::selection::{Group, Selection};
 use crate::client_list::Field;
 use crate::latest::NodeState;
 use crate::snapshot::{Groups, Seen, Tally};
@@ -72,6 +72,26 @@ pub fn group(group: &Group<'_>) -> Json {
 /// All measures as members of an object; unknown ones are `null`.
 fn measures(tally: &Tally) -> Map<String, Json> {
     MEASURES.iter().map(|measure| (measure.name.to_owned(), measure.value(tally).into())).collect()
+}
+
+/// A window of a list over these nodes: its items, and the sizes of the list, in total and matching.
+pub fn window<'a>(
+    nodes: impl Iterator<Item = &'a NodeState>,
+    selection: &Selection,
+    (total, matched): (usize, usize),
+    items: &[Json],
+) -> Json {
+    let nodes: Vec<&NodeState> = nodes.collect();
+    let newest = nodes.iter().filter_map(|node| Some(node.last_snapshot()?.sample.at)).max();
+    json!({
+        "sampled_at": newest.map(|at| format!("{at:.0}")),
+        "redis": nodes.iter().map(|node| &*node.node).collect::<Vec<_>>(),
+        "total": total,
+        "matched": matched,
+        "offset": selection.offset,
+        "limit": selection.limit,
+        "items": items,
+    })
 }
 
 /// An application: its measures, whether it is online, and what it did.

@@ -81,17 +81,18 @@ pub(super) fn write(nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) ->
     let query = if is_list { Query::of_list(query, call.takes()) } else { Query::parse(query, call.takes()) };
     let query = query.map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
     query.check_node(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
-    match call {
-        Call::Status => as_json(&status(nodes, &query, now)),
+    let value = match call {
+        Call::Status => status(nodes, &query, now),
         Call::Clients => clients::list(nodes, &query),
-        Call::Client(id) => clients::one(nodes, id, &query),
+        Call::Client(id) => clients::one(nodes, id, &query)?,
         Call::Closed => closed::list(nodes, &query),
-        Call::ClosedLines(lines) => closed::lines(nodes, lines, &query),
-        Call::Apps => as_json(&apps::nodes(nodes, &query)),
-        Call::Groups => as_json(&json!({ "nodes": query.nodes(nodes).filter_map(shape::groups).collect::<Vec<_>>() })),
-        Call::History => as_json(&history(nodes, &query)),
-        Call::OpenApi => Ok((JSON, OPENAPI.to_owned())),
-    }
+        Call::ClosedLines(lines) => return Ok(closed::lines(nodes, lines, &query)),
+        Call::Apps => apps::nodes(nodes, &query),
+        Call::Groups => json!({ "nodes": query.nodes(nodes).filter_map(shape::groups).collect::<Vec<_>>() }),
+        Call::History => history(nodes, &query),
+        Call::OpenApi => return Ok((JSON, OPENAPI.to_owned())),
+    };
+    Ok((JSON, format!("{value}\n")))
 }
 
 /// The state of each selected node.
@@ -103,22 +104,4 @@ pub(super) fn status(nodes: &Nodes, query: &Query, now: Instant) -> Value {
 fn history(nodes: &Nodes, query: &Query) -> Value {
     let of = |node: &NodeState| shape::history(node, nodes.changed_at());
     json!({ "step_seconds": STEP_SECONDS, "nodes": query.nodes(nodes).map(of).collect::<Vec<_>>() })
-}
-
-fn as_json(value: &Value) -> Written {
-    Ok((JSON, format!("{value}\n")))
-}
-
-/// A window of a list, with the sizes of the list.
-fn envelope(nodes: &Nodes, query: &Query, total: usize, matched: usize, items: &[Value]) -> Value {
-    let newest = query.nodes(nodes).filter_map(|node| Some(node.last_snapshot()?.sample.at)).max();
-    json!({
-        "sampled_at": newest.map(|at| format!("{at:.0}")),
-        "redis": query.nodes(nodes).map(|node| &*node.node).collect::<Vec<_>>(),
-        "total": total,
-        "matched": matched,
-        "offset": query.selection.offset,
-        "limit": query.selection.limit,
-        "items": items,
-    })
 }
