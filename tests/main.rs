@@ -9,6 +9,7 @@ mod dashboards;
 mod demo;
 mod deployment;
 mod failures;
+mod fleet;
 mod image;
 mod lists;
 mod monitoring;

@@ -1,0 +1,101 @@
+//! Nodes that come and go while the program runs: real servers that a list names, no longer names, and names again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use redis_client_exporter::announce::{AnnounceSettings, Mode};
+use redis_client_exporter::exposition;
+use redis_client_exporter::fleet::{Fleet, NodeTasks, WatchNode};
+use redis_client_exporter::latest::{Latest, NodeId};
+use redis_client_exporter::link::{Node, NodeAddress, TlsFiles, parse_address};
+use redis_client_exporter::sample::OUR_NAME;
+use redis_client_exporter::sampler::Budget;
+use redis_client_exporter::snapshot::Limits;
+use redis_client_exporter::watcher::RemoteUse;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::support::eventually;
+use crate::support::server::{Server, binary};
+
+fn node(name: &str, server: &Server) -> Node {
+    let endpoint = parse_address(&server.address()).expect("an address").endpoint;
+    let timeout = Duration::from_secs(60);
+    Node { name: name.into(), address: NodeAddress { endpoint, credentials: None, tls: TlsFiles::default(), timeout } }
+}
+
+/// A fleet that samples every tenth of a second, announces, and listens.
+struct Watched {
+    runtime: Runtime,
+    latest: Arc<Latest>,
+    list: watch::Sender<Vec<Node>>,
+}
+
+impl Watched {
+    fn start(nodes: Vec<Node>) -> Self {
+        let tasks = NodeTasks {
+            budget: Budget { interval: Duration::from_millis(100), ..Budget::single_sample() },
+            limits: watch::channel(Arc::new(Limits::default())).1,
+            announce: AnnounceSettings {
+                mode: Mode::Auto,
+                channel: "__redis__:cli".into(),
+                max_bytes: 1 << 16,
+                keys: Arc::default(),
+                frequency: Duration::from_millis(100),
+            },
+            remote: RemoteUse::Off,
+            host: "test".to_owned(),
+        };
+        let runtime = Runtime::new().expect("a runtime");
+        let latest = Arc::new(Latest::default());
+        let (list, nodes) = watch::channel(nodes);
+        let watch_node: WatchNode = Box::new(move |node, publisher| tasks.clone().run(node, publisher).boxed());
+        runtime.spawn(Fleet::start(Arc::clone(&latest), runtime.handle().clone(), watch_node, nodes).run());
+        Self { runtime, latest, list }
+    }
+
+    /// Waits for this number of complete samples of a node, and returns its id.
+    fn sampled(&self, name: &str, samples: u64) -> NodeId {
+        eventually("the node is sampled", || {
+            let nodes = self.latest.read();
+            let (id, state) = nodes.find(name)?;
+            (state.tally.whole >= samples && state.fresh_snapshot(Instant::now()).is_some()).then_some(id)
+        })
+    }
+
+    fn metrics(&self) -> String {
+        exposition::text(&self.latest.read(), Instant::now())
+    }
+}
+
+/// The number of our connections to a server: the sampler's link, the announcer's and the listener's.
+fn our_links(server: &Server) -> usize {
+    let list = server.peer().ask(&["CLIENT", "LIST"]);
+    list.lines().filter(|row| row.contains(&format!(" name={OUR_NAME} "))).count()
+}
+
+#[test]
+fn a_node_that_disappears_takes_its_series_and_links_with_it_and_may_return() {
+    let Some(binary) = binary("redis-7.0") else { return };
+    let (first, second) = (Server::start(&binary), Server::start(&binary));
+    let watched = Watched::start(vec![node("one", &first), node("two", &second)]);
+    let (one, two) = (watched.sampled("one", 1), watched.sampled("two", 1));
+    eventually("it announces", || (our_links(&first) == 3).then_some(()));
+    assert!(watched.metrics().contains("redis_clients_up{redis=\"one\"} 1\n"));
+
+    watched.list.send_replace(vec![node("two", &second)]);
+    eventually("all links to it are closed", || (our_links(&first) == 0).then_some(()));
+    eventually("it is not shown", || watched.latest.read().get(one).is_none().then_some(()));
+    assert!(!watched.metrics().contains("redis=\"one\""), "{}", watched.metrics());
+    let samples = watched.latest.read().get(two).map_or(0, |state| state.tally.whole);
+    assert_eq!(watched.sampled("two", samples + 3), two, "the other one is sampled as before");
+
+    watched.list.send_replace(vec![node("one", &first), node("two", &second)]);
+    assert_ne!(watched.sampled("one", 1), one, "a new node with the old name");
+    assert_eq!(watched.latest.read().get(two).map(|state| state.tally.failed), Some(0));
+
+    // The end of the program is the end of all links.
+    watched.runtime.shutdown_background();
+    eventually("all links are closed", || (our_links(&first) + our_links(&second) == 0).then_some(()));
+}
