@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use regex::Regex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -527,6 +528,32 @@ fn ci_runs_the_same_targets_on_github_and_elsewhere() {
     let oldest = read("Cargo.toml").lines().find_map(|line| line.strip_prefix("rust-version = ").map(str::to_owned));
     let oldest = oldest.expect("a version");
     assert!(ci.contains(&format!("container: rust:{}-bookworm\n", oldest.trim_matches('"'))));
+}
+
+/// The files and the targets of the Makefile that documents for contributors name.
+#[test]
+fn documents_for_contributors_name_files_and_targets_that_exist() {
+    let makefile = read("Makefile");
+    let path = Regex::new(r"`((?:src|tests|docs|deploy|bench|dashboards)/[A-Za-z0-9_./-]+)`").expect("a pattern");
+    let link = Regex::new(r"\]\(([^):#]+)\)").expect("a pattern");
+    let target = Regex::new(r"`make ([a-z-]+)").expect("a pattern");
+    for (document, least) in [(".github/CONTRIBUTING.md", 40), (".github/SECURITY.md", 3), ("docs/releasing.md", 5)] {
+        let text = read(document);
+        let all = |pattern: &Regex| pattern.captures_iter(&text).map(|found| found[1].to_owned()).collect::<Vec<_>>();
+        let (paths, links, targets) = (all(&path), all(&link), all(&target));
+        assert!(paths.len() + links.len() + targets.len() >= least, "{document}: {paths:?} {links:?} {targets:?}");
+        // Fuzzing makes this one.
+        for file in paths.iter().filter(|file| *file != "tests/fuzz/artifacts") {
+            assert!(project(file).exists(), "{document}: {file}");
+        }
+        let folder = project(document).parent().expect("a folder").to_owned();
+        for file in links {
+            assert!(folder.join(&file).exists(), "{document}: {file}");
+        }
+        for target in targets {
+            assert!(makefile.lines().any(|line| line.starts_with(&format!("{target}:"))), "{document}: {target}");
+        }
+    }
 }
 
 /// `make help` lists every target.
