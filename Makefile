@@ -24,7 +24,7 @@ unit: ## run the tests of pure code, which need no server; under a minute once b
 test: servers ## install what the tests need, and run all tests but the heavy ones; 8 minutes once built
 	cargo test --locked
 
-acceptance: servers ## run the heavy tests, and write docs/acceptance.md; 45 minutes
+acceptance: servers ## run the heavy tests, and write docs/acceptance.md; 35 minutes
 	tests/frameworks/install .cache/frameworks
 	cargo test --locked --test acceptance
 
