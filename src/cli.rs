@@ -74,7 +74,8 @@ pub enum CliCommand {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Servers")]
 pub struct RedisArgs {
-    /// Server to sample: redis://, rediss:// (TLS), unix:// or host:port. Repeatable
+    /// Server to sample: redis://, rediss:// (TLS), valkey://, valkeys:// (TLS), tcp://, unix://, a path, or host:port.
+    /// Repeatable; several are separated by commas or spaces
     ///
     /// Everyone who may run ps can read a password in it; use --redis.password-file instead.
     #[arg(
@@ -343,8 +344,11 @@ pub struct LogArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum LogLevel {
+    #[value(alias = "fatal", alias = "critical")]
     Error,
+    #[value(alias = "warning")]
     Warn,
+    #[value(alias = "notice")]
     Info,
     Debug,
     Trace,
@@ -354,6 +358,7 @@ pub enum LogLevel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum LogFormat {
+    #[value(alias = "text", alias = "console")]
     Logfmt,
     Json,
 }

@@ -343,4 +343,27 @@ mod tests {
         assert_eq!(credentials.collect::<Vec<_>>(), expected.map(|(user, password)| (user, password.to_owned())));
         assert!(config(&["--redis.addr=redis://dora@four"]).is_err(), "a user without a password");
     }
+
+    #[test]
+    fn a_password_file_of_an_editor_is_read_without_its_mark_and_empty_lines() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("password");
+        for text in ["s e", "s e\n", "s e\r\n", "\u{feff}s e\r\n\r\n", "s e\n\n\n"] {
+            std::fs::write(&path, text).expect("a file");
+            let password = link::read_password(&link::Password::File(path.clone())).expect("it can be read");
+            assert_eq!(password.expose_secret(), "s e", "{text:?}");
+        }
+    }
+
+    #[test]
+    fn levels_and_formats_of_other_programs_are_accepted() {
+        use crate::cli::{LogFormat, LogLevel};
+        let log = |level: &str, format: &str| {
+            let args = ["redis-client-exporter", "--log.level", level, "--log.format", format];
+            let log = Cli::try_parse_from(args).expect("args that clap accepts").serve.log;
+            (log.level, log.format)
+        };
+        assert_eq!(log("WARNING", "text"), (LogLevel::Warn, LogFormat::Logfmt));
+        assert_eq!(log("fatal", "JSON"), (LogLevel::Error, LogFormat::Json));
+    }
 }

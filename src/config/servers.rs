@@ -14,7 +14,7 @@ pub(super) fn targets(args: &RedisArgs, faults: &mut Faults) -> Vec<Target> {
     let tls = tls_files(args, faults);
     let password = password(args, faults);
     let mut targets: Vec<Target> = Vec::new();
-    for (place, text) in elements(&args.addresses).enumerate() {
+    for (place, text) in elements(&args.addresses).flat_map(separated).enumerate() {
         // The text may hold a password, so the fault names the address by its number.
         let address = match link::parse_address(text) {
             Ok(address) => address,
@@ -42,6 +42,23 @@ pub(super) fn targets(args: &RedisArgs, faults: &mut Faults) -> Vec<Target> {
     }
     check_tls(&targets, &tls, faults);
     targets
+}
+
+/// Separates addresses at spaces. The path of a unix socket may have spaces, so it ends only before a further scheme.
+fn separated(element: &str) -> Vec<&str> {
+    let is_path = |address: &str| address.starts_with("unix://") || address.starts_with('/');
+    let (mut addresses, mut rest) = (Vec::new(), element.trim());
+    while !rest.is_empty() {
+        let mut spaces = rest.match_indices(char::is_whitespace).map(|(at, _)| at);
+        let end = spaces.find(|&at| {
+            let next = rest[at..].trim_start().split(char::is_whitespace).next().unwrap_or_default();
+            !is_path(rest) || next.contains("://")
+        });
+        let (address, further) = rest.split_at(end.unwrap_or(rest.len()));
+        addresses.push(address.trim_end());
+        rest = further.trim_start();
+    }
+    addresses
 }
 
 fn password(args: &RedisArgs, faults: &mut Faults) -> Option<Password> {
@@ -84,5 +101,21 @@ fn check_tls(targets: &[Target], tls: &TlsFiles, faults: &mut Faults) {
         faults.add("--redis.tls-…-file: no address uses TLS; write rediss:// instead of redis:// in --redis.addr");
     } else if wanted && let Err(fault) = link::tls_config(tls) {
         faults.add(format!("--redis.tls-…-file: {fault}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_separated_by_spaces_but_paths_keep_theirs() {
+        assert_eq!(separated(" a:1  b:2\tredis://c "), ["a:1", "b:2", "redis://c"]);
+        assert_eq!(separated("unix:///tmp/redis sock/a b.sock"), ["unix:///tmp/redis sock/a b.sock"]);
+        assert_eq!(
+            separated("/tmp/a b.sock  unix:///c d redis://e f"),
+            ["/tmp/a b.sock", "unix:///c d", "redis://e", "f"]
+        );
+        assert_eq!(separated("   "), [""; 0]);
     }
 }

@@ -1,6 +1,7 @@
 //! Nodes: the server to connect to, its name, and the credentials.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,8 +78,8 @@ pub struct Credentials {
 pub enum Password {
     /// The password itself; `Debug` does not print it.
     Given(SecretString),
-    /// A file, read at each connect, so that a rotated password needs no restart. The line break at its end is not part
-    /// of the password.
+    /// A file, read at each connect, so that a rotated password needs no restart. A byte order mark and line breaks at
+    /// its end are not part of the password.
     File(PathBuf),
 }
 
@@ -102,34 +103,41 @@ pub struct ParsedAddress {
     pub password: Option<SecretString>,
 }
 
-/// Parses `redis://`, `rediss://`, `unix://` or a bare `host:port`. A database in the path is accepted and ignored:
-/// `CLIENT LIST` lists the clients of all databases.
+/// Parses an address: `redis://`, `valkey://` and `tcp://`, with TLS `rediss://` and `valkeys://`, a bare `host:port`,
+/// an IPv6 address with or without brackets, `unix:///path` or a bare `/path`. A database in the path is accepted and
+/// ignored: `CLIENT LIST` lists the clients of all databases.
 ///
 /// # Errors
 /// A sentence with the fault, without any part of the address that may be secret.
 pub fn parse_address(text: &str) -> Result<ParsedAddress, String> {
-    if let Some(path) = text.strip_prefix("unix://") {
-        return unix_address(path);
-    }
-    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("redis://{text}") };
-    let url = Url::parse(&with_scheme)
-        .map_err(|error| format!("invalid address: {error}; examples: redis://host:6379, host:6379"))?;
-    let tls = match url.scheme() {
-        "redis" => false,
-        "rediss" => true,
-        other => return Err(format!("unknown scheme {other}://; use redis://, rediss:// or unix://")),
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
+        None if text.starts_with('/') => ("unix".to_owned(), text),
+        None => ("redis".to_owned(), text),
     };
+    let tls = match scheme.as_str() {
+        "redis" | "valkey" | "tcp" => false,
+        "rediss" | "valkeys" => true,
+        "unix" => return unix_address(rest),
+        other => return Err(unknown_scheme(other)),
+    };
+    if let Ok(address) = rest.parse::<Ipv6Addr>() {
+        return bare_ipv6(rest, address, tls);
+    }
+    // A scheme that the URL standard does not know: hosts are not rewritten.
+    let url = Url::parse(&format!("redis://{rest}")).map_err(|error| match has_reserved_character(rest) {
+        true => RESERVED_IN_PASSWORD.to_owned(),
+        false => format!("invalid address: {error}; examples: redis://host:6379, host:6379, [::1]:6379"),
+    })?;
     let database = url.path().trim_start_matches('/');
     if url.query().is_some() || url.fragment().is_some() || !database.bytes().all(|byte| byte.is_ascii_digit()) {
         // This may be the rest of a password, so it is neither interpreted nor quoted.
-        return Err(
-            "unexpected text after the port; write / ? # in a password as %2F %3F %23, and options as flags".into()
-        );
+        return Err(RESERVED_IN_PASSWORD.to_owned());
     }
     let host =
         url.host_str().filter(|host| !host.is_empty()).ok_or("the host is missing; example: redis://host:6379")?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = url.port().unwrap_or(6379);
+    let port = url.port().unwrap_or(DEFAULT_PORT);
     if port == 0 {
         return Err("the port is 0; the usual port is 6379".into());
     }
@@ -138,8 +146,49 @@ pub fn parse_address(text: &str) -> Result<ParsedAddress, String> {
     Ok(ParsedAddress { endpoint: Endpoint::Tcp { host, port, tls }, user, password })
 }
 
+/// The port of an address without one.
+const DEFAULT_PORT: u16 = 6379;
+
+const RESERVED_IN_PASSWORD: &str = "unexpected text after the port; write / ? # in a password as %2F %3F %23, or use \
+     --redis.password-file, and write options as flags";
+
+/// True if a character that ends the authority of a URL comes before the `@`: it is probably part of a password.
+fn has_reserved_character(rest: &str) -> bool {
+    rest.rfind('@').is_some_and(|at| rest[..at].contains(['/', '?', '#']))
+}
+
+fn unknown_scheme(scheme: &str) -> String {
+    let one_by_one = "give the address of each server instead: redis://host1:6379,redis://host2:6379";
+    match scheme {
+        sentinel if sentinel.contains("sentinel") => format!("Sentinel groups are not followed; {one_by_one}"),
+        cluster if cluster.contains("cluster") => format!("clusters are not followed; {one_by_one}"),
+        socket if socket.contains("socket") || socket.contains("unix") => {
+            "unknown scheme; the address of a unix socket is unix:///run/redis.sock".to_owned()
+        }
+        "http" | "https" => "this is the URL of a web server; the address of a server is redis://host:6379".to_owned(),
+        // It may be the beginning of a password.
+        _ => "unknown scheme; use redis://, rediss:// (TLS), valkey://, valkeys:// (TLS), tcp:// or unix://".to_owned(),
+    }
+}
+
+/// An IPv6 address without brackets: it has no port. One whose last group looks like a port is ambiguous.
+fn bare_ipv6(text: &str, address: Ipv6Addr, tls: bool) -> Result<ParsedAddress, String> {
+    let (before, last) = text.rsplit_once(':').unwrap_or(("", text));
+    if last.len() >= 4 && last.parse::<u16>().is_ok() {
+        return Err(format!("an IPv6 address needs brackets; write [{before}]:{last}, or [{text}]:{DEFAULT_PORT}"));
+    }
+    let endpoint = Endpoint::Tcp { host: address.to_string(), port: DEFAULT_PORT, tls };
+    Ok(ParsedAddress { endpoint, user: None, password: None })
+}
+
 /// Parses the path of a unix socket. It is not decoded, because the path may contain any character.
 fn unix_address(path: &str) -> Result<ParsedAddress, String> {
+    let credentials = path.rsplit_once('@').is_some_and(|(before, _)| before.contains(':'));
+    if credentials {
+        return Err("a user and password cannot be part of the path of a unix socket; use --redis.user and \
+            --redis.password-file"
+            .into());
+    }
     if !path.starts_with('/') {
         return Err("the path of a unix socket must begin with a slash; example: unix:///run/redis.sock".into());
     }
@@ -171,6 +220,13 @@ mod tests {
             ("localhost:7000", "localhost:7000", false),
             ("redis://[::1]:7000", "[::1]:7000", false),
             ("redis://alice:s%40cret@host", "host:6379", false),
+            ("valkey://cache.example", "cache.example:6379", false),
+            ("VALKEYS://cache.example:6380", "cache.example:6380", true),
+            ("tcp://10.0.0.5:6379", "10.0.0.5:6379", false),
+            ("::1", "[::1]:6379", false),
+            ("[::1]", "[::1]:6379", false),
+            ("rediss://2001:db8::5", "[2001:db8::5]:6379", true),
+            ("redis://[2001:db8::5]:7000/0", "[2001:db8::5]:7000", false),
         ];
         for (text, node, tls) in cases {
             let endpoint = parse_address(text).expect(text).endpoint;
@@ -179,6 +235,8 @@ mod tests {
         }
         let address = parse_address("unix:///tmp/redis sock/a=b.sock").expect("a unix address");
         assert_eq!(address.endpoint, Endpoint::Unix("/tmp/redis sock/a=b.sock".into()));
+        let address = parse_address("/run/redis.sock").expect("a path");
+        assert_eq!(address.endpoint, Endpoint::Unix("/run/redis.sock".into()));
     }
 
     #[test]
@@ -190,6 +248,27 @@ mod tests {
         assert!(address.user.is_none() && address.password.is_some());
         let address = parse_address("redis://alice@host").expect("an address");
         assert!(address.user.is_some() && address.password.is_none(), "the password may come from elsewhere");
+    }
+
+    #[test]
+    fn what_people_paste_is_refused_with_the_form_that_was_meant() {
+        for (text, fix) in [
+            ("redis://:pa#hush@h", "%23"),
+            ("redis://:pa/hush@h:6379", "%2F"),
+            ("redis://:pa?hush@h:6379", "%3F"),
+            ("redis-sentinel://h1:26379/hush", "redis://host1:6379,redis://host2:6379"),
+            ("redis+sentinel://:hush@h1,h2/main", "redis://host1:6379,redis://host2:6379"),
+            ("rediss+cluster://:hush@h1", "redis://host1:6379,redis://host2:6379"),
+            ("redis-socket:///hush.sock", "unix:///run/redis.sock"),
+            ("https://u:hush@h:1", "redis://host:6379"),
+            ("hush://h", "valkeys://"),
+            ("::1:6379", "[::1]:6379"),
+            ("unix:///u:hush@/x.sock", "--redis.password-file"),
+            ("/u:hush@/x.sock", "--redis.password-file"),
+        ] {
+            let error = parse_address(text).expect_err(text);
+            assert!(error.contains(fix) && !error.contains("hush"), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -255,7 +255,7 @@ async fn read_rejection(node: &Node) -> Option<Failure> {
     failure::rejection(&node.name, &line[..read])
 }
 
-/// Returns the password. A file is read now; the line break at its end is not part of the password.
+/// Returns the password. A file is read now; a byte order mark and line breaks at its end are not part of the password.
 ///
 /// # Errors
 /// The reason why the file cannot be read, without its content.
@@ -264,8 +264,8 @@ pub fn read_password(password: &Password) -> Result<SecretString, String> {
         Password::Given(secret) => Ok(secret.clone()),
         Password::File(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            let line = text.strip_suffix('\n').unwrap_or(&text);
-            Ok(line.strip_suffix('\r').unwrap_or(line).into())
+            // Editors add a byte order mark, or empty lines at the end; neither is part of a password.
+            Ok(text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']).into())
         }
     }
 }
