@@ -93,7 +93,7 @@ pub struct RedisArgs {
     /// Password. Everyone who may run ps can read it: prefer --redis.password-file or the environment variable
     #[arg(long = "redis.password", env = "REDIS_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     pub password: Option<String>,
-    /// File with the password, read at each connect
+    /// File with the password, read at each connect; or with a JSON object of addresses and their passwords
     #[arg(long = "redis.password-file", env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
     /// CA certificates (PEM) to trust for rediss:// instead of the system's

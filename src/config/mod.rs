@@ -179,7 +179,6 @@ mod tests {
 
     use super::*;
     use crate::cli::Cli;
-    use crate::link;
 
     fn config(args: &[&str]) -> Result<ServeConfig, Faults> {
         let args = ["redis-client-exporter"].iter().chain(args);
@@ -336,23 +335,12 @@ mod tests {
         let targets = config(&args).expect("valid args").targets;
         let credentials = targets.iter().flat_map(Target::addresses).map(|address| {
             let credentials = address.credentials.as_ref().expect("all have a password");
-            let password = link::read_password(&credentials.password).expect("it was given");
-            (credentials.user.as_deref().unwrap_or("-"), password.expose_secret().to_owned())
+            let login = credentials.login(&address.endpoint).expect("it was given").expect("it is for this server");
+            (credentials.user.as_deref().unwrap_or("-"), login.password.expose_secret().to_owned())
         });
         let expected = [("alice", "a"), ("bob", "b"), ("bob", "c"), ("dora", "b")];
         assert_eq!(credentials.collect::<Vec<_>>(), expected.map(|(user, password)| (user, password.to_owned())));
         assert!(config(&["--redis.addr=redis://dora@four"]).is_err(), "a user without a password");
-    }
-
-    #[test]
-    fn a_password_file_of_an_editor_is_read_without_its_mark_and_empty_lines() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("password");
-        for text in ["s e", "s e\n", "s e\r\n", "\u{feff}s e\r\n\r\n", "s e\n\n\n"] {
-            std::fs::write(&path, text).expect("a file");
-            let password = link::read_password(&link::Password::File(path.clone())).expect("it can be read");
-            assert_eq!(password.expose_secret(), "s e", "{text:?}");
-        }
     }
 
     #[test]

@@ -73,7 +73,10 @@ fn password(args: &RedisArgs, faults: &mut Faults) -> Option<Password> {
     };
     // A pipe can be read only once, and its content is needed for the first connect.
     let is_pipe = args.password_file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|file| !file.is_file()));
-    if !is_pipe && let Err(fault) = link::read_password(&password) {
+    if let Password::File(file) = &password
+        && !is_pipe
+        && let Err(fault) = link::check_password_file(file)
+    {
         faults.add(format!("--redis.password-file: {fault}"));
     }
     Some(password)

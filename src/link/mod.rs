@@ -5,6 +5,7 @@ mod address;
 mod bounded;
 mod command;
 mod failure;
+mod password;
 mod subscription;
 mod tls;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisResult, Value};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 
 pub use address::{Credentials, Endpoint, Node, NodeAddress, ParsedAddress, Password, TlsFiles, parse_address};
 pub use command::{Command, Request};
+pub use password::{Login, check_password_file};
 pub use subscription::{Delivery, Subscription};
 pub use tls::config as tls_config;
 
@@ -93,8 +95,9 @@ impl Link {
     async fn dial_inner(node: &Node) -> Result<Self, Failure> {
         let stream = open(node).await?;
         let mut link = Self::over(stream, Arc::clone(&node.name), node.address.timeout).await?;
-        if let Some(credentials) = &node.address.credentials {
-            link.authenticate(credentials).await?;
+        if let Some(auth) = auth_command(node).await? {
+            let reply: RedisResult<Value> = auth.query_async(&mut link.connection).await;
+            reply.map_err(|error| failure::auth_refused(&link.node, &error))?;
         }
         link.identify().await?;
         Ok(link)
@@ -114,12 +117,6 @@ impl Link {
             .map_err(|error| failure::refused(&node, Command::ClientId, &error))?;
         let driver = Driver(tokio::spawn(driver));
         Ok(Self { node, connection, _driver: driver, allowance, timeout, id: None, refused: Vec::new() })
-    }
-
-    async fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Failure> {
-        let auth = auth_command(credentials, &self.node).await?;
-        let reply: RedisResult<Value> = auth.query_async(&mut self.connection).await;
-        reply.map(|_| ()).map_err(|error| failure::auth_refused(&self.node, &error))
     }
 
     /// Gets our id and names the connection, as far as the server permits.
@@ -200,18 +197,21 @@ async fn open(node: &Node) -> Result<Box<dyn ByteStream>, Failure> {
     })
 }
 
-/// The `AUTH` command; its args are secret.
-async fn auth_command(credentials: &Credentials, node: &str) -> Result<redis::Cmd, Failure> {
-    let password = credentials.password.clone();
-    let read = tokio::task::spawn_blocking(move || read_password(&password)).await;
-    let password = read.unwrap_or_else(|error| Err(error.to_string()));
-    let password = password.map_err(|why| failure::password_unreadable(node, &why))?;
-    let mut auth = redis::cmd("AUTH");
-    if let Some(user) = &credentials.user {
-        auth.arg(user);
-    }
-    auth.arg(password.expose_secret());
-    Ok(auth)
+/// The `AUTH` command, whose args are secret; `None` if there is no password for this node.
+async fn auth_command(node: &Node) -> Result<Option<redis::Cmd>, Failure> {
+    let Some(credentials) = node.address.credentials.clone() else { return Ok(None) };
+    let endpoint = node.address.endpoint.clone();
+    let read = tokio::task::spawn_blocking(move || credentials.login(&endpoint)).await;
+    let login = read.unwrap_or_else(|error| Err(error.to_string()));
+    let login = login.map_err(|why| failure::password_unreadable(&node.name, &why))?;
+    Ok(login.map(|login| {
+        let mut auth = redis::cmd("AUTH");
+        if let Some(user) = &login.user {
+            auth.arg(user);
+        }
+        auth.arg(login.password.expose_secret());
+        auth
+    }))
 }
 
 /// Connects to the first address of a host that answers.
@@ -253,21 +253,6 @@ async fn read_rejection(node: &Node) -> Option<Failure> {
     };
     let read = timeout(REJECTION_TIMEOUT, read).await.ok()??;
     failure::rejection(&node.name, &line[..read])
-}
-
-/// Returns the password. A file is read now; a byte order mark and line breaks at its end are not part of the password.
-///
-/// # Errors
-/// The reason why the file cannot be read, without its content.
-pub fn read_password(password: &Password) -> Result<SecretString, String> {
-    match password {
-        Password::Given(secret) => Ok(secret.clone()),
-        Password::File(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            // Editors add a byte order mark, or empty lines at the end; neither is part of a password.
-            Ok(text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']).into())
-        }
-    }
 }
 
 fn read_reply(node: &str, command: Command, reply: RedisResult<Value>) -> Result<Reply, Failure> {

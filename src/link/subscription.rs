@@ -74,8 +74,7 @@ impl Subscription {
         let stream = open(node).await?;
         let mut subscription =
             Self { stream: BufReader::new(stream), node: Arc::clone(&node.name), max_message: max_message as u64 };
-        if let Some(credentials) = &node.address.credentials {
-            let auth = auth_command(credentials, &subscription.node).await?;
+        if let Some(auth) = auth_command(node).await? {
             let reply = subscription.request(&auth).await?;
             reply.map_err(|error| failure::auth_refused(&subscription.node, &error))?;
         }

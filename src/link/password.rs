@@ -1,0 +1,164 @@
+//! Reads passwords: given ones, those of a file, and those of a file that maps servers to passwords, as
+//! redis_exporter has it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::address::{Credentials, Endpoint, Password, parse_address};
+
+/// What a link logs in with.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The ACL user; `None` for the user `default`.
+    pub user: Option<String>,
+    /// The password.
+    pub password: SecretString,
+}
+
+impl Credentials {
+    /// The login for a server; a file is read now. `None` if a map of passwords has none for this server, so that no
+    /// password is sent to a server that it is not for.
+    ///
+    /// # Errors
+    /// A sentence that names the file, and never a password.
+    pub fn login(&self, server: &Endpoint) -> Result<Option<Login>, String> {
+        let user = self.user.clone();
+        match &self.password {
+            Password::Given(password) => Ok(Some(Login { user, password: password.clone() })),
+            Password::File(path) => Ok(match read(path)? {
+                PasswordFile::One(password) => Some(Login { user, password }),
+                PasswordFile::Map(map) => login_of(map, server, user),
+            }),
+        }
+    }
+}
+
+/// Checks that a password file can be read.
+///
+/// # Errors
+/// A sentence that names the file, and never a password.
+pub fn check_password_file(path: &Path) -> Result<(), String> {
+    read(path).map(drop)
+}
+
+/// The contents of a password file.
+enum PasswordFile {
+    One(SecretString),
+    Map(Vec<MapEntry>),
+}
+
+/// A server of a map, with its password.
+struct MapEntry {
+    server: Endpoint,
+    user: Option<String>,
+    password: SecretString,
+}
+
+fn read(path: &Path) -> Result<PasswordFile, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    parse(&text).map_err(|fault| format!("{}: {fault}", path.display()))
+}
+
+fn parse(text: &str) -> Result<PasswordFile, String> {
+    // Editors add a byte order mark, or empty lines at the end; neither is part of a password.
+    let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+    if !text.trim_start().starts_with('{') {
+        return Ok(PasswordFile::One(text.into()));
+    }
+    match serde_json::from_str::<BTreeMap<String, SecretString>>(text) {
+        Ok(map) => map.into_iter().zip(1..).map(entry).collect::<Result<_, _>>().map(PasswordFile::Map),
+        // Sent as a password, it would tell each server the passwords of all others.
+        Err(error) if text.contains("://") => Err(format!(
+            "it looks like a JSON object of servers and passwords, but it is not valid at line {}, column {}",
+            error.line(),
+            error.column()
+        )),
+        Err(_) => Ok(PasswordFile::One(text.into())),
+    }
+}
+
+fn entry(((server, password), number): ((String, SecretString), usize)) -> Result<MapEntry, String> {
+    // The key may hold a password too, so it is not quoted.
+    let fault = |fault| format!("the server of entry {number}, in the order of the names: {fault}");
+    let address = parse_address(&server).map_err(fault)?;
+    let password = address.password.unwrap_or(password);
+    Ok(MapEntry { server: address.endpoint, user: address.user, password })
+}
+
+/// The login of a server: the entry of the wanted user, or else one without a user. Without a wanted user, an entry
+/// with a user serves too.
+fn login_of(map: Vec<MapEntry>, server: &Endpoint, user: Option<String>) -> Option<Login> {
+    let is_usable = |entry: &MapEntry| is_for(&entry.server, server) && (user.is_none() || entry.user.is_none());
+    let is_exact = |entry: &MapEntry| is_for(&entry.server, server) && entry.user == user;
+    let place = map.iter().position(is_exact).or_else(|| map.iter().position(is_usable))?;
+    let MapEntry { user: of_entry, password, .. } = map.into_iter().nth(place)?;
+    let is_empty = password.expose_secret().is_empty();
+    (!is_empty).then(|| Login { user: user.or(of_entry), password })
+}
+
+/// Returns true if a password that is for one address may be sent to another: a password for TLS is not sent without.
+fn is_for(named: &Endpoint, server: &Endpoint) -> bool {
+    match (named, server) {
+        (Endpoint::Tcp { host, port, tls }, Endpoint::Tcp { host: to_host, port: to_port, tls: to_tls }) => {
+            host.eq_ignore_ascii_case(to_host) && port == to_port && (!tls || *to_tls)
+        }
+        (named, server) => named == server,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The user and the password for an address, from a file with this text.
+    fn login(text: &str, user: Option<&str>, address: &str) -> Result<Option<(Option<String>, String)>, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("passwords");
+        std::fs::write(&path, text).expect("a file");
+        let credentials = Credentials { user: user.map(str::to_owned), password: Password::File(path) };
+        let server = parse_address(address).expect("an address").endpoint;
+        let login = credentials.login(&server)?;
+        Ok(login.map(|login| (login.user, login.password.expose_secret().to_owned())))
+    }
+
+    fn some(user: Option<&str>, password: &str) -> Result<Option<(Option<String>, String)>, String> {
+        Ok(Some((user.map(str::to_owned), password.to_owned())))
+    }
+
+    #[test]
+    fn a_password_file_of_an_editor_is_read_without_its_mark_and_empty_lines() {
+        for text in ["s e", "s e\n", "s e\r\n", "\u{feff}s e\r\n\r\n", "s e\n\n\n"] {
+            assert_eq!(login(text, Some("bob"), "h"), some(Some("bob"), "s e"), "{text:?}");
+        }
+        assert_eq!(login("{not a map}", None, "h"), some(None, "{not a map}"));
+    }
+
+    /// The whole file was sent as a password to every server.
+    #[test]
+    fn of_a_map_each_server_gets_its_own_password_and_no_other() {
+        let map = r#"{"redis://one:6379": "a", "redis://exporter@two:6390": "b", "rediss://three": "c",
+            "redis://four": "", "redis://[::1]:7000": "f", "redis://eve@one": "e"}"#;
+        assert_eq!(login(map, None, "redis://ONE"), some(None, "a"));
+        assert_eq!(login(map, Some("bob"), "one:6379"), some(Some("bob"), "a"));
+        assert_eq!(login(map, Some("eve"), "one:6379"), some(Some("eve"), "e"));
+        assert_eq!(login(map, None, "two:6390"), some(Some("exporter"), "b"));
+        assert_eq!(login(map, Some("bob"), "two:6390"), Ok(None), "the password of another user");
+        assert_eq!(login(map, None, "rediss://three"), some(None, "c"));
+        assert_eq!(login(map, None, "redis://three"), Ok(None), "not without TLS");
+        assert_eq!(login(map, None, "four"), Ok(None), "a server without a password");
+        assert_eq!(login(map, None, "one:6380"), Ok(None), "another server");
+        assert_eq!(login(map, None, "[::1]:7000"), some(None, "f"));
+    }
+
+    #[test]
+    fn a_map_that_is_not_valid_is_never_sent_as_a_password() {
+        for text in [r#"{"redis://one": "hush",}"#, r#"{"redis://one": 5, "b": "hush"}"#, r#"{"redis://one": "hush""#] {
+            let error = login(text, None, "one").expect_err("it is not valid");
+            assert!(error.contains("line 1") && !error.contains("hush"), "{error}");
+        }
+        let error = login(r#"{"http://u:hush@one": "hush"}"#, None, "one").expect_err("no address");
+        assert!(error.contains("entry 1") && !error.contains("hush"), "{error}");
+    }
+}
