@@ -43,7 +43,9 @@ impl GroupFile {
         loop {
             self.files.settled_change().await;
             let states = vec![FileState::at(&self.path)];
-            let read = grouping(&self.path, &self.options);
+            let (path, options) = (self.path.clone(), self.options.clone());
+            // Compiling the patterns may take milliseconds.
+            let Ok(read) = tokio::task::spawn_blocking(move || grouping(&path, &options)).await else { continue };
             if !self.files.reloaded(states) {
                 continue;
             }

@@ -130,8 +130,8 @@ catalogue! {
     ANNOUNCEMENTS: Counter, Count, "redis_clients_announcements_total", ["redis"],
         "Messages published on the server's status channel: statuses, changes and heartbeats.";
     ANNOUNCEMENTS_RECEIVED: Counter, Count, "redis_clients_announcements_received_total", ["redis"],
-        "Messages received on the server's status channel and verified, including those of this exporter. Only counted \
-         while the exporter subscribes.";
+        "Messages of other exporters received on the server's status channel and verified. Only counted while the \
+         exporter subscribes.";
     ANNOUNCEMENTS_REFUSED: Counter, Count, "redis_clients_announcements_refused_total", ["redis", "reason"],
         "Messages received on the server's status channel and refused: oversize, malformed, schema, client (an \
          impossible client), incomplete, replay, signature or flood.";

@@ -17,7 +17,7 @@ use tracing::error;
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::failure::{Failure, Reason};
-use crate::latest::{Latest, NodeId, Publisher};
+use crate::latest::{Latest, NodeId, Phase, Publisher};
 use crate::link::Node;
 
 pub use node_tasks::NodeTasks;
@@ -48,6 +48,8 @@ struct WatchedNode {
     task: AbortHandle,
     started: Instant,
     restarts: Backoff,
+    /// The reason of the last unexpected end that was logged.
+    logged: String,
 }
 
 impl Fleet {
@@ -86,29 +88,39 @@ impl Fleet {
         }
     }
 
-    /// Stops the nodes that are not in the list, and starts those that are new. Of several nodes with one name, the
-    /// first one is watched.
+    /// Stops the nodes that are not in the list, and starts those that are new. A node whose address has changed is a new
+    /// one; if only its credentials or files have changed, it continues with its counters. Of several nodes with one
+    /// name, the first one is watched.
     fn update(&mut self, list: &[Node]) {
-        let is_listed = |watched: &WatchedNode| {
-            let mut same_name = list.iter().filter(|node| node.name == watched.node.name);
-            same_name.next().is_some_and(|node| node.address.endpoint == watched.node.address.endpoint)
-        };
-        self.nodes.retain(|_, watched| {
-            let keep = is_listed(watched);
+        let mut listed: BTreeMap<&str, &Node> = BTreeMap::new();
+        list.iter().for_each(|node| {
+            listed.entry(&node.name).or_insert(node);
+        });
+        self.nodes.retain(|name, watched| {
+            let is_same = |node: &&Node| node.address.endpoint == watched.node.address.endpoint;
+            let keep = listed.get(&**name).is_some_and(is_same);
             if !keep {
                 watched.task.abort();
                 self.latest.remove(watched.id, clock::now());
             }
             keep
         });
-        for node in list {
-            if self.nodes.contains_key(&node.name) {
-                continue;
-            }
-            let Some(id) = self.latest.add(Arc::clone(&node.name), clock::now()) else { continue };
+        // In the order of the list.
+        for node in list.iter().filter(|node| listed.get(&*node.name).is_some_and(|first| std::ptr::eq(*first, *node)))
+        {
+            let id = match self.nodes.get(&node.name) {
+                Some(watched) if watched.node.address.is_same(&node.address) => continue,
+                Some(watched) => {
+                    watched.task.abort();
+                    Some(watched.id)
+                }
+                None => self.latest.add(Arc::clone(&node.name), clock::now()),
+            };
+            let Some(id) = id else { continue };
             let task = self.spawn(node.clone(), id, Duration::ZERO);
             let restarts = Backoff::new(FIRST_RESTART, MAX_RESTART);
-            let watched = WatchedNode { node: node.clone(), id, task, started: Instant::now(), restarts };
+            let watched =
+                WatchedNode { node: node.clone(), id, task, started: Instant::now(), restarts, logged: String::new() };
             self.nodes.insert(Arc::clone(&node.name), watched);
         }
     }
@@ -122,24 +134,31 @@ impl Fleet {
         self.tasks.spawn_on(delayed, &self.runtime)
     }
 
-    /// Starts a node again whose task ended without being stopped, which is a bug. Its counters continue.
+    /// Starts a node again whose task ended without being stopped, which is a bug. Its counters continue, unless it
+    /// ends repeatedly: then its last snapshot may be the cause.
     fn restart(&mut self, task: Id, reason: &str) {
         // A task that was stopped has no node anymore.
         let Some(watched) = self.nodes.values_mut().find(|watched| watched.task.id() == task) else { return };
         if watched.started.elapsed() > MAX_RESTART {
             watched.restarts.succeed();
         }
+        let is_repeated = watched.restarts.is_failing();
         let delay = watched.restarts.fail();
         let (node, id) = (watched.node.clone(), watched.id);
         let name = &*node.name;
-        let message = format!(
-            "{name}: watching ended unexpectedly: {reason}; starting again in {} s; please report this as a bug",
-            delay.as_secs()
-        );
-        error!(node = name, "{message}");
+        let message = format!("{name}: watching ended unexpectedly: {reason}; it starts again; please report this bug");
+        if watched.logged != reason {
+            reason.clone_into(&mut watched.logged);
+            error!(node = name, "{message}");
+        }
         let publisher = Publisher::new(Arc::clone(&self.latest), id);
         let mut state = publisher.state();
         state.fail(Failure { reason: Reason::Other, message }, clock::now());
+        if let Phase::Failing { last_good, .. } = &mut state.phase
+            && is_repeated
+        {
+            *last_good = None;
+        }
         publisher.publish(&state, clock::now());
         let task = self.spawn(node.clone(), id, delay);
         if let Some(watched) = self.nodes.get_mut(&node.name) {
@@ -160,7 +179,6 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::latest::Phase;
     use crate::link::{Endpoint, NodeAddress, TlsFiles};
 
     fn node(name: &str, port: u16) -> Node {
@@ -206,8 +224,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nodes_of_the_list_are_watched_and_others_are_stopped_with_all_they_showed() {
         let (latest, running) = (Arc::new(Latest::default()), Arc::new(AtomicU32::new(0)));
-        let count = Arc::clone(&running);
+        let starts = Arc::new(AtomicU32::new(0));
+        let (count, started) = (Arc::clone(&running), Arc::clone(&starts));
         let watch_node: WatchNode = Box::new(move |_, _| {
+            started.fetch_add(1, Ordering::SeqCst);
             let running = Running::new(&count);
             Box::pin(async move {
                 let _running = running;
@@ -224,6 +244,12 @@ mod tests {
         list.send_replace(vec![node("b", 9)]);
         until(|| names(&latest) == ["b"] && running.load(Ordering::SeqCst) == 1).await;
         assert_ne!(latest.read().find("b").map(|(id, _)| id), before, "another server has this name now");
+        let (id, mut renewed) = (latest.read().find("b").map(|(id, _)| id), node("b", 9));
+        renewed.address.tls.ca = Some("/new/ca.pem".into());
+        let starts_before = starts.load(Ordering::SeqCst);
+        list.send_replace(vec![renewed]);
+        until(|| starts.load(Ordering::SeqCst) > starts_before && running.load(Ordering::SeqCst) == 1).await;
+        assert_eq!(latest.read().find("b").map(|(id, _)| id), id, "the same server with another file");
         list.send_replace(Vec::new());
         until(|| names(&latest).is_empty() && running.load(Ordering::SeqCst) == 0).await;
         drop(list);

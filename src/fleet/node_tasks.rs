@@ -13,8 +13,12 @@ use crate::snapshot::Limits;
 use crate::status::StatusReceiver;
 use crate::watcher::{RemoteSource, RemoteUse, Watcher};
 
-/// Maximum number of snapshots, or messages, in a queue.
-const QUEUE: usize = 64;
+/// Maximum number of received messages in a queue.
+const MESSAGES: usize = 64;
+
+/// Maximum number of snapshots that wait for the announcer. Each holds all clients, and a newer one replaces an older
+/// one but for its changes.
+const SNAPSHOTS: usize = 4;
 
 /// The settings of a node's tasks, the same for every node.
 #[derive(Clone, Debug)]
@@ -37,20 +41,20 @@ impl NodeTasks {
         let mut watcher = Watcher::new(node.clone(), self.budget, self.limits.clone(), publisher);
         let (tally, mut receivers) = (watcher.channel(), Vec::new());
         if self.remote != RemoteUse::Off {
-            let (sender, received) = mpsc::channel(QUEUE);
+            let (sender, received) = mpsc::channel(MESSAGES);
             receivers.push(sender);
             watcher = watcher.remote_source(RemoteSource::new(self.remote.clone(), received));
         }
         let name = format!("{}/{:08x}", self.host, rand::random::<u32>());
         let is_announcing = self.announce.mode != Mode::Never && !matches!(self.remote, RemoteUse::Only { .. });
         let announcing = is_announcing.then(|| {
-            let (sender, received) = mpsc::channel(QUEUE);
+            let (sender, received) = mpsc::channel(MESSAGES);
             // An exporter that always announces does not need the messages of others.
             if self.announce.mode == Mode::Auto {
                 receivers.push(sender);
             }
-            let (queue, snapshots) = mpsc::channel(QUEUE);
-            watcher.publisher().subscribe("announcer", queue);
+            let (queue, snapshots) = mpsc::channel(SNAPSHOTS);
+            watcher.subscribe("announcer", queue);
             let (mode, frequency) = (self.announce.mode, self.announce.frequency);
             let election = Election::new(mode, name.clone(), frequency, rand::random(), Instant::now());
             let settings = self.announce.clone();

@@ -142,8 +142,8 @@ impl Nodes {
         self.by_id.len()
     }
 
-    /// Which nodes have a fresh sample at this time, in the order of the nodes. With the generation, this is all that
-    /// renderings depend on.
+    /// Returns for each node whether it has a fresh sample at this time. With the generation, this is all that pages
+    /// and API answers depend on; metrics also depend on the counts of messages ([`ChannelTally::total`]).
     pub fn fresh(&self, now: Instant) -> impl Iterator<Item = bool> {
         self.iter().map(move |node| node.fresh_snapshot(now).is_some())
     }

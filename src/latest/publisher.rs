@@ -38,10 +38,10 @@ impl Publisher {
         Self { latest, id, subscribers: Vec::new() }
     }
 
-    /// Adds a subscriber that may fall behind by the capacity of its queue. `name` is a metric's label value. Several
-    /// nodes may share a queue.
-    pub fn subscribe(&mut self, name: &'static str, queue: mpsc::Sender<Publication>) {
-        self.subscribers.push(Subscriber { queue, tally: SubscriberTally::new(name) });
+    /// Adds a subscriber that may fall behind by the capacity of its queue; what it misses is counted. Several nodes
+    /// may share a queue.
+    pub fn subscribe(&mut self, tally: SubscriberTally, queue: mpsc::Sender<Publication>) {
+        self.subscribers.push(Subscriber { queue, tally });
     }
 
     /// The state that was published last, or the one before the first attempt.
@@ -55,7 +55,7 @@ impl Publisher {
     }
 
     /// Publishes a state, and its snapshot to the subscribers.
-    pub fn publish_snapshot(&mut self, state: &mut NodeState, snapshot: &Arc<Snapshot>, now: Timestamp) {
+    pub fn publish_snapshot(&mut self, state: &NodeState, snapshot: &Arc<Snapshot>, now: Timestamp) {
         self.subscribers.retain(|subscriber| {
             let publication = Publication { node: Arc::clone(&state.node), snapshot: Arc::clone(snapshot) };
             match subscriber.queue.try_send(publication) {
@@ -67,7 +67,6 @@ impl Publisher {
                 Err(TrySendError::Closed(_)) => false,
             }
         });
-        state.subscribers = self.subscribers.iter().map(|subscriber| subscriber.tally.clone()).collect();
         self.publish(state, now);
     }
 }
@@ -85,16 +84,18 @@ mod tests {
         let mut publisher = Publisher::new(Arc::clone(&latest), id);
         let (slow, mut received) = mpsc::channel(2);
         let (closed, _) = mpsc::channel(2);
-        publisher.subscribe("slow", slow);
-        publisher.subscribe("closed", closed);
         let mut state = publisher.state();
+        publisher.subscribe(state.subscriber("slow"), slow);
+        publisher.subscribe(state.subscriber("closed"), closed);
         for _ in 0..5 {
             let snapshot = Arc::new(fixture::snapshot("id=1 addr=10.0.0.1:1\n"));
-            publisher.publish_snapshot(&mut state, &snapshot, now);
+            publisher.publish_snapshot(&state, &snapshot, now);
         }
         let nodes = latest.read();
         let tallies = &nodes.get(id).expect("the node").subscribers;
-        assert_eq!(tallies.iter().map(|tally| (tally.name, tally.missed())).collect::<Vec<_>>(), [("slow", 3)]);
+        let missed = || tallies.iter().map(|tally| (tally.name, tally.missed())).collect::<Vec<_>>();
+        assert_eq!(missed(), [("slow", 3), ("closed", 0)]);
+        assert_eq!(publisher.state().subscriber("slow").missed(), 3, "it continues when the node starts again");
         assert_eq!(&*received.recv().await.expect("a snapshot").node, "node:1");
         assert_eq!(received.len(), 1);
     }

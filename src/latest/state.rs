@@ -170,6 +170,16 @@ impl NodeState {
         }
     }
 
+    /// The count of what a subscriber missed, which continues if there was one of this name.
+    pub fn subscriber(&mut self, name: &'static str) -> SubscriberTally {
+        if let Some(tally) = self.subscribers.iter().find(|tally| tally.name == name) {
+            return tally.clone();
+        }
+        let tally = SubscriberTally::new(name);
+        self.subscribers.push(tally.clone());
+        tally
+    }
+
     /// Notes an attempt that produced a snapshot, which is fresh until `stale_at`.
     pub fn succeed(&mut self, snapshot: Arc<Snapshot>, stale_at: Instant) {
         self.tally.add_snapshot(&snapshot);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 /// One server: its name in outputs, and how to connect to it.
@@ -29,6 +29,21 @@ pub struct NodeAddress {
     pub tls: TlsFiles,
     /// The time-out for connecting in total, and for each reply.
     pub timeout: Duration,
+}
+
+impl NodeAddress {
+    /// Returns true if nothing differs from another address, secrets included.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let secret = |credentials: &Credentials| match &credentials.password {
+            Password::Given(password) => (credentials.user.clone(), Some(password.expose_secret().to_owned()), None),
+            Password::File(path) => (credentials.user.clone(), None, Some(path.clone())),
+        };
+        let credentials = |address: &Self| address.credentials.as_ref().map(secret);
+        self.endpoint == other.endpoint
+            && self.tls == other.tls
+            && self.timeout == other.timeout
+            && credentials(self) == credentials(other)
+    }
 }
 
 impl From<NodeAddress> for Node {
@@ -207,8 +222,6 @@ fn decoded(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     #[test]

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::address::{Credentials, Endpoint, Password, parse_address};
 
-/// What a link logs in with.
+/// The user and the password of a link.
 #[derive(Clone, Debug)]
 pub struct Login {
     /// The ACL user; `None` for the user `default`.

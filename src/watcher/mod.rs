@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::failure::Failure;
-use crate::latest::{ChannelTally, NodeState, Phase, Publisher};
+use crate::latest::{ChannelTally, NodeState, Phase, Publication, Publisher};
 use crate::link::Node;
 use crate::sample::Sample;
 use crate::sampler::{Budget, Sampler};
@@ -65,9 +65,9 @@ impl Watcher {
         self
     }
 
-    /// The publisher, to add subscribers.
-    pub fn publisher(&mut self) -> &mut Publisher {
-        &mut self.publisher
+    /// Adds a subscriber to the snapshots. `name` is a metric's label value.
+    pub fn subscribe(&mut self, name: &'static str, queue: mpsc::Sender<Publication>) {
+        self.publisher.subscribe(self.state.subscriber(name), queue);
     }
 
     /// The counter to which other parts of this program add their cost to the node, in microseconds.
@@ -116,7 +116,7 @@ impl Watcher {
         self.backoff.succeed();
         self.notices.succeeded(&self.state.phase, &snapshot);
         self.state.succeed(Arc::clone(&snapshot), stale_at);
-        self.publisher.publish_snapshot(&mut self.state, &snapshot, clock::now());
+        self.publisher.publish_snapshot(&self.state, &snapshot, clock::now());
     }
 
     fn fail(&mut self, failure: Failure) {
@@ -138,15 +138,18 @@ impl Watcher {
     /// Waits until the next sample is due, and takes quick polls meanwhile.
     async fn wait(&mut self, mut schedule: Schedule) {
         loop {
+            let is_failing = self.backoff.is_failing();
             // While the node fails, or another exporter samples it, there is nothing to poll.
-            let has_quick_polls = !self.backoff.is_failing() && !self.relies_on_remote();
-            let quick_poll = self.budget.quick_poll.filter(|_| has_quick_polls);
+            let quick_poll = self.budget.quick_poll.filter(|_| !is_failing && !self.relies_on_remote());
             let (pause, then_poll) = match schedule.next(Instant::now(), quick_poll) {
                 NextStep::Sample => return,
                 NextStep::Wait(pause) => (pause, false),
                 NextStep::QuickPoll(pause) => (pause, true),
             };
-            if let Some(valid_for) = self.wait_or_receive(pause).await {
+            if is_failing {
+                // A status that waited in the queue must not hide the failure.
+                tokio::time::sleep(pause).await;
+            } else if let Some(valid_for) = self.wait_or_receive(pause).await {
                 schedule.sample_at(Instant::now() + valid_for);
             } else if then_poll && self.quick_poll().await {
                 schedule.sample_early();
@@ -173,7 +176,7 @@ impl Watcher {
         if let Phase::Fresh { stale_at, .. } = self.state.phase {
             let snapshot = self.derived(Arc::new(sample));
             self.state.replace(Arc::clone(&snapshot), stale_at);
-            self.publisher.publish_snapshot(&mut self.state, &snapshot, clock::now());
+            self.publisher.publish_snapshot(&self.state, &snapshot, clock::now());
         }
     }
 }

@@ -177,11 +177,9 @@ impl Watcher {
                 && self.is_current(&sample)
             {
                 // An older status counts too: two exporters that sample at the same moment would otherwise both go on
-                // sampling. While our own samples fail, only a newer one replaces them.
+                // sampling.
                 if self.is_newer(&sample) {
                     self.take_received(&sample, header.frequency);
-                } else if self.backoff.is_failing() {
-                    continue;
                 }
                 return Duration::try_from_secs_f64(header.frequency * PATIENCE)
                     .ok()

@@ -21,6 +21,7 @@ mod settings;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -73,6 +74,8 @@ struct WebState {
     response_cache: ResponseCache,
     client_trends: ClientTrends,
     process_metrics: ProcessMetrics,
+    /// True once the readiness probe has succeeded.
+    was_ready: AtomicBool,
     /// A random number for this run. It is part of each ETag, so that a page cached from an earlier run never matches.
     run: u64,
     settings: watch::Receiver<Arc<WebSettings>>,
@@ -91,6 +94,7 @@ impl WebState {
             response_cache: ResponseCache::default(),
             client_trends: ClientTrends::default(),
             process_metrics: ProcessMetrics::new(&served.external_url, served.validity),
+            was_ready: AtomicBool::new(false),
             run: rand::random(),
             settings: served.settings,
             authenticator: Authenticator::new(),

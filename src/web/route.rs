@@ -141,7 +141,7 @@ async fn answer(app: &WebState, route: Route<'_>, request: &Parts, peer: &Peer) 
         Route::Events => events::answer(app, query),
         Route::Metrics => app.metrics.answer(app, &request.headers),
         Route::Healthy => health::healthy(),
-        Route::Ready => health::ready(&app.latest.read()),
+        Route::Ready => health::ready(&app.latest.read(), &app.was_ready),
         Route::Asset(asset) => asset.answer(&request.headers),
         Route::Unknown => {
             let sentence = "there is nothing at this path; start at /";
