@@ -31,7 +31,8 @@ fn modules() -> BTreeMap<String, String> {
         let name = inside.components().next().expect("a name").as_os_str().to_string_lossy().replace(".rs", "");
         let text = fs::read_to_string(&path).expect("a source file");
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-        let is_test = inside.ends_with("tests.rs") || inside.ends_with("openapi.rs");
+        let is_below_tests = inside.components().any(|part| part.as_os_str() == "tests");
+        let is_test = is_below_tests || inside.ends_with("tests.rs") || inside.ends_with("openapi.rs");
         let lines = code.lines().filter(|line| !line.trim_start().starts_with("//") && !is_test);
         modules.entry(name).or_default().extend(lines.flat_map(|line| [line, "\n"]));
     }

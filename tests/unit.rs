@@ -5,9 +5,7 @@ mod columns;
 mod corpus;
 mod frameworks;
 mod grouping;
-mod presence;
 mod properties;
-mod sequences;
 mod structure;
 #[expect(dead_code, reason = "most of it is for the integration tests")]
 mod support;

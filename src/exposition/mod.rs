@@ -26,3 +26,6 @@ pub fn encode(families: &[MetricFamily]) -> String {
 pub fn text(nodes: &Nodes, now: Instant) -> String {
     encode(&node_families(nodes, now))
 }
+
+#[cfg(test)]
+mod tests;

@@ -169,3 +169,6 @@ pub fn last_interaction(client: &Client<'_>, at: Timestamp) -> Option<Timestamp>
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(crate) use tests::model;

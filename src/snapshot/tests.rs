@@ -1,5 +1,9 @@
 //! A small list of clients, with all that is derived from it.
 
+pub(crate) mod model;
+mod presence;
+mod sequences;
+
 use super::*;
 use crate::client_list::Listing;
 use crate::sample::{Cost, ReceivedTotals};

@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use super::eventually;
+use super::http::get;
 use super::scrape::Scrape;
 use super::share::{self, Share};
 
@@ -83,7 +84,9 @@ impl Exporter {
     }
 
     pub(crate) fn scrape(&self) -> Scrape {
-        Scrape::of(&self.address)
+        let answer = get(&self.address, "/metrics");
+        assert_eq!(answer.status, 200);
+        Scrape::parse(answer.text())
     }
 
     /// Scrapes until the condition is true.

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::http::get;
-
 /// One series.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Series {
@@ -20,13 +18,6 @@ pub(crate) struct Scrape {
 }
 
 impl Scrape {
-    /// Scrapes an exporter.
-    pub(crate) fn of(address: &str) -> Self {
-        let answer = get(address, "/metrics");
-        assert_eq!(answer.status, 200);
-        Self::parse(answer.text())
-    }
-
     /// Parses the text of a scrape.
     pub(crate) fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());

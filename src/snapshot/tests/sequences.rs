@@ -3,22 +3,18 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use redis_client_exporter::client_list::Listing;
-use redis_client_exporter::exposition;
-use redis_client_exporter::failure::{Failure, Reason};
-use redis_client_exporter::latest::{NodeState, Nodes};
-use redis_client_exporter::sample::{Page, Sample};
-use redis_client_exporter::server_info::ServerInfo;
-use redis_client_exporter::snapshot::{CloseReason, Grouping, GroupingOptions, Limits, Snapshot, derive};
 
-use crate::support::scrape::Scrape;
+use crate::client_list::Listing;
+use crate::failure::{Failure, Reason};
+use crate::sample::{Page, Sample};
+use crate::server_info::ServerInfo;
+use crate::snapshot::{CloseReason, Grouping, GroupingOptions, Limits, Snapshot, derive};
 
 /// One sample of a server that has run for hours. Samples are ten seconds apart.
 #[derive(Clone)]
-struct Step {
+struct SequenceStep {
     run: &'static str,
     uptime: u64,
     received: u64,
@@ -30,12 +26,12 @@ struct Step {
     has_info: bool,
 }
 
-fn step(clients: &[(u64, &str)]) -> Step {
+fn step(clients: &[(u64, &str)]) -> SequenceStep {
     let rows = clients.iter().fold(String::new(), |mut rows, (id, name)| {
         writeln!(rows, "{}", row(*id, name)).expect("writing to a string cannot fail");
         rows
     });
-    Step {
+    SequenceStep {
         run: "a",
         uptime: 9000,
         received: 0,
@@ -59,7 +55,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + seconds).expect("a time")
 }
 
-impl Step {
+impl SequenceStep {
     fn refused() -> Self {
         Self { rows: None, ..step(&[]) }
     }
@@ -88,7 +84,7 @@ impl Step {
 }
 
 /// Returns the last snapshot of a sequence.
-fn after(steps: &[Step]) -> Snapshot {
+fn after(steps: &[SequenceStep]) -> Snapshot {
     let all = steps.iter().zip(0..).fold(None, |previous: Option<Snapshot>, (step, number)| {
         Some(derive(previous.as_ref(), step.sample(number * 10), &Limits::default()))
     });
@@ -109,8 +105,8 @@ fn a_limit_that_closed_unseen_clients_is_not_blamed_on_later_ones() {
     let both = [(1, "web"), (2, "web")];
     let snapshot = after(&[
         step(&both).received(10),
-        Step { limited: 2, ..step(&both).received(12) },
-        Step { limited: 2, ..step(&[]).received(12) },
+        SequenceStep { limited: 2, ..step(&both).received(12) },
+        SequenceStep { limited: 2, ..step(&[]).received(12) },
     ]);
     assert_eq!(closed(&snapshot), [0, 0, 0, 2]);
 }
@@ -118,8 +114,8 @@ fn a_limit_that_closed_unseen_clients_is_not_blamed_on_later_ones() {
 #[test]
 fn an_eviction_of_our_own_link_is_not_attributed_to_a_client() {
     let snapshot = after(&[
-        Step { own: vec![2], ..step(&[(1, "web"), (2, "redis-client-exporter")]).received(10) },
-        Step { own: vec![3], evicted: 1, ..step(&[(3, "redis-client-exporter")]).received(11) },
+        SequenceStep { own: vec![2], ..step(&[(1, "web"), (2, "redis-client-exporter")]).received(10) },
+        SequenceStep { own: vec![3], evicted: 1, ..step(&[(3, "redis-client-exporter")]).received(11) },
     ]);
     assert_eq!(closed(&snapshot), [0, 0, 0, 1]);
 }
@@ -128,21 +124,22 @@ fn an_eviction_of_our_own_link_is_not_attributed_to_a_client() {
 fn a_refused_sample_hides_no_events_in_between() {
     let six: Vec<_> = (1..=6).map(|id| (id, "web")).collect();
     let one = || step(&[(1, "web")]).received(10);
-    let limited = |step: Step| Step { limited: 1, ..step };
-    let snapshot = after(&[one(), limited(Step::refused()).received(10), limited(step(&[])).received(10)]);
+    let limited = |step: SequenceStep| SequenceStep { limited: 1, ..step };
+    let snapshot = after(&[one(), limited(SequenceStep::refused()).received(10), limited(step(&[])).received(10)]);
     assert_eq!(closed(&snapshot), [1, 0, 0, 0]);
-    let snapshot = after(&[one(), Step::refused().received(15), step(&six).received(15), step(&six).received(20)]);
+    let snapshot =
+        after(&[one(), SequenceStep::refused().received(15), step(&six).received(15), step(&six).received(20)]);
     assert_eq!(snapshot.churn.unseen(), 5);
-    let snapshot = after(&[one(), Step::refused().received(15), one().received(15)]);
+    let snapshot = after(&[one(), SequenceStep::refused().received(15), one().received(15)]);
     assert_eq!(snapshot.churn.unseen(), 5);
 }
 
 #[test]
 fn a_restart_or_a_failover_is_detected_even_if_samples_were_refused() {
     let two = step(&[(1, "web"), (2, "web")]).received(10);
-    let then = |uptime| Step { run: "b", uptime, ..step(&[(3, "web")]).received(3) };
-    let meanwhile = |uptime| Step { run: "b", uptime, ..Step::refused().received(1) };
-    let restarted = after(&[two.clone(), meanwhile(0), Step { uptime: 0, ..then(0) }]);
+    let then = |uptime| SequenceStep { run: "b", uptime, ..step(&[(3, "web")]).received(3) };
+    let meanwhile = |uptime| SequenceStep { run: "b", uptime, ..SequenceStep::refused().received(1) };
+    let restarted = after(&[two.clone(), meanwhile(0), SequenceStep { uptime: 0, ..then(0) }]);
     assert_eq!((closed(&restarted), restarted.churn.ring.iter().len()), ([0, 0, 2, 0], 2));
     let replaced = after(&[two, meanwhile(9000), then(9000)]);
     assert_eq!((closed(&replaced), replaced.churn.ring.iter().len()), ([0, 0, 0, 2], 2));
@@ -153,7 +150,7 @@ fn a_reset_or_missing_counter_never_hides_unseen_connections() {
     let many: Vec<_> = (1..=11).map(|id| (id, "web")).collect();
     let reset = after(&[step(&[(1, "web")]).received(100), step(&many).received(0), step(&many).received(8)]);
     assert_eq!(reset.churn.unseen(), 8);
-    let without_info = |step: Step| Step { has_info: false, ..step };
+    let without_info = |step: SequenceStep| SequenceStep { has_info: false, ..step };
     let late_info = after(&[
         without_info(step(&[(1, "web")])),
         without_info(step(&many)),
@@ -168,14 +165,14 @@ fn a_link_to_the_primary_was_never_accepted() {
     let primary = |id: u64| {
         format!("{} user=(superuser)\n", row(id, "").replace("flags=N", "flags=M").replace(" user=default", ""))
     };
-    let link = |id| Step { rows: Some(primary(id)), ..step(&[]) };
+    let link = |id| SequenceStep { rows: Some(primary(id)), ..step(&[]) };
     assert_eq!(after(&[link(1).received(100), link(5).received(103)]).churn.unseen(), 3);
 }
 
 #[test]
 fn without_a_run_id_a_younger_client_is_another_client() {
     let old = |id: u64, name: &str, age: u64| format!("{}\n", row(id, name).replace("age=1", &format!("age={age}")));
-    let without_info = |rows: String| Step { has_info: false, rows: Some(rows), ..step(&[]) };
+    let without_info = |rows: String| SequenceStep { has_info: false, rows: Some(rows), ..step(&[]) };
     let snapshot = after(&[
         without_info(old(3, "web", 500) + &old(4, "billing", 500)),
         without_info(old(3, "billing", 2) + &old(4, "web", 2)),
@@ -189,7 +186,7 @@ fn without_ids_no_connection_is_counted_as_unseen() {
     let rows = |count: u64| {
         (0..count).map(|port| format!("addr=10.0.0.1:{port} fd=6 name=web age=1 idle=0 flags=N cmd=get\n"))
     };
-    let of = |count| Step { rows: Some(rows(count).collect()), ..step(&[]) };
+    let of = |count| SequenceStep { rows: Some(rows(count).collect()), ..step(&[]) };
     let snapshot = after(&[of(2).received(2), of(4).received(4)]);
     assert_eq!((snapshot.churn.unseen(), closed(&snapshot), shown(&snapshot)), (0, [0; 4], vec![("web", 4)]));
 }
@@ -243,36 +240,12 @@ fn huge_numbers_do_not_panic() {
     let huge =
         "tot-mem=9223372036854775807 omem=9223372036854775807 obl=9223372036854775807 tot-cmds=9223372036854775807";
     let rows: String = (1..4).map(|id| format!("{} {huge}\n", row(id, "web"))).collect();
-    let max = |received| Step { limited: u64::MAX, evicted: u64::MAX, received, rows: Some(rows.clone()), ..step(&[]) };
+    let max = |received| SequenceStep {
+        limited: u64::MAX,
+        evicted: u64::MAX,
+        received,
+        rows: Some(rows.clone()),
+        ..step(&[])
+    };
     after(&[step(&[]), max(u64::MAX), max(3), max(u64::MAX), step(&[]), max(0)]);
-}
-
-/// All names are of maximum length and need escaping, and as many applications as possible are offline.
-#[test]
-fn a_scrape_is_bounded_whatever_clients_call_themselves() {
-    for filler in ["y", "\"", "\\"] {
-        let tail = filler.repeat(300);
-        let named = |id: u32, word: &str| {
-            format!(
-                "id={id} addr=10.{}.{}.1:5 name={word}{tail} age=9 idle=9 flags=N db={} cmd=c{word} user=u{word}{tail} \
-                 lib-name=l{word}{tail} tot-mem=9 tot-net-in=1 tot-net-out=1 tot-cmds=1\n",
-                id / 250 % 250,
-                id % 250,
-                id % 300
-            )
-        };
-        let word = |number: u32| -> String {
-            (0..4).map(|place| char::from(b'a' + (number / 26_u32.pow(place) % 26) as u8)).collect()
-        };
-        let open: String = (0..6000).map(|id| named(id, &word(id))).collect();
-        let closed: String = (0..26 * 300).map(|id| named(100_000 + id, &format!("zz{}", word(id / 300)))).collect();
-        let of = |rows: String| Step { rows: Some(rows), ..step(&[]) };
-        let snapshot = after(&[of(open.clone() + &closed), of(open)]);
-        let mut state = NodeState::starting("node:1".into());
-        state.succeed(Arc::new(snapshot), Instant::now() + Duration::from_secs(60));
-        let view = Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [state]);
-        let scrape = Scrape::parse(&exposition::text(&view, Instant::now()));
-        println!("{} series, {} bytes", scrape.series.len(), scrape.bytes);
-        assert!(scrape.series.len() <= 2000 && scrape.bytes <= 200_000, "{} {}", scrape.series.len(), scrape.bytes);
-    }
 }

@@ -1,0 +1,136 @@
+//! The text of the metrics over many samples: its counters, its sums, and its budget.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::text;
+use crate::client_list::Listing;
+use crate::latest::{NodeState, Nodes};
+use crate::sample::Sample;
+use crate::snapshot::model::{SimulatedServer, at, event, play};
+use crate::snapshot::{Limits, Snapshot, derive};
+
+/// The strict parser of the integration tests.
+#[expect(dead_code, reason = "most of it is for the integration tests")]
+#[path = "../../tests/support/scrape.rs"]
+mod scrape;
+
+use scrape::Scrape;
+
+fn scrape(snapshot: &Snapshot) -> Scrape {
+    let now = Instant::now();
+    let mut state = NodeState::starting("node:1".into());
+    state.succeed(Arc::new(snapshot.clone()), now + Duration::from_secs(60));
+    Scrape::parse(&text(&Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [state]), now))
+}
+
+/// A sample of this list, with the counters of `INFO`.
+fn listed(now: i64, rows: String) -> Arc<Sample> {
+    let info = SimulatedServer::default().sample(now).info.clone();
+    Arc::new(Sample { info, ..Sample::of(at(now), Listing::new(rows.into_bytes())) })
+}
+
+/// The budget of one node.
+fn check_budget(scrape: &Scrape) {
+    let (series, bytes) = (scrape.series.len(), scrape.bytes);
+    println!("{series} series, {bytes} bytes");
+    assert!(series <= 2000 && bytes <= 200_000, "{series} series, {bytes} bytes");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// No counter of an exported series ever decreases, and sums match the number of clients.
+    #[test]
+    fn counters_never_decrease_and_sums_match(events in vec(event(), 1..80), groups in 1_usize..4) {
+        let limits = Limits {
+            groups,
+            expected: vec![("cron".into(), 1)].into_iter().take(groups - 1).collect(),
+            forget_after: Duration::from_secs(100_000),
+            ..Limits::default()
+        };
+        let mut counters: HashMap<String, f64> = HashMap::new();
+        let mut opened_in_all = 0.0;
+        play(&events, &limits, |snapshot, _, server, known, _| {
+            let scrape = scrape(snapshot);
+            let online = scrape.value("redis_clients_online", &[]);
+            prop_assert_eq!(online, Some(server.clients.len() as f64));
+            prop_assert_eq!(Some(scrape.sum("redis_clients_app_connections")), online);
+            let networks = scrape.sum("redis_clients_network_connections");
+            prop_assert_eq!(Some(networks), online.filter(|_| !server.clients.is_empty()).or(Some(0.0)));
+            for series in scrape.series.iter().filter(|series| series.name.ends_with("_total")) {
+                let before = counters.insert(format!("{} {:?}", series.name, series.labels), series.value);
+                prop_assert!(before.is_none_or(|before| before <= series.value), "{series:?} was {before:?}");
+            }
+            // The counts of an application are in its own series, or in `(other)` after it was folded.
+            let is_opened = |name: &str| name.starts_with("redis_clients_app_opened_total");
+            let opened: f64 = counters.iter().filter(|(name, _)| is_opened(name)).map(|(_, value)| value).sum();
+            let truth: u64 = known.totals.iter().map(|totals| totals.opened).sum();
+            prop_assert!(opened >= opened_in_all && opened <= truth as f64, "{opened} of {truth}");
+            opened_in_all = opened;
+            Ok(())
+        })?;
+    }
+}
+
+/// 19,000 clients with 6,000 names and applications. One name in ten is 500 bytes long, and the other dimensions have
+/// hundreds or thousands of values.
+#[test]
+fn thousands_of_names_make_a_bounded_scrape_that_adds_up() {
+    let rows = (0..19_000_u32).map(|number| {
+        let app = number % 6000;
+        let letters: String = (0..4).map(|place| char::from(b'a' + (app / 26_u32.pow(place) % 26) as u8)).collect();
+        let long = if app % 10 == 0 { "y".repeat(480) } else { String::new() };
+        let (one, two) = (number / 250 % 250, number % 250);
+        format!(
+            "id={number} addr=10.0.{one}.{two}:5 name={letters}{long}-{number} age=9 idle={two} flags=N db={} \
+             cmd=c{app} user=u{letters}{long} lib-name=l{letters} tot-mem=9 tot-net-in=1 tot-net-out=1 tot-cmds=1\n",
+            number % 300
+        )
+    });
+    let reply: String = rows.collect();
+    let sample = |now| Arc::new(Sample::of(at(now), Listing::new(reply.clone().into_bytes())));
+    let limits = Limits::default();
+    let first = derive(None, sample(1000), &limits);
+    let snapshot = derive(Some(&first), sample(1010), &limits);
+    let scrape = scrape(&snapshot);
+    for family in ["app", "user", "library", "database", "command", "network"] {
+        let name = format!("redis_clients_{family}_connections");
+        assert_eq!(scrape.sum(&name), 19_000.0, "{name}");
+        assert_eq!(scrape.all(&name, &[]).count(), 51, "{name}");
+    }
+    check_budget(&scrape);
+    let shown =
+        |snapshot: &Snapshot| snapshot.presence.shown.iter().map(|seen| Arc::clone(&seen.app)).collect::<Vec<_>>();
+    assert_eq!(shown(&first), shown(&snapshot), "series do not flap");
+}
+
+/// All names are of maximum length and need escaping, and as many applications as possible are offline.
+#[test]
+fn a_scrape_is_bounded_whatever_clients_call_themselves() {
+    for filler in ["y", "\"", "\\"] {
+        let tail = filler.repeat(300);
+        let named = |id: u32, word: &str| {
+            format!(
+                "id={id} addr=10.{}.{}.1:5 name={word}{tail} age=9 idle=9 flags=N db={} cmd=c{word} user=u{word}{tail} \
+                 lib-name=l{word}{tail} tot-mem=9 tot-net-in=1 tot-net-out=1 tot-cmds=1\n",
+                id / 250 % 250,
+                id % 250,
+                id % 300
+            )
+        };
+        let word = |number: u32| -> String {
+            (0..4).map(|place| char::from(b'a' + (number / 26_u32.pow(place) % 26) as u8)).collect()
+        };
+        let open: String = (0..600).map(|id| named(id, &word(id))).collect();
+        let closed: String = (0..26 * 30).map(|id| named(100_000 + id, &format!("zz{}", word(id / 30)))).collect();
+        let first = derive(None, listed(0, open.clone() + &closed), &Limits::default());
+        let snapshot = derive(Some(&first), listed(10, open), &Limits::default());
+        let scrape = scrape(&snapshot);
+        check_budget(&scrape);
+    }
+}
