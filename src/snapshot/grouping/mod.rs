@@ -26,11 +26,20 @@ use library::{LibraryApp, library_app};
 
 pub use rules::{RULES, Rule};
 
-/// The maximum number of bytes of names in one generation; then names that are not seen again are forgotten.
-const MAX_REMEMBERED_BYTES: usize = 8 << 20;
+/// The maximum sizes of the memory of names, in bytes.
+#[derive(Clone, Copy)]
+struct MemoryBounds {
+    /// From this size on, the next lookup starts another generation, and names that are not seen again are forgotten.
+    generation: usize,
+    /// Beyond this size, nothing more is remembered in a generation.
+    total: usize,
+}
 
-/// Beyond this size, nothing more is remembered in a generation.
-const MAX_TOTAL_BYTES: usize = 32 << 20;
+impl Default for MemoryBounds {
+    fn default() -> Self {
+        Self { generation: 8 << 20, total: 32 << 20 }
+    }
+}
 
 /// The cost of a remembered name beside its bytes, and of each file rule that matches it.
 const OVERHEAD: usize = 100;
@@ -101,6 +110,7 @@ pub enum By {
 /// Names, users and libraries seen before, in two generations.
 #[derive(Default)]
 struct Known {
+    bounds: MemoryBounds,
     lately: Generation,
     before: Generation,
 }
@@ -177,7 +187,7 @@ impl Grouping {
     /// Starts a lookup of many clients.
     pub(super) fn lookup(&self) -> Lookup<'_> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.lately.bytes > MAX_REMEMBERED_BYTES {
+        if known.lately.bytes > known.bounds.generation {
             known.before = std::mem::take(&mut known.lately);
         }
         Lookup { grouping: self, known }
@@ -256,7 +266,7 @@ impl Lookup<'_> {
         let (grouping, known) = (self.grouping, &mut *self.known);
         if !known.remembers(name) {
             let named = grouping.named(name);
-            if known.lately.bytes > MAX_TOTAL_BYTES {
+            if known.lately.bytes > known.bounds.total {
                 return known.app(grouping, &named, client);
             }
             known.lately.bytes += name.len() + OVERHEAD + named.rules.len() * OVERHEAD_OF_A_RULE;
@@ -314,7 +324,7 @@ impl Known {
             return Arc::clone(label);
         }
         let label = make();
-        if self.lately.bytes <= MAX_TOTAL_BYTES {
+        if self.lately.bytes <= self.bounds.total {
             self.lately.bytes += value.len() + OVERHEAD;
             self.lately.labels.insert(value.into(), Arc::clone(&label));
         }
@@ -450,24 +460,58 @@ mod tests {
         assert!(fault.starts_with("--group.strip-version: "), "{fault}");
     }
 
+    /// Default rules with a small memory of names.
+    fn forgetful() -> (Grouping, MemoryBounds) {
+        let bounds = MemoryBounds { generation: 80_000, total: 320_000 };
+        let known = Mutex::new(Known { bounds, ..Known::default() });
+        (Grouping { known, ..Grouping::default() }, bounds)
+    }
+
     #[test]
     fn a_name_that_is_seen_again_is_not_forgotten_with_the_others() {
-        let grouping = Grouping::default();
+        let (grouping, _) = forgetful();
         for number in 0..1000 {
             app(&grouping, "id=1 name=always-1");
-            app(&grouping, &format!("id=1 name={}{number}", "x".repeat(60_000)));
+            app(&grouping, &format!("id=1 name={}{number}", "x".repeat(600)));
         }
         let known = grouping.lookup().known;
         assert!([&known.lately, &known.before].iter().any(|seen| seen.names.contains_key(&b"always-1"[..])));
+        assert!(!known.lately.names.keys().chain(known.before.names.keys()).any(|name| name.ends_with(b"x0")));
+    }
+
+    /// The sizes of both generations, as counted and as they are.
+    fn remembered(known: &Known) -> [(usize, usize); 2] {
+        [&known.lately, &known.before].map(|seen| {
+            let names = seen.names.keys().chain(seen.labels.keys());
+            (seen.bytes, names.map(|name| name.len() + OVERHEAD).sum())
+        })
     }
 
     #[test]
     fn names_without_end_are_not_all_remembered() {
-        let grouping = Grouping::default();
+        let (grouping, bounds) = forgetful();
         for number in 0..2000 {
-            app(&grouping, &format!("id=1 name={}{number}", "x".repeat(60_000)));
-            let known = grouping.lookup().known;
-            assert!(known.lately.bytes + known.before.bytes <= 2 * (MAX_REMEMBERED_BYTES + 70_000));
+            // Every other one is the name of a user.
+            let key = if number % 2 == 0 { "name" } else { "user" };
+            app(&grouping, &format!("id=1 {key}={}{number}", "x".repeat(600)));
+            for (counted, real) in remembered(&grouping.lookup().known) {
+                assert!(counted <= bounds.generation + 1000 && real <= counted, "{counted} {real}");
+            }
         }
+    }
+
+    /// One sample has all its names in one lookup.
+    #[test]
+    fn names_without_end_in_one_sample_are_not_all_remembered() {
+        let (grouping, bounds) = forgetful();
+        let mut lookup = grouping.lookup();
+        for number in 0..2000 {
+            let key = if number % 2 == 0 { "name" } else { "user" };
+            let row = format!("id=1 {key}={}{number}", "x".repeat(600));
+            let letters = lookup.app(&parse(row.as_bytes()).clients[0]);
+            assert!(letters.starts_with("xxx"), "{letters}");
+        }
+        let [(counted, real), _] = remembered(&lookup.known);
+        assert!((bounds.total..bounds.total + 2000).contains(&counted) && real <= counted, "{counted} {real}");
     }
 }
