@@ -303,3 +303,6 @@ impl Turnover {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
