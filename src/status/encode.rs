@@ -50,17 +50,18 @@ impl Announcement<'_> {
         let rest = Rest { info: info(snapshot), fields: fields(snapshot), apps: apps(snapshot) };
         let clients = ranked(snapshot);
         let begin = joined(&[json(&header), json(&rest)]);
-        let room = MAX_MESSAGE.saturating_sub(begin.len() + ENDING + self.reserve);
+        let frame = begin.len() + ENDING;
+        let room = MAX_MESSAGE.saturating_sub(frame + self.reserve);
         let mut parts: Vec<Vec<String>> = vec![Vec::new()];
-        let (mut used, mut total, mut written) = (0, begin.len(), 0_u64);
+        let (mut used, mut total, mut written) = (0, frame, 0_u64);
         for text in clients.iter().map(|row| client(*row)) {
             let size = text.len() + 1;
             if used + size > room && !parts.last().is_some_and(Vec::is_empty) {
-                if total + begin.len() + size > self.max_bytes {
+                if total + frame + size > self.max_bytes {
                     break;
                 }
                 parts.push(Vec::new());
-                (used, total) = (0, total + begin.len());
+                (used, total) = (0, total + frame);
             }
             if used + size > room || total + size > self.max_bytes {
                 break;
@@ -233,8 +234,11 @@ fn value(client: &Client<'_>, field: Field) -> Option<Value> {
         let text = escaped(&text[..text.len().min(MAX_TEXT)]);
         // Some compatible servers don't validate names. A receiver refuses a status in which a text could be read as
         // two fields, so a space is escaped. The path of a unix socket keeps its spaces.
-        let is_address = matches!(field, Field::Addr | Field::Laddr);
-        return Some(if is_address { text } else { text.replace(' ', "\\x20") }.into());
+        let is_path = field == Field::Addr && (text.starts_with('/') || text.starts_with("[/"));
+        return Some(if is_path { text } else { text.replace(' ', "\\x20") }.into());
     }
     client.number(field).filter(|number| *number != 0 || field == Field::Id).map(Value::from)
 }
+
+#[cfg(test)]
+mod tests;

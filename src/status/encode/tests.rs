@@ -1,0 +1,293 @@
+//! The order, the sizes and the members of the messages of made-up snapshots.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::client_list::Listing;
+use crate::sample::Sample;
+use crate::server_info::ServerInfo;
+use crate::snapshot::{Limits, derive};
+use crate::status::{Key, Received, SIGNATURE_OVERHEAD, StatusReceiver};
+
+const ANNOUNCEMENT: Announcement<'_> =
+    Announcement { announcer: "a", node: "n:1", seq: 7, frequency: 10.0, max_bytes: 1 << 20, reserve: 0 };
+
+fn at() -> Timestamp {
+    "2026-01-01T00:00:00.123456Z".parse().expect("a time")
+}
+
+/// The snapshot of a reply, after another.
+fn snapshot_after(previous: Option<&Snapshot>, reply: impl Into<Vec<u8>>) -> Snapshot {
+    let info = ServerInfo {
+        run_id: Some("run".into()),
+        role: Some("master".into()),
+        maxclients: Some(10_000),
+        ..ServerInfo::default()
+    };
+    let sample = Sample { info: Ok(info), own_ids: vec![90_000], ..Sample::of(at(), Listing::new(reply.into())) };
+    derive(previous, Arc::new(sample), &Limits::default())
+}
+
+fn snapshot(reply: impl Into<Vec<u8>>) -> Snapshot {
+    snapshot_after(None, reply)
+}
+
+/// Application clients with these ids, all alike.
+fn clients(ids: std::ops::Range<u64>) -> String {
+    ids.fold(String::new(), |mut reply, id| {
+        writeln!(reply, "id={id} addr=10.0.0.1:{id} name=web user=app age=9 idle=3 flags=N db=0 cmd=get")
+            .expect("writing to a string cannot fail");
+        reply
+    })
+}
+
+fn parsed(message: &str) -> Value {
+    serde_json::from_str(message).unwrap_or_else(|error| panic!("{error}: {message}"))
+}
+
+/// The ids of a list in a message.
+fn ids(message: &str, list: &str) -> Vec<u64> {
+    let message = parsed(message);
+    let list = message[list].as_array().unwrap_or_else(|| panic!("no {list}: {message}"));
+    list.iter().map(|client| client["id"].as_u64().expect("an id")).collect()
+}
+
+/// Passes the parts of one status to a receiver. Returns the ids of its clients, and the number of omitted ones.
+fn received(parts: &[String]) -> (Vec<u64>, u64) {
+    let mut receiver = StatusReceiver::default();
+    let mut last = None;
+    for part in parts {
+        let verified = receiver.verify(part.as_bytes()).expect("there are no keys");
+        last = receiver.receive(verified, at()).unwrap_or_else(|refusal| panic!("{refusal:?}: {part}"));
+    }
+    let Some(Received::Status { sample, .. }) = last else { panic!("an incomplete status of {} parts", parts.len()) };
+    let crate::sample::Source::Received(totals) = sample.source else { panic!("{:?}", sample.source) };
+    let pages = sample.clients.as_ref().expect("clients");
+    (pages.clients().filter_map(|(_, client)| client.id()).collect(), totals.truncated)
+}
+
+#[test]
+fn the_longest_idle_clients_come_first_then_waiting_ones_then_internal_ones() {
+    let reply = "\
+id=90000 addr=e:1 name= idle=9999 flags=N cmd=info
+id=1 addr=a:1 name=web idle=5 flags=N cmd=get
+id=2 addr=a:2 name=web idle=700 flags=b cmd=blpop
+id=3 addr=a:3 name=web idle=60 flags=N cmd=get
+id=4 addr=a:4 name= idle=8000 flags=S cmd=psync
+id=5 addr=a:5 name=web idle=60 flags=N cmd=get
+id=6 addr=a:6 name=web idle=900 flags=P sub=1 cmd=subscribe
+";
+    let parts = ANNOUNCEMENT.status(&snapshot(reply));
+    assert_eq!(ids(&parts[0], "clients"), [3, 5, 1, 6, 2, 90_000, 4]);
+    let message = parsed(&parts[0]);
+    let of = |id: u64| {
+        let clients = message["clients"].as_array().expect("clients");
+        clients.iter().find(|client| client["id"] == id).expect("the client is listed").clone()
+    };
+    // An internal connection has a kind, and no application and no interaction.
+    assert_eq!((of(4)["kind"].as_str(), of(90_000)["kind"].as_str()), (Some("replica"), Some("exporter")));
+    assert!([4, 90_000].iter().all(|id| of(*id).get("app").is_none() && of(*id).get("last_interaction").is_none()));
+    assert_eq!(of(3)["last_interaction"], "2025-12-31T23:59:00Z");
+    assert!(of(3).get("kind").is_none() && of(3)["app"] == "web");
+    assert_eq!((message["connections"].as_u64(), message["online"].as_u64()), (Some(7), Some(5)));
+    assert_eq!(message["sampled_at"], "2026-01-01T00:00:00.123Z", "to the millisecond");
+}
+
+#[test]
+fn a_status_of_several_parts_is_numbered_and_each_part_is_complete_in_itself() {
+    let parts = ANNOUNCEMENT.status(&snapshot(clients(1..2000)));
+    assert!(parts.len() > 2, "{}", parts.len());
+    for (part, number) in parts.iter().zip(1_u64..) {
+        let message = parsed(part);
+        assert_eq!((&message["part"], &message["parts"]), (&number.into(), &parts.len().into()));
+        assert_eq!(
+            (&message["truncated"], &message["seq"], &message["schema"]),
+            (&0.into(), &7.into(), &SCHEMA.into())
+        );
+        assert_eq!(message["run_id"], "run");
+        assert!(message["fields"].as_array().is_some_and(|fields| fields.iter().any(|field| field == "idle_seconds")));
+    }
+    // All parts but the last are full.
+    let room = |part: &String| MAX_MESSAGE - part.len();
+    assert!(parts[..parts.len() - 1].iter().all(|part| room(part) < 400), "{:?}", parts.iter().map(room));
+    let (mut ids, truncated) = received(&parts);
+    ids.sort_unstable();
+    assert_eq!((ids, truncated), ((1..2000).collect(), 0));
+}
+
+#[test]
+fn a_status_omits_clients_beyond_its_size_and_counts_them() {
+    let snapshot = snapshot(clients(1..2000));
+    for max_bytes in [10_000, MAX_MESSAGE, MAX_MESSAGE + 200, 100_000, 3 * MAX_MESSAGE] {
+        let parts = Announcement { max_bytes, ..ANNOUNCEMENT }.status(&snapshot);
+        let total: usize = parts.iter().map(String::len).sum();
+        assert!(total <= max_bytes, "{total} of {max_bytes} in {} parts", parts.len());
+        assert!(total + 1200 > max_bytes, "{total} of {max_bytes}: the room is used");
+        let (ids, truncated) = received(&parts);
+        assert_eq!(ids, (1..=ids.len() as u64).collect::<Vec<_>>(), "equally idle ones by id");
+        assert_eq!(ids.len() as u64 + truncated, 1999);
+    }
+}
+
+#[test]
+fn a_status_without_room_for_a_client_still_has_the_totals() {
+    let parts = Announcement { max_bytes: 1, ..ANNOUNCEMENT }.status(&snapshot(clients(1..4)));
+    assert_eq!(parts.len(), 1);
+    let message = parsed(&parts[0]);
+    assert_eq!((&message["truncated"], &message["connections"], &message["parts"]), (&3.into(), &3.into(), &1.into()));
+    assert_eq!(received(&parts), (Vec::new(), 3));
+}
+
+#[test]
+fn each_part_leaves_room_for_its_signature() {
+    let announcement = Announcement { reserve: SIGNATURE_OVERHEAD, ..ANNOUNCEMENT };
+    let (key, snapshot) = (Key::new(b"secret"), snapshot(clients(1..2000)));
+    for mut part in announcement.status(&snapshot) {
+        key.sign(&mut part);
+        assert!(part.len() <= MAX_MESSAGE, "{}", part.len());
+        assert!(key.verifies(part.as_bytes()));
+    }
+}
+
+#[test]
+fn changes_are_limited_in_number_and_in_size() {
+    let before = snapshot(clients(1..300));
+    let message = ANNOUNCEMENT.changes(&snapshot_after(Some(&before), clients(250..600))).expect("changes");
+    assert_eq!(ids(&message, "opened"), (300..400).collect::<Vec<_>>());
+    assert_eq!(ids(&message, "closed"), (1..101).collect::<Vec<_>>());
+    assert_eq!((parsed(&message)["kind"].as_str(), parsed(&message)["seq"].as_u64()), (Some("changes"), Some(7)));
+    // Names whose bytes are written as five characters each.
+    let long: String =
+        (1000..1200).map(|id| format!("id={id} addr=a:1 name={} idle=1\n", "\u{7f}".repeat(512))).collect();
+    let message = ANNOUNCEMENT.changes(&snapshot_after(Some(&before), long)).expect("changes");
+    let opened = ids(&message, "opened");
+    assert!((10..100).contains(&opened.len()), "{}", opened.len());
+    assert!(message.len() <= MAX_MESSAGE && message.len() > MAX_MESSAGE - 4000, "{}", message.len());
+}
+
+#[test]
+fn changes_are_those_of_applications_and_without_any_there_is_no_message() {
+    let before = snapshot(clients(1..4));
+    assert_eq!(ANNOUNCEMENT.changes(&before), None, "the first snapshot");
+    let internal = "id=50 addr=r:1 name= idle=1 flags=S cmd=psync\nid=90000 addr=e:1 name= idle=0 flags=N cmd=info\n";
+    let with_internal = snapshot_after(Some(&before), clients(1..4) + internal);
+    assert_eq!(ANNOUNCEMENT.changes(&with_internal), None);
+    assert_eq!(ANNOUNCEMENT.changes(&snapshot_after(Some(&with_internal), clients(1..4))), None);
+    let after = snapshot_after(Some(&before), clients(2..5));
+    let message = parsed(&ANNOUNCEMENT.changes(&after).expect("changes"));
+    let closed = &message["closed"][0];
+    assert_eq!((closed["id"].as_u64(), closed["closed_reason"].as_str()), (Some(1), Some("unknown")));
+    assert_eq!(
+        (closed["app"].as_str(), closed["closed_at"].as_str(), closed["last_interaction"].as_str()),
+        (Some("web"), Some("2026-01-01T00:00:00Z"), Some("2025-12-31T23:59:57Z"))
+    );
+    assert_eq!(message["opened"][0]["id"], 4);
+}
+
+#[test]
+fn a_heartbeat_has_the_totals_and_nothing_else() {
+    let message = parsed(&ANNOUNCEMENT.heartbeat(&snapshot(clients(1..4))).expect("a heartbeat"));
+    let members: Vec<&str> = message.as_object().expect("an object").keys().map(String::as_str).collect();
+    let expected = [
+        "announcer",
+        "connections",
+        "frequency",
+        "kind",
+        "maxclients",
+        "online",
+        "redis",
+        "role",
+        "run_id",
+        "sampled_at",
+        "schema",
+        "seq",
+        "silent",
+    ];
+    let mut sorted = members;
+    sorted.sort_unstable();
+    assert_eq!(sorted, expected);
+    assert_eq!((&message["kind"], &message["connections"]), (&"heartbeat".into(), &3.into()));
+}
+
+#[test]
+fn without_a_run_id_or_without_clients_nothing_is_announced() {
+    let whole = snapshot(clients(1..4)).sample.as_ref().clone();
+    let refusal = || crate::failure::Failure { reason: crate::failure::Reason::NoPermission, message: "no".into() };
+    let without_run_id = Sample { info: Ok(ServerInfo::default()), ..whole.clone() };
+    let without_info = Sample { info: Err(refusal()), ..whole.clone() };
+    let without_clients = Sample { clients: Err(refusal()), ..whole };
+    for sample in [without_run_id, without_info, without_clients] {
+        let snapshot = derive(Some(&snapshot("")), Arc::new(sample), &Limits::default());
+        assert!(ANNOUNCEMENT.status(&snapshot).is_empty());
+        assert_eq!((ANNOUNCEMENT.changes(&snapshot), ANNOUNCEMENT.heartbeat(&snapshot)), (None, None));
+    }
+}
+
+#[test]
+fn an_address_with_a_space_that_is_no_path_does_not_spoil_the_status() {
+    let reply = "id=1 addr=a host:1 name=web idle=3 cmd=get\nid=2 addr=/tmp/a b.sock:0 name=web idle=2 cmd=get\n";
+    let parts = ANNOUNCEMENT.status(&snapshot(reply));
+    assert_eq!(received(&parts), (vec![1, 2], 0));
+    let addresses =
+        parsed(&parts[0])["clients"].as_array().map(|clients| clients.iter().map(|c| c["address"].clone()).collect());
+    assert_eq!(addresses, Some(vec![Value::from("a\\x20host:1"), Value::from("/tmp/a b.sock:0")]));
+}
+
+/// A hostile text: quotes, controls, invalid UTF-8, or letters of several bytes, repeated up to a length.
+fn hostile() -> impl Strategy<Value = (&'static [u8], usize)> {
+    let texts: [&[u8]; 8] =
+        [b"\"", b"\\", b"\x01", b"\x7f", b"\xff\xfe", "\u{fc}\u{20ac}\u{1f600}\u{2028}".as_bytes(), b"name=x", b"a"];
+    (proptest::sample::select(texts.to_vec()), 0_usize..1500)
+}
+
+/// A row without its id: name, user, library and command, the idle time, and the flags.
+type HostileRow = ([(&'static [u8], usize); 4], u32, &'static str);
+
+fn hostile_row() -> impl Strategy<Value = HostileRow> {
+    let flags = proptest::sample::select(vec!["N", "b", "S", "P"]);
+    (prop::array::uniform4(hostile()), any::<u32>(), flags)
+}
+
+fn written(id: usize, (texts, idle, flags): &HostileRow) -> Vec<u8> {
+    let mut row = format!("id={id} age={idle} idle={idle} flags={flags} addr=10.0.0.1:1").into_bytes();
+    for (key, (text, length)) in [" name=", " user=", " lib-name=", " cmd="].into_iter().zip(texts) {
+        row.extend([key.as_bytes(), &text.repeat(length / text.len())].concat());
+    }
+    row.push(b'\n');
+    row
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever clients call themselves, and whatever fits.
+    #[test]
+    fn a_status_is_within_its_bounds_and_received_as_it_was_made(
+        rows in proptest::collection::vec(hostile_row(), 0..120),
+        copies in 1_usize..12,
+        max_bytes in 0_usize..600_000,
+        is_signed in any::<bool>(),
+    ) {
+        let all = rows.len() * copies;
+        let numbered = (1..).zip(rows.iter().cycle()).take(all);
+        let snapshot = snapshot(numbered.flat_map(|(id, row)| written(id, row)).collect::<Vec<u8>>());
+        let counted = snapshot.client_counts.as_ref().expect("counts").connections();
+        prop_assert_eq!(counted, all as u64);
+        let reserve = if is_signed { SIGNATURE_OVERHEAD } else { 0 };
+        let parts = Announcement { max_bytes, reserve, ..ANNOUNCEMENT }.status(&snapshot);
+        prop_assert!(!parts.is_empty());
+        for part in &parts {
+            prop_assert!(part.len() + reserve <= MAX_MESSAGE, "{}", part.len());
+            prop_assert!(serde_json::from_str::<Value>(part).is_ok(), "{part}");
+        }
+        let total: usize = parts.iter().map(String::len).sum();
+        let (ids, truncated) = received(&parts);
+        prop_assert!(total <= max_bytes || ids.is_empty() && parts.len() == 1, "{total} of {max_bytes}");
+        prop_assert_eq!(ids.len() + truncated as usize, all);
+        let in_parts: usize = parts.iter().map(|part| parsed(part)["clients"].as_array().map_or(0, Vec::len)).sum();
+        prop_assert_eq!(in_parts, ids.len());
+    }
+}
