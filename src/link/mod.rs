@@ -103,7 +103,8 @@ impl Link {
         Ok(link)
     }
 
-    async fn over<S>(stream: S, node: Arc<str>, timeout: Duration) -> Result<Self, Failure>
+    /// A link over a stream that is connected to a node, without logging in.
+    pub(crate) async fn over<S>(stream: S, node: Arc<str>, timeout: Duration) -> Result<Self, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

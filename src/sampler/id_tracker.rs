@@ -81,6 +81,12 @@ impl IdTracker {
         self.settled
     }
 
+    /// All ids that may have been assigned when the bound and the counter were read. A connection that was opened
+    /// between the two has an id above the bound, and does not increase the counter.
+    pub(super) fn assigned(&self) -> RangeInclusive<u64> {
+        1..=self.settled.saturating_add(MARGIN)
+    }
+
     /// Returns true if an id is known.
     pub(super) fn knows(&self, id: u64) -> bool {
         self.known.contains(&id)

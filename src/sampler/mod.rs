@@ -10,6 +10,8 @@ mod cost;
 mod id_tracker;
 mod meter;
 mod plan;
+#[cfg(test)]
+mod scripted;
 mod sweep;
 
 use std::sync::Arc;

@@ -189,7 +189,7 @@ impl<'a> Sweep<'a> {
             return None;
         }
         match (tracker.len(), tracker.bound()) {
-            (0, bound @ 1..=MAX_ID_SCAN) => Some((1..=bound).collect()),
+            (0, 1..=MAX_ID_SCAN) => Some(tracker.assigned().collect()),
             (0, _) => None,
             _ => Some(tracker.known().collect()),
         }
@@ -439,3 +439,6 @@ impl Knowledge {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
