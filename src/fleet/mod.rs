@@ -88,9 +88,9 @@ impl Fleet {
         }
     }
 
-    /// Stops the nodes that are not in the list, and starts those that are new. A node whose address has changed is a new
-    /// one; if only its credentials or files have changed, it continues with its counters. Of several nodes with one
-    /// name, the first one is watched.
+    /// Stops the nodes that are not in the list, and starts those that are new. A node whose address has changed is a
+    /// new one; if only its credentials or files have changed, it continues with its counters. Of several nodes with
+    /// one name, the first one is watched.
     fn update(&mut self, list: &[Node]) {
         let mut listed: BTreeMap<&str, &Node> = BTreeMap::new();
         list.iter().for_each(|node| {
