@@ -1,6 +1,6 @@
 //! Sampling in pages on real servers: no client is missing or duplicated, and sampling stays within budget.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -282,14 +282,16 @@ fn a_small_load_budget_is_kept_by_less_frequent_samples() {
     let args = ["--sample.max-load=0.2%", "--client-announce-frequency=0.1", "--sample.quick-poll=0"];
     let exporter = Exporter::start(&[&server.address()], &args, &[]);
     let mut before = cost(&exporter.scrape_until("a sample", |scrape| cost(scrape).0 > 0.0));
+    let mut last = VecDeque::from([before]);
     // The first sample costs more than all others, as no costs were measured before it. On a busy machine some cost
-    // more than expected, and then the next one is due later.
-    eventually("an interval in which the load is within the budget", || {
-        let now = cost(&exporter.scrape_until("one more", |scrape| cost(scrape).0 > before.0));
-        let (interval, spent) = (now.0 - before.0, now.1 - before.1);
-        before = now;
+    // more than expected, and then the next one is due later: so three intervals together.
+    eventually("three intervals in a row in which the load is within the budget", || {
+        before = cost(&exporter.scrape_until("one more", |scrape| cost(scrape).0 > before.0));
+        last.push_back(before);
+        let first = if last.len() > 3 { last.pop_front()? } else { return None };
+        let (interval, spent) = (before.0 - first.0, before.1 - first.1);
         println!("{spent} s of the server's time in {interval} s");
-        (interval > 0.2 && spent / interval < 0.003).then_some(())
+        (interval > 0.6 && spent / interval < 0.003).then_some(())
     });
 }
 

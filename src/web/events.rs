@@ -15,7 +15,6 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::WebState;
-use super::api;
 use super::query::{Query, Takes};
 use super::response::{self, Body};
 use crate::latest::{Latest, NodeId, NodeState, Nodes};
@@ -77,14 +76,14 @@ impl EventStream {
         if !std::mem::replace(&mut self.started, true) {
             let nodes = self.latest.read();
             self.sent = nodes.with_ids().filter_map(|(id, node)| Some((id, node.last_snapshot()?.clone()))).collect();
-            return Some(event("status", &api::status(&nodes, &self.query, Instant::now())));
+            return Some(event("status", &json::status(self.query.nodes(&nodes), Instant::now())));
         }
         match tokio::time::timeout(HEARTBEAT, self.changes.changed()).await {
             Err(_) => Some(": keep-alive\n\n".to_owned()),
             Ok(Err(_)) => None,
             Ok(Ok(())) => {
                 let nodes = self.latest.read();
-                Some(self.events(&nodes) + &event("status", &api::status(&nodes, &self.query, Instant::now())))
+                Some(self.events(&nodes) + &event("status", &json::status(self.query.nodes(&nodes), Instant::now())))
             }
         }
     }

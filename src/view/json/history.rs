@@ -16,7 +16,7 @@ use crate::text::OTHER;
 pub(super) const MAX_APPS: usize = 8;
 
 /// The hour of a node before `now`, and the distribution of its clients' idle times in the last sample.
-pub fn history(node: &NodeState, now: Timestamp) -> Value {
+pub(super) fn history(node: &NodeState, now: Timestamp) -> Value {
     let counts = node.last_snapshot().and_then(|snapshot| snapshot.client_counts.as_ref());
     columns(&node.node, &node.history, counts.map(|counts| &counts.last_interaction), now)
 }

@@ -4,19 +4,21 @@
 mod history;
 mod node;
 
+use std::time::Instant;
+
+use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
+use super::app_row::AppRow;
 use super::column::{COLUMNS, Column};
 use super::measure::MEASURES;
 use super::row::{ClosedRow, Record, Row};
-use super::selection::{Group, Selection};
+use super::selection::{Group, GroupWindow, Selection};
 use crate::client_list::Field;
+use crate::history::STEP_SECONDS;
 use crate::latest::NodeState;
 use crate::snapshot::{Groups, Seen, Tally};
 use crate::text::{OTHER, escaped};
-
-pub use history::history;
-pub use node::node;
 
 /// The content type of NDJSON: one JSON object per line.
 pub const LINES_CONTENT_TYPE: &str = "application/x-ndjson";
@@ -94,8 +96,47 @@ pub fn window<'a>(
     })
 }
 
+/// A window of groups: like [`window`], with the number of all groups and of the internal connections in none.
+pub fn group_window<'a>(
+    nodes: impl Iterator<Item = &'a NodeState>,
+    selection: &Selection,
+    groups: &GroupWindow<'_>,
+) -> Json {
+    let items: Vec<Json> = groups.rows.iter().map(group).collect();
+    let mut all = window(nodes, selection, (groups.total, groups.matched), &items);
+    all["groups"] = groups.groups.into();
+    all["internal"] = groups.internal.into();
+    all
+}
+
+/// The state of each node.
+pub fn status<'a>(nodes: impl Iterator<Item = &'a NodeState>, now: Instant) -> Json {
+    json!({ "nodes": nodes.map(|node| node::node(node, now)).collect::<Vec<_>>() })
+}
+
+/// The hour of each node before `now`.
+pub fn histories<'a>(nodes: impl Iterator<Item = &'a NodeState>, now: Timestamp) -> Json {
+    json!({ "step_seconds": STEP_SECONDS, "nodes": nodes.map(|node| history::history(node, now)).collect::<Vec<_>>() })
+}
+
+/// The applications of each node that the selection matches.
+pub fn apps<'a>(nodes: impl Iterator<Item = &'a NodeState>, selection: &Selection) -> Json {
+    let of_node = |node: &NodeState| {
+        let presence = &node.last_snapshot()?.presence;
+        let is_matching = |seen: &&Seen| selection.matches(AppRow { node: &node.node, app: &seen.app });
+        let apps: Vec<Json> = presence.all().filter(is_matching).map(app).collect();
+        Some(json!({ "redis": &*node.node, "folded": presence.folded, "apps": apps }))
+    };
+    json!({ "nodes": nodes.filter_map(of_node).collect::<Vec<_>>() })
+}
+
+/// The groups of each node whose clients are known.
+pub fn groups<'a>(nodes: impl Iterator<Item = &'a NodeState>) -> Json {
+    json!({ "nodes": nodes.filter_map(groups_of).collect::<Vec<_>>() })
+}
+
 /// An application: its measures, whether it is online, and what it did.
-pub fn app(seen: &Seen) -> Json {
+fn app(seen: &Seen) -> Json {
     let mut object = measures(&seen.now);
     object.insert("app".to_owned(), (*seen.app).into());
     // (other) is no application that could be online or offline.
@@ -109,7 +150,7 @@ pub fn app(seen: &Seen) -> Json {
 
 /// The application clients of a node by user, library, network, database and command, as the metrics count them. `None`
 /// if they are unknown.
-pub fn groups(node: &NodeState) -> Option<Json> {
+fn groups_of(node: &NodeState) -> Option<Json> {
     let counts = node.last_snapshot()?.client_counts.as_ref()?;
     Some(json!({
         "redis": &*node.node,

@@ -9,7 +9,7 @@ use crate::latest::{NodeState, Phase};
 use crate::snapshot::{ClientKind, CloseReason, Snapshot, State};
 
 /// The state of a node at this time.
-pub fn node(node: &NodeState, now: Instant) -> Value {
+pub(super) fn node(node: &NodeState, now: Instant) -> Value {
     let snapshot = node.last_snapshot();
     let client_counts = snapshot.and_then(|snapshot| snapshot.client_counts.as_ref());
     let info = snapshot.and_then(|snapshot| snapshot.info());

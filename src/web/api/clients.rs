@@ -13,12 +13,8 @@ pub(super) fn list(nodes: &Nodes, query: &Query) -> Value {
         let items: Vec<Value> = window.rows.iter().map(|row| json::client(*row, &query.columns)).collect();
         return json::window(query.nodes(nodes), &query.selection, (window.total, window.matched), &items);
     };
-    let window = query.selection.groups(by, Query::snapshots(nodes));
-    let items: Vec<Value> = window.rows.iter().map(json::group).collect();
-    let mut all = json::window(query.nodes(nodes), &query.selection, (window.total, window.matched), &items);
-    all["groups"] = window.groups.into();
-    all["internal"] = window.internal.into();
-    all
+    let groups = query.selection.groups(by, Query::snapshots(nodes));
+    json::group_window(query.nodes(nodes), &query.selection, &groups)
 }
 
 pub(super) fn one(nodes: &Nodes, id: &str, query: &Query) -> Result<Value, (StatusCode, String)> {

@@ -1,7 +1,6 @@
 //! `/api/v1`: the data of the pages as JSON; closed clients also as CSV and NDJSON. The shapes are in `view::json`.
 //! Lists of all clients are in `export`, events in `events`.
 
-mod apps;
 mod clients;
 mod closed;
 #[cfg(test)]
@@ -10,14 +9,12 @@ mod openapi;
 use std::time::Instant;
 
 use hyper::StatusCode;
-use serde_json::{Value, json};
 
 use super::export::Lines;
 use super::query::{Query, Takes};
 use super::response_cache::Written;
-use crate::history::STEP_SECONDS;
-use crate::latest::{NodeState, Nodes};
-use crate::view::json as shape;
+use crate::latest::Nodes;
+use crate::view::json;
 
 /// The OpenAPI description.
 const OPENAPI: &str = include_str!("../assets/openapi.json");
@@ -82,26 +79,15 @@ pub(super) fn write(nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) ->
     let query = query.map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
     query.check_node(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
     let value = match call {
-        Call::Status => status(nodes, &query, now),
+        Call::Status => json::status(query.nodes(nodes), now),
         Call::Clients => clients::list(nodes, &query),
         Call::Client(id) => clients::one(nodes, id, &query)?,
         Call::Closed => closed::list(nodes, &query),
         Call::ClosedLines(lines) => return Ok(closed::lines(nodes, lines, &query)),
-        Call::Apps => apps::nodes(nodes, &query),
-        Call::Groups => json!({ "nodes": query.nodes(nodes).filter_map(shape::groups).collect::<Vec<_>>() }),
-        Call::History => history(nodes, &query),
+        Call::Apps => json::apps(query.nodes(nodes), &query.selection),
+        Call::Groups => json::groups(query.nodes(nodes)),
+        Call::History => json::histories(query.nodes(nodes), nodes.changed_at()),
         Call::OpenApi => return Ok((JSON, OPENAPI.to_owned())),
     };
     Ok((JSON, format!("{value}\n")))
-}
-
-/// The state of each selected node.
-pub(super) fn status(nodes: &Nodes, query: &Query, now: Instant) -> Value {
-    json!({ "nodes": query.nodes(nodes).map(|node| shape::node(node, now)).collect::<Vec<_>>() })
-}
-
-/// The last hour of each selected node.
-fn history(nodes: &Nodes, query: &Query) -> Value {
-    let of = |node: &NodeState| shape::history(node, nodes.changed_at());
-    json!({ "step_seconds": STEP_SECONDS, "nodes": query.nodes(nodes).map(of).collect::<Vec<_>>() })
 }
