@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use redis_client_exporter::failure::{Failure, Reason};
+use redis_client_exporter::link::{Credentials, Node, NodeAddress, Password, Subscription, TlsFiles, parse_address};
+
 use crate::support::exporter::{Exporter, run};
 use crate::support::http::{get, request};
 use crate::support::peer::Peer;
 use crate::support::scrape::Scrape;
-use crate::support::server::{Server, any_binary};
-use crate::support::{eventually, pause, share};
+use crate::support::server::{Server, any_binary, binaries};
+use crate::support::{PATIENCE, eventually, pause, share};
 
 const ERRORS: &str = "redis_clients_sample_errors_total";
 
@@ -432,4 +435,35 @@ fn one_signal_is_enough() {
         exporter.signal(name);
         assert!(exporter.wait().success(), "{name}");
     }
+}
+
+/// The sentence of a subscription that fails.
+fn subscription_failure(address: &str, user: Option<&str>, timeout: Duration) -> Failure {
+    let parsed = parse_address(address).expect("an address");
+    let password = Password::Given("p".into());
+    let credentials = user.map(|user| Credentials { user: Some(user.to_owned()), password });
+    let node = Node::from(NodeAddress { endpoint: parsed.endpoint, credentials, tls: TlsFiles::default(), timeout });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(Subscription::open(&node, "__redis__:cli", 1 << 16)).err().expect("it fails")
+}
+
+#[test]
+fn a_missing_right_to_the_channel_names_the_rule_that_adds_it() {
+    for binary in binaries().into_iter().filter(|binary| binary.name != "redis-6.2") {
+        let server = Server::start(&binary);
+        server.peer().ask(&["ACL", "SETUSER", "watcher", "on", ">p", "+@all", "resetchannels"]);
+        let failure = subscription_failure(&server.address(), Some("watcher"), PATIENCE);
+        assert_eq!(failure.reason, Reason::NoPermission, "{failure}");
+        assert!(failure.message.contains("&__redis__:cli") && !failure.message.contains("+subscribe"), "{failure}");
+    }
+}
+
+/// A plain port does not answer a TLS handshake.
+#[test]
+fn tls_on_a_plain_port_names_the_scheme_without_tls() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let address = format!("rediss://{}", server.address());
+    let failure = subscription_failure(&address, None, Duration::from_secs(1));
+    assert!(failure.message.contains("otherwise use redis://"), "{failure}");
 }

@@ -199,7 +199,7 @@ impl Report {
             Some(_) => (format!(" resetchannels &{channel}"), ""),
             None => (
                 format!(" resetchannels &{channel}"),
-                " (for Redis 7.2 and later, or Valkey; this server's version is unknown)",
+                " (for Redis 6.2 and later, or Valkey; this server's version is unknown)",
             ),
         };
         let rules: Vec<_> = Command::ALL
@@ -278,10 +278,11 @@ fn title(node: &Node, info: Option<&ServerInfo>) -> String {
 }
 
 /// The refused commands that this server does not have. 6.x answers NOPERM before it checks whether a subcommand
-/// exists, so for it the version decides.
+/// exists, so for it the version decides. An ACL line with an unknown subcommand is refused as a whole, so a subcommand
+/// is left out if the version is unknown.
 fn unknown_commands(link: &Link, info: Option<&ServerInfo>) -> Vec<Command> {
     let version = info.and_then(|info| parsed_version(info.version.as_deref()?));
-    let before_setinfo = version.is_some_and(|version| version < (7, 2));
+    let before_setinfo = version.is_none_or(|version| version < (7, 2));
     let is_unknown = |command: Command, failure: &Failure| {
         let setinfo = matches!(command, Command::ClientSetInfoName | Command::ClientSetInfoVersion);
         failure.reason == Reason::UnknownCommand || (setinfo && before_setinfo)

@@ -9,6 +9,9 @@ use super::command::Command;
 use crate::failure::{Failure, Reason};
 use crate::text::escaped;
 
+/// The channel of a subscription or message, if no other is configured (`--announce.channel`).
+const DEFAULT_CHANNEL: &str = "__redis__:cli";
+
 /// Maximum length of a quotation of the server's answer, in characters.
 const MAX_QUOTE_CHARS: usize = 200;
 
@@ -29,6 +32,18 @@ pub(super) fn tls_failed(node: &str, why: &str) -> Failure {
     let fix = "check that this is a TLS port (otherwise use redis://), that --redis.tls-ca-file has its CA, and that \
                its certificate is for this host name";
     failure(Reason::Tls, node, format!("TLS failed ({}); {fix}", quoted(why)))
+}
+
+/// Connecting took too long. A plain port does not answer a TLS handshake: it waits for the end of a line.
+pub(super) fn dial_timed_out(node: &str, what: &str, seconds: f64, tls: bool) -> Failure {
+    let fix = match tls {
+        true => {
+            "check that this is a TLS port (otherwise use redis://), whether the server is blocked or the network is \
+                 slow, or raise --redis.timeout"
+        }
+        false => "check whether the server is blocked or the network is slow, or raise --redis.timeout",
+    };
+    failure(Reason::Timeout, node, format!("{what} within {seconds} s; {fix}"))
 }
 
 pub(super) fn timed_out(node: &str, what: &str, seconds: f64) -> Failure {
@@ -84,6 +99,13 @@ pub(super) fn refused(node: &str, command: Command, error: &RedisError) -> Failu
     if let Some(failure) = server_state_error(node, &text) {
         return failure;
     }
+    if text.starts_with("NOPERM") && text.contains("channel") {
+        let fix = format!(
+            "add & and the name of the channel to its ACL (&{DEFAULT_CHANNEL}, if --announce.channel is not set); \
+            redis-client-exporter check prints the complete ACL line"
+        );
+        return failure(Reason::NoPermission, node, format!("our user may not use the channel (NOPERM); {fix}"));
+    }
     if text.starts_with("NOPERM") {
         let rule = command.acl_rule();
         let fix = format!("add {rule} to its ACL; redis-client-exporter check prints the complete ACL line");
@@ -134,7 +156,8 @@ fn connection_error(node: &str, error: &RedisError) -> Option<Failure> {
     }
     if error.is_connection_dropped() || error.is_io_error() {
         let why = plain(&quoted(&error.to_string()));
-        let fix = "if this is a TLS port, use rediss://, and --redis.tls-cert-file if it requires a client certificate";
+        let fix = "it may be stopping or restarting; if this is a TLS port, use rediss://, and --redis.tls-cert-file \
+                   if it requires a client certificate";
         return Some(failure(Reason::Closed, node, format!("the server closed the connection ({why}); {fix}")));
     }
     None

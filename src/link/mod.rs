@@ -88,7 +88,7 @@ impl Link {
         match result {
             Ok(Err(failure)) if failure.reason == Reason::Closed => Err(read_rejection(node).await.unwrap_or(failure)),
             Ok(result) => result,
-            Err(_) => Err(failure::timed_out(&node.name, "could not connect and log in", patience.as_secs_f64())),
+            Err(_) => Err(dial_timed_out(node, "could not connect and log in")),
         }
     }
 
@@ -179,6 +179,12 @@ impl Link {
 trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
+
+/// The failure of a node that did not answer to a new connection within its time-out.
+fn dial_timed_out(node: &Node, what: &str) -> Failure {
+    let is_encrypted = matches!(node.address.endpoint, Endpoint::Tcp { tls: true, .. });
+    failure::dial_timed_out(&node.name, what, node.address.timeout.as_secs_f64(), is_encrypted)
+}
 
 /// Opens a stream to a node, without sending anything on it.
 async fn open(node: &Node) -> Result<Box<dyn ByteStream>, Failure> {

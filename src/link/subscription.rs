@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::{ByteStream, Command, Node, Request, auth_command, failure, open};
+use super::{ByteStream, Command, Node, Request, auth_command, dial_timed_out, failure, open};
 use crate::failure::{Failure, Reason};
 
 /// Maximum length of a protocol line: a number, or the text of an error.
@@ -60,7 +60,7 @@ impl Subscription {
         let patience = node.address.timeout;
         match timeout(patience, Self::open_inner(node, channel, max_message)).await {
             Ok(opened) => opened,
-            Err(_) => Err(failure::timed_out(&node.name, "could not connect and subscribe", patience.as_secs_f64())),
+            Err(_) => Err(dial_timed_out(node, "could not connect and subscribe")),
         }
     }
 
@@ -198,8 +198,11 @@ impl Subscription {
     }
 
     fn closed_error(&self, error: &std::io::Error) -> Failure {
-        let message =
-            format!("{}: the subscription was closed ({error}); check client-output-buffer-limit pubsub", self.node);
+        let message = format!(
+            "{}: the server closed the subscription ({error}): it stopped or restarted, the connection was killed, or \
+            it exceeded client-output-buffer-limit pubsub",
+            self.node
+        );
         Failure { reason: Reason::Closed, message }
     }
 
