@@ -467,3 +467,20 @@ fn tls_on_a_plain_port_names_the_scheme_without_tls() {
     let failure = subscription_failure(&address, None, Duration::from_secs(1));
     assert!(failure.message.contains("otherwise use redis://"), "{failure}");
 }
+
+/// With this load, the next sample is due in hours, and an early one in many minutes.
+#[test]
+fn a_dead_server_is_down_after_a_quick_poll_however_seldom_it_is_sampled() {
+    let Some(binary) = any_binary() else { return };
+    let mut server = Server::start(&binary);
+    let _clients: Vec<Peer> = (0..300).map(|_| server.peer()).collect();
+    let args = ["--sample.max-load=0.0001%", "--client-announce-frequency=1h", "--sample.max-age=24h"];
+    let exporter = Exporter::start(&[&server.address()], &args, &[]);
+    exporter.scrape_until("a sample", |scrape| up(scrape) == Some(1.0));
+    server.kill();
+    let scrape = exporter.scrape_until("it is down", |scrape| up(scrape) == Some(0.0));
+    assert!(client_gauges(&scrape).is_empty(), "{:?}", client_gauges(&scrape));
+    assert!(errors(&scrape, "connect") >= 1.0);
+    server.restart();
+    exporter.scrape_until("it is up again", |scrape| up(scrape) == Some(1.0));
+}

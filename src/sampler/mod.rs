@@ -184,11 +184,10 @@ impl Sampler {
     /// clients it costs the server two `INFO` sections, independent of the number of clients.
     ///
     /// # Errors
-    /// The link failed. The next sample opens a new one.
+    /// The link failed. [`Sampler::reconnect`] shows whether the node did.
     pub async fn quick_poll(&mut self) -> Result<QuickPoll, Failure> {
-        let (Some(mut link), Some(mut last)) = (self.link.take(), self.last.take()) else {
-            return Ok(QuickPoll { sample: None, sample_early: true });
-        };
+        let Some(mut last) = self.last.take() else { return Ok(QuickPoll { sample: None, sample_early: true }) };
+        let Some(mut link) = self.link.take() else { return Ok(QuickPoll { sample: None, sample_early: true }) };
         let text = sweep::request_changes(&mut link).await?;
         self.known.meter.estimate(self.known.costs.info_micros(), plan::QUICK_POLL_COMMANDS.len() as u32);
         let info = ServerInfo::parse(&text);
@@ -217,6 +216,16 @@ impl Sampler {
         self.known.quick_poll_load = self.known.quick_poll_load.max(share).min(self.budget.max_load / 2.0);
         (self.link, self.last) = (Some(link), Some(last));
         Ok(result)
+    }
+
+    /// Opens a new link, which the next sample uses.
+    ///
+    /// # Errors
+    /// The node cannot be reached, or does not accept us.
+    pub async fn reconnect(&mut self) -> Result<(), Failure> {
+        self.known.meter.restart();
+        self.link = Some(Link::dial(&self.node).await?);
+        Ok(())
     }
 
     /// The number of ids to list for finding the new clients; 0 where clients cannot be listed by id.

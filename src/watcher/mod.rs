@@ -151,24 +151,39 @@ impl Watcher {
                 tokio::time::sleep(pause).await;
             } else if let Some(valid_for) = self.wait_or_receive(pause).await {
                 schedule.sample_at(Instant::now() + valid_for);
-            } else if then_poll && self.quick_poll().await {
-                schedule.sample_early();
+            } else if then_poll {
+                match self.quick_poll().await {
+                    Ok(true) => schedule.sample_early(),
+                    Ok(false) => {}
+                    Err(failure) => schedule = self.retry_after(failure),
+                }
             }
         }
     }
 
     /// Takes a quick poll. Returns true if the next sample must be early.
-    async fn quick_poll(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// The node does not answer anymore.
+    async fn quick_poll(&mut self) -> Result<bool, Failure> {
         match self.sampler.quick_poll().await {
             Ok(poll) => {
                 if let Some(sample) = poll.sample {
                     self.add_new_clients(sample);
                 }
-                poll.sample_early
+                Ok(poll.sample_early)
             }
-            // The next sample shows whether only the link failed, or the node.
-            Err(_) => true,
+            // Only the link failed, if a new one can be opened. Otherwise the node is down, however long the load that
+            // samples may cause delays the next one.
+            Err(_) => self.sampler.reconnect().await.map(|()| true),
         }
+    }
+
+    /// Publishes a failure that ended just now, and returns when to try again.
+    fn retry_after(&mut self, failure: Failure) -> Schedule {
+        let now = Instant::now();
+        self.fail(failure);
+        Schedule::after_failure(Attempt { started: now, ended: now }, self.backoff.fail(), self.budget.interval)
     }
 
     /// Publishes the last sample with new clients in it. The time at which it becomes stale stays the same.
