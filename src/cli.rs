@@ -105,6 +105,14 @@ pub struct RedisArgs {
     /// Private key (PEM) of the client certificate
     #[arg(long = "redis.tls-key-file", env = "REDIS_TLS_KEY_FILE", value_name = "FILE")]
     pub tls_key_file: Option<PathBuf>,
+    /// Name that the servers' certificates must have, if it is not the host of their address: for tunnels, port
+    /// forwarding, and certificates of one name for many servers
+    #[arg(long = "redis.tls-server-name", env = "REDIS_TLS_SERVER_NAME", value_name = "NAME")]
+    pub tls_server_name: Option<String>,
+    /// Don't verify the servers' certificates. Another host on the way to a server can then read the password and all
+    /// else: only for tests, and where nothing else is possible
+    #[arg(long = "redis.tls-insecure-skip-verify", env = "REDIS_TLS_INSECURE_SKIP_VERIFY")]
+    pub tls_insecure_skip_verify: bool,
     /// Time-out for connecting, and for each reply
     #[arg(long = "redis.timeout", env = "REDIS_TIMEOUT", value_name = "DURATION", default_value = "5s")]
     pub timeout: String,

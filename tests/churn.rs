@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis_client_exporter::link::{NodeAddress, TlsFiles, parse_address};
+use redis_client_exporter::link::{NodeAddress, TlsOptions, parse_address};
 use redis_client_exporter::sampler::{Budget, Sampler};
 use redis_client_exporter::snapshot::{CloseReason, Closed, Limits, Snapshot, derive};
 
@@ -25,7 +25,7 @@ struct Watch {
 impl Watch {
     fn of(server: &Server) -> Self {
         let endpoint = parse_address(&server.address()).expect("an address").endpoint;
-        let address = NodeAddress { endpoint, credentials: None, tls: TlsFiles::default(), timeout: PATIENCE };
+        let address = NodeAddress { endpoint, credentials: None, tls: TlsOptions::default(), timeout: PATIENCE };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let mut watch =
             Self { runtime, sampler: Sampler::new(address.into(), Budget::single_sample()), snapshot: None };

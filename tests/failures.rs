@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use redis_client_exporter::failure::{Failure, Reason};
-use redis_client_exporter::link::{Credentials, Node, NodeAddress, Password, Subscription, TlsFiles, parse_address};
+use redis_client_exporter::link::{Credentials, Node, NodeAddress, Password, Subscription, TlsOptions, parse_address};
 
 use crate::support::exporter::{Exporter, run};
 use crate::support::http::{get, request};
@@ -442,7 +442,7 @@ fn subscription_failure(address: &str, user: Option<&str>, timeout: Duration) ->
     let parsed = parse_address(address).expect("an address");
     let password = Password::Given("p".into());
     let credentials = user.map(|user| Credentials { user: Some(user.to_owned()), password });
-    let node = Node::from(NodeAddress { endpoint: parsed.endpoint, credentials, tls: TlsFiles::default(), timeout });
+    let node = Node::from(NodeAddress { endpoint: parsed.endpoint, credentials, tls: TlsOptions::default(), timeout });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(Subscription::open(&node, "__redis__:cli", 1 << 16)).err().expect("it fails")
 }

@@ -8,7 +8,7 @@ use redis_client_exporter::announce::{AnnounceSettings, Mode};
 use redis_client_exporter::exposition;
 use redis_client_exporter::fleet::{Fleet, NodeTasks, WatchNode};
 use redis_client_exporter::latest::{Latest, NodeId};
-use redis_client_exporter::link::{Node, NodeAddress, TlsFiles, parse_address};
+use redis_client_exporter::link::{Node, NodeAddress, TlsOptions, parse_address};
 use redis_client_exporter::sample::OUR_NAME;
 use redis_client_exporter::sampler::Budget;
 use redis_client_exporter::snapshot::Limits;
@@ -22,7 +22,10 @@ use crate::support::server::{Server, binary};
 fn node(name: &str, server: &Server) -> Node {
     let endpoint = parse_address(&server.address()).expect("an address").endpoint;
     let timeout = Duration::from_secs(60);
-    Node { name: name.into(), address: NodeAddress { endpoint, credentials: None, tls: TlsFiles::default(), timeout } }
+    Node {
+        name: name.into(),
+        address: NodeAddress { endpoint, credentials: None, tls: TlsOptions::default(), timeout },
+    }
 }
 
 /// A fleet that samples every tenth of a second, announces, and listens.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use redis_client_exporter::link::{NodeAddress, TlsFiles, parse_address};
+use redis_client_exporter::link::{NodeAddress, TlsOptions, parse_address};
 use redis_client_exporter::sample::Sample;
 use redis_client_exporter::sampler::{Budget, Sampler};
 
@@ -30,7 +30,7 @@ fn budget() -> Budget {
 fn sampler(server: &Server, budget: Budget) -> Sampler {
     let parsed = parse_address(&server.address()).expect("an address");
     let address =
-        NodeAddress { endpoint: parsed.endpoint, credentials: None, tls: TlsFiles::default(), timeout: PATIENCE };
+        NodeAddress { endpoint: parsed.endpoint, credentials: None, tls: TlsOptions::default(), timeout: PATIENCE };
     Sampler::new(address.into(), budget)
 }
 

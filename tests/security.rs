@@ -15,8 +15,13 @@ fn up(scrape: &Scrape) -> bool {
 }
 
 pub(crate) fn tls_server(certificates: &Certificates, clients: &str) -> Option<Server> {
+    tls_server_with(certificates, "server", clients)
+}
+
+/// A server with the certificate and key of this name.
+fn tls_server_with(certificates: &Certificates, name: &str, clients: &str) -> Option<Server> {
     let file = |name: &str| certificates.text(name);
-    let (certificate, key, ca) = (file("server.crt"), file("server.key"), file("ca.crt"));
+    let (certificate, key, ca) = (file(&format!("{name}.crt")), file(&format!("{name}.key")), file("ca.crt"));
     let options = [
         "--tls-port",
         "PORT",
@@ -68,6 +73,45 @@ fn tls_with_the_systems_authorities_and_a_name() {
     distrusting.scrape_until("a refused certificate", |scrape| errors(scrape, "tls") > 0.0);
     let line = distrusting.log().into_iter().find(|line| line.contains("reason=tls")).expect("it is logged");
     assert!(line.contains("UnknownIssuer") && line.contains("--redis.tls-ca-file"), "{line}");
+}
+
+/// The sentence that is logged when a server's certificate is refused.
+fn refusal(address: &str, args: &[&str]) -> String {
+    let exporter = Exporter::start(&[address], args, &[]);
+    exporter.scrape_until("a refused certificate", |scrape| errors(scrape, "tls") > 0.0);
+    exporter.log().into_iter().find(|line| line.contains("reason=tls")).expect("it is logged")
+}
+
+/// Tunnels, port forwarding, and services with one certificate for many addresses.
+#[test]
+fn a_certificate_for_another_name_is_accepted_if_that_name_is_given() {
+    let certificates = Certificates::new();
+    certificates.sign("other", &["redis.example"]);
+    let Some(server) = tls_server_with(&certificates, "other", "no") else { return };
+    let address = format!("rediss://{}", server.address());
+    let ca = format!("--redis.tls-ca-file={}", certificates.text("ca.crt"));
+    let line = refusal(&address, &[&ca]);
+    assert!(line.contains("--redis.tls-server-name") && line.contains("is not for 127.0.0.1"), "{line}");
+    let named = Exporter::start(&[&address], &[&ca, "--redis.tls-server-name=redis.example"], &[]);
+    let scrape = named.scrape_until("up", up);
+    assert_eq!(scrape.value("redis_client_exporter_tls_insecure_skip_verify", &[]), Some(0.0));
+    let line = refusal(&address, &[&ca, "--redis.tls-server-name=db.example"]);
+    assert!(line.contains("is not for db.example"), "{line}");
+}
+
+/// `openssl req -x509` makes such certificates: a CA that is its own leaf.
+#[test]
+fn a_self_signed_certificate_needs_the_loud_flag_that_skips_verification() {
+    let certificates = Certificates::new();
+    let Some(server) = tls_server_with(&certificates, "ca", "no") else { return };
+    let address = format!("rediss://{}", server.address());
+    let ca = format!("--redis.tls-ca-file={}", certificates.text("ca.crt"));
+    let line = refusal(&address, &[&ca]);
+    assert!(line.contains("--redis.tls-insecure-skip-verify"), "{line}");
+    let trusting = Exporter::start(&[&address], &["--redis.tls-insecure-skip-verify"], &[]);
+    let scrape = trusting.scrape_until("up", up);
+    assert_eq!(scrape.value("redis_client_exporter_tls_insecure_skip_verify", &[]), Some(1.0));
+    assert!(trusting.log().iter().any(|line| line.contains("level=warn") && line.contains("not verified")));
 }
 
 #[test]

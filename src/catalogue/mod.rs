@@ -277,6 +277,9 @@ catalogue! {
          built for. The revision is unknown if it was built outside its repository.";
     WEB_INFO: Gauge, Info, "redis_client_exporter_web_info", ["external_url"],
         "Always 1. URL of the exporter's pages, for links: --web.external-url, else the host name and the port.";
+    TLS_SKIP_VERIFY: Gauge, Boolean, "redis_client_exporter_tls_insecure_skip_verify", [],
+        "1 if the certificates of servers are not verified (--redis.tls-insecure-skip-verify), so that \
+         another host on the way can read passwords.";
     HTTP_REQUESTS: Counter, Count, "redis_client_exporter_http_requests_total", ["handler", "code"],
         "HTTP requests by handler and status code.";
     HTTP_ACCEPT_ERRORS: Counter, Count, "redis_client_exporter_http_accept_errors_total", [],

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Exit, log};
 use crate::build_info::{REVISION, VERSION};
@@ -43,6 +43,14 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     for address in bound.addresses() {
         info!(%address, metrics = config.telemetry_path, version = VERSION, revision = REVISION, "listening");
     }
+    let insecure_skip_verify =
+        config.targets.iter().flat_map(Target::addresses).any(|address| address.tls.insecure_skip_verify);
+    if insecure_skip_verify {
+        warn!(
+            "--redis.tls-insecure-skip-verify: the certificates of servers are not verified; another host on the way \
+            to a server can read the password"
+        );
+    }
     let latest = Arc::new(Latest::default());
     let (limits, limits_now) = watch::channel(Arc::new(config.limits));
     let mut tasks = JoinSet::new();
@@ -72,8 +80,15 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     let external_url = config.external_url.unwrap_or_else(|| own_url(&bound.addresses(), encrypted));
     let validity = Validity { groups: groups_valid, web_config: web_config_valid };
     let stop = CancellationToken::new();
-    let served =
-        Served { latest, telemetry_path: config.telemetry_path, external_url, pages: config.pages, settings, validity };
+    let served = Served {
+        latest,
+        telemetry_path: config.telemetry_path,
+        external_url,
+        pages: config.pages,
+        insecure_skip_verify,
+        settings,
+        validity,
+    };
     let mut server = tokio::spawn(bound.serve(served, stop.clone()));
     tokio::select! {
         name = signals.next() => {

@@ -7,11 +7,11 @@ use super::Faults;
 use super::values::{elements, positive};
 use crate::cli::RedisArgs;
 use crate::fleet::Target;
-use crate::link::{self, Credentials, Endpoint, NodeAddress, Password, TlsFiles};
+use crate::link::{self, Credentials, Endpoint, NodeAddress, Password, TlsOptions};
 
 pub(super) fn targets(args: &RedisArgs, faults: &mut Faults) -> Vec<Target> {
     let timeout = faults.take("--redis.timeout", positive(&args.timeout), Duration::ZERO);
-    let tls = tls_files(args, faults);
+    let tls = tls_options(args, faults);
     let password = password(args, faults);
     let mut targets: Vec<Target> = Vec::new();
     for (place, text) in elements(&args.addresses).flat_map(separated).enumerate() {
@@ -82,14 +82,19 @@ fn password(args: &RedisArgs, faults: &mut Faults) -> Option<Password> {
     Some(password)
 }
 
-fn tls_files(args: &RedisArgs, faults: &mut Faults) -> TlsFiles {
+fn tls_options(args: &RedisArgs, faults: &mut Faults) -> TlsOptions {
     let client = match (&args.tls_cert_file, &args.tls_key_file) {
         (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
         (None, None) => None,
         (Some(_), None) => missing_half("--redis.tls-cert-file", "--redis.tls-key-file", faults),
         (None, Some(_)) => missing_half("--redis.tls-key-file", "--redis.tls-cert-file", faults),
     };
-    TlsFiles { ca: args.tls_ca_file.clone(), client }
+    TlsOptions {
+        ca: args.tls_ca_file.clone(),
+        client,
+        server_name: args.tls_server_name.clone(),
+        insecure_skip_verify: args.tls_insecure_skip_verify,
+    }
 }
 
 fn missing_half(given: &str, missing: &str, faults: &mut Faults) -> Option<(PathBuf, PathBuf)> {
@@ -97,13 +102,13 @@ fn missing_half(given: &str, missing: &str, faults: &mut Faults) -> Option<(Path
     None
 }
 
-fn check_tls(targets: &[Target], tls: &TlsFiles, faults: &mut Faults) {
+fn check_tls(targets: &[Target], tls: &TlsOptions, faults: &mut Faults) {
     let is_encrypted = |address: &NodeAddress| matches!(address.endpoint, Endpoint::Tcp { tls: true, .. });
     let wanted = targets.iter().flat_map(Target::addresses).any(is_encrypted);
-    if *tls != TlsFiles::default() && !wanted && !targets.is_empty() {
-        faults.add("--redis.tls-…-file: no address uses TLS; write rediss:// instead of redis:// in --redis.addr");
+    if *tls != TlsOptions::default() && !wanted && !targets.is_empty() {
+        faults.add("--redis.tls-…: no address uses TLS; write rediss:// instead of redis:// in --redis.addr");
     } else if wanted && let Err(fault) = link::tls_config(tls) {
-        faults.add(format!("--redis.tls-…-file: {fault}"));
+        faults.add(format!("--redis.tls-…: {fault}"));
     }
 }
 

@@ -30,7 +30,7 @@ pub struct ProcessMetrics {
 
 impl ProcessMetrics {
     /// The metrics at the start: the URL of the pages, and the operator's files.
-    pub fn new(external_url: &str, validity: Validity) -> Self {
+    pub fn new(external_url: &str, insecure_skip_verify: bool, validity: Validity) -> Self {
         let unique = "the catalogue's names are valid and unique";
         let registry = Registry::new();
         let requests = IntCounterVec::new(options(c::HTTP_REQUESTS), c::HTTP_REQUESTS.labels).expect(unique);
@@ -39,6 +39,9 @@ impl ProcessMetrics {
         info.with_label_values(&[VERSION, REVISION, RUSTC, PLATFORM]).set(1);
         let web = IntGaugeVec::new(options(c::WEB_INFO), c::WEB_INFO.labels).expect(unique);
         web.with_label_values(&[external_url]).set(1);
+        let skip_verify = IntGauge::with_opts(options(c::TLS_SKIP_VERIFY)).expect(unique);
+        skip_verify.set(insecure_skip_verify.into());
+        registry.register(Box::new(skip_verify)).expect(unique);
         registry.register(Box::new(requests.clone())).expect(unique);
         registry.register(Box::new(accept_errors.clone())).expect(unique);
         registry.register(Box::new(info)).expect(unique);

@@ -179,14 +179,14 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::link::{Endpoint, NodeAddress, TlsFiles};
+    use crate::link::{Endpoint, NodeAddress, TlsOptions};
 
     fn node(name: &str, port: u16) -> Node {
         let endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port, tls: false };
         let timeout = Duration::from_secs(1);
         Node {
             name: name.into(),
-            address: NodeAddress { endpoint, credentials: None, tls: TlsFiles::default(), timeout },
+            address: NodeAddress { endpoint, credentials: None, tls: TlsOptions::default(), timeout },
         }
     }
 

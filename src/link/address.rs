@@ -25,8 +25,8 @@ pub struct NodeAddress {
     pub endpoint: Endpoint,
     /// The credentials; `None` for no `AUTH`.
     pub credentials: Option<Credentials>,
-    /// The files for TLS, used if the endpoint requires TLS.
-    pub tls: TlsFiles,
+    /// The options for TLS, used if the endpoint requires TLS.
+    pub tls: TlsOptions,
     /// The time-out for connecting in total, and for each reply.
     pub timeout: Duration,
 }
@@ -98,13 +98,17 @@ pub enum Password {
     File(PathBuf),
 }
 
-/// Files in PEM format for TLS, read at each connect.
+/// The options for TLS. Files are in PEM format, and read at each connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsFiles {
+pub struct TlsOptions {
     /// The CA certificates to trust instead of the system's.
     pub ca: Option<PathBuf>,
     /// The client certificate and its private key.
     pub client: Option<(PathBuf, PathBuf)>,
+    /// The name that the server's certificate must have; `None` for the host of the address.
+    pub server_name: Option<String>,
+    /// True if the server's certificate is not verified at all: another host on the way can pretend to be the server.
+    pub insecure_skip_verify: bool,
 }
 
 /// The parts of an address given by the operator.

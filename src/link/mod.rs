@@ -20,7 +20,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub use address::{Credentials, Endpoint, Node, NodeAddress, ParsedAddress, Password, TlsFiles, parse_address};
+pub use address::{Credentials, Endpoint, Node, NodeAddress, ParsedAddress, Password, TlsOptions, parse_address};
 pub use command::{Command, Request};
 pub use password::{Login, check_password_file};
 pub use subscription::{Delivery, Subscription};

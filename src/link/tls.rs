@@ -5,44 +5,125 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::address::TlsFiles;
+use super::address::TlsOptions;
 
 /// Performs the TLS handshake over a TCP connection.
 ///
 /// # Errors
-/// A sentence: the file that cannot be used, or the error of the handshake.
-pub(super) async fn handshake(files: &TlsFiles, host: &str, tcp: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+/// A sentence with the fix: the file that cannot be used, or the error of the handshake.
+pub(super) async fn handshake(
+    options: &TlsOptions,
+    host: &str,
+    tcp: TcpStream,
+) -> Result<TlsStream<TcpStream>, String> {
     // Reading the system's CA store takes milliseconds, so it must not run on a worker of the runtime.
-    let files = files.clone();
-    let config = tokio::task::spawn_blocking(move || config(&files)).await.map_err(|error| error.to_string())??;
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| format!("{host} is not a valid host name for a certificate"))?;
-    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| error.to_string())
+    let (options, host) = (options.clone(), options.server_name.as_deref().unwrap_or(host).to_owned());
+    let config = tokio::task::spawn_blocking(move || config(&options)).await.map_err(|error| error.to_string())??;
+    let name = ServerName::try_from(host.clone())
+        .map_err(|_| format!("{host} is not a valid host name for a certificate; set --redis.tls-server-name"))?;
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| explained(&error, &host))
 }
 
 /// Reads the files. Also called when the program starts, so that an invalid file is reported at once.
 ///
 /// # Errors
 /// A sentence that names the file.
-pub fn config(files: &TlsFiles) -> Result<ClientConfig, String> {
+pub fn config(options: &TlsOptions) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots(files.ca.as_deref())?);
-    match &files.client {
+        .map_err(|error| error.to_string())?;
+    let builder = match options.insecure_skip_verify {
+        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate)),
+        false => builder.with_root_certificates(roots(options.ca.as_deref())?),
+    };
+    match &options.client {
         None => Ok(builder.with_no_client_auth()),
         Some((certificate, key)) => {
             builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?).map_err(|error| {
                 format!("the certificate {} and the key {} do not match: {error}", certificate.display(), key.display())
             })
         }
+    }
+}
+
+/// The error of a handshake with the fix that fits it.
+fn explained(error: &std::io::Error, host: &str) -> String {
+    let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) else {
+        return format!("{error}; check that this is a TLS port (otherwise use redis://)");
+    };
+    let reissue = "issue another one, or use --redis.tls-insecure-skip-verify if you trust the network";
+    let fix = match cause {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "set --redis.tls-ca-file to the CA that issued the server's certificate".to_owned()
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => format!(
+            "the server's certificate is not for {host}: use the name that it is for in the address, or set it with \
+            --redis.tls-server-name; if it has only a common name (CN), {reissue}"
+        ),
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => "renew the server's certificate, or set the clock of this machine".to_owned(),
+        // Such as a certificate that is its own CA, or one of X.509 version 1.
+        rustls::Error::InvalidCertificate(_) => format!("the server's certificate cannot be verified: {reissue}"),
+        rustls::Error::AlertReceived(_) => "the server refuses us: does it require a client certificate \
+             (--redis.tls-cert-file, --redis.tls-key-file) of its CA?"
+            .to_owned(),
+        rustls::Error::InvalidMessage(_) => "this is not a TLS port; use redis://".to_owned(),
+        _ => "check that this is a TLS port (otherwise use redis://)".to_owned(),
+    };
+    format!("{cause}; {fix}")
+}
+
+/// Accepts every certificate (`--redis.tls-insecure-skip-verify`).
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    // The key may be in a certificate that cannot be parsed, such as one of X.509 version 1.
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -306,7 +306,7 @@ impl Sampler {
 mod tests {
     use super::*;
     use crate::client_list::Listing;
-    use crate::link::{Endpoint, NodeAddress, TlsFiles};
+    use crate::link::{Endpoint, NodeAddress, TlsOptions};
     use crate::sample::Cost;
 
     fn drifting(drift: i64) -> Sample {
@@ -320,7 +320,7 @@ mod tests {
         let address = NodeAddress {
             endpoint: Endpoint::Unix("/nowhere".into()),
             credentials: None,
-            tls: TlsFiles::default(),
+            tls: TlsOptions::default(),
             timeout: Duration::from_secs(1),
         };
         let mut sampler = Sampler::new(address.into(), Budget::single_sample());

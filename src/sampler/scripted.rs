@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines};
 
 use super::{Budget, Sampler};
-use crate::link::{Endpoint, Link, NodeAddress, TlsFiles};
+use crate::link::{Endpoint, Link, NodeAddress, TlsOptions};
 
 /// A command that the server received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,7 +163,7 @@ impl Shared {
         let address = NodeAddress {
             endpoint: Endpoint::Unix("/nowhere".into()),
             credentials: None,
-            tls: TlsFiles::default(),
+            tls: TlsOptions::default(),
             timeout: Duration::from_secs(600),
         };
         let mut link = Link::over(near, "node".into(), address.timeout).await.expect("a link");

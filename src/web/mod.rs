@@ -54,6 +54,8 @@ pub struct Served {
     pub external_url: String,
     /// The access rule of pages and the API (`--web.pages`).
     pub pages: PagePolicy,
+    /// True if the certificates of servers are not verified (`--redis.tls-insecure-skip-verify`).
+    pub insecure_skip_verify: bool,
     /// The settings of `--web.config.file`: TLS, users, headers and the rate limit.
     pub settings: watch::Receiver<Arc<WebSettings>>,
     /// The validity of the operator's files.
@@ -93,7 +95,7 @@ impl WebState {
             metrics: CachedMetrics::default(),
             response_cache: ResponseCache::default(),
             client_trends: ClientTrends::default(),
-            process_metrics: ProcessMetrics::new(&served.external_url, served.validity),
+            process_metrics: ProcessMetrics::new(&served.external_url, served.insecure_skip_verify, served.validity),
             was_ready: AtomicBool::new(false),
             run: rand::random(),
             settings: served.settings,
@@ -176,6 +178,7 @@ mod fixture {
             telemetry_path: "/metrics".to_owned(),
             external_url: "http://localhost:19121".to_owned(),
             pages: PagePolicy::Auto,
+            insecure_skip_verify: false,
             settings: watch::channel(Arc::default()).1,
             validity: Validity::default(),
         })

@@ -24,6 +24,7 @@ impl Certificates {
         authority.distinguished_name.push(DnType::CommonName, name);
         let certificate = authority.self_signed(&key).expect("a certificate");
         fs::write(folder.path().join("ca.crt"), certificate.pem()).expect("a file");
+        fs::write(folder.path().join("ca.key"), key.serialize_pem()).expect("a file");
         let issuer = Issuer::new(authority, key);
         let certificates = Self { folder, issuer };
         certificates.renew_server();
@@ -36,7 +37,8 @@ impl Certificates {
         self.sign("server", &["127.0.0.1", "localhost"]);
     }
 
-    fn sign(&self, name: &str, names: &[&str]) {
+    /// Makes a certificate for these names, and its key: `NAME.crt` and `NAME.key`.
+    pub(crate) fn sign(&self, name: &str, names: &[&str]) {
         let key = KeyPair::generate().expect("a key");
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("parameters");
