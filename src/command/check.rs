@@ -118,7 +118,8 @@ impl Report {
             plan.load * 100.0
         ));
         self.line(&format!(
-            "           measured: {:.0} µs per page and {:.2} µs per id; a full listing about {}",
+            "           {}: {:.0} µs per page and {:.2} µs per id; a full listing about {}",
+            if costs.is_page_cost_measured() { "measured" } else { "assumed, too few clients to measure" },
             page.fixed_micros,
             page.id_micros,
             time(Duration::from_secs_f64(costs.full_listing_micros(pages.len() as f64) / 1e6))

@@ -129,6 +129,12 @@ impl Costs {
         self.observed > 0
     }
 
+    /// Returns true if [`Costs::page`] is fitted to pages of this server. Until enough pages were probed, as with few
+    /// clients, it is an assumption.
+    pub fn is_page_cost_measured(&self) -> bool {
+        self.pages.fit().is_some()
+    }
+
     /// The cost of a page: fitted, or assumed before the first measurement.
     pub fn page(&self) -> PageCost {
         self.pages.fit().unwrap_or(ASSUMED)
