@@ -2,7 +2,7 @@
 // no page is wider than a narrow screen.
 
 import assert from "node:assert/strict";
-import { eventually, look } from "./browser.mjs";
+import { eventually, exporter, look } from "./browser.mjs";
 import { axe } from "./chromium.mjs";
 import { Client } from "./redis.mjs";
 
@@ -30,7 +30,9 @@ for (const place of PAGES) {
   look(`${place}, light and dark, wide and narrow`, {}, async (reader) => {
     const client = await Client.connect("watched-1");
     await Client.connect("watched-2");
-    const page = await reader.open(place === "one client" ? `/clients/${await client.id()}` : place);
+    const one = `/clients/${await client.id()}`;
+    await eventually("it is sampled", async () => (await fetch(exporter + one)).ok);
+    const page = await reader.open(place === "one client" ? one : place);
     await page.evaluate(axe());
     await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
     for (const [colorScheme, width] of [["light", 1280], ["dark", 1280], ["dark", 380], ["light", 380]]) {
