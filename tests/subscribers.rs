@@ -2,17 +2,19 @@
 //! their output matches `CLIENT LIST`.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::exporter::{Exporter, run};
-use crate::support::server::{Binary, Server, any_binary, binaries, missing};
-use crate::support::subscriber::{Received, Subscriber};
+use crate::support::http::{Answer, get};
+use crate::support::server::{Binary, Server, any_binary, binaries, missing, on_free_port};
+use crate::support::subscriber::{CHANNEL, Received, Subscriber};
 use crate::support::test_clients::{TestClients, Truth};
 use crate::support::{eventually, pause, project};
 
@@ -115,6 +117,229 @@ fn a_subscriber_in_shell_runs() {
     assert_prints_counts(&binary, Command::new(project("deploy/subscribers/subscriber.sh")).env("PATH", path()), false);
 }
 
+/// The Flask program, listening. Killed on drop.
+struct FlaskProgram {
+    child: Child,
+    address: String,
+}
+
+impl FlaskProgram {
+    /// Starts it, and waits until it is subscribed.
+    fn start(python: &Path, server: &Server) -> Self {
+        let mut command = Command::new(python);
+        command.arg(project("deploy/subscribers/flask/app.py")).env_remove("HOST").env_remove("CHANNEL");
+        command.env("REDIS_URL", format!("redis://{}", server.address())).stdout(Stdio::null()).stderr(Stdio::null());
+        let start = |port: u16| command.env("PORT", port.to_string()).spawn().expect("the program starts");
+        let (port, child) = on_free_port("the Flask program", start, |child, port| {
+            eventually("the Flask program listens or ends", || {
+                let has_ended = child.try_wait().expect("a child can be waited for").is_some();
+                let listens = TcpStream::connect(("127.0.0.1", port)).is_ok();
+                (has_ended || listens).then_some(!has_ended)
+            })
+        });
+        let program = Self { child, address: format!("127.0.0.1:{port}") };
+        program.json_until("it is subscribed", |json| json["error"] == "");
+        program
+    }
+
+    fn page(&self) -> Answer {
+        let answer = get(&self.address, "/clients");
+        assert_eq!(answer.status, 200);
+        answer
+    }
+
+    /// Requests its JSON until the condition is true.
+    fn json_until(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        eventually(what, || {
+            let answer = get(&self.address, "/clients.json");
+            assert_eq!(answer.status, 200);
+            Some(serde_json::from_slice(&answer.body).expect("it is JSON")).filter(&condition)
+        })
+    }
+}
+
+impl Drop for FlaskProgram {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Returns the client with this name.
+fn named<'a>(json: &'a Value, name: &str) -> Option<&'a Value> {
+    json["clients"].as_array()?.iter().find(|client| client["name"] == name)
+}
+
+#[test]
+fn a_flask_program_shows_the_clients_as_messages_arrive() {
+    let (Some(python), Some(binary)) = (needed("venv/bin/python"), any_binary()) else { return };
+    let server = Server::start(&binary);
+    let flask = FlaskProgram::start(&python, &server);
+    assert!(flask.page().text().contains("No exporter announces on __redis__:cli"));
+    let exporter = Exporter::start(&[&server.address()], &["--announce=always", FREQUENCY], &[]);
+    let mut shop = server.peer();
+    shop.must(&["CLIENT", "SETNAME", "shop-1"]);
+    let info = shop.ask(&["CLIENT", "INFO"]);
+    let field = |name: &str| info.split(' ').find_map(|field| field.strip_prefix(name)).expect("a field of a client");
+    let (id, address) = (field("id="), field("addr="));
+    let json = flask.json_until("the client is shown", |json| named(json, "shop-1").is_some());
+    let client = named(&json, "shop-1").expect("it was found");
+    let last_interaction = client["last_interaction"].as_str().unwrap_or_default();
+    assert_eq!((client["id"].to_string().as_str(), &client["address"]), (id, &json!(address)));
+    assert_eq!((&client["app"], &client["node"]), (&json!("shop"), &json!(server.address())));
+    assert!(last_interaction.starts_with("20") && last_interaction.ends_with('Z'), "{client}");
+    // Internal connections are not shown.
+    assert_eq!(named(&json, "redis-client-exporter"), None);
+    let answer = flask.page();
+    let page = answer.text();
+    for column in ["Client ID", "Address", "Last Interaction", "Application"] {
+        assert!(page.contains(&format!("<th>{column}</th>")), "{page}");
+    }
+    assert!(page.contains(&format!("<td>{id}</td><td>{address}</td><td>20")), "{page}");
+    assert!(page.contains("seconds old") && !page.contains("leaves out"), "{page}");
+    assert!(answer.header("Content-Security-Policy").is_some_and(|policy| policy.starts_with("default-src 'none'")));
+    let mut new_client = server.peer();
+    new_client.must(&["CLIENT", "SETNAME", "shop-2"]);
+    flask.json_until("a new client appears", |json| named(json, "shop-2").is_some());
+    new_client.leave();
+    flask.json_until("a closed client disappears", |json| {
+        named(json, "shop-2").is_none() && named(json, "shop-1").is_some()
+    });
+    drop(exporter);
+    flask.json_until("no exporter announces", |json| json["nodes"][0]["announced"] == false);
+    assert!(flask.page().text().contains("No exporter announces this node now."));
+}
+
+/// Returns a message of a forged announcer, with these members.
+fn forged(members: &Value) -> String {
+    let mut message = json!({
+        "schema": "redis-client-status/2", "announcer": "forger/1", "redis": "forged:6379", "run_id": "1", "seq": 1,
+        "sampled_at": "2025-11-23T03:53:20.123Z", "frequency": 3600.0, "connections": 9, "online": 8, "silent": 0,
+    });
+    let object = message.as_object_mut().expect("it is an object");
+    object.extend(members.as_object().cloned().expect("members are an object"));
+    message.to_string()
+}
+
+/// Returns a part of a forged status, with one client.
+fn forged_part(part: u64, parts: u64, client: &Value) -> String {
+    forged(&json!({"kind": "status", "truncated": 5, "part": part, "parts": parts, "clients": [client]}))
+}
+
+#[test]
+fn the_flask_program_refuses_malformed_messages_and_escapes_the_rest() {
+    let (Some(python), Some(binary)) = (needed("venv/bin/python"), any_binary()) else { return };
+    let mut server = Server::start(&binary);
+    let flask = FlaskProgram::start(&python, &server);
+    let mut publisher = server.peer();
+    let mut publish = |message: &[u8]| {
+        publisher.must(&[b"PUBLISH", CHANNEL.as_bytes(), message]);
+    };
+    let malformed = [
+        b"{".to_vec(),
+        b"\xff\xfe".to_vec(),
+        b"[1]".to_vec(),
+        "[".repeat(60_000).into_bytes(),
+        forged(&json!({"schema": "redis-client-status/2"})).into_bytes(),
+        forged(&json!({"kind": "status", "connections": "many"})).into_bytes(),
+        forged_part(1, 1, &json!({"id": 1, "name": ["a"]})).into_bytes(),
+        forged_part(1, 1, &json!({"id": 1, "name": "a".repeat(600)})).into_bytes(),
+        forged(&json!({"kind": "status", "frequency": 1e300})).into_bytes(),
+    ];
+    malformed.iter().for_each(|message| publish(message));
+    publish(forged(&json!({"schema": "redis-client-status/1"})).as_bytes());
+    publish("a".repeat(70_000).as_bytes());
+    publish(forged_part(2, 2, &json!({"id": 1})).as_bytes());
+    let expected = json!({"malformed": malformed.len(), "schema": 1, "oversize": 1, "incomplete": 1});
+    let json = flask.json_until("every message is counted", |json| json["refused"] == expected);
+    assert_eq!((&json["nodes"], &json["clients"]), (&json!([]), &json!([])));
+    assert!(flask.page().text().contains("incomplete 1"));
+
+    // A status is shown once all parts have arrived, and changes are applied to it.
+    let script = "<script>alert(1)</script>";
+    let hostile = json!({"id": 1, "address": script, "name": script, "app": script, "last_interaction": script});
+    publish(forged_part(1, 2, &hostile).as_bytes());
+    publish(forged(&json!({"kind": "heartbeat", "seq": 2})).as_bytes());
+    publish(b"the end of part 1");
+    let end = |count: usize| move |json: &Value| json["refused"]["malformed"] == count;
+    let json = flask.json_until("part 1 has arrived", end(malformed.len() + 1));
+    assert_eq!(json["clients"], json!([]));
+    publish(forged_part(2, 2, &json!({"id": 2, "name": "half-a-pair"})).replace("half-a-pair", "\\ud800").as_bytes());
+    let json = flask.json_until("the status is complete", |json| json["clients"] != json!([]));
+    assert_eq!((&json["clients"][0]["name"], &json["clients"][1]["name"]), (&json!(script), &json!("?")));
+    let answer = flask.page();
+    let page = answer.text();
+    assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains("<script"), "{page}");
+    assert!(page.contains("8 online of 9 connections") && page.contains("leaves out 5 clients"), "{page}");
+    let changes = json!({"kind": "changes", "seq": 3, "online": 7, "opened": [{"id": 3}], "closed": [{"id": 1}]});
+    publish(forged(&changes).as_bytes());
+    let json = flask.json_until("the changes are applied", |json| json["nodes"][0]["online"] == 7);
+    assert_eq!((&json["clients"][0]["id"], &json["clients"][1]["id"]), (&json!(2), &json!(3)));
+
+    // It shows that the server is down, and subscribes again.
+    server.kill();
+    flask.json_until("the connection is lost", |json| json["error"] != "");
+    assert!(flask.page().text().contains("No connection to the server"));
+    server.restart();
+    flask.json_until("it is connected again", |json| json["error"] == "");
+    server.peer().must(&[
+        "PUBLISH",
+        CHANNEL,
+        &forged(&json!({"kind": "changes", "opened": [{"id": 4}], "closed": []})),
+    ]);
+    flask.json_until("messages arrive again", |json| json["clients"].as_array().is_some_and(|all| all.len() == 3));
+}
+
+/// Sends statuses to a monitor whose clock and limits are set.
+const MONITOR_LIMITS: &str = r#"
+import json
+import app
+
+now = 0.0
+app.time.monotonic = lambda: now
+app.MAX_CLIENTS = 1000
+monitor = app.RedisMonitor("redis://127.0.0.1:1", "channel")
+
+def receive(redis, run_id, clients, part=1, parts=1):
+    monitor.receive(json.dumps({"schema": app.SCHEMA, "kind": "status", "announcer": "a", "redis": redis, "seq": 1,
+        "run_id": run_id, "sampled_at": "", "frequency": 10, "connections": 1, "online": 1, "truncated": 0,
+        "part": part, "parts": parts, "clients": [{"id": id} for id in range(1, clients + 1)]}).encode())
+
+def nodes():
+    return [(node["node"], node["run_id"], node["announced"]) for node in monitor.snapshot()["nodes"]]
+
+receive("a", "1", 400)
+receive("b", "1", 601)  # Too many clients together.
+receive("b", "1", 300, part=1, parts=2)
+receive("c", "1", 301)  # Incomplete statuses count too.
+assert nodes() == [("a", "1", True)] and len(monitor.get_client_info()) == 400
+assert monitor.snapshot()["refused"] == {"full": 2}
+now = 26.0
+assert nodes() == [("a", "1", False)]
+receive("a", "2", 1)  # A restarted server replaces what it was before.
+assert nodes() == [("a", "2", True)] and len(monitor.get_client_info()) == 1
+monitor.get_client_info()[0]["id"] = 99  # A copy.
+assert monitor.get_client_info()[0]["id"] == 1
+now = 100.0
+receive("c", "1", 900)  # The incomplete status is forgotten.
+assert ("c", "1", True) in nodes()
+now = 699.0
+assert nodes() == [("c", "1", False)]
+now = 701.0
+assert nodes() == [] and monitor.get_client_info() == []
+for index in range(100):
+    receive(f"node-{index}", "1", 1)
+assert len(nodes()) == app.MAX_NODES
+"#;
+
+#[test]
+fn the_flask_program_is_bounded_and_forgets() {
+    let Some(python) = needed("venv/bin/python") else { return };
+    let mut command = Command::new(python);
+    let command = command.args(["-B", "-c", MONITOR_LIMITS]).current_dir(project("deploy/subscribers/flask"));
+    assert!(command.status().expect("Python starts").success());
+}
+
 #[test]
 fn statuses_are_loaded_into_sqlite() {
     let Some(binary) = any_binary() else { return };
@@ -201,7 +426,7 @@ fn messages_match_their_schema() {
             }
         }
     }
-    assert!(!validator.is_valid(&serde_json::json!({"schema": "redis-client-status/1", "kind": "status"})));
+    assert!(!validator.is_valid(&json!({"schema": "redis-client-status/1", "kind": "status"})));
 }
 
 #[test]
