@@ -5,6 +5,7 @@ mod clients;
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::build_info::LONG_VERSION;
@@ -111,7 +112,11 @@ pub struct RedisArgs {
     pub tls_server_name: Option<String>,
     /// Don't verify the servers' certificates. Another host on the way to a server can then read the password and all
     /// else: only for tests, and where nothing else is possible
-    #[arg(long = "redis.tls-insecure-skip-verify", env = "REDIS_TLS_INSECURE_SKIP_VERIFY")]
+    #[arg(
+        long = "redis.tls-insecure-skip-verify",
+        env = "REDIS_TLS_INSECURE_SKIP_VERIFY",
+        value_parser = BoolishValueParser::new()
+    )]
     pub tls_insecure_skip_verify: bool,
     /// Time-out for connecting, and for each reply
     #[arg(long = "redis.timeout", env = "REDIS_TIMEOUT", value_name = "DURATION", default_value = "5s")]

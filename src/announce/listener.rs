@@ -59,19 +59,26 @@ impl Listener {
     /// Listens until all receivers are closed.
     pub async fn run(mut self) {
         let mut backoff = Backoff::new(FIRST_DELAY, MAX_DELAY);
+        // True while a failure is logged and not yet a recovery.
+        let mut is_failing = false;
         while !self.receivers.is_empty() {
-            let failure = match Subscription::open(&self.node, &self.channel, MAX_MESSAGE).await {
+            let (failure, lasted) = match Subscription::open(&self.node, &self.channel, MAX_MESSAGE).await {
                 Ok(subscription) => {
-                    if backoff.is_failing() {
+                    if std::mem::take(&mut is_failing) {
                         info!(node = &*self.node.name, channel = &*self.channel, "receiving statuses again");
                     }
-                    backoff.succeed();
-                    self.listen(subscription).await
+                    let opened = Instant::now();
+                    (self.listen(subscription).await, opened.elapsed())
                 }
-                Err(failure) => Some(failure),
+                Err(failure) => (Some(failure), Duration::ZERO),
             };
+            // A subscription that is closed right after it was opened, each time, has not recovered.
+            if lasted >= MAX_DELAY {
+                backoff.succeed();
+            }
             if let Some(failure) = failure {
                 if !backoff.is_failing() {
+                    is_failing = true;
                     let (node, channel) = (&*self.node.name, &*self.channel);
                     warn!(node, channel, "cannot receive statuses: {failure}");
                 }

@@ -343,6 +343,19 @@ mod tests {
         assert!(config(&["--redis.addr=redis://dora@four"]).is_err(), "a user without a password");
     }
 
+    /// Other clients apply the scheme of the first host to all of them.
+    #[test]
+    fn an_address_without_a_scheme_beside_one_with_tls_is_refused() {
+        for list in ["rediss://one,two:6379", "valkeys://one two", "rediss://user:secret,hush@one", "one, rediss://two"]
+        {
+            let faults = config(&[&format!("--redis.addr={list}")]).expect_err(list).to_string();
+            assert!(faults.contains("rediss:// in front of it") && !faults.contains("hush"), "{faults}");
+        }
+        assert!(config(&["--redis.addr=rediss://one,redis://two,/run/three.sock"]).is_ok());
+        let faults = config(&["--redis.addr=rediss://one", "--redis.tls-server-name=a b"]).expect_err("no name");
+        assert!(faults.to_string().contains("--redis.tls-server-name"), "{faults}");
+    }
+
     #[test]
     fn levels_and_formats_of_other_programs_are_accepted() {
         use crate::cli::{LogFormat, LogLevel};

@@ -14,7 +14,19 @@ pub(super) fn targets(args: &RedisArgs, faults: &mut Faults) -> Vec<Target> {
     let tls = tls_options(args, faults);
     let password = password(args, faults);
     let mut targets: Vec<Target> = Vec::new();
-    for (place, text) in elements(&args.addresses).flat_map(separated).enumerate() {
+    let texts: Vec<&str> = elements(&args.addresses).flat_map(separated).collect();
+    let has_tls = texts.iter().any(|text| link::requires_tls(text));
+    for (place, text) in texts.into_iter().enumerate() {
+        // Other clients apply the scheme before the first of several hosts to all of them. Here it would be an address
+        // without TLS, to which the password would be sent.
+        if has_tls && !text.contains("://") && !text.starts_with('/') {
+            faults.add(format!(
+                "--redis.addr, address {}: another address uses TLS, and this one has no scheme; write rediss:// in \
+                front of it, or redis:// for no TLS (a comma or space in a password is %2C or %20)",
+                place + 1
+            ));
+            continue;
+        }
         // The text may hold a password, so the fault names the address by its number.
         let address = match link::parse_address(text) {
             Ok(address) => address,
@@ -46,7 +58,8 @@ pub(super) fn targets(args: &RedisArgs, faults: &mut Faults) -> Vec<Target> {
 
 /// Separates addresses at spaces. The path of a unix socket may have spaces, so it ends only before a further scheme.
 fn separated(element: &str) -> Vec<&str> {
-    let is_path = |address: &str| address.starts_with("unix://") || address.starts_with('/');
+    let is_unix = |address: &str| address.get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case("unix://"));
+    let is_path = |address: &str| is_unix(address) || address.starts_with('/');
     let (mut addresses, mut rest) = (Vec::new(), element.trim());
     while !rest.is_empty() {
         let mut spaces = rest.match_indices(char::is_whitespace).map(|(at, _)| at);
@@ -89,6 +102,11 @@ fn tls_options(args: &RedisArgs, faults: &mut Faults) -> TlsOptions {
         (Some(_), None) => missing_half("--redis.tls-cert-file", "--redis.tls-key-file", faults),
         (None, Some(_)) => missing_half("--redis.tls-key-file", "--redis.tls-cert-file", faults),
     };
+    if let Some(name) = &args.tls_server_name
+        && !link::is_server_name(name)
+    {
+        faults.add("--redis.tls-server-name: this is not a host name or IP address; example: redis.example.com");
+    }
     TlsOptions {
         ca: args.tls_ca_file.clone(),
         client,

@@ -135,11 +135,16 @@ pub fn parse_address(text: &str) -> Result<ParsedAddress, String> {
         None => ("redis".to_owned(), text),
     };
     let tls = match scheme.as_str() {
-        "redis" | "valkey" | "tcp" => false,
-        "rediss" | "valkeys" => true,
+        plain if PLAIN_SCHEMES.contains(&plain) => false,
+        encrypted if TLS_SCHEMES.contains(&encrypted) => true,
         "unix" => return unix_address(rest),
         other => return Err(unknown_scheme(other)),
     };
+    // `rediss:password@host` is not a user of that name.
+    let user = rest.split_once('@').and_then(|(before, _)| Some(before.split_once(':')?.0.to_ascii_lowercase()));
+    if user.is_some_and(|user| [&PLAIN_SCHEMES[..], &TLS_SCHEMES[..], &["unix"]].concat().contains(&user.as_str())) {
+        return Err("the scheme ends in ://, as in redis://:PASSWORD@host:6379".to_owned());
+    }
     if let Ok(address) = rest.parse::<Ipv6Addr>() {
         return bare_ipv6(rest, address, tls);
     }
@@ -164,6 +169,16 @@ pub fn parse_address(text: &str) -> Result<ParsedAddress, String> {
     let password = url.password().map(decoded).transpose()?.map(SecretString::from);
     Ok(ParsedAddress { endpoint: Endpoint::Tcp { host, port, tls }, user, password })
 }
+
+/// Returns true if an address requires TLS.
+pub fn requires_tls(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    scheme.is_some_and(|scheme| TLS_SCHEMES.contains(&scheme.as_str()))
+}
+
+/// Schemes with and without TLS.
+const TLS_SCHEMES: [&str; 2] = ["rediss", "valkeys"];
+const PLAIN_SCHEMES: [&str; 3] = ["redis", "valkey", "tcp"];
 
 /// The port of an address without one.
 const DEFAULT_PORT: u16 = 6379;
@@ -279,6 +294,7 @@ mod tests {
             ("redis-socket:///hush.sock", "unix:///run/redis.sock"),
             ("https://u:hush@h:1", "redis://host:6379"),
             ("hush://h", "valkeys://"),
+            ("rediss:hush@h:6379", "redis://:PASSWORD@host:6379"),
             ("::1:6379", "[::1]:6379"),
             ("unix:///u:hush@/x.sock", "--redis.password-file"),
             ("/u:hush@/x.sock", "--redis.password-file"),

@@ -127,7 +127,11 @@ pub(super) fn rejection(node: &str, line: &[u8]) -> Option<Failure> {
 fn server_state_error(node: &str, text: &str) -> Option<Failure> {
     let code = text.split(' ').next().unwrap_or_default();
     let (reason, sentence) = match code {
-        "NOAUTH" => (Reason::Auth, "the server requires a password; set --redis.password-file, or user and password"),
+        "NOAUTH" => (
+            Reason::Auth,
+            "the server requires a password; set --redis.password-file, or user and password; if that file maps \
+             addresses to passwords, add this address to it",
+        ),
         "LOADING" => (Reason::Loading, "the server is loading its data and does not answer yet; it will be retried"),
         "BUSY" => (Reason::Busy, "a script or function blocks the server; end it with SCRIPT KILL or FUNCTION KILL"),
         "MASTERDOWN" => (

@@ -17,14 +17,18 @@ use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisResult, V
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub use address::{Credentials, Endpoint, Node, NodeAddress, ParsedAddress, Password, TlsOptions, parse_address};
+pub use address::{
+    Credentials, Endpoint, Node, NodeAddress, ParsedAddress, Password, TlsOptions, parse_address, requires_tls,
+};
 pub use command::{Command, Request};
 pub use password::{Login, check_password_file};
 pub use subscription::{Delivery, Subscription};
 pub use tls::config as tls_config;
+pub use tls::is_server_name;
 
 use crate::failure::{Failure, Reason};
 use bounded::{Allowance, BoundedStream};
@@ -204,11 +208,22 @@ async fn open(node: &Node) -> Result<Box<dyn ByteStream>, Failure> {
     })
 }
 
+/// Permits for reading password files. A read outlives our time-out if the file is a pipe without a writer; without a
+/// limit, such reads would take all threads.
+static READING: Semaphore = Semaphore::const_new(16);
+
 /// The `AUTH` command, whose args are secret; `None` if there is no password for this node.
 async fn auth_command(node: &Node) -> Result<Option<redis::Cmd>, Failure> {
     let Some(credentials) = node.address.credentials.clone() else { return Ok(None) };
     let endpoint = node.address.endpoint.clone();
-    let read = tokio::task::spawn_blocking(move || credentials.login(&endpoint)).await;
+    let Ok(permit) = READING.try_acquire() else {
+        return Err(failure::password_unreadable(&node.name, "earlier reads of password files have not ended"));
+    };
+    let read = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        credentials.login(&endpoint)
+    });
+    let read = read.await;
     let login = read.unwrap_or_else(|error| Err(error.to_string()));
     let login = login.map_err(|why| failure::password_unreadable(&node.name, &why))?;
     Ok(login.map(|login| {

@@ -2,6 +2,7 @@
 //! redis_exporter has it.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -56,26 +57,39 @@ struct MapEntry {
     password: SecretString,
 }
 
+/// Maximum size of a password file, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
 fn read(path: &Path) -> Result<PasswordFile, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    parse(&text).map_err(|fault| format!("{}: {fault}", path.display()))
+    let fault = |fault: String| format!("{}: {fault}", path.display());
+    let file = std::fs::File::open(path).map_err(|error| fault(error.to_string()))?;
+    let mut text = String::new();
+    // It may be a pipe or a device.
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| fault(error.to_string()))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(fault(format!("it is larger than {MAX_BYTES} bytes")));
+    }
+    parse(&text).map_err(fault)
 }
 
 fn parse(text: &str) -> Result<PasswordFile, String> {
     // Editors add a byte order mark, or empty lines at the end; neither is part of a password.
     let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
-    if !text.trim_start().starts_with('{') {
-        return Ok(PasswordFile::One(text.into()));
-    }
-    match serde_json::from_str::<BTreeMap<String, SecretString>>(text) {
-        Ok(map) => map.into_iter().zip(1..).map(entry).collect::<Result<_, _>>().map(PasswordFile::Map),
-        // Sent as a password, it would tell each server the passwords of all others.
-        Err(error) if text.contains("://") => Err(format!(
-            "it looks like a JSON object of servers and passwords, but it is not valid at line {}, column {}",
+    let error = match serde_json::from_str::<BTreeMap<String, SecretString>>(text) {
+        Ok(map) => return map.into_iter().zip(1..).map(entry).collect::<Result<_, _>>().map(PasswordFile::Map),
+        Err(error) => error,
+    };
+    // Sent as a password, a map that is not quite valid would tell each server the passwords of all others.
+    if text.contains(['\n', '\r']) || (text.trim_start().starts_with(['{', '[']) && text.contains('"')) {
+        return Err(format!(
+            "it is neither one password in one line nor a JSON object of addresses and passwords (line {}, column {})",
             error.line(),
             error.column()
-        )),
-        Err(_) => Ok(PasswordFile::One(text.into())),
+        ));
+    }
+    match text.is_empty() {
+        true => Err("it is empty".to_owned()),
+        false => Ok(PasswordFile::One(text.into())),
     }
 }
 
@@ -91,8 +105,10 @@ fn entry(((server, password), number): ((String, SecretString), usize)) -> Resul
 /// with a user serves too.
 fn login_of(map: Vec<MapEntry>, server: &Endpoint, user: Option<String>) -> Option<Login> {
     let is_usable = |entry: &MapEntry| is_for(&entry.server, server) && (user.is_none() || entry.user.is_none());
-    let is_exact = |entry: &MapEntry| is_for(&entry.server, server) && entry.user == user;
-    let place = map.iter().position(is_exact).or_else(|| map.iter().position(is_usable))?;
+    let has_user = |entry: &MapEntry| is_for(&entry.server, server) && entry.user == user;
+    let is_exact = |entry: &MapEntry| entry.server == *server && entry.user == user;
+    let first = |fits: &dyn Fn(&MapEntry) -> bool| map.iter().position(fits);
+    let place = first(&is_exact).or_else(|| first(&has_user)).or_else(|| first(&is_usable))?;
     let MapEntry { user: of_entry, password, .. } = map.into_iter().nth(place)?;
     let is_empty = password.expose_secret().is_empty();
     (!is_empty).then(|| Login { user: user.or(of_entry), password })
@@ -154,11 +170,30 @@ mod tests {
 
     #[test]
     fn a_map_that_is_not_valid_is_never_sent_as_a_password() {
-        for text in [r#"{"redis://one": "hush",}"#, r#"{"redis://one": 5, "b": "hush"}"#, r#"{"redis://one": "hush""#] {
-            let error = login(text, None, "one").expect_err("it is not valid");
-            assert!(error.contains("line 1") && !error.contains("hush"), "{error}");
+        for text in [
+            r#"{"redis://one": "hush",}"#,
+            r#"{"redis://one": 5, "b": "hush"}"#,
+            r#"{"redis://one": "hush""#,
+            r#"{"one:6379": "hush", "two:6379": "hush",}"#,
+            r#"{"one:6379": {"password": "hush"}}"#,
+            r#"{"redis:\/\/one": "hush",}"#,
+            r#"[{"redis://one": "hush"}]"#,
+            "// map\n{\"redis://one\": \"hush\"}",
+            "redis://one: hush\nredis://two: hush\n",
+            "",
+            "\n\n",
+        ] {
+            let error = login(text, None, "one").expect_err(text);
+            assert!(error.contains("passwords: it is ") && !error.contains("hush"), "{error}");
         }
         let error = login(r#"{"http://u:hush@one": "hush"}"#, None, "one").expect_err("no address");
         assert!(error.contains("entry 1") && !error.contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn a_password_file_without_end_is_refused() {
+        let credentials = Credentials { user: None, password: Password::File("/dev/zero".into()) };
+        let server = parse_address("one").expect("an address").endpoint;
+        assert!(credentials.login(&server).is_err_and(|error| error.contains("larger than")));
     }
 }

@@ -54,12 +54,21 @@ pub fn config(options: &TlsOptions) -> Result<ClientConfig, String> {
     }
 }
 
+/// Returns true if a certificate can be for this name.
+pub fn is_server_name(name: &str) -> bool {
+    ServerName::try_from(name).is_ok()
+}
+
+/// Maximum length of the cause in an error, in characters: the certificate of a server may have any number of names.
+const MAX_CAUSE_CHARS: usize = 200;
+
 /// The error of a handshake with the fix that fits it.
 fn explained(error: &std::io::Error, host: &str) -> String {
     let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) else {
         return format!("{error}; check that this is a TLS port (otherwise use redis://)");
     };
-    let reissue = "issue another one, or use --redis.tls-insecure-skip-verify if you trust the network";
+    let reissue = "check that the connection is not intercepted, and issue another one; \
+                   --redis.tls-insecure-skip-verify accepts it without a check";
     let fix = match cause {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "set --redis.tls-ca-file to the CA that issued the server's certificate".to_owned()
@@ -84,6 +93,7 @@ fn explained(error: &std::io::Error, host: &str) -> String {
         rustls::Error::InvalidMessage(_) => "this is not a TLS port; use redis://".to_owned(),
         _ => "check that this is a TLS port (otherwise use redis://)".to_owned(),
     };
+    let cause: String = cause.to_string().chars().take(MAX_CAUSE_CHARS).collect();
     format!("{cause}; {fix}")
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::failure::Failure;
+use crate::failure::{Failure, Reason};
 use crate::latest::{ChannelTally, NodeState, Phase, Publication, Publisher};
 use crate::link::Node;
 use crate::sample::Sample;
@@ -173,6 +173,7 @@ impl Watcher {
                 }
                 Ok(poll.sample_early)
             }
+            Err(failure) if failure.reason == Reason::Timeout => Err(failure),
             // Only the link failed, if a new one can be opened. Otherwise the node is down, however long the load that
             // samples may cause delays the next one.
             Err(_) => self.sampler.reconnect().await.map(|()| true),
