@@ -8,14 +8,14 @@ mod bull;
 mod file;
 mod host;
 mod library;
+mod memory;
 mod rules;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use regex::bytes::Regex;
 
@@ -23,27 +23,10 @@ use crate::client_list::{Address, Client, Field};
 use crate::text::{UNIX, UNNAMED, app_label};
 use file::{FileRule, Gives};
 use library::{LibraryApp, library_app};
+use memory::{Known, Named};
 
+pub(super) use memory::Lookup;
 pub use rules::{RULES, Rule};
-
-/// The maximum sizes of the memory of names, in bytes.
-#[derive(Clone, Copy)]
-struct MemoryBounds {
-    /// From this size on, the next lookup starts another generation, and names that are not seen again are forgotten.
-    generation: usize,
-    /// Beyond this size, nothing more is remembered in a generation.
-    total: usize,
-}
-
-impl Default for MemoryBounds {
-    fn default() -> Self {
-        Self { generation: 8 << 20, total: 32 << 20 }
-    }
-}
-
-/// The cost of a remembered name beside its bytes, and of each file rule that matches it.
-const OVERHEAD: usize = 100;
-const OVERHEAD_OF_A_RULE: usize = 50;
 
 /// Options of the grouping, all but the rules of the operator's file.
 #[derive(Clone, Debug, Default)]
@@ -107,31 +90,6 @@ pub enum By {
     Nothing,
 }
 
-/// Names, users and libraries seen before, in two generations.
-#[derive(Default)]
-struct Known {
-    bounds: MemoryBounds,
-    lately: Generation,
-    before: Generation,
-}
-
-#[derive(Default)]
-struct Generation {
-    names: HashMap<Box<[u8]>, Named>,
-    /// Labels of users, libraries and hosts.
-    labels: HashMap<Box<[u8]>, Arc<str>>,
-    bytes: usize,
-}
-
-/// A name's application.
-#[derive(Clone, Default)]
-struct Named {
-    /// By the name alone.
-    app: Option<Arc<str>>,
-    /// The rules of the operator's file whose `name` matches, with the application that each gives.
-    rules: Box<[(usize, Arc<str>)]>,
-}
-
 impl Grouping {
     /// Groups by the rules of a file, then by the options.
     ///
@@ -187,9 +145,7 @@ impl Grouping {
     /// Starts a lookup of many clients.
     pub(super) fn lookup(&self) -> Lookup<'_> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.lately.bytes > known.bounds.generation {
-            known.before = std::mem::take(&mut known.lately);
-        }
+        known.begin_lookup();
         Lookup { grouping: self, known }
     }
 
@@ -208,6 +164,32 @@ impl Grouping {
             },
         };
         (!app.is_empty()).then(|| app_label(&app).into())
+    }
+
+    /// The application of a client whose name is grouped. Labels of users, libraries and hosts are in the memory.
+    fn app_by(&self, named: &Named, client: &Client<'_>, known: &mut Known) -> Arc<str> {
+        if let Some((_, app)) = self.rule(named, client) {
+            return Arc::clone(app);
+        }
+        if let Some(app) = &named.app {
+            return Arc::clone(app);
+        }
+        if let Some(user) = user(client) {
+            return known.label(user, || app_label(user).into());
+        }
+        let value = match self.library_and_host(client) {
+            (Some(library), None) => Cow::Borrowed(library.name),
+            (Some(library), Some(host)) => {
+                let mut value = library.name.to_vec();
+                write!(value, "@{host}").expect("writing to a vector cannot fail");
+                Cow::Owned(value)
+            }
+            // Not a client's text, so it is not escaped; the key is one that no client's text can be.
+            (None, Some(Host::Unix)) => return known.label(b"\n", || UNIX.into()),
+            (None, Some(host)) => Cow::Owned(host.to_string().into_bytes()),
+            (None, None) => return known.label(b"", || UNNAMED.into()),
+        };
+        known.label(&value, || app_label(&value).into())
     }
 
     /// The library and the host that stand for a client without name and user, by the fallback.
@@ -250,85 +232,6 @@ impl Default for Grouping {
 impl fmt::Debug for Grouping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grouping").field("rules", &self.rules.len()).finish_non_exhaustive()
-    }
-}
-
-/// A lookup of many clients, which holds the memory of names.
-pub(super) struct Lookup<'a> {
-    grouping: &'a Grouping,
-    known: MutexGuard<'a, Known>,
-}
-
-impl Lookup<'_> {
-    /// The application of a client, as a label's value.
-    pub(super) fn app(&mut self, client: &Client<'_>) -> Arc<str> {
-        let name = client.text(Field::Name).unwrap_or_default();
-        let (grouping, known) = (self.grouping, &mut *self.known);
-        if !known.remembers(name) {
-            let named = grouping.named(name);
-            if known.lately.bytes > known.bounds.total {
-                return known.app(grouping, &named, client);
-            }
-            known.lately.bytes += name.len() + OVERHEAD + named.rules.len() * OVERHEAD_OF_A_RULE;
-            known.lately.names.insert(name.into(), named);
-        }
-        // Taken out for a moment, since users and libraries may have to be remembered at the same time.
-        let named = known.lately.names.get_mut(name).map(std::mem::take).unwrap_or_default();
-        let app = known.app(grouping, &named, client);
-        if let Some(place) = known.lately.names.get_mut(name) {
-            *place = named;
-        }
-        app
-    }
-}
-
-impl Known {
-    /// True if a name is known. Moves it to the newer generation.
-    fn remembers(&mut self, name: &[u8]) -> bool {
-        if self.lately.names.contains_key(name) {
-            return true;
-        }
-        let Some((name, named)) = self.before.names.remove_entry(name) else { return false };
-        self.lately.bytes += name.len() + OVERHEAD + named.rules.len() * OVERHEAD_OF_A_RULE;
-        self.lately.names.insert(name, named);
-        true
-    }
-
-    fn app(&mut self, grouping: &Grouping, named: &Named, client: &Client<'_>) -> Arc<str> {
-        if let Some((_, app)) = grouping.rule(named, client) {
-            return Arc::clone(app);
-        }
-        if let Some(app) = &named.app {
-            return Arc::clone(app);
-        }
-        if let Some(user) = user(client) {
-            return self.label(user, || app_label(user).into());
-        }
-        let value = match grouping.library_and_host(client) {
-            (Some(library), None) => Cow::Borrowed(library.name),
-            (Some(library), Some(host)) => {
-                let mut value = library.name.to_vec();
-                write!(value, "@{host}").expect("writing to a vector cannot fail");
-                Cow::Owned(value)
-            }
-            // Not a client's text, so it is not escaped; the key is one that no client's text can be.
-            (None, Some(Host::Unix)) => return self.label(b"\n", || UNIX.into()),
-            (None, Some(host)) => Cow::Owned(host.to_string().into_bytes()),
-            (None, None) => return self.label(b"", || UNNAMED.into()),
-        };
-        self.label(&value, || app_label(&value).into())
-    }
-
-    fn label(&mut self, value: &[u8], make: impl FnOnce() -> Arc<str>) -> Arc<str> {
-        if let Some(label) = self.lately.labels.get(value) {
-            return Arc::clone(label);
-        }
-        let label = make();
-        if self.lately.bytes <= self.bounds.total {
-            self.lately.bytes += value.len() + OVERHEAD;
-            self.lately.labels.insert(value.into(), Arc::clone(&label));
-        }
-        label
     }
 }
 
@@ -458,60 +361,5 @@ mod tests {
         assert!(by_pattern("(", false).is_err());
         let fault = by_pattern("^team-([a-z]+)", true).expect_err("the version is in the pattern's hands");
         assert!(fault.starts_with("--group.strip-version: "), "{fault}");
-    }
-
-    /// Default rules with a small memory of names.
-    fn forgetful() -> (Grouping, MemoryBounds) {
-        let bounds = MemoryBounds { generation: 80_000, total: 320_000 };
-        let known = Mutex::new(Known { bounds, ..Known::default() });
-        (Grouping { known, ..Grouping::default() }, bounds)
-    }
-
-    #[test]
-    fn a_name_that_is_seen_again_is_not_forgotten_with_the_others() {
-        let (grouping, _) = forgetful();
-        for number in 0..1000 {
-            app(&grouping, "id=1 name=always-1");
-            app(&grouping, &format!("id=1 name={}{number}", "x".repeat(600)));
-        }
-        let known = grouping.lookup().known;
-        assert!([&known.lately, &known.before].iter().any(|seen| seen.names.contains_key(&b"always-1"[..])));
-        assert!(!known.lately.names.keys().chain(known.before.names.keys()).any(|name| name.ends_with(b"x0")));
-    }
-
-    /// The sizes of both generations, as counted and as they are.
-    fn remembered(known: &Known) -> [(usize, usize); 2] {
-        [&known.lately, &known.before].map(|seen| {
-            let names = seen.names.keys().chain(seen.labels.keys());
-            (seen.bytes, names.map(|name| name.len() + OVERHEAD).sum())
-        })
-    }
-
-    #[test]
-    fn names_without_end_are_not_all_remembered() {
-        let (grouping, bounds) = forgetful();
-        for number in 0..2000 {
-            // Every other one is the name of a user.
-            let key = if number % 2 == 0 { "name" } else { "user" };
-            app(&grouping, &format!("id=1 {key}={}{number}", "x".repeat(600)));
-            for (counted, real) in remembered(&grouping.lookup().known) {
-                assert!(counted <= bounds.generation + 1000 && real <= counted, "{counted} {real}");
-            }
-        }
-    }
-
-    /// One sample has all its names in one lookup.
-    #[test]
-    fn names_without_end_in_one_sample_are_not_all_remembered() {
-        let (grouping, bounds) = forgetful();
-        let mut lookup = grouping.lookup();
-        for number in 0..2000 {
-            let key = if number % 2 == 0 { "name" } else { "user" };
-            let row = format!("id=1 {key}={}{number}", "x".repeat(600));
-            let letters = lookup.app(&parse(row.as_bytes()).clients[0]);
-            assert!(letters.starts_with("xxx"), "{letters}");
-        }
-        let [(counted, real), _] = remembered(&lookup.known);
-        assert!((bounds.total..bounds.total + 2000).contains(&counted) && real <= counted, "{counted} {real}");
     }
 }
