@@ -56,6 +56,9 @@ fn version_and_build_info_name_the_commit_the_compiler_and_the_platform() {
     assert_eq!(text(&run(&["-V"]).stdout).trim_end(), version);
     let revision = redis_client_exporter::build_info::REVISION;
     assert!(revision == "unknown" || revision.len() >= 7, "{revision}");
+    if project(".git").exists() && std::env::var_os("BUILD_REVISION").is_none() {
+        assert!(revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit()), "{revision}");
+    }
     let printed = text(&run(&["--version"]).stdout);
     let mut lines = printed.lines();
     assert_eq!(lines.next(), Some(version));

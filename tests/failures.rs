@@ -484,3 +484,21 @@ fn a_dead_server_is_down_after_a_quick_poll_however_seldom_it_is_sampled() {
     server.restart();
     exporter.scrape_until("it is up again", |scrape| up(scrape) == Some(1.0));
 }
+
+/// Each drop is followed by a subscription that succeeds at first: two lines a drop would flood the log.
+#[test]
+fn subscriptions_that_are_dropped_again_and_again_are_logged_once() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let exporter = Exporter::start(&[&server.address()], &["--announce=auto"], &[]);
+    let mut admin = server.peer();
+    let drops = 5;
+    for _ in 0..drops {
+        eventually("it has subscribed", || (admin.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]) == ":1").then_some(()));
+    }
+    let lines = |text| log_lines(&exporter, text).len();
+    eventually("the recovery is logged", || (lines("receiving statuses again") > 0).then_some(()));
+    // A subscription that lasts for ten seconds counts as a recovery: on a machine that stalls there may be one.
+    let (failures, recoveries) = (lines("cannot receive statuses"), lines("receiving statuses again"));
+    assert!((1..drops).contains(&failures) && (1..drops).contains(&recoveries), "{failures} {recoveries}");
+}

@@ -7,7 +7,7 @@ use super::Faults;
 use super::values::{elements, positive};
 use crate::cli::RedisArgs;
 use crate::fleet::Target;
-use crate::link::{self, Credentials, Endpoint, NodeAddress, Password, TlsOptions};
+use crate::link::{self, Credentials, NodeAddress, Password, TlsOptions};
 
 pub(super) fn targets(args: &RedisArgs, faults: &mut Faults) -> Vec<Target> {
     let timeout = faults.take("--redis.timeout", positive(&args.timeout), Duration::ZERO);
@@ -121,8 +121,7 @@ fn missing_half(given: &str, missing: &str, faults: &mut Faults) -> Option<(Path
 }
 
 fn check_tls(targets: &[Target], tls: &TlsOptions, faults: &mut Faults) {
-    let is_encrypted = |address: &NodeAddress| matches!(address.endpoint, Endpoint::Tcp { tls: true, .. });
-    let wanted = targets.iter().flat_map(Target::addresses).any(is_encrypted);
+    let wanted = targets.iter().flat_map(Target::addresses).any(|address| address.endpoint.is_tls());
     if *tls != TlsOptions::default() && !wanted && !targets.is_empty() {
         faults.add("--redis.tls-…: no address uses TLS; write rediss:// instead of redis:// in --redis.addr");
     } else if wanted && let Err(fault) = link::tls_config(tls) {

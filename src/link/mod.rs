@@ -186,8 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
 /// The failure of a node that did not answer to a new connection within its time-out.
 fn dial_timed_out(node: &Node, what: &str) -> Failure {
-    let is_encrypted = matches!(node.address.endpoint, Endpoint::Tcp { tls: true, .. });
-    failure::dial_timed_out(&node.name, what, node.address.timeout.as_secs_f64(), is_encrypted)
+    failure::dial_timed_out(&node.name, what, node.address.timeout.as_secs_f64(), node.address.endpoint.is_tls())
 }
 
 /// Opens a stream to a node, without sending anything on it.
@@ -223,8 +222,7 @@ async fn auth_command(node: &Node) -> Result<Option<redis::Cmd>, Failure> {
         let _permit = permit;
         credentials.login(&endpoint)
     });
-    let read = read.await;
-    let login = read.unwrap_or_else(|error| Err(error.to_string()));
+    let login = read.await.unwrap_or_else(|error| Err(error.to_string()));
     let login = login.map_err(|why| failure::password_unreadable(&node.name, &why))?;
     Ok(login.map(|login| {
         let mut auth = redis::cmd("AUTH");
@@ -326,5 +324,36 @@ mod tests {
         }
         let four = [Request::from(Command::ClientList); 4];
         assert_eq!(link.send(&four).await.map_err(|failure| failure.reason), Err(Reason::TooLarge));
+    }
+
+    /// Each read occupies a thread until the pipe has a writer, and names are resolved on the same threads.
+    #[tokio::test]
+    async fn password_files_that_never_end_do_not_take_all_threads() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        let credentials = Some(Credentials { user: None, password: Password::File(pipe.clone()) });
+        let (endpoint, timeout) = (Endpoint::Unix("/nowhere".into()), Duration::from_secs(1));
+        let node = Node::from(NodeAddress { endpoint, credentials, tls: TlsOptions::default(), timeout });
+        let read = |node: Node| tokio::spawn(async move { auth_command(&node).await.map(|auth| auth.is_some()) });
+        let waiting: Vec<_> = (0..16).map(|_| read(node.clone())).collect();
+        while READING.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let failure = auth_command(&node).await.expect_err("one too many");
+        assert!(failure.message.contains("have not ended") && failure.reason == Reason::Auth, "{failure}");
+        // A writer for each reader: some may open the pipe after the first one has closed it.
+        let writer = tokio::task::spawn_blocking(move || {
+            while READING.available_permits() < 16 {
+                let open = std::fs::OpenOptions::new().read(true).write(true).open(&pipe);
+                drop(open.expect("the pipe"));
+                std::thread::yield_now();
+            }
+        });
+        for read in waiting {
+            let read = read.await.expect("it ends");
+            assert!(read.is_err_and(|failure| failure.message.contains("it is empty")));
+        }
+        writer.await.expect("it ends");
     }
 }

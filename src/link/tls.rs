@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -87,6 +87,9 @@ fn explained(error: &std::io::Error, host: &str) -> String {
         ) => "renew the server's certificate, or set the clock of this machine".to_owned(),
         // Such as a certificate that is its own CA, or one of X.509 version 1.
         rustls::Error::InvalidCertificate(_) => format!("the server's certificate cannot be verified: {reissue}"),
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            "the server supports neither TLS 1.2 nor 1.3; see its option tls-protocols".to_owned()
+        }
         rustls::Error::AlertReceived(_) => "the server refuses us: does it require a client certificate \
              (--redis.tls-cert-file, --redis.tls-key-file) of its CA?"
             .to_owned(),
@@ -173,4 +176,31 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 
 fn unusable(path: &Path, why: impl Display) -> String {
     format!("{} cannot be used: {why}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_handshake_is_bounded_and_names_the_fix_that_fits() {
+        let of = |cause: rustls::Error| explained(&io::Error::other(cause), "redis.example");
+        // A certificate may be for thousands of names, and all are in the error.
+        let long = of(rustls::Error::General("x".repeat(100_000)));
+        assert!(long.len() < 400 && long.contains("otherwise use redis://"), "{} bytes", long.len());
+        for (cause, fix) in [
+            (rustls::Error::AlertReceived(AlertDescription::ProtocolVersion), "tls-protocols"),
+            (rustls::Error::AlertReceived(AlertDescription::CertificateRequired), "--redis.tls-cert-file"),
+            (rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType), "use redis://"),
+            (CertificateError::UnknownIssuer.into(), "--redis.tls-ca-file"),
+            (CertificateError::NotValidForName.into(), "--redis.tls-server-name"),
+            (CertificateError::Expired.into(), "renew"),
+            (CertificateError::BadEncoding.into(), "--redis.tls-insecure-skip-verify"),
+        ] {
+            let sentence = of(cause);
+            assert!(sentence.contains(fix), "{sentence}");
+        }
+    }
 }

@@ -155,9 +155,7 @@ impl Sampler {
                 result => return result,
             }
         }
-        // Earlier statistics may be from before a restart of the server.
-        self.known.meter.restart();
-        let link = Link::dial(&self.node).await?;
+        let link = self.dial().await?;
         let result = self.sweep(link).await;
         result.map_err(|failure| Link::explain(&self.node.name, failure))
     }
@@ -186,6 +184,7 @@ impl Sampler {
     /// # Errors
     /// The link failed. [`Sampler::reconnect`] shows whether the node did.
     pub async fn quick_poll(&mut self) -> Result<QuickPoll, Failure> {
+        // In this order: without a sample, the link of `reconnect` stays for the next one.
         let Some(mut last) = self.last.take() else { return Ok(QuickPoll { sample: None, sample_early: true }) };
         let Some(mut link) = self.link.take() else { return Ok(QuickPoll { sample: None, sample_early: true }) };
         let text = sweep::request_changes(&mut link).await?;
@@ -223,9 +222,14 @@ impl Sampler {
     /// # Errors
     /// The node cannot be reached, or does not accept us.
     pub async fn reconnect(&mut self) -> Result<(), Failure> {
-        self.known.meter.restart();
-        self.link = Some(Link::dial(&self.node).await?);
+        self.link = Some(self.dial().await?);
         Ok(())
+    }
+
+    async fn dial(&mut self) -> Result<Link, Failure> {
+        // Earlier statistics may be from before a restart of the server.
+        self.known.meter.restart();
+        Link::dial(&self.node).await
     }
 
     /// The number of ids to list for finding the new clients; 0 where clients cannot be listed by id.
