@@ -40,25 +40,19 @@ pub struct FollowedFiles {
     read: Vec<FileState>,
     /// The files at the last check.
     previous: Vec<FileState>,
-    interval: Duration,
 }
 
 impl FollowedFiles {
     /// Files in the states in which they were read, polled at [`POLL_INTERVAL`].
     pub fn new(read: Vec<FileState>) -> Self {
-        Self { previous: read.clone(), read, interval: POLL_INTERVAL }
-    }
-
-    /// Polls at another interval.
-    pub fn every(self, interval: Duration) -> Self {
-        Self { interval, ..self }
+        Self { previous: read.clone(), read }
     }
 
     /// Waits until the files have changed, and have then been the same for one interval: a file that is half written
     /// may be valid and mean something else.
     pub async fn settled_change(&mut self) {
         loop {
-            tokio::time::sleep(self.interval).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let now: Vec<_> = self.read.iter().map(FileState::again).collect();
             let is_stable = now == std::mem::replace(&mut self.previous, now.clone());
             if is_stable && now != self.read {
@@ -104,21 +98,19 @@ mod tests {
 
     use super::*;
 
-    const INTERVAL: Duration = Duration::from_millis(50);
-
     #[tokio::test(start_paused = true)]
     async fn a_file_that_is_still_written_has_not_changed_yet() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
         fs::write(&path, "0").expect("a file");
-        let mut files = FollowedFiles::new(vec![FileState::at(&path)]).every(INTERVAL);
+        let mut files = FollowedFiles::new(vec![FileState::at(&path)]);
         let writer = tokio::spawn({
             let path = path.clone();
             async move {
                 // Longer at each step, so that each check finds another file.
                 for length in 2..20 {
                     fs::write(&path, "x".repeat(length)).expect("a file");
-                    tokio::time::sleep(INTERVAL / 5).await;
+                    tokio::time::sleep(POLL_INTERVAL / 5).await;
                 }
                 Instant::now()
             }

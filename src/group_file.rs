@@ -71,9 +71,9 @@ fn grouping(path: &Path, options: &GroupingOptions) -> Result<Grouping, String> 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::time::Duration;
 
     use super::*;
+    use crate::followed_file::POLL_INTERVAL;
 
     #[tokio::test(start_paused = true)]
     async fn a_change_is_followed_and_an_invalid_file_is_not_and_the_options_stay() {
@@ -81,8 +81,7 @@ mod tests {
         let path = folder.path().join("groups.yml");
         fs::write(&path, "rules: [{app: one, name: web}]").expect("a file");
         let options = GroupingOptions { strip_version: true, ..GroupingOptions::default() };
-        let (grouping, mut file) = GroupFile::read(&path, &options).expect("a valid file");
-        file.files = file.files.every(Duration::from_millis(20));
+        let (grouping, file) = GroupFile::read(&path, &options).expect("a valid file");
         let valid = file.validity();
         let (sender, receiver) = watch::channel(Arc::new(Limits { grouping: Arc::new(grouping), ..Limits::default() }));
         let following = tokio::spawn(file.follow(sender));
@@ -100,7 +99,7 @@ mod tests {
             fs::write(&path, text).expect("a file");
             // Only a hang takes this long.
             for _ in 0..6000 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(POLL_INTERVAL / 100).await;
                 if app() == app_then && valid.load(Ordering::Relaxed) == valid_then {
                     break;
                 }
