@@ -21,8 +21,9 @@ demo: ## demonstrate the exporter on a temporary Redis; Ctrl-C stops everything
 unit: ## run the tests of pure code, which need no server; under a minute once built
 	cargo test --locked --lib --test unit
 
+# Most tests wait for a server, so more of them than cores run at once; tests/support/share.rs bounds their processes.
 test: servers ## install what the tests need, and run all tests but the heavy ones; 8 minutes once built
-	cargo test --locked
+	RUST_TEST_THREADS="$${RUST_TEST_THREADS:-$$(( $$(getconf _NPROCESSORS_ONLN) * 4 ))}" cargo test --locked
 
 acceptance: servers ## run the heavy tests, and write docs/acceptance.md; 35 minutes
 	tests/frameworks/install .cache/frameworks
