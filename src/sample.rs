@@ -31,6 +31,112 @@ pub struct Sample {
     pub cost: Cost,
     /// The source of the sample.
     pub source: Source,
+    /// The assumptions about the server that do not hold, and what is missing.
+    pub conditions: SampleConditions,
+}
+
+/// An assumption about the server that does not hold, or the reason why clients are missing from a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleCondition {
+    /// Ids are in no order, or listing by id returns other clients. Every sample is a full listing.
+    IdsUnordered,
+    /// A full listing failed, so clients are listed in pages.
+    FullListingFails,
+    /// Large pages failed, so smaller ones are used.
+    PagesLimited,
+    /// Clients that connected before the exporter are still being searched for.
+    Scanning,
+    /// The rows of some clients cannot be read.
+    ClientsUnreadable,
+    /// `INFO` and `CLIENT LIST` differ in the number of connections by more than opened and closed in between.
+    CountsDiffer,
+    /// The server's counter of connections fell, for example by `CONFIG RESETSTAT`.
+    CountersReset,
+    /// Another server answers at the address since this sample.
+    AnotherServer,
+}
+
+impl SampleCondition {
+    /// Every condition.
+    pub const ALL: [SampleCondition; 8] = [
+        SampleCondition::IdsUnordered,
+        SampleCondition::FullListingFails,
+        SampleCondition::PagesLimited,
+        SampleCondition::Scanning,
+        SampleCondition::ClientsUnreadable,
+        SampleCondition::CountsDiffer,
+        SampleCondition::CountersReset,
+        SampleCondition::AnotherServer,
+    ];
+
+    /// The condition as a metric's label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            SampleCondition::IdsUnordered => "ids_unordered",
+            SampleCondition::FullListingFails => "full_listing_fails",
+            SampleCondition::PagesLimited => "pages_limited",
+            SampleCondition::Scanning => "scanning",
+            SampleCondition::ClientsUnreadable => "clients_unreadable",
+            SampleCondition::CountsDiffer => "counts_differ",
+            SampleCondition::CountersReset => "counters_reset",
+            SampleCondition::AnotherServer => "another_server",
+        }
+    }
+
+    /// The condition as a sentence for people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            SampleCondition::IdsUnordered => {
+                "Client ids are in no order, as behind a proxy, so all clients are listed with one command."
+            }
+            SampleCondition::FullListingFails => {
+                "The server or the network failed while all clients were listed, so they are listed in pages; check \
+                 client-output-buffer-limit normal and --redis.timeout."
+            }
+            SampleCondition::PagesLimited => {
+                "The server or the network failed at larger pages, so smaller ones are used; check \
+                 client-output-buffer-limit normal and --redis.timeout."
+            }
+            SampleCondition::Scanning => {
+                "Clients that connected before the exporter started are still being searched for; the counts are too \
+                 low until all are found."
+            }
+            SampleCondition::ClientsUnreadable => {
+                "Some clients are left out because their rows are too large to read; check their names."
+            }
+            SampleCondition::CountsDiffer => {
+                "INFO and CLIENT LIST report different numbers of connections, so clients may be missing."
+            }
+            SampleCondition::CountersReset => "The server's counters were reset, for example by CONFIG RESETSTAT.",
+            SampleCondition::AnotherServer => "Another server answers at this address since the previous sample.",
+        }
+    }
+
+    /// True if clients may be missing from the sample.
+    pub fn is_incomplete(self) -> bool {
+        matches!(self, SampleCondition::Scanning | SampleCondition::ClientsUnreadable | SampleCondition::CountsDiffer)
+    }
+}
+
+/// A set of conditions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SampleConditions(u16);
+
+impl SampleConditions {
+    /// Adds a condition if it holds.
+    pub fn set(&mut self, condition: SampleCondition, holds: bool) {
+        self.0 |= u16::from(holds) << condition as u16;
+    }
+
+    /// Returns true if a condition holds.
+    pub fn has(self, condition: SampleCondition) -> bool {
+        self.0 & 1 << condition as u16 != 0
+    }
+
+    /// The conditions that hold.
+    pub fn iter(self) -> impl Iterator<Item = SampleCondition> {
+        SampleCondition::ALL.into_iter().filter(move |condition| self.has(*condition))
+    }
 }
 
 /// The source of a sample.
@@ -69,6 +175,7 @@ impl Sample {
             own_ids: Vec::new(),
             cost: Cost::default(),
             source: Source::Sampled,
+            conditions: SampleConditions::default(),
         }
     }
 

@@ -11,6 +11,7 @@ mod deployment;
 mod failures;
 mod fleet;
 mod image;
+mod listing_failures;
 mod lists;
 mod monitoring;
 mod pages;

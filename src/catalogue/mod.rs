@@ -112,9 +112,14 @@ catalogue! {
          budget can't be kept; the plan with the least excess is used.";
     SAMPLE_DRIFT: Gauge, Connections, "redis_clients_sample_drift", ["redis"],
         "Connections counted by INFO minus connections listed. Connections that open or close during a sample cause a \
-         short difference; a lasting difference triggers a full listing.";
+         short difference; if clients are missing, all are listed at once.";
     SAMPLE_COMPLETE: Gauge, Boolean, "redis_clients_sample_complete", ["redis"],
-        "1 if every client of the server is in the current sample: CLIENT LIST is allowed and every line is readable.";
+        "1 if every client of the server is in the current sample: CLIENT LIST is allowed, every line is readable, and \
+         the number of clients agrees with INFO or differs only by clients that opened or closed meanwhile.";
+    SAMPLE_CONDITION: Gauge, Boolean, "redis_clients_sample_condition", ["redis", "condition"],
+        "1 while an assumption about the server does not hold, or clients are missing: ids_unordered, \
+         full_listing_fails, pages_limited, scanning, clients_unreadable, counts_differ, counters_reset or \
+         another_server. docs/sampling.md explains each.";
     SAMPLE_SOURCE: Gauge, Info, "redis_clients_sample_source_info", ["redis", "source"],
         "Always 1. Source of the current sample: sampled (by this exporter) or received (from another exporter's \
          status).";

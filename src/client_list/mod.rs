@@ -40,11 +40,15 @@ pub enum Fault {
     Truncated,
     /// It is longer than 64 KiB even with every value truncated to 1 KiB.
     TooLong,
+    /// The server or the network failed at the reply with this client alone, usually because it is too large.
+    TooLarge,
+    /// It was not asked for, or is there twice.
+    NotAsked,
 }
 
 impl Fault {
     /// Every fault, in the order in which they are counted.
-    pub const ALL: [Fault; 3] = [Fault::NotAClient, Fault::Truncated, Fault::TooLong];
+    pub const ALL: [Fault; 5] = [Fault::NotAClient, Fault::Truncated, Fault::TooLong, Fault::TooLarge, Fault::NotAsked];
 
     /// The fault as a metric's label value.
     pub fn label(self) -> &'static str {
@@ -52,6 +56,8 @@ impl Fault {
             Fault::NotAClient => "not_a_client",
             Fault::Truncated => "truncated",
             Fault::TooLong => "too_long",
+            Fault::TooLarge => "too_large",
+            Fault::NotAsked => "not_asked",
         }
     }
 }
@@ -79,7 +85,8 @@ impl Unreadable {
         self
     }
 
-    fn add(&mut self, fault: Fault) {
+    /// Counts a line with this fault.
+    pub fn add(&mut self, fault: Fault) {
         self.0[fault as usize] += 1;
     }
 }
@@ -147,6 +154,15 @@ impl Listing {
     /// The clients in the order of the reply.
     pub fn clients(&self) -> &[Client<'_>] {
         &self.0.borrow_dependent().clients
+    }
+
+    /// Removes the clients for which `keep` is false. Returns their number.
+    pub fn retain(&mut self, keep: impl FnMut(&Client<'_>) -> bool) -> usize {
+        self.0.with_dependent_mut(|_, parsed| {
+            let before = parsed.clients.len();
+            parsed.clients.retain(keep);
+            before - parsed.clients.len()
+        })
     }
 
     /// The counts of lines that could not be parsed.

@@ -92,6 +92,12 @@ impl Report {
             Ok(pages) => {
                 let (clients, unreadable) = (pages.len(), sample.unreadable.total());
                 self.line(&format!("  ok       CLIENT LIST: {clients} clients, {unreadable} unreadable lines"));
+                for condition in sample.conditions.iter() {
+                    self.line(&format!("  limited  {}: {}", condition.label(), condition.sentence()));
+                    if condition.is_incomplete() {
+                        self.exit = self.exit.max(Exit::Incomplete);
+                    }
+                }
             }
             Err(failure) => self.missing("CLIENT LIST (everything about clients)", failure, Exit::Unreachable),
         }

@@ -88,6 +88,9 @@ async fn sample_all(targets: &[Target], limits: &Limits) -> Read {
                 if unreadable > 0 {
                     eprintln!("warning: {}: {unreadable} lines of CLIENT LIST could not be parsed", node.name);
                 }
+                for condition in snapshot.sample.conditions.iter().filter(|condition| condition.is_incomplete()) {
+                    eprintln!("warning: {}: {}", node.name, condition.sentence());
+                }
                 read.failed |= snapshot.pages().is_none();
                 read.nodes.push((node.name, snapshot));
             }

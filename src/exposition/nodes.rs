@@ -8,7 +8,7 @@ use crate::catalogue::{self as c, Metric, MetricKind};
 use crate::client_list::{Address, Fault, Field};
 use crate::failure::{Reason, Refusal};
 use crate::latest::{ChannelTally, NodeState, Nodes, Phase};
-use crate::sample::Source;
+use crate::sample::{SampleCondition, Source};
 use crate::snapshot::{
     Ages, Churn, ClientCounts, ClientKind, CloseReason, Counters, Groups, Presence, Seen, Snapshot, State, Tally,
     output_buffer_bytes,
@@ -191,6 +191,9 @@ impl NodeSeries<'_> {
         self.add_known(c::SAMPLE_WITHIN_BUDGET, &[], sample.cost.within_budget.map(flag));
         self.add_known(c::SAMPLE_DRIFT, &[], sample.cost.drift.map(|drift| drift as f64));
         self.add(c::SAMPLE_COMPLETE, &[], flag(snapshot.is_complete()));
+        for condition in SampleCondition::ALL {
+            self.add(c::SAMPLE_CONDITION, &[condition.label()], flag(sample.conditions.has(condition)));
+        }
         match sample.source {
             Source::Sampled => self.add(c::SAMPLE_SOURCE, &["sampled"], 1.0),
             Source::Received(totals) => {

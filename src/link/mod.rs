@@ -160,18 +160,31 @@ impl Link {
     /// # Errors
     /// The link failed, or the time-out expired: the link must be dropped.
     pub async fn send(&mut self, requests: &[Request<'_>]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
+        self.send_within(requests, MAX_REPLY).await
+    }
+
+    /// Like [`Link::send`], with a maximum of `max_bytes` for all replies together, or of 128 MiB if that is less.
+    ///
+    /// # Errors
+    /// Also [`Reason::TooLarge`]: the replies are larger. Like after any other error, the link must be dropped.
+    pub async fn send_within(
+        &mut self,
+        requests: &[Request<'_>],
+        max_bytes: u64,
+    ) -> Result<Vec<Result<Reply, Failure>>, Failure> {
+        let max_bytes = max_bytes.min(MAX_REPLY);
         let mut pipeline = Pipeline::with_capacity(requests.len());
         for request in requests {
             pipeline.add_command(request.packed());
         }
         pipeline.ignore_errors();
-        self.allowance.reset(MAX_REPLY);
+        self.allowance.reset(max_bytes);
         let replies = timeout(self.timeout, pipeline.query_async(&mut self.connection)).await;
         let Ok(replies) = replies else {
             return Err(failure::timed_out(&self.node, "did not answer", self.timeout.as_secs_f64()));
         };
         let replies: Vec<RedisResult<Value>> = replies.map_err(|error| match self.allowance.is_used_up() {
-            true => failure::too_large(&self.node, MAX_REPLY),
+            true => failure::too_large(&self.node, max_bytes),
             false => failure::refused(&self.node, requests[0].command, &error),
         })?;
         let reply = |(request, reply): (&Request<'_>, _)| read_reply(&self.node, request.command, reply);

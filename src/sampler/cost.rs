@@ -1,5 +1,7 @@
 //! A model of what listing clients costs a server, fitted to measured costs. Pure.
 
+use std::collections::VecDeque;
+
 /// The cost of one command that lists clients by id: a fixed part, and a part for each id.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PageCost {
@@ -22,9 +24,18 @@ const ASSUMED: PageCost = PageCost { fixed_micros: 10.0, id_micros: 1.0 };
 /// The assumed cost of one `INFO` section before the first measurement, in microseconds.
 const ASSUMED_INFO_MICROS: f64 = 30.0;
 
-/// The factor by which the weight of older observations shrinks at each new one. It keeps about five hundred pages:
-/// page costs vary by tens of microseconds without a visible cause, and fewer pages would not show the cost of an id.
-const DECAY: f64 = 0.998;
+/// Number of pages from which the cost is learned: page costs vary by tens of microseconds without a visible cause, and
+/// fewer pages would not show the cost of an id.
+const WINDOW: usize = 512;
+
+/// Number of pages that are kept when the earlier ones are known to be untypical.
+const KEPT_OF_FIRST_SWEEP: usize = 16;
+
+/// The line is fitted again after this many pages. A fit costs some 20 µs.
+const PAGES_PER_FIT: usize = 8;
+
+/// Number of measurements whose median is the cost of a full listing, and of an `INFO` section.
+const RECENT: usize = 9;
 
 /// The number of probe pages that are measured before their costs are used for planning.
 const PROBE_COUNT: u32 = 8;
@@ -32,63 +43,33 @@ const PROBE_COUNT: u32 = 8;
 /// The sizes of the probes. On the slowest server tried they cost a few milliseconds in total, once.
 const PROBE_SIZES: [usize; 2] = [16, 64];
 
-/// A page that costs more than this many times the expected cost is an outlier.
-const OUTLIER_FACTOR: f64 = 3.0;
-
-/// After this many outliers in a row the new costs are accepted.
-const MAX_OUTLIERS_IN_A_ROW: u32 = 3;
-
 /// The cost of pages, full listings and `INFO`, updated by each measurement.
+///
+/// The server measures by the wall clock, so a command during which the machine ran something else seems to cost
+/// milliseconds. Such outliers are frequent on a loaded machine, and only ever add time. So every cost is learned from
+/// medians: less than half of the measurements cannot change it, however large they are.
 #[derive(Clone, Debug, Default)]
 pub struct Costs {
-    pages: LinearFit,
+    pages: PageWindow,
     /// Pages observed so far.
     observed: u32,
-    /// The probe pages (ids, microseconds), until all of them are measured.
-    probes: Vec<(f64, f64)>,
-    /// Outliers in a row.
-    outliers: u32,
     /// Microseconds per client in a full listing.
-    full_client_micros: Option<f64>,
+    full_client_micros: RunningMedian,
     /// Microseconds of one `INFO` section.
-    info_micros: Option<f64>,
+    info_micros: RunningMedian,
 }
 
 impl Costs {
     /// Adds the measured cost of a page. An id without a client counts as a fraction.
     pub fn observe_page(&mut self, ids: f64, micros: f64) {
         self.observed = self.observed.saturating_add(1);
-        if self.observed <= PROBE_COUNT {
-            self.probes.push((ids, micros));
-            if self.observed == PROBE_COUNT {
-                self.fit_probes();
-            }
-            return;
-        }
-        // One slow page may be caused by other work on the machine; several in a row are the server's new cost.
-        let max = self.page().page_micros(ids) * OUTLIER_FACTOR + 100.0;
-        self.outliers = if micros > max { self.outliers + 1 } else { 0 };
-        self.pages.observe(ids, if self.outliers < MAX_OUTLIERS_IN_A_ROW { micros.min(max) } else { micros });
+        self.pages.add(ids, micros, self.is_probed());
     }
 
-    /// Starts the fit with the lower median of the probes of each size. Noise only ever adds time, and one bad probe
-    /// must not invert the slope.
-    fn fit_probes(&mut self) {
-        for size in 0..PROBE_SIZES.len() {
-            let mut probes: Vec<_> = self.probes.iter().skip(size).step_by(PROBE_SIZES.len()).copied().collect();
-            probes.sort_by(|one, other| one.1.total_cmp(&other.1));
-            let (ids, micros) = probes[(probes.len() - 1) / 2];
-            for _ in 0..probes.len() {
-                self.pages.observe(ids, micros);
-            }
-        }
-        self.probes.clear();
-    }
-
-    /// Reduces the weight of everything learned so far. When the server lists a connection for the first time, it asks
-    /// the system for its two addresses and caches them: an id costs three times as much in the first sweep as later.
+    /// Forgets most of what was learned so far. When the server lists a connection for the first time, it asks the
+    /// system for its two addresses and caches them: an id costs three times as much in the first sweep as later.
     pub fn discount(&mut self) {
-        self.pages.decay(0.02);
+        self.pages.keep_newest(KEPT_OF_FIRST_SWEEP);
     }
 
     /// Returns the number of ids for the next page, given the planned number. The first pages are probes of two sizes,
@@ -105,13 +86,12 @@ impl Costs {
 
     /// Adds the measured cost of a full listing.
     pub fn observe_full(&mut self, clients: usize, micros: f64) {
-        let each = micros / clients.max(1) as f64;
-        self.full_client_micros = Some(smoothed(self.full_client_micros, each));
+        self.full_client_micros.add(micros / clients.max(1) as f64);
     }
 
     /// Adds the measured cost of an `INFO` section.
     pub fn observe_info(&mut self, micros: f64) {
-        self.info_micros = Some(smoothed(self.info_micros, micros));
+        self.info_micros.add(micros);
     }
 
     /// Returns true if all probe pages were measured.
@@ -121,7 +101,7 @@ impl Costs {
 
     /// Returns true if any page or full listing was measured.
     pub fn is_measured(&self) -> bool {
-        self.has_measured_pages() || self.full_client_micros.is_some()
+        self.has_measured_pages() || self.full_client_micros.median().is_some()
     }
 
     /// Returns true if any page was measured.
@@ -132,75 +112,110 @@ impl Costs {
     /// Returns true if [`Costs::page`] is fitted to pages of this server. Until enough pages were probed, as with few
     /// clients, it is an assumption.
     pub fn is_page_cost_measured(&self) -> bool {
-        self.pages.fit().is_some()
+        self.pages.line.is_some()
     }
 
     /// The cost of a page: fitted, or assumed before the first measurement.
     pub fn page(&self) -> PageCost {
-        self.pages.fit().unwrap_or(ASSUMED)
+        self.pages.line.unwrap_or(ASSUMED)
     }
 
     /// Microseconds of a full listing of this number of clients.
     pub fn full_listing_micros(&self, clients: f64) -> f64 {
-        clients * self.full_client_micros.unwrap_or(ASSUMED.id_micros)
+        clients * self.full_client_micros.median().unwrap_or(ASSUMED.id_micros)
     }
 
     /// Microseconds of one `INFO` section.
     pub fn info_micros(&self) -> f64 {
-        self.info_micros.unwrap_or(ASSUMED_INFO_MICROS)
+        self.info_micros.median().unwrap_or(ASSUMED_INFO_MICROS)
     }
 }
 
-/// An exponential moving average in which the newest value has a weight of one fifth.
-fn smoothed(before: Option<f64>, now: f64) -> f64 {
-    before.map_or(now, |before| before + (now - before) * 0.2)
+/// The last measurements of one kind.
+#[derive(Clone, Debug, Default)]
+struct RunningMedian(VecDeque<f64>);
+
+impl RunningMedian {
+    fn add(&mut self, micros: f64) {
+        self.0.truncate(RECENT - 1);
+        self.0.push_front(micros);
+    }
+
+    /// The median, the lower one of two; `None` before the first measurement.
+    fn median(&self) -> Option<f64> {
+        median(&mut self.0.iter().copied().collect::<Vec<_>>())
+    }
 }
 
-/// A straight line through points whose weight decays: weighted least squares.
-#[derive(Clone, Copy, Debug, Default)]
-struct LinearFit {
+/// The lower median.
+fn median(values: &mut [f64]) -> Option<f64> {
+    let middle = values.len().checked_sub(1)? / 2;
+    Some(*values.select_nth_unstable_by(middle, f64::total_cmp).1)
+}
+
+/// The last pages, each with its ids and microseconds, and the line through them.
+#[derive(Clone, Debug, Default)]
+struct PageWindow {
+    pages: VecDeque<(f64, f64)>,
+    /// Pages since the last fit.
+    unfitted: usize,
+    /// The fitted cost; `None` until all probes are measured.
+    line: Option<PageCost>,
+}
+
+impl PageWindow {
+    fn add(&mut self, ids: f64, micros: f64, can_fit: bool) {
+        self.pages.truncate(WINDOW - 1);
+        self.pages.push_front((ids, micros));
+        self.unfitted += 1;
+        // While there are few pages, each of them matters.
+        if can_fit && (self.unfitted >= PAGES_PER_FIT || self.pages.len() < 8 * PAGES_PER_FIT) {
+            self.line = fit(&mut self.pages.iter().copied().collect::<Vec<_>>());
+            self.unfitted = 0;
+        }
+    }
+
+    /// Keeps the newest pages. The line stays until there are others.
+    fn keep_newest(&mut self, pages: usize) {
+        self.pages.truncate(pages);
+    }
+}
+
+/// The medians of pages of about the same size.
+struct Center {
+    ids: f64,
+    micros: f64,
     weight: f64,
-    x: f64,
-    y: f64,
-    xx: f64,
-    xy: f64,
 }
 
-impl LinearFit {
-    fn decay(&mut self, factor: f64) {
-        for sum in [&mut self.weight, &mut self.x, &mut self.y, &mut self.xx, &mut self.xy] {
-            *sum *= factor;
-        }
-    }
-
-    fn observe(&mut self, x: f64, y: f64) {
-        // The cost of a page varies in proportion to its size, so larger pages get a smaller weight.
-        let weight = 1.0 / (1.0 + x / 64.0);
-        self.decay(DECAY);
-        for (sum, more) in
-            [(&mut self.weight, 1.0), (&mut self.x, x), (&mut self.y, y), (&mut self.xx, x * x), (&mut self.xy, x * y)]
-        {
-            *sum += more * weight;
-        }
-    }
-
-    /// The line, with both parts at least zero. `None` before the first point.
-    fn fit(&self) -> Option<PageCost> {
-        if self.weight <= 0.0 {
-            return None;
-        }
-        let (mean_x, mean_y) = (self.x / self.weight, self.y / self.weight);
-        let spread = self.xx / self.weight - mean_x * mean_x;
-        // Pages of one size do not separate the two parts. Attributing everything to the ids is then the cautious
-        // choice: it predicts the higher cost for larger pages.
-        let slope = if spread > mean_x * mean_x * 1e-2 {
-            (self.xy / self.weight - mean_x * mean_y) / spread
-        } else {
-            mean_y / mean_x.max(1.0)
-        };
-        let slope = slope.clamp(0.0, mean_y / mean_x.max(1.0));
-        Some(PageCost { fixed_micros: (mean_y - slope * mean_x).max(0.0), id_micros: slope.max(0.05) })
-    }
+/// The line through the medians of pages of about the same size, with both parts at least zero. `None` without a page.
+fn fit(pages: &mut [(f64, f64)]) -> Option<PageCost> {
+    // Within a factor of two in ids: half a page and a whole one, the usual sizes, are never together.
+    let size_class = |ids: f64| ids.max(1.0).log2() as u32;
+    pages.sort_unstable_by(|one, other| one.0.total_cmp(&other.0));
+    let centers: Vec<Center> = pages
+        .chunk_by(|one, other| size_class(one.0) == size_class(other.0))
+        .filter_map(|class| {
+            let ids = median(&mut class.iter().map(|page| page.0).collect::<Vec<_>>())?;
+            let micros = median(&mut class.iter().map(|page| page.1).collect::<Vec<_>>())?;
+            // The cost of a page varies in proportion to its size, so larger pages get a smaller weight.
+            Some(Center { ids, micros, weight: class.len() as f64 / (1.0 + ids / 64.0) })
+        })
+        .collect();
+    let total: f64 = centers.iter().map(|center| center.weight).sum();
+    let mean = |of: fn(&Center) -> f64| centers.iter().map(|center| center.weight * of(center)).sum::<f64>() / total;
+    let (ids, micros) = (mean(|center| center.ids), mean(|center| center.micros));
+    let spread = mean(|center| center.ids * center.ids) - ids * ids;
+    let most = micros / ids.max(1.0);
+    // Pages of one size do not separate the two parts. Attributing everything to the ids is then the cautious choice:
+    // it predicts the higher cost for larger pages.
+    let slope = if spread > ids * ids * 1e-2 {
+        (mean(|center| center.ids * center.micros) - ids * micros) / spread
+    } else {
+        most
+    };
+    let slope = slope.clamp(0.0, most);
+    (total > 0.0).then(|| PageCost { fixed_micros: (micros - slope * ids).max(0.0), id_micros: slope.max(0.05) })
 }
 
 #[cfg(test)]
@@ -286,6 +301,21 @@ mod tests {
             assert!((8..=24).contains(&planned), "{planned} with a bad probe {bad}: {:?}", cost.page());
             assert!(worst < 3000.0, "{worst}");
         }
+    }
+
+    /// Commands that the machine interrupts seem to cost milliseconds; on a loaded machine that is a third of them.
+    #[test]
+    fn interrupted_commands_do_not_change_the_costs() {
+        let interrupted = |place: usize, micros: f64| if place % 3 == 1 { micros + 4_000.0 } else { micros };
+        let mut cost = Costs::default();
+        for place in 0..600_usize {
+            let ids = cost.vary_page_size(128);
+            cost.observe_page(ids as f64, interrupted(place, 124.0 + ids as f64));
+            cost.observe_info(interrupted(place, 30.0));
+            cost.observe_full(19_000, interrupted(place, 19_000.0) + if place % 3 == 1 { 1e6 } else { 0.0 });
+        }
+        assert!((cost.page().page_micros(128.0) / 252.0 - 1.0).abs() < 0.1, "{:?}", cost.page());
+        assert_eq!((cost.info_micros(), cost.full_listing_micros(19_000.0)), (30.0, 19_000.0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 /// Ids requested beyond the expected ones: servers assign ids to some connections that they do not count, such as a
 /// replica's link to its primary, or a failed TLS handshake. A missing id costs the server 0.16 µs.
-const MARGIN: u64 = 32;
+pub(super) const MARGIN: u64 = 32;
 
 /// Maximum for the margin, which grows when the counter is seen to lag behind the ids.
 const MAX_MARGIN: u64 = 4096;
@@ -28,6 +28,8 @@ pub(super) struct IdTracker {
     received: Option<u64>,
     /// Twice the largest observed lag of the counter behind the ids.
     lag: u64,
+    /// The highest id that was assigned before the first sample and has not been listed since; 0 if all were.
+    unscanned: u64,
 }
 
 /// The ids of connections that were opened since the ids were settled.
@@ -49,9 +51,24 @@ pub(super) enum NewIds {
 impl IdTracker {
     /// A tracker without known ids. `bound` is an id that was just assigned, `received` the counter at that time.
     pub(super) fn from_bound(bound: u64, received: Option<u64>) -> Self {
-        let mut tracker = Self::default();
+        let mut tracker = Self { unscanned: bound, ..Self::default() };
         tracker.rebase(bound, received);
         tracker
+    }
+
+    /// The highest id that was assigned before the first sample and has not been listed since; 0 if all were.
+    pub(super) fn unscanned(&self) -> u64 {
+        self.unscanned
+    }
+
+    /// Notes that all ids above this one, up to the unscanned ones, were listed.
+    pub(super) fn scanned_above(&mut self, id: u64) {
+        self.unscanned = self.unscanned.min(id);
+    }
+
+    /// Starts to scan all ids again, because clients are missing.
+    pub(super) fn scan_again(&mut self) {
+        self.unscanned = self.settled;
     }
 
     /// Sets the bound to an id that was just assigned, and the counter at that time.
@@ -81,6 +98,11 @@ impl IdTracker {
         self.settled
     }
 
+    /// The counter when the ids were settled.
+    pub(super) fn received(&self) -> Option<u64> {
+        self.received
+    }
+
     /// All ids that may have been assigned when the bound and the counter were read. A connection that was opened
     /// between the two has an id above the bound, and does not increase the counter.
     pub(super) fn assigned(&self) -> RangeInclusive<u64> {
@@ -101,6 +123,7 @@ impl IdTracker {
     /// one will be listed again.
     pub(super) fn replace(&mut self, found: impl IntoIterator<Item = u64>, received: Option<u64>) {
         self.known = found.into_iter().collect();
+        self.unscanned = 0;
         let highest = self.known.last().copied().unwrap_or(0);
         if let (Some(now), Some((base, from))) = (received, self.base) {
             let expected = base.saturating_add(now.saturating_sub(from));

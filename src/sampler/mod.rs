@@ -8,6 +8,7 @@
 mod budget;
 mod cost;
 mod id_tracker;
+mod listing_limits;
 mod meter;
 mod plan;
 #[cfg(test)]
@@ -18,8 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tracing::warn;
-
+use crate::backoff::Backoff;
 use crate::failure::{Failure, Reason};
 use crate::link::{Link, Node};
 use crate::sample::Sample;
@@ -30,14 +30,13 @@ pub use cost::Costs;
 pub use plan::{ListMethod, Plan};
 
 use id_tracker::{IdTracker, NewIds};
+use listing_limits::ListingLimits;
 use meter::Meter;
 use sweep::Sweep;
 
-/// The shortest time between two full listings that are taken because of drift.
-const MIN_RESYNC_INTERVAL: Duration = Duration::from_secs(300);
-
-/// After this many sweeps in a row with drift, a full listing is taken.
-const MAX_DRIFTING_SWEEPS: u32 = 3;
+/// The shortest time between two full listings that are taken because clients are missing, at first and if that does
+/// not help.
+const RESYNC_INTERVAL: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
 
 /// Maximum number of new ids that a quick poll lists. If there are more, the next sweep is taken earlier instead.
 const MAX_PER_QUICK_POLL: u64 = 1000;
@@ -46,6 +45,8 @@ const MAX_PER_QUICK_POLL: u64 = 1000;
 #[derive(Debug, Default)]
 struct Knowledge {
     run_id: Option<String>,
+    /// True if the server of `run_id` was sampled.
+    is_identified: bool,
     /// The ids of its clients; `None` if the server does not report the id of our link.
     tracker: Option<IdTracker>,
     costs: Costs,
@@ -64,10 +65,40 @@ struct Knowledge {
     quick_poll_load: f64,
     /// The recent share of main-thread time of announcing.
     announce_load: f64,
-    /// Sweeps in a row with drift.
-    drifting: u32,
-    /// The time of the last full listing that was taken because of drift.
-    resynced_at: Option<Instant>,
+    /// The listings that failed.
+    limits: ListingLimits,
+    /// The full listings that are taken because clients are missing.
+    resync: Resync,
+    /// True if the ids of clients are in no order.
+    is_unordered: bool,
+}
+
+/// The schedule of full listings that are taken because clients are missing.
+#[derive(Debug)]
+struct Resync {
+    backoff: Backoff,
+    next: Option<tokio::time::Instant>,
+}
+
+impl Default for Resync {
+    fn default() -> Self {
+        Self { backoff: Backoff::new(RESYNC_INTERVAL.0, RESYNC_INTERVAL.1), next: None }
+    }
+}
+
+impl Resync {
+    fn is_due(&self) -> bool {
+        self.next.is_none_or(|next| next <= tokio::time::Instant::now())
+    }
+
+    fn begin(&mut self) {
+        self.next = Some(tokio::time::Instant::now() + self.backoff.fail());
+    }
+
+    /// Notes that no client is missing.
+    fn succeeded(&mut self) {
+        self.backoff.succeed();
+    }
 }
 
 /// The result of the last sweep. Quick polls add new clients to it.
@@ -165,7 +196,6 @@ impl Sampler {
         self.charge();
         let sample = Sweep::new(&mut link, &self.node, &mut self.known, self.budget).run().await?;
         self.link = Some(link);
-        self.judge_drift(&sample);
         // Decays slowly, because the load of quick polls may rise again.
         self.known.quick_poll_load *= 0.8;
         self.last = Some(LastSweep {
@@ -209,7 +239,9 @@ impl Sampler {
         }
         if let (Some(connected), Some(expected)) = (info.connected_clients.map(|count| count as i64), last.expected()) {
             let has_no_pages = self.known.tracker.is_none() || self.known.no_pages.is_some();
-            result.sample_early |= connected < expected || has_no_pages && connected > expected;
+            // With pages, all new clients were added; those that are still missing have other ids than expected.
+            let are_missing = connected > expected && (has_no_pages || result.sample.is_some());
+            result.sample_early |= connected < expected || are_missing;
         }
         let share = last.quick_poll_time.as_secs_f64() / last.read_at.elapsed().as_secs_f64().max(1.0);
         self.known.quick_poll_load = self.known.quick_poll_load.max(share).min(self.budget.max_load / 2.0);
@@ -281,62 +313,5 @@ impl Sampler {
     /// The link, after a sample was taken.
     pub fn link(&self) -> Option<&Link> {
         self.link.as_ref()
-    }
-
-    /// Requests one full listing if the drift persists.
-    fn judge_drift(&mut self, sample: &Sample) {
-        // Connections opened or closed during the sweep are no drift. As many are assumed to be closed as were opened.
-        let churn = 2 + 2 * self.known.opened_during_sweep as i64;
-        match sample.cost.drift {
-            Some(drift) if drift.abs() > churn => self.known.drifting += 1,
-            _ => self.known.drifting = 0,
-        }
-        let due = self.known.resynced_at.is_none_or(|at| at.elapsed() >= MIN_RESYNC_INTERVAL);
-        if self.known.drifting >= MAX_DRIFTING_SWEEPS && due && sample.cost.pages > 0 {
-            self.known.drifting = 0;
-            self.known.resynced_at = Some(Instant::now());
-            self.known.full_listing_next = true;
-            let (node, drift) = (&*self.node.name, sample.cost.drift);
-            warn!(
-                node,
-                drift,
-                "INFO and CLIENT LIST report different numbers of connections; the next sample is a full listing"
-            );
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client_list::Listing;
-    use crate::link::{Endpoint, NodeAddress, TlsOptions};
-    use crate::sample::Cost;
-
-    fn drifting(drift: i64) -> Sample {
-        let at = "2026-01-01T00:00:00Z".parse().expect("a time");
-        let cost = Cost { drift: Some(drift), pages: 3, ..Cost::default() };
-        Sample { cost, ..Sample::of(at, Listing::new(Vec::new())) }
-    }
-
-    #[test]
-    fn only_persistent_drift_causes_a_full_listing_and_not_again_at_once() {
-        let address = NodeAddress {
-            endpoint: Endpoint::Unix("/nowhere".into()),
-            credentials: None,
-            tls: TlsOptions::default(),
-            timeout: Duration::from_secs(1),
-        };
-        let mut sampler = Sampler::new(address.into(), Budget::single_sample());
-        let mut requests_full_listing = |drifts: &[i64]| {
-            for &drift in drifts {
-                sampler.judge_drift(&drifting(drift));
-            }
-            std::mem::take(&mut sampler.known.full_listing_next)
-        };
-        assert!(!requests_full_listing(&[9, 9, 0, 9, -9]), "not three in a row");
-        assert!(!requests_full_listing(&[1, 1, 2, -2]), "explained by churn");
-        assert!(requests_full_listing(&[9, 9, 9]));
-        assert!(!requests_full_listing(&[9, 9, 9, 9, 9, 9]), "not again within the minimum interval");
     }
 }

@@ -39,6 +39,10 @@ pub(super) struct ScriptedServer {
     pub(super) change: BeforeCommand,
     /// The error with which a command is refused.
     pub(super) refuses: fn(&Asked) -> Option<&'static str>,
+    /// The answer to a page has all clients, as on a server that does not know `ID`.
+    pub(super) ignores_ids: bool,
+    /// Connections that `INFO` counts and no listing has.
+    pub(super) hidden: u64,
     /// Microseconds of a page beside its ids; an id takes one more.
     pub(super) page_micros: u64,
     /// The number of calls and the microseconds of all listings, and of all `INFO`.
@@ -57,6 +61,12 @@ impl ScriptedServer {
         self.received += 1;
         self.clients.insert(self.last_id, 'N');
         self.last_id
+    }
+
+    /// A client connects and gets an id that is not the next one.
+    pub(super) fn open_as(&mut self, id: u64) {
+        self.received += 1;
+        self.clients.insert(id, 'N');
     }
 
     fn answer(&mut self, asked: Asked) -> String {
@@ -91,11 +101,13 @@ impl ScriptedServer {
         };
         match asked {
             Asked::Full => rows(&mut self.clients.keys().copied()),
+            Asked::Ids(_) if self.ignores_ids => rows(&mut self.clients.keys().copied()),
             Asked::Ids(ids) => rows(&mut ids.iter().copied()),
             Asked::Info(section) => match section.as_str() {
                 "server" => "run_id:run\r\nredis_version:7.2.0\r\nserver_time_usec:1767225600000000\r\n".into(),
                 "clients" => {
-                    format!("connected_clients:{}\r\n", self.clients.values().filter(|flag| **flag != 'S').count())
+                    let counted = self.clients.values().filter(|flag| **flag != 'S').count() as u64;
+                    format!("connected_clients:{}\r\n", counted + self.hidden)
                 }
                 "stats" => format!("total_connections_received:{}\r\n", self.received),
                 "replication" => "role:master\r\n".into(),
@@ -119,6 +131,8 @@ impl Shared {
             log: Vec::new(),
             change: Box::new(|_, _| {}),
             refuses: |_| None,
+            ignores_ids: false,
+            hidden: 0,
             page_micros: 10,
             listings: (0, 0),
             infos: (0, 0),

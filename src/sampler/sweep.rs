@@ -1,33 +1,28 @@
 //! One reading of all clients: in pages of ids with a pause after each page, or in one full listing.
+//!
+//! `listing` asks for the clients, `recovery` goes on after the server or the network failed at a listing, and
+//! `missing` looks for clients that no listing by id has found.
 
-use std::time::{Duration, Instant};
+mod listing;
+mod missing;
+mod recovery;
+
+use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::id_tracker::{IdTracker, NewIds};
-use super::plan::{ListMethod, OPENING_COMMANDS, Plan, QUICK_POLL_COMMANDS, REST_FACTOR, Task, plan};
-use super::{Budget, Knowledge};
+use super::id_tracker::IdTracker;
+use super::listing_limits::ListingLimits;
+use super::plan::{OPENING_COMMANDS, Plan, QUICK_POLL_COMMANDS, Task, plan};
+use super::{Budget, Knowledge, Resync};
 use crate::client_list::{Client, Listing, Unreadable};
 use crate::clock;
-use crate::failure::{Failure, Reason};
+use crate::failure::Failure;
 use crate::link::{Command, Link, Node, Reply, Request};
-use crate::sample::{Cost, Page, Pages, Sample, Source};
+use crate::sample::{Cost, Page, Pages, Sample, SampleConditions, Source};
 use crate::server_info::ServerInfo;
 
-/// The page size that is always allowed.
-const FIRST_PAGE: usize = 16;
-
-/// Maximum ratio of a page to the largest page before it, because its expected cost may be wrong.
-const MAX_GROWTH: usize = 2;
-
-/// The first page after a pause is smaller than the planned size by this factor.
-const WARM_UP_DIVISOR: usize = 8;
-
-/// The cost of an id without a client, relative to an id with one: a look-up, but no row.
-const MISSING_ID_COST: f64 = 0.16;
-
-/// The highest bound up to which the first sweep lists all ids from 1; above it one full listing is cheaper.
-const MAX_ID_SCAN: u64 = 20_000;
+use recovery::Attempts;
 
 /// A sweep in progress.
 pub(super) struct Sweep<'a> {
@@ -39,8 +34,15 @@ pub(super) struct Sweep<'a> {
     pages: Pages,
     unreadable: Unreadable,
     page_count: u32,
-    /// `total_connections_received` when the sweep began.
-    received: Option<u64>,
+    /// The listed clients that `INFO` counts.
+    listed: i64,
+    /// `INFO` when the sweep began.
+    opening: ServerInfo,
+    /// The ids of our links, with those that were replaced during the sweep.
+    own_ids: Vec<u64>,
+    /// The attempts that failed.
+    attempts: Attempts,
+    conditions: SampleConditions,
 }
 
 /// The node's clock: read once, then advanced by our monotonic clock.
@@ -56,22 +58,6 @@ impl Clock {
     }
 }
 
-/// The outcome of listing by ids.
-enum Listed {
-    Complete,
-    /// Pages turned out to exceed the budget more than one full listing.
-    TooExpensive,
-    /// The server refuses listing by ids.
-    NoPages(Failure),
-}
-
-/// The clients to list. For all clients, a full listing replaces the pages if they turn out to be too expensive.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scope {
-    AllClients,
-    NewClients,
-}
-
 impl<'a> Sweep<'a> {
     pub(super) fn new(link: &'a mut Link, node: &'a Node, known: &'a mut Knowledge, budget: Budget) -> Self {
         let clock = Clock { at: clock::now(), read: Instant::now() };
@@ -84,7 +70,11 @@ impl<'a> Sweep<'a> {
             pages: Pages::default(),
             unreadable: Unreadable::default(),
             page_count: 0,
-            received: None,
+            listed: 0,
+            opening: ServerInfo::default(),
+            own_ids: Vec::new(),
+            attempts: Attempts::default(),
+            conditions: SampleConditions::default(),
         }
     }
 
@@ -97,18 +87,30 @@ impl<'a> Sweep<'a> {
         let opening = self.open().await?;
         let began = self.clock.at;
         let mut info = opening.as_ref().map(|text| ServerInfo::parse(text)).map_err(Clone::clone);
+        let (mut is_new, own_id) = (false, self.link.id);
         if let Ok(info) = &info {
-            self.known.update_identity(info, self.link.id);
-            self.received = info.connections_received;
+            is_new = self.known.update_identity(info, self.link.id);
+            self.opening = info.clone();
         }
-        let listed = self.list(info.as_ref().ok()).await?;
+        let mut listed = self.list(info.is_ok()).await?;
         if self.page_count > 0 && !std::mem::replace(&mut self.known.swept, true) {
             self.known.costs.discount();
         }
         if let (Ok(opening), Ok(())) = (&opening, &listed) {
-            let closing = self.close().await?;
+            let mut closing = self.close().await?;
+            if is_new && self.page_count == 0 {
+                self.check_order(own_id, ServerInfo::parse(&closing).connections_received);
+            }
+            if let Some(again) = self.find_missing(&closing).await? {
+                match again {
+                    Ok(text) => closing = text,
+                    Err(failure) => listed = Err(failure),
+                }
+            }
             info = Ok(ServerInfo::parse(&[opening.as_slice(), &closing].join(&b'\n')));
         }
+        self.judge(info.as_ref().ok(), listed.is_ok());
+        self.own_ids.extend(self.link.id);
         let clients = listed.map(|()| self.pages);
         // If the node refuses both, there is no sample. The refusal of the list matters more, so it is the one
         // reported.
@@ -122,7 +124,7 @@ impl<'a> Sweep<'a> {
             info,
             clients,
             unreadable: self.unreadable,
-            own_ids: self.link.id.into_iter().collect(),
+            own_ids: self.own_ids,
             cost: Cost {
                 duration: started.elapsed(),
                 pages: self.page_count,
@@ -132,6 +134,7 @@ impl<'a> Sweep<'a> {
                 drift,
             },
             source: Source::Sampled,
+            conditions: self.conditions,
         })
     }
 
@@ -160,202 +163,9 @@ impl<'a> Sweep<'a> {
         Ok(Ok(text))
     }
 
-    /// Lists all clients by the planned method. The inner error is the node's refusal.
-    async fn list(&mut self, info: Option<&ServerInfo>) -> Result<Result<(), Failure>, Failure> {
-        let ids = match (info, &self.known.no_pages) {
-            (Some(info), None) => self.ids_to_list(info),
-            _ => None,
-        };
-        let Some(ids) = ids else { return self.list_full().await };
-        match self.list_pages(&ids, Scope::AllClients).await? {
-            Listed::Complete => Ok(Ok(())),
-            Listed::TooExpensive => self.list_full().await,
-            Listed::NoPages(failure) => {
-                self.known.no_pages = Some(failure);
-                self.list_full().await
-            }
-        }
-    }
-
-    /// The ids of a sweep in pages; `None` where a full listing is the better method, or the only one.
-    fn ids_to_list(&mut self, info: &ServerInfo) -> Option<Vec<u64>> {
-        if std::mem::take(&mut self.known.full_listing_next) {
-            self.known.tracker.as_mut()?.invalidate_bound();
-            return None;
-        }
-        let tracker = self.known.tracker.as_ref()?;
-        let clients = if tracker.len() > 0 { tracker.len() } else { info.connected_clients? as usize };
-        if self.known.plan(clients, self.budget).method == ListMethod::Full {
-            return None;
-        }
-        match (tracker.len(), tracker.bound()) {
-            (0, 1..=MAX_ID_SCAN) => Some(tracker.assigned().collect()),
-            (0, _) => None,
-            _ => Some(tracker.known().collect()),
-        }
-    }
-
-    async fn list_full(&mut self) -> Result<Result<(), Failure>, Failure> {
-        // Clients that were listed in pages before would be there twice.
-        (self.pages, self.page_count) = (Pages::default(), 0);
-        let replies = self.link.send(&[Command::ClientList.into(), Command::InfoCommandStats.into()]).await?;
-        let [list, statistics] = both(replies);
-        let listing = match list {
-            Ok(text) => Listing::new(text),
-            Err(failure) => return Ok(Err(failure)),
-        };
-        if let Ok(statistics) = statistics
-            && let Some(micros) = {
-                let expected = self.known.costs.full_listing_micros(listing.clients().len() as f64);
-                self.known.measure_listing(&statistics, expected)
-            }
-        {
-            self.known.costs.observe_full(listing.clients().len(), micros);
-        }
-        if let Some(tracker) = &mut self.known.tracker {
-            tracker.replace(listing.clients().iter().filter_map(|client| client.id()), self.received);
-        }
-        self.keep(listing);
-        Ok(Ok(()))
-    }
-
-    /// Lists the clients with these ids, page by page.
-    async fn list_pages(&mut self, ids: &[u64], scope: Scope) -> Result<Listed, Failure> {
-        let mut rest = ids;
-        while !rest.is_empty() {
-            let is_full_better = self.known.plan(ids.len(), self.budget).method == ListMethod::Full;
-            if scope == Scope::AllClients && is_full_better && self.known.costs.is_probed() {
-                return Ok(Listed::TooExpensive);
-            }
-            let (page, remaining) = rest.split_at(self.page_size(ids.len()).min(rest.len()));
-            rest = remaining;
-            if let Listed::NoPages(failure) = self.list_page(page).await? {
-                return Ok(Listed::NoPages(failure));
-            }
-        }
-        Ok(Listed::Complete)
-    }
-
-    /// The number of ids in the next page: the planned number, but at most twice the largest page so far. The first
-    /// page after a pause finds the processor's caches cold and costs several times as much, so it warms them with a
-    /// few ids.
-    fn page_size(&self, clients: usize) -> usize {
-        let planned = match self.known.plan(clients, self.budget).method {
-            ListMethod::Pages(ids) => ids,
-            // The plan changed during the sweep; it continues in pages.
-            ListMethod::Full => self.known.max_page,
-        };
-        let planned = planned.clamp(1, self.known.max_page.max(FIRST_PAGE) * MAX_GROWTH);
-        match self.page_count {
-            0 if self.known.costs.is_probed() => (planned / WARM_UP_DIVISOR).max(1),
-            _ => self.known.costs.vary_page_size(planned),
-        }
-    }
-
-    /// Lists one page, then pauses.
-    async fn list_page(&mut self, ids: &[u64]) -> Result<Listed, Failure> {
-        let started = Instant::now();
-        self.known.max_page = self.known.max_page.max(ids.len());
-        let replies = self.link.send(&[Request::clients(ids), Command::InfoCommandStats.into()]).await?;
-        let took = started.elapsed();
-        let [list, statistics] = both(replies);
-        let listing = match list {
-            Ok(text) => Listing::new(text),
-            // Before 6.2 it is a syntax error. The error of a busy or loading server does not show whether it can list
-            // by ids.
-            Err(failure) => match failure.reason {
-                Reason::NoPermission | Reason::UnknownCommand | Reason::Other => return Ok(Listed::NoPages(failure)),
-                _ => return Err(failure),
-            },
-        };
-        let found = listing.clients().len();
-        let expected = self.known.costs.page().page_micros(ids.len() as f64);
-        let micros = statistics.ok().and_then(|statistics| self.known.measure_listing(&statistics, expected));
-        // The first page after a pause finds the processor's caches cold, so its cost is not typical.
-        if let Some(micros) = micros.filter(|_| self.page_count > 0 || !self.known.costs.has_measured_pages()) {
-            let missing = ids.len().saturating_sub(found) as f64 * MISSING_ID_COST;
-            self.known.costs.observe_page(found as f64 + missing, micros);
-        }
-        if let Some(tracker) = &mut self.known.tracker {
-            tracker.update_from_page(ids, listing.clients().iter().filter_map(|client| client.id()));
-        }
-        self.keep(listing);
-        self.page_count += 1;
-        // Without the server's own measurement, the round-trip time is the upper limit.
-        let blocked = micros.map_or(took, |micros| Duration::from_secs_f64(micros / 1e6));
-        tokio::time::sleep(blocked * REST_FACTOR).await;
-        Ok(Listed::Complete)
-    }
-
-    /// Lists the clients that connected during the sweep, and returns the current `INFO`.
-    async fn close(&mut self) -> Result<Vec<u8>, Failure> {
-        let texts = request_changes(self.link).await?;
-        self.known.meter.estimate(self.known.costs.info_micros(), QUICK_POLL_COMMANDS.len() as u32);
-        let received = ServerInfo::parse(&texts).connections_received;
-        let opened = received.zip(self.received).map(|(now, before)| now.saturating_sub(before));
-        self.known.opened_during_sweep = opened.unwrap_or(0);
-        self.list_new_clients(received, &[]).await?;
-        Ok(texts)
-    }
-
-    /// Lists the clients that connected until the counter was `received`, and those with the ids `again`. Does nothing
-    /// if clients cannot be listed by id.
-    pub(super) async fn list_new_clients(&mut self, received: Option<u64>, again: &[u64]) -> Result<(), Failure> {
-        let Some(tracker) = &self.known.tracker else { return Ok(()) };
-        if self.known.no_pages.is_some() {
-            return Ok(());
-        }
-        let (mut ids, bound): (Vec<u64>, _) = match tracker.new_ids(received) {
-            NewIds::None => (Vec::new(), tracker.bound()),
-            // A sweep in pages may have listed some of them already.
-            NewIds::Within { ids, bound } => (ids.filter(|id| !tracker.knows(*id)).collect(), bound),
-            NewIds::Unknown => return self.find_bound().await,
-        };
-        ids.extend(again);
-        // From the highest id down, so that connections opened meanwhile have ids above all that are settled.
-        ids.sort_unstable_by(|one, other| other.cmp(one));
-        if let Listed::NoPages(failure) = self.list_pages(&ids, Scope::NewClients).await? {
-            self.known.no_pages = Some(failure);
-        } else if let Some(tracker) = &mut self.known.tracker {
-            tracker.settle(received, bound);
-        }
-        Ok(())
-    }
-
-    /// Determines the bound after the counter became useless, for example by `CONFIG RESETSTAT`: the id of a new
-    /// connection is the bound. If the server accepts none, for example because it is full, the next sample is a full
-    /// listing, and this is tried again.
-    async fn find_bound(&mut self) -> Result<(), Failure> {
-        let Some(bound) = self.fresh_id().await else {
-            self.known.full_listing_next = true;
-            return Ok(());
-        };
-        // Read after the id, so that the counter is not behind it: a bound that is too high would hide new clients.
-        let received = ServerInfo::parse(&request_changes(self.link).await?).connections_received;
-        let Some(tracker) = &self.known.tracker else { return Ok(()) };
-        let from = tracker.bound() + 1;
-        if bound.saturating_sub(from) > MAX_ID_SCAN {
-            self.known.full_listing_next = true;
-        } else {
-            let ids: Vec<u64> = (from..=bound).rev().filter(|id| !tracker.knows(*id)).collect();
-            self.list_pages(&ids, Scope::NewClients).await?;
-        }
-        if let Some(tracker) = &mut self.known.tracker {
-            tracker.rebase(bound, received);
-        }
-        Ok(())
-    }
-
-    /// The id of a new connection to the same server; `None` if another server answers at this address.
-    async fn fresh_id(&self) -> Option<u64> {
-        let mut fresh = Link::dial(self.node).await.ok()?;
-        let reply = fresh.send(&[Command::InfoServer.into()]).await.ok()?.pop()?.ok()?;
-        let run_id = ServerInfo::parse(&reply.into_text()).run_id;
-        fresh.id.filter(|_| run_id == self.known.run_id)
-    }
-
     fn keep(&mut self, listing: Listing) {
         self.unreadable = self.unreadable.plus(listing.unreadable());
+        self.listed += listing.clients().iter().filter(|client| !is_replica(client)).count() as i64;
         if listing.clients().is_empty() {
             return;
         }
@@ -381,12 +191,6 @@ pub(super) async fn request_changes(link: &mut Link) -> Result<Vec<u8>, Failure>
     Ok(texts.join(&b'\n'))
 }
 
-fn both(replies: Vec<Result<Reply, Failure>>) -> [Result<Vec<u8>, Failure>; 2] {
-    let mut texts = replies.into_iter().map(|reply| reply.map(Reply::into_text));
-    let mut next = || texts.next().expect("there are as many replies as requests");
-    [next(), next()]
-}
-
 /// `connected_clients` of `INFO` minus the listed clients. It excludes replicas (`networking.c`), so they are not
 /// counted.
 fn drift(info: Option<&ServerInfo>, clients: Option<&Pages>) -> Option<i64> {
@@ -405,7 +209,17 @@ impl Knowledge {
     pub(super) fn plan(&self, clients: usize, budget: Budget) -> Plan {
         let has_pages = self.no_pages.is_none() && self.tracker.is_some();
         let other_load = self.announce_load.min(budget.max_load / 2.0);
-        plan(Task { clients, budget, has_pages, quick_poll_load: self.quick_poll_load, other_load }, &self.costs)
+        let now = tokio::time::Instant::now();
+        let task = Task {
+            clients,
+            budget,
+            has_pages,
+            has_full: self.limits.full_fails(now).is_none(),
+            max_page: self.limits.max_page(now),
+            quick_poll_load: self.quick_poll_load,
+            other_load,
+        };
+        plan(task, &self.costs)
     }
 
     /// Takes a reading of the command statistics after one listing and one `INFO` by us. Returns the microseconds of
@@ -429,14 +243,21 @@ impl Knowledge {
     }
 
     /// If this is another server, or another run of it, discards the known ids and starts a tracker with our link's id.
-    fn update_identity(&mut self, info: &ServerInfo, own_id: Option<u64>) {
-        if self.run_id != info.run_id || self.tracker.is_none() {
+    /// Returns true then.
+    fn update_identity(&mut self, info: &ServerInfo, own_id: Option<u64>) -> bool {
+        let is_new = self.run_id != info.run_id || !self.is_identified;
+        if is_new {
             self.run_id.clone_from(&info.run_id);
+            self.is_identified = true;
+            (self.no_pages, self.swept, self.resync) = (None, false, Resync::default());
+            (self.is_unordered, self.limits) = (false, ListingLimits::default());
+        }
+        if is_new || self.tracker.is_none() {
             // Without the counter, new connections could not be detected.
             let counter = info.connections_received;
             self.tracker = own_id.zip(counter).map(|(bound, received)| IdTracker::from_bound(bound, Some(received)));
-            (self.no_pages, self.swept) = (None, false);
         }
+        is_new
     }
 }
 

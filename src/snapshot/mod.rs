@@ -25,7 +25,7 @@ use jiff::Timestamp;
 
 use crate::client_list::Client;
 use crate::failure::Failure;
-use crate::sample::{Pages, Sample};
+use crate::sample::{Pages, Sample, SampleCondition};
 use crate::server_info::{Product, ServerInfo};
 
 pub use ages::Ages;
@@ -90,7 +90,9 @@ impl Snapshot {
 
     /// True if it has every client of the server.
     pub fn is_complete(&self) -> bool {
-        self.pages().is_some_and(|pages| pages.unreadable().total() == 0) && !self.sample.is_truncated()
+        self.pages().is_some_and(|pages| pages.unreadable().total() == 0)
+            && !self.sample.is_truncated()
+            && !self.sample.conditions.iter().any(SampleCondition::is_incomplete)
     }
 
     /// The clients of this sample, classified; `None` if the server refuses to list them.

@@ -6,6 +6,7 @@ use tracing::{info, warn};
 
 use crate::failure::Failure;
 use crate::latest::Phase;
+use crate::sample::{SampleCondition, SampleConditions};
 use crate::sampler::Plan;
 use crate::snapshot::Snapshot;
 
@@ -16,13 +17,15 @@ pub(super) struct Notices {
     /// The commands that the node refused.
     refused: Vec<Failure>,
     unreadable: bool,
+    conditions: SampleConditions,
     no_pages: bool,
     within_budget: bool,
 }
 
 impl Notices {
     pub(super) fn new(node: Arc<str>) -> Self {
-        Self { node, refused: Vec::new(), unreadable: false, no_pages: false, within_budget: true }
+        let (refused, conditions) = (Vec::new(), SampleConditions::default());
+        Self { node, refused, unreadable: false, conditions, no_pages: false, within_budget: true }
     }
 
     /// Logs what a new snapshot changes, after the phase before it.
@@ -43,6 +46,15 @@ impl Notices {
             }
             self.refused = refused;
         }
+        let conditions = snapshot.sample.conditions;
+        for condition in SampleCondition::ALL {
+            match (conditions.has(condition), self.conditions.has(condition)) {
+                (true, false) => warn!(node, condition = condition.label(), "{}", condition.sentence()),
+                (false, true) => info!(node, condition = condition.label(), "the condition no longer holds"),
+                _ => {}
+            }
+        }
+        self.conditions = conditions;
         let unreadable = snapshot.sample.unreadable.total();
         if unreadable > 0 && !std::mem::replace(&mut self.unreadable, true) {
             warn!(

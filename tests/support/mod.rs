@@ -8,6 +8,7 @@ pub(crate) mod https;
 pub(crate) mod peer;
 pub(crate) mod prometheus;
 pub(crate) mod promql;
+pub(crate) mod proxy;
 pub(crate) mod rules;
 pub(crate) mod scrape;
 pub(crate) mod server;

@@ -1,11 +1,15 @@
 //! Sweeps and quick polls of a server in memory, which changes between two commands.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::listing::MAX_ID_SCAN;
 use super::*;
+use crate::failure::Reason;
+use crate::sample::SampleCondition;
 use crate::sampler::Sampler;
 use crate::sampler::scripted::{Asked, ScriptedServer, Shared};
 
@@ -110,14 +114,92 @@ async fn after_a_reset_of_the_counter_the_next_sample_is_a_full_listing() {
     server.lock().received = 0;
     server.open(40);
     // No other connection is accepted, so the bound stays unknown, and listings stay full.
-    let second = sample(&mut sampler).await;
-    assert!(second.cost.pages > 0);
-    for _ in 0..2 {
-        server.open(1);
+    for number in 0..3 {
         let full = sample(&mut sampler).await;
         assert_eq!((full.cost.pages, ids(&full)), (0, server.connected()));
+        assert_eq!(full.conditions.has(SampleCondition::CountersReset), number == 0, "{:?}", full.conditions);
+        server.open(1);
+    }
+    assert_eq!(server.full_listings(), 3);
+}
+
+/// Redis Enterprise, Azure Managed Redis and Tair compose ids from those of several proxies.
+#[tokio::test(start_paused = true)]
+async fn ids_above_ours_are_listed_in_the_first_sample() {
+    let server = Shared::with_clients(20);
+    let mut sampler = server.sampler(budget()).await;
+    for id in 0..805 {
+        server.lock().open_as(1_000_000 + 7919 * id);
+    }
+    for id in [500, 400] {
+        let sample = sample(&mut sampler).await;
+        assert_eq!(ids(&sample), server.connected());
+        assert!(sample.conditions.iter().eq([SampleCondition::IdsUnordered]), "{:?}", sample.conditions);
+        server.lock().open_as(id);
+        let polled = sampler.quick_poll().await.expect("an answer");
+        assert!(polled.sample_early, "a new client cannot be listed by its id");
     }
     assert_eq!(server.full_listings(), 2);
+}
+
+/// The first listing is in full, because our own id is high.
+#[tokio::test(start_paused = true)]
+async fn ids_above_ours_show_in_a_full_listing_that_they_are_in_no_order() {
+    let server = Shared::with_clients(500);
+    server.lock().last_id = 2 * MAX_ID_SCAN;
+    let mut sampler = server.sampler(budget()).await;
+    for id in 0..100 {
+        server.lock().open_as(1_000_000_000 - 7919 * id);
+    }
+    let sample = sample(&mut sampler).await;
+    assert_eq!(ids(&sample), server.connected());
+    assert!(sample.conditions.has(SampleCondition::IdsUnordered));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_client_with_a_low_id_is_in_the_next_sample_and_the_quick_poll_asks_for_it() {
+    let server = Shared::with_clients(500);
+    let mut sampler = server.sampler(budget()).await;
+    server.lock().clients.remove(&77);
+    sample(&mut sampler).await;
+    tokio::time::advance(Duration::from_secs(5)).await;
+    server.lock().open_as(77);
+    assert!(sampler.quick_poll().await.expect("an answer").sample_early);
+    let found = sample(&mut sampler).await;
+    assert_eq!(ids(&found), server.connected());
+    assert!(found.conditions.has(SampleCondition::IdsUnordered), "{:?}", found.conditions);
+    // From then on each sample is a full listing.
+    server.lock().open_as(1);
+    assert_eq!(ids(&sample(&mut sampler).await), server.connected());
+    assert_eq!(server.full_listings(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_know_ids_in_the_request_is_listed_in_full() {
+    let server = Shared::with_clients(500);
+    let mut sampler = server.sampler(budget()).await;
+    server.lock().ignores_ids = true;
+    let sample = sample(&mut sampler).await;
+    assert_eq!(ids(&sample), server.connected());
+    assert_eq!((server.pages().len(), server.full_listings()), (1, 1));
+    assert!(sample.conditions.has(SampleCondition::IdsUnordered));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_only_info_counts_make_the_sample_incomplete_and_few_full_listings() {
+    let server = Shared::with_clients(500);
+    let mut sampler = server.sampler(budget()).await;
+    server.lock().hidden = 40;
+    for _ in 0..60 {
+        let sample = sample(&mut sampler).await;
+        assert_eq!((ids(&sample), sample.cost.drift), (server.connected(), Some(40)));
+        assert!(sample.conditions.iter().eq([SampleCondition::CountsDiffer]), "{:?}", sample.conditions);
+        tokio::time::advance(Duration::from_secs(10)).await;
+    }
+    // After 0, 30, 90, 210 and 450 seconds, and no more than every 300.
+    assert_eq!(server.full_listings(), 5);
+    server.lock().hidden = 0;
+    assert_eq!(sample(&mut sampler).await.conditions, SampleConditions::default());
 }
 
 #[tokio::test(start_paused = true)]

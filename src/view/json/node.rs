@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::latest::{NodeState, Phase};
+use crate::sample::SampleCondition;
 use crate::snapshot::{ClientKind, CloseReason, Snapshot, State};
 
 /// The state of a node at this time.
@@ -33,12 +34,17 @@ pub(super) fn node(node: &NodeState, now: Instant) -> Value {
         "closed": snapshot.map(|snapshot| closed(snapshot)),
         "unseen": snapshot.map(|snapshot| snapshot.churn.unseen()),
         "complete": snapshot.map(|snapshot| snapshot.is_complete()),
+        "conditions": snapshot.map(|snapshot| conditions(snapshot)),
         "within_budget": snapshot.and_then(|snapshot| snapshot.sample.cost.within_budget),
     })
 }
 
 fn closed(snapshot: &Snapshot) -> BTreeMap<&'static str, u64> {
     counts(CloseReason::ALL.map(|reason| (reason.label(), snapshot.churn.closed(reason))))
+}
+
+fn conditions(snapshot: &Snapshot) -> Vec<&'static str> {
+    snapshot.sample.conditions.iter().map(SampleCondition::label).collect()
 }
 
 fn counts<const N: usize>(counts: [(&'static str, u64); N]) -> BTreeMap<&'static str, u64> {

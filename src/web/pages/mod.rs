@@ -19,6 +19,7 @@ use super::WebState;
 use super::query::{Query, Takes};
 use super::response_cache::Written;
 use crate::latest::{NodeState, Nodes, Phase};
+use crate::sample::SampleCondition;
 use crate::snapshot::Closed;
 
 /// A page.
@@ -90,7 +91,10 @@ fn banners(node: &NodeState, now: Instant) -> Vec<String> {
             if snapshot.sample.cost.within_budget == Some(false) {
                 banners.push("Sampling budget exceeded; samples come less often.".to_owned());
             }
-            if snapshot.pages().is_some() && !snapshot.is_complete() {
+            let conditions = snapshot.sample.conditions;
+            banners.extend(conditions.iter().map(|condition| condition.sentence().to_owned()));
+            let is_named = conditions.iter().any(SampleCondition::is_incomplete);
+            if snapshot.pages().is_some() && !snapshot.is_complete() && !is_named {
                 banners.push("Some clients are missing from this list.".to_owned());
             }
         }

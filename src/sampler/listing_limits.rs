@@ -1,0 +1,217 @@
+//! The listings that the server or the network could not answer. They are not repeated: smaller pages replace them, and
+//! a client whose row cannot be read is left out. Pure: time is passed in.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::plan::MAX_PAGE;
+use crate::backoff::Backoff;
+use crate::failure::Failure;
+
+/// The time after which something that failed is tried again, at first and at most. The limits of a server may be
+/// raised, and a name may be changed.
+const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3600));
+
+/// The time for which a condition is still shown after something may be tried again. By then it has been tried, if it
+/// is needed.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// Maximum number of bytes that a page is planned for.
+const MAX_PAGE_BYTES: f64 = 1024.0 * 1024.0;
+
+/// The number of bytes of a row before the first one was read.
+const ASSUMED_ROW_BYTES: f64 = 400.0;
+
+/// The number of bytes that any page may have: one row may be large, and is then shortened.
+const MIN_PAGE_ALLOWANCE: f64 = 4.0 * 1024.0 * 1024.0;
+
+/// The number of bytes that any full listing may have.
+const MIN_FULL_ALLOWANCE: f64 = 16.0 * 1024.0 * 1024.0;
+
+/// The ratio of the bytes that a reply may have to the expected ones.
+const ALLOWANCE_RATIO: f64 = 8.0;
+
+/// Something that failed, and is not tried again before a time.
+#[derive(Clone, Debug)]
+struct Paused {
+    until: Instant,
+    backoff: Backoff,
+}
+
+impl Paused {
+    fn new() -> Self {
+        Self { until: Instant::now(), backoff: Backoff::new(RETRY_AFTER.0, RETRY_AFTER.1) }
+    }
+
+    fn fail(&mut self, now: Instant) {
+        self.until = now + self.backoff.fail();
+    }
+}
+
+/// The listings that failed, and the sizes that succeed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ListingLimits {
+    /// The failure of a full listing.
+    full: Option<(Failure, Paused)>,
+    /// The failure of every attempt to list a client.
+    any: Option<(Failure, Paused)>,
+    /// The number of ids in the smallest page that failed for its size.
+    page: Option<(usize, Paused)>,
+    /// Groups of ids whose page failed, and that are listed again at the end of a sweep, in smaller pages.
+    set_aside: VecDeque<Vec<u64>>,
+    /// The clients whose row alone could not be read.
+    skipped: BTreeMap<u64, Paused>,
+    /// The average number of bytes of a row.
+    row_bytes: Option<f64>,
+}
+
+impl ListingLimits {
+    /// Notes that a full listing failed.
+    pub(super) fn full_failed(&mut self, failure: Failure, now: Instant) {
+        let (known, paused) = self.full.get_or_insert_with(|| (failure.clone(), Paused::new()));
+        *known = failure;
+        paused.fail(now);
+    }
+
+    /// Notes that a full listing succeeded.
+    pub(super) fn full_succeeded(&mut self) {
+        (self.full, self.any) = (None, None);
+        self.skipped.clear();
+        self.set_aside.clear();
+    }
+
+    /// The failure because of which no full listing is taken now.
+    pub(super) fn full_fails(&self, now: Instant) -> Option<&Failure> {
+        self.full.as_ref().filter(|(_, paused)| now < paused.until).map(|(failure, _)| failure)
+    }
+
+    /// Returns true if a full listing failed, and has not succeeded since.
+    pub(super) fn has_full_failed(&self, now: Instant) -> bool {
+        self.full.as_ref().is_some_and(|(_, paused)| now < paused.until + GRACE)
+    }
+
+    /// Notes that not a single client could be listed.
+    pub(super) fn all_failed(&mut self, failure: Failure, now: Instant) {
+        let (known, paused) = self.any.get_or_insert_with(|| (failure.clone(), Paused::new()));
+        *known = failure;
+        paused.fail(now);
+    }
+
+    /// The failure because of which no client is listed now.
+    pub(super) fn all_fail(&self, now: Instant) -> Option<&Failure> {
+        self.any.as_ref().filter(|(_, paused)| now < paused.until).map(|(failure, _)| failure)
+    }
+
+    /// Notes that a page with this many ids succeeded.
+    pub(super) fn page_succeeded(&mut self, ids: usize) {
+        self.any = None;
+        if self.page.as_ref().is_some_and(|(failed, _)| ids >= *failed) {
+            self.page = None;
+        }
+    }
+
+    /// Notes that pages of this many ids fail for their size.
+    pub(super) fn page_failed(&mut self, ids: usize, now: Instant) {
+        let (size, paused) = self.page.get_or_insert_with(|| (ids, Paused::new()));
+        *size = if now < paused.until { ids.min(*size) } else { ids };
+        paused.fail(now);
+    }
+
+    /// Returns true if larger pages failed, and have not succeeded since.
+    pub(super) fn have_pages_failed(&self, now: Instant) -> bool {
+        self.page.as_ref().is_some_and(|(_, paused)| now < paused.until + GRACE)
+    }
+
+    /// Maximum number of ids in a page.
+    pub(super) fn max_page(&self, now: Instant) -> usize {
+        let by_bytes = (MAX_PAGE_BYTES / self.row_bytes()).clamp(1.0, MAX_PAGE as f64) as usize;
+        match &self.page {
+            Some((failed, paused)) if now < paused.until => (failed / 2).clamp(1, by_bytes),
+            _ => by_bytes,
+        }
+    }
+
+    /// Sets ids aside whose page failed. They are listed again in halves; a single id is skipped, and `true` returned.
+    pub(super) fn set_aside(&mut self, ids: &[u64], now: Instant) -> bool {
+        match ids {
+            [] => false,
+            [id] => {
+                self.skipped.entry(*id).or_insert_with(Paused::new).fail(now);
+                true
+            }
+            _ => {
+                let (lower, upper) = ids.split_at(ids.len() / 2);
+                self.set_aside.extend([lower.to_vec(), upper.to_vec()]);
+                false
+            }
+        }
+    }
+
+    /// Takes the next group of ids to list again.
+    pub(super) fn next_set_aside(&mut self) -> Option<Vec<u64>> {
+        self.set_aside.pop_front()
+    }
+
+    /// Returns a group that was not listed.
+    pub(super) fn put_back(&mut self, ids: Vec<u64>) {
+        self.set_aside.push_front(ids);
+    }
+
+    /// Sets aside one skipped client that may be tried again now.
+    pub(super) fn retry_one_skipped(&mut self, now: Instant) {
+        if let Some((&id, _)) = self.skipped.iter().find(|(_, paused)| paused.until <= now) {
+            self.set_aside.push_back(vec![id]);
+        }
+    }
+
+    /// Returns true if a client was left out before.
+    pub(super) fn is_skipped(&self, id: u64) -> bool {
+        self.skipped.contains_key(&id)
+    }
+
+    /// Lets skipped clients be tried again in the next sweep, because one of them has closed.
+    pub(super) fn retry_skipped(&mut self, now: Instant) {
+        self.skipped.values_mut().for_each(|paused| paused.until = now);
+    }
+
+    /// Notes that a page with these ids was listed.
+    pub(super) fn listed(&mut self, ids: &[u64]) {
+        self.skipped.retain(|id, _| !ids.contains(id));
+    }
+
+    /// The ids that are not to be listed with the others.
+    pub(super) fn apart(&self) -> HashSet<u64> {
+        self.set_aside.iter().flatten().copied().chain(self.skipped.keys().copied()).collect()
+    }
+
+    /// The number of clients that are not listed, although they are probably connected.
+    pub(super) fn unlisted(&self) -> usize {
+        self.skipped.len() + self.set_aside.iter().flatten().filter(|id| !self.skipped.contains_key(id)).count()
+    }
+
+    /// Learns the size of rows from a reply.
+    pub(super) fn observe_rows(&mut self, rows: usize, bytes: usize) {
+        if rows == 0 {
+            return;
+        }
+        let row = bytes as f64 / rows as f64;
+        self.row_bytes = Some(self.row_bytes.map_or(row, |before| before + (row - before) * 0.2));
+    }
+
+    fn row_bytes(&self) -> f64 {
+        self.row_bytes.unwrap_or(ASSUMED_ROW_BYTES).max(1.0)
+    }
+
+    /// The number of bytes that the reply to a page with this many ids may have.
+    pub(super) fn page_allowance(&self, ids: usize) -> u64 {
+        (self.row_bytes() * ids as f64 * ALLOWANCE_RATIO).max(MIN_PAGE_ALLOWANCE) as u64
+    }
+
+    /// The number of bytes that a full listing of about this many clients may have.
+    pub(super) fn full_allowance(&self, clients: Option<u64>) -> u64 {
+        let Some(clients) = clients else { return u64::MAX };
+        (self.row_bytes() * clients as f64 * ALLOWANCE_RATIO).max(MIN_FULL_ALLOWANCE) as u64
+    }
+}

@@ -1,0 +1,171 @@
+//! Listings that the server or the network cannot answer: buffer limits, huge names, slow links, old servers.
+
+use std::net::TcpStream;
+use std::sync::atomic::Ordering;
+
+use crate::support::exporter::{Exporter, run};
+use crate::support::proxy::Proxy;
+use crate::support::scrape::Scrape;
+use crate::support::server::{Binary, Server, any_binary, binaries};
+use crate::support::{eventually, share};
+
+const CONDITION: &str = "redis_clients_sample_condition";
+
+fn value(scrape: &Scrape, name: &str) -> Option<f64> {
+    scrape.value(&format!("redis_clients_{name}"), &[])
+}
+
+fn has(scrape: &Scrape, condition: &str) -> bool {
+    scrape.value(CONDITION, &[("condition", condition)]) == Some(1.0)
+}
+
+/// The oldest and the newest servers: one test on all six would take a minute more, and they do not differ here.
+fn some_binaries() -> impl Iterator<Item = Binary> {
+    binaries().into_iter().filter(|binary| ["redis-6.2", "redis-8.2", "valkey-9.1"].contains(&&*binary.name))
+}
+
+/// Opens connections and closes them at once, so that later clients have high ids.
+fn use_up_ids(server: &Server, ids: usize) {
+    for _ in 0..ids {
+        drop(TcpStream::connect(server.address()).expect("a connection"));
+    }
+}
+
+/// Connects this many clients, and waits until they are the only ones.
+fn connect(server: &Server, size: usize) -> Vec<TcpStream> {
+    let clients = (0..size).map(|_| TcpStream::connect(server.address()).expect("a connection")).collect();
+    let mut control = server.peer();
+    let connected = format!("connected_clients:{}\r", size + 1);
+    eventually("only they are connected", || control.ask(&["INFO", "clients"]).contains(&connected).then_some(()));
+    control.leave();
+    clients
+}
+
+/// The first reading of a server whose ids are above 20,000 is one full listing.
+#[test]
+fn an_old_server_whose_buffer_limit_cuts_a_full_listing_is_sampled_in_pages() {
+    let _alone = share::alone();
+    for binary in some_binaries() {
+        println!("{}", binary.name);
+        let server = Server::start(&binary);
+        use_up_ids(&server, 21_000);
+        let _clients = connect(&server, 1500);
+        let limit = "normal 256kb 0 0";
+        server.peer().must(&["CONFIG", "SET", "client-output-buffer-limit", limit]);
+        let exporter = Exporter::start(&[&server.address()], &["--client-announce-frequency=1"], &[]);
+        let scrape = exporter.scrape_until("all clients", |scrape| value(scrape, "online") == Some(1500.0));
+        assert_eq!((value(&scrape, "up"), value(&scrape, "sample_complete")), (Some(1.0), Some(1.0)));
+        assert!(has(&scrape, "full_listing_fails"), "{:?}", scrape.all(CONDITION, &[]).collect::<Vec<_>>());
+        let failed: Vec<_> = exporter.log().into_iter().filter(|line| line.contains("cannot sample")).collect();
+        assert!(failed.is_empty(), "{failed:?}");
+        // Each failed listing costs the exporter its link. Those of the first sample are all that there are.
+        let received = value(&scrape, "connections_received_total");
+        for _ in 0..3 {
+            let scrape = exporter.fresh_scrape();
+            assert_eq!((value(&scrape, "online"), value(&scrape, "sample_complete")), (Some(1500.0), Some(1.0)));
+            assert!(value(&scrape, "connections_received_total") <= received.map(|received| received + 1.0));
+        }
+        let listed = run(&["clients", "--redis.addr", &server.address(), "--format=csv"]);
+        let rows = String::from_utf8_lossy(&listed.stdout).lines().count();
+        assert!(listed.status.success() && (1501..1510).contains(&rows), "{rows} rows, {listed:?}");
+        let check = String::from_utf8_lossy(&run(&["check", "--redis.addr", &server.address()]).stdout).into_owned();
+        assert!(check.contains("limited  full_listing_fails") && check.contains("CLIENT LIST: 15"), "{check}");
+    }
+}
+
+/// A row of more than 128 MiB cannot be read at all. Each attempt would cost the server 50 ms, and the exporter memory.
+#[test]
+fn a_huge_name_hides_only_its_own_client() {
+    let _alone = share::alone();
+    for binary in some_binaries() {
+        println!("{}", binary.name);
+        let server = Server::start(&binary);
+        let _clients = connect(&server, 400);
+        let mut huge = server.peer();
+        huge.must(&["CLIENT", "SETNAME", &"x".repeat(135_000_000)]);
+        let id = huge.ask(&["CLIENT", "ID"]);
+        let exporter = Exporter::start(&[&server.address()], &["--client-announce-frequency=1"], &[]);
+        let scrape = exporter.scrape_until("all others", |scrape| value(scrape, "online") == Some(400.0));
+        assert_eq!((value(&scrape, "up"), value(&scrape, "sample_complete")), (Some(1.0), Some(0.0)));
+        assert!(has(&scrape, "clients_unreadable") && !has(&scrape, "counts_differ") && !has(&scrape, "pages_limited"));
+        let unreadable = [("reason", "too_large")];
+        assert_eq!(scrape.value("redis_clients_unreadable_lines_total", &unreadable), Some(1.0));
+        let log = exporter.log().join("\n");
+        assert!(log.contains(&format!("id={}", id.trim_start_matches(':'))), "{log}");
+        for _ in 0..3 {
+            let scrape = exporter.fresh_scrape();
+            assert_eq!(scrape.value("redis_clients_unreadable_lines_total", &unreadable), Some(1.0));
+            assert_eq!(value(&scrape, "online"), Some(400.0));
+        }
+        let peak = peak_megabytes(exporter.pid());
+        assert!(peak < 60, "{peak} MB");
+        huge.must(&["CLIENT", "SETNAME", "small"]);
+        drop(huge);
+        let scrape = exporter.scrape_until("a complete sample", |scrape| value(scrape, "sample_complete") == Some(1.0));
+        assert_eq!(value(&scrape, "online"), Some(400.0));
+        assert!(!has(&scrape, "clients_unreadable"));
+    }
+}
+
+/// The highest resident memory of a process so far.
+fn peak_megabytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+    line.trim().split(' ').next().and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("a number") / 1024
+}
+
+/// The limit is smaller than any page. Servers count only the bytes beyond the first 16 KiB, so small pages succeed.
+#[test]
+fn pages_become_as_small_as_the_buffer_limit_requires() {
+    let _alone = share::alone();
+    for binary in some_binaries() {
+        println!("{}", binary.name);
+        let server = Server::start(&binary);
+        let _clients = connect(&server, 900);
+        server.peer().must(&["CONFIG", "SET", "client-output-buffer-limit", "normal 1 0 0"]);
+        let args = ["--client-announce-frequency=1", "--sample.max-stall=1s"];
+        let exporter = Exporter::start(&[&server.address()], &args, &[]);
+        let scrape = exporter.scrape_until("all clients", |scrape| value(scrape, "online") == Some(900.0));
+        assert_eq!((value(&scrape, "up"), value(&scrape, "sample_complete")), (Some(1.0), Some(1.0)));
+        assert!(has(&scrape, "full_listing_fails") && value(&scrape, "sample_pages") > Some(9.0));
+        assert_eq!(scrape.sum("redis_clients_unreadable_lines_total"), 0.0);
+        assert!(!has(&scrape, "clients_unreadable") && !has(&scrape, "counts_differ"));
+    }
+}
+
+#[test]
+fn while_every_listing_is_cut_the_metrics_of_info_are_exported_and_the_server_is_spared() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let _clients = connect(&server, 300);
+    let proxy = Proxy::start(&server.address());
+    proxy.faults.cuts_listings.store(true, Ordering::Relaxed);
+    let args = ["--client-announce-frequency=0.5", "--sample.quick-poll=0"];
+    let exporter = Exporter::start(&[&proxy.address], &args, &[]);
+    let partial = |scrape: &Scrape| scrape.value("redis_clients_samples_total", &[("result", "partial")]);
+    let scrape = exporter.scrape_until("five samples", |scrape| partial(scrape) >= Some(5.0));
+    assert_eq!((value(&scrape, "up"), value(&scrape, "reported_connections")), (Some(1.0), Some(301.0)));
+    assert_eq!((value(&scrape, "online"), value(&scrape, "sample_complete")), (None, Some(0.0)));
+    assert!(scrape.value("redis_clients_sample_errors_total", &[("reason", "closed")]) > Some(0.0));
+    // One link, and one more for each attempt: a full listing, and pages until not even one id can be listed.
+    assert!(proxy.accepted() < 40, "{}", proxy.accepted());
+    proxy.faults.cuts_listings.store(false, Ordering::Relaxed);
+    let scrape = exporter.scrape_until("all clients", |scrape| value(scrape, "online") == Some(300.0));
+    assert_eq!(value(&scrape, "sample_complete"), Some(1.0));
+}
+
+#[test]
+fn on_a_slow_link_clients_are_listed_in_pages_that_arrive_within_the_time_out() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    use_up_ids(&server, 21_000);
+    let _clients = connect(&server, 1500);
+    let proxy = Proxy::start(&server.address());
+    // A full listing has some 400 KB, and takes eight seconds.
+    proxy.faults.bytes_per_second.store(50_000, Ordering::Relaxed);
+    let args = ["--client-announce-frequency=1", "--redis.timeout=2s", "--sample.quick-poll=0"];
+    let exporter = Exporter::start(&[&proxy.address], &args, &[]);
+    let scrape = exporter.scrape_until("all clients", |scrape| value(scrape, "online") == Some(1500.0));
+    assert_eq!((value(&scrape, "up"), value(&scrape, "sample_complete")), (Some(1.0), Some(1.0)));
+    assert!(has(&scrape, "full_listing_fails"));
+}
