@@ -76,7 +76,7 @@ impl History {
     pub fn with_gap(&self, since: Timestamp) -> Self {
         match self.0.back() {
             Some(Point { at, values: Some(_) }) => {
-                // Samples have the time of the node's clock, failures the time of ours.
+                // A sample has the time at which it began, which may be the step in which the failure began.
                 let after = at.checked_add(SignedDuration::from_secs(STEP_SECONDS)).unwrap_or(*at);
                 self.and(Point { at: since.max(after), values: None })
             }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::client_list::{Client, Listing, Unreadable};
 use crate::failure::Failure;
@@ -17,7 +17,7 @@ pub const OUR_NAME: &str = "redis-client-exporter";
 /// One reading of a node's clients. Either `info` or `clients` may be a failure, if the server refuses that command.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// The time of the reading, by the node's clock if `INFO` reports it, otherwise by ours.
+    /// The time at which the reading began, by our clock. The server's clock is used for no time.
     pub at: Timestamp,
     /// The result of `INFO`, or the refusal.
     pub info: Result<ServerInfo, Failure>,
@@ -31,6 +31,9 @@ pub struct Sample {
     pub cost: Cost,
     /// The source of the sample.
     pub source: Source,
+    /// The server's clock minus ours, exact to half a round trip; `None` if `INFO` does not report its clock, and for a
+    /// received sample.
+    pub clock_difference: Option<SignedDuration>,
     /// The assumptions about the server that do not hold, and what is missing.
     pub conditions: SampleConditions,
 }
@@ -176,6 +179,7 @@ impl Sample {
             cost: Cost::default(),
             source: Source::Sampled,
             conditions: SampleConditions::default(),
+            clock_difference: None,
         }
     }
 

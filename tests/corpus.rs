@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use redis_client_exporter::client_list::{Address, Client, Fault, Field, Listing, Parsed, parse};
 use redis_client_exporter::exposition;
 use redis_client_exporter::latest::{NodeState, Nodes, Phase};
@@ -93,6 +94,7 @@ fn the_metrics_of_a_known_sample_match_the_golden() {
             within_budget: Some(true),
             drift: Some(-24),
         },
+        clock_difference: Some(SignedDuration::from_secs(-25)),
         ..Sample::of("2026-01-01T00:00:00Z".parse().expect("a time"), Listing::new(reply))
     };
     let limits = Limits {

@@ -4,6 +4,7 @@ mod api;
 mod browser;
 mod channel;
 mod churn;
+mod clocks;
 mod commands;
 mod dashboards;
 mod demo;

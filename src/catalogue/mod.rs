@@ -99,8 +99,11 @@ catalogue! {
     UP: Gauge, Boolean, "redis_clients_up", ["redis"],
         "1 if the last attempt to sample the server succeeded, at least in part; else 0.";
     SAMPLE_TIMESTAMP: Gauge, Seconds, "redis_clients_sample_timestamp_seconds", ["redis"],
-        "Time at which the current sample began, by the server's clock. Clients that connected after it are added by \
+        "Time at which the current sample began, by the exporter's clock. Clients that connected after it are added by \
          quick polls.";
+    CLOCK_DIFFERENCE: Gauge, Seconds, "redis_clients_clock_difference_seconds", ["redis"],
+        "The server's clock minus the exporter's, exact to half a round trip. No exported time depends on it. Only for \
+         samples of this exporter.";
     SAMPLE_DURATION: Gauge, Seconds, "redis_clients_sample_duration_seconds", ["redis"],
         "Duration of the last sample, from the first command to the last reply.";
     SAMPLE_LONGEST_COMMAND: Gauge, Seconds, "redis_clients_sample_longest_command_seconds", ["redis"],
@@ -255,7 +258,7 @@ catalogue! {
         "1 if an application has a connection, else 0. Stays 0 for --presence.forget-after, unless the application was \
          folded into (other) or too many others closed later. Always exported for --presence.expect.";
     APP_LAST_SEEN: Gauge, Seconds, "redis_clients_app_last_seen_timestamp_seconds", ["redis", "client_app"],
-        "Last time at which an application had a connection, by the server's clock.";
+        "Last time at which an application had a connection, by the exporter's clock.";
     APP_EXPECTED: Gauge, Connections, "redis_clients_app_expected", ["redis", "client_app"],
         "Minimum expected connections of an application, by --presence.expect.";
     CLOSED: Counter, Count, "redis_clients_closed_total", ["redis", "reason"],

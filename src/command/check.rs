@@ -20,6 +20,7 @@ use crate::server_info::{Product, ServerInfo};
 use crate::snapshot::{By, Grouping, Limits, Snapshot, derive};
 use crate::status::{MAX_MESSAGE, SCHEMA};
 use crate::text::escaped;
+use crate::view::humanize::clock_difference;
 use crate::view::row::rows;
 
 pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
@@ -60,6 +61,7 @@ async fn check(node: &Node, config: &CheckConfig) -> Report {
         if node.address.credentials.is_some() { "connected and logged in" } else { "connected" }
     ));
     report.info(sample);
+    report.clock(sample);
     report.listing(sample);
     report.plan(&sampler, sample);
     report.groups(sample, &config.grouping);
@@ -84,6 +86,15 @@ impl Report {
         match &sample.info {
             Ok(_) => self.line("  ok       INFO"),
             Err(failure) => self.missing("INFO (limits, counters, version)", failure, Exit::Incomplete),
+        }
+    }
+
+    /// The difference between the clocks, if it is worth a line. It is no fault: no time depends on the server's clock.
+    fn clock(&mut self, sample: &Sample) {
+        if let Some(difference) = sample.clock_difference.and_then(clock_difference) {
+            self.line(&format!(
+                "  note     the server's clock is {difference}; times are shown by the clock of this machine"
+            ));
         }
     }
 

@@ -183,6 +183,7 @@ impl NodeSeries<'_> {
     fn add_sample(&mut self, snapshot: &Snapshot) {
         let sample = &snapshot.sample;
         self.add(c::SAMPLE_TIMESTAMP, &[], sample.at.as_duration().as_secs_f64());
+        self.add_known(c::CLOCK_DIFFERENCE, &[], sample.clock_difference.map(|difference| difference.as_secs_f64()));
         if sample.source == Source::Sampled {
             self.add(c::SAMPLE_DURATION, &[], sample.cost.duration.as_secs_f64());
             self.add(c::SAMPLE_PAGES, &[], f64::from(sample.cost.pages));

@@ -282,7 +282,7 @@ impl Sampler {
         received: Option<u64>,
     ) -> Result<(), Failure> {
         let earlier: Vec<u64> = self.known.tracker.iter().flat_map(|tracker| tracker.known_above(last.bound)).collect();
-        let mut sweep = Sweep::new(link, &self.node, &mut self.known, self.budget).at(last.sample.at, last.read_at);
+        let mut sweep = Sweep::new(link, &self.node, &mut self.known, self.budget);
         sweep.list_new_clients(received, &earlier).await?;
         let (found, unreadable) = sweep.into_pages();
         if let Ok(pages) = &mut last.sample.clients {

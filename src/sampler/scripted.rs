@@ -6,9 +6,11 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines};
 
 use super::{Budget, Sampler};
+use crate::clock;
 use crate::link::{Endpoint, Link, NodeAddress, TlsOptions};
 
 /// A command that the server received.
@@ -43,6 +45,8 @@ pub(super) struct ScriptedServer {
     pub(super) ignores_ids: bool,
     /// Connections that `INFO` counts and no listing has.
     pub(super) hidden: u64,
+    /// The server's clock minus ours.
+    pub(super) clock_difference: SignedDuration,
     /// Microseconds of a page beside its ids; an id takes one more.
     pub(super) page_micros: u64,
     /// The number of calls and the microseconds of all listings, and of all `INFO`.
@@ -104,7 +108,10 @@ impl ScriptedServer {
             Asked::Ids(_) if self.ignores_ids => rows(&mut self.clients.keys().copied()),
             Asked::Ids(ids) => rows(&mut ids.iter().copied()),
             Asked::Info(section) => match section.as_str() {
-                "server" => "run_id:run\r\nredis_version:7.2.0\r\nserver_time_usec:1767225600000000\r\n".into(),
+                "server" => {
+                    let micros = (clock::now() + self.clock_difference).as_microsecond();
+                    format!("run_id:run\r\nredis_version:7.2.0\r\nserver_time_usec:{micros}\r\n")
+                }
                 "clients" => {
                     let counted = self.clients.values().filter(|flag| **flag != 'S').count() as u64;
                     format!("connected_clients:{}\r\n", counted + self.hidden)
@@ -133,6 +140,7 @@ impl Shared {
             refuses: |_| None,
             ignores_ids: false,
             hidden: 0,
+            clock_difference: SignedDuration::ZERO,
             page_micros: 10,
             listings: (0, 0),
             infos: (0, 0),

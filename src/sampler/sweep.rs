@@ -7,9 +7,9 @@ mod listing;
 mod missing;
 mod recovery;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::id_tracker::IdTracker;
 use super::listing_limits::ListingLimits;
@@ -31,6 +31,7 @@ pub(super) struct Sweep<'a> {
     known: &'a mut Knowledge,
     budget: Budget,
     clock: Clock,
+    clock_difference: Option<SignedDuration>,
     pages: Pages,
     unreadable: Unreadable,
     page_count: u32,
@@ -45,7 +46,7 @@ pub(super) struct Sweep<'a> {
     conditions: SampleConditions,
 }
 
-/// The node's clock: read once, then advanced by our monotonic clock.
+/// Our clock: read once per sweep, then advanced by the monotonic clock, so that no step of it falls into a sweep.
 #[derive(Clone, Copy)]
 struct Clock {
     at: Timestamp,
@@ -53,20 +54,31 @@ struct Clock {
 }
 
 impl Clock {
+    fn start() -> Self {
+        Self { at: clock::now(), read: Instant::now() }
+    }
+
     fn now(self) -> Timestamp {
         self.at.checked_add(self.read.elapsed()).unwrap_or(self.at)
+    }
+
+    /// The server's clock minus ours, if it was `micros` in the middle between a request and its reply, which has just
+    /// arrived.
+    fn difference(self, micros: i64, round_trip: Duration) -> Option<SignedDuration> {
+        let ours = self.now().checked_sub(round_trip / 2).ok()?;
+        Some(Timestamp::from_microsecond(micros).ok()?.duration_since(ours))
     }
 }
 
 impl<'a> Sweep<'a> {
     pub(super) fn new(link: &'a mut Link, node: &'a Node, known: &'a mut Knowledge, budget: Budget) -> Self {
-        let clock = Clock { at: clock::now(), read: Instant::now() };
         Self {
             link,
             node,
             known,
             budget,
-            clock,
+            clock: Clock::start(),
+            clock_difference: None,
             pages: Pages::default(),
             unreadable: Unreadable::default(),
             page_count: 0,
@@ -85,7 +97,6 @@ impl<'a> Sweep<'a> {
     pub(super) async fn run(mut self) -> Result<Sample, Failure> {
         let started = Instant::now();
         let opening = self.open().await?;
-        let began = self.clock.at;
         let mut info = opening.as_ref().map(|text| ServerInfo::parse(text)).map_err(Clone::clone);
         let (mut is_new, own_id) = (false, self.link.id);
         if let Ok(info) = &info {
@@ -120,7 +131,7 @@ impl<'a> Sweep<'a> {
         let drift = drift(info.as_ref().ok(), clients.as_ref().ok());
         let plan = clients.as_ref().ok().map(|clients| self.known.plan(clients.len(), self.budget));
         Ok(Sample {
-            at: began,
+            at: self.clock.at,
             info,
             clients,
             unreadable: self.unreadable,
@@ -135,12 +146,15 @@ impl<'a> Sweep<'a> {
             },
             source: Source::Sampled,
             conditions: self.conditions,
+            clock_difference: self.clock_difference,
         })
     }
 
     /// Requests the server's identity and counters. The inner error is the node's refusal.
     async fn open(&mut self) -> Result<Result<Vec<u8>, Failure>, Failure> {
+        let asked = Instant::now();
         let replies = self.link.send(&OPENING_COMMANDS.map(Request::from)).await?;
+        let round_trip = asked.elapsed();
         let mut texts = Vec::new();
         for (command, reply) in OPENING_COMMANDS.into_iter().zip(replies) {
             match (command, reply.map(Reply::into_text)) {
@@ -155,11 +169,8 @@ impl<'a> Sweep<'a> {
             }
         }
         let text = texts.join(&b'\n');
-        if let Some(micros) = ServerInfo::parse(&text).clock_micros
-            && let Ok(at) = Timestamp::from_microsecond(micros)
-        {
-            self.clock = Clock { at, read: Instant::now() };
-        }
+        let micros = ServerInfo::parse(&text).clock_micros;
+        self.clock_difference = micros.and_then(|micros| self.clock.difference(micros, round_trip));
         Ok(Ok(text))
     }
 
@@ -175,12 +186,6 @@ impl<'a> Sweep<'a> {
     /// The pages listed so far, and the number of their unreadable lines.
     pub(super) fn into_pages(self) -> (Pages, Unreadable) {
         (self.pages, self.unreadable)
-    }
-
-    /// Continues the clock of an earlier sweep.
-    pub(super) fn at(mut self, at: Timestamp, read: Instant) -> Self {
-        self.clock = Clock { at, read };
-        self
     }
 }
 

@@ -38,9 +38,8 @@ pub struct Entry {
 /// The application number of an internal connection.
 pub(super) const NO_APP: u32 = u32::MAX;
 
-/// Maximum difference between the computed connection times of one connection in two samples, in seconds: its age and
-/// the sample's time are both rounded, by different clocks.
-const CONNECTED_AT_JITTER_SECONDS: u64 = 2;
+/// Maximum difference between how much two ages grow in the same time, in seconds: each of their readings is rounded.
+const ROUNDING_SECONDS: u64 = 2;
 
 /// The work of connections; 0 where the server does not report it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,19 +79,16 @@ impl Entry {
         self.idle_seconds.map(u64::from)
     }
 
-    /// The time at which it connected, to the second. It is the same in every sample, although the age is reported in
-    /// whole seconds.
+    /// The time at which it connected, to the second, by our clock when we first listed it. It is the same in every
+    /// sample, although the age is reported in whole seconds, and although a clock may be set in between.
     pub fn connected_at(&self) -> Option<Timestamp> {
         Timestamp::from_second(self.connected_at?).ok()
     }
 
-    /// Takes the connection time from an earlier sample, so that it does not jitter by a second.
+    /// Takes the connection time from an earlier sample of the same connection. The server computes ages by its wall
+    /// clock, so a step of it changes the age of every client, and makes it negative if it is set back far enough.
     fn keep_connected_at(&mut self, before: &Entry) {
-        if let (Some(now), Some(earlier)) = (self.connected_at, before.connected_at)
-            && now.abs_diff(earlier) <= CONNECTED_AT_JITTER_SECONDS
-        {
-            self.connected_at = Some(earlier);
-        }
+        self.connected_at = before.connected_at.or(self.connected_at);
     }
 }
 
@@ -261,14 +257,19 @@ impl Roster {
     }
 
     /// True if two entries with the same id are different connections. Without a run id a restart is only visible from
-    /// a client that is younger than before.
+    /// a client that is younger than before. A server whose clock was set back makes all its clients younger, and
+    /// itself by as much.
     fn is_id_reused(&self, before: &Roster, old: &Entry, new: &Entry) -> bool {
         let has_run_id = self.sample.info.as_ref().is_ok_and(|info| info.run_id.is_some());
         if has_run_id {
             return false;
         }
-        let age = |roster: &Roster, entry| roster.client(entry).and_then(Client::age_seconds);
-        age(before, old).zip(age(self, new)).is_some_and(|(old, new)| new < old)
+        let age = |roster: &Roster, entry| roster.client(entry)?.number(Field::Age);
+        let Some((old_age, new_age)) = age(before, old).zip(age(self, new)) else { return false };
+        let uptime = |roster: &Roster| i64::try_from(roster.sample.info.as_ref().ok()?.uptime_seconds?).ok();
+        let uptime_growth = uptime(before).zip(uptime(self)).map(|(old, new)| new.saturating_sub(old));
+        let age_growth = new_age.saturating_sub(old_age);
+        age_growth < 0 && uptime_growth.is_none_or(|growth| growth.abs_diff(age_growth) > ROUNDING_SECONDS)
     }
 
     /// True if the server reports the work of clients.

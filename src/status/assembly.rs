@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::message::{FIELDS, Header, Message};
@@ -29,6 +31,9 @@ pub(super) struct Partial {
 
 /// Maximum size of the rows of one status in bytes: about 300,000 clients.
 const MAX_ROW_BYTES: usize = 64 << 20;
+
+/// Maximum time from the beginning of a sample to its status, where the announcer's frequency is not longer.
+const MAX_SAMPLING_TIME: Duration = Duration::from_secs(10);
 
 impl Partial {
     pub(super) fn begin(first: &Message) -> Self {
@@ -67,7 +72,8 @@ impl Partial {
         Ok(())
     }
 
-    pub(super) fn into_sample(self) -> Result<Sample, Refusal> {
+    /// The sample, if the last part arrived at `now`.
+    pub(super) fn into_sample(self, now: Timestamp) -> Result<Sample, Refusal> {
         let header = &self.header;
         let listing = Listing::new(self.rows.into_bytes());
         let totals = ReceivedTotals {
@@ -83,9 +89,17 @@ impl Partial {
             info: Ok(info_of(header, &self.info)?),
             own_ids: self.own_ids,
             source: Source::Received(totals),
-            ..Sample::of(header.sampled_at, listing)
+            ..Sample::of(by_our_clock(header, now), listing)
         })
     }
+}
+
+/// The time at which a received status was sampled, by our clock: what its announcer says, but not after it arrived,
+/// nor longer before than sampling takes. A difference beyond that is one between both clocks.
+fn by_our_clock(header: &Header, now: Timestamp) -> Timestamp {
+    let delay = Duration::try_from_secs_f64(header.frequency).unwrap_or_default().max(MAX_SAMPLING_TIME);
+    let earliest = now.checked_sub(delay).unwrap_or(now);
+    header.sampled_at.clamp(earliest, now)
 }
 
 fn known_fields(names: &[String]) -> Vec<Field> {

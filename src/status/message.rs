@@ -71,7 +71,7 @@ pub struct Header {
     pub role: Option<String>,
     /// Sequence number: grows with each message of the announcer; the parts of one status share it.
     pub seq: u64,
-    /// When the clients were read, by the node's clock: RFC 3339 in UTC with milliseconds.
+    /// When the clients were read, by the announcer's clock: RFC 3339 in UTC with milliseconds.
     pub sampled_at: Timestamp,
     /// Seconds between two statuses.
     pub frequency: f64,

@@ -19,8 +19,8 @@ const MAX_PARTS: u32 = 256;
 /// Maximum number of announcers that are tracked; above it the one that was silent longest is removed.
 const MAX_ANNOUNCERS: usize = 64;
 
-/// Maximum difference between the clock of a node and ours. Older messages are refused as replays; a message within
-/// this time is accepted again only if the sequence number of its announcer is forgotten.
+/// Maximum difference between the clock of an announcer and ours. Older messages are refused as replays; a message
+/// within this time is accepted again only if the sequence number of its announcer is forgotten.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(120);
 
 /// Maximum time for which the sequence number of an announcer's last unsigned message is remembered.
@@ -119,7 +119,7 @@ impl StatusReceiver {
             return Ok(Some(Received::KeepAlive { header, signed }));
         }
         let Some(status) = self.assemble(&message)? else { return Ok(Some(Received::KeepAlive { header, signed })) };
-        let sample = Arc::new(status.into_sample()?);
+        let sample = Arc::new(status.into_sample(now)?);
         Ok(Some(Received::Status { header, sample, signed }))
     }
 
@@ -224,6 +224,25 @@ mod tests {
             assert_eq!(client.text(Field::Addr), Some(path.as_bytes()));
             assert_eq!(client.text(Field::User), None, "a field that this server does not have");
         }
+    }
+
+    #[test]
+    fn a_sample_has_a_time_by_our_clock() {
+        let mut receiver = StatusReceiver::default();
+        let mut sampled_at = |seq: u64, by_the_announcer: &str| {
+            let text = status(seq, r#""clients":[{"id":5}]"#).replace("2026-01-01T00:00:05Z", by_the_announcer);
+            match receive(&mut receiver, &text, now()) {
+                Ok(Some(Received::Status { sample, .. })) => {
+                    let pages = sample.clients.as_ref().expect("clients");
+                    assert!(pages.clients().all(|(at, _)| at == sample.at));
+                    sample.at.to_string()
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(sampled_at(1, "2026-01-01T00:00:04.5Z"), "2026-01-01T00:00:04.5Z", "sampling takes time");
+        assert_eq!(sampled_at(2, "2026-01-01T00:01:40Z"), "2026-01-01T00:00:10Z", "its clock is ahead");
+        assert_eq!(sampled_at(3, "2025-12-31T23:59:00Z"), "2026-01-01T00:00:00Z", "its clock is behind");
     }
 
     #[test]

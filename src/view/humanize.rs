@@ -1,5 +1,7 @@
 //! Values formatted for people.
 
+use jiff::SignedDuration;
+
 use super::column::{Column, ValueKind};
 use super::measure::Measure;
 use super::row::Row;
@@ -7,6 +9,9 @@ use super::selection::Group;
 use super::value::Value;
 use crate::client_list::Field;
 use crate::text::NONE;
+
+/// The smallest difference between the server's clock and ours that is worth showing, in seconds.
+const MIN_CLOCK_DIFFERENCE_SECONDS: u64 = 2;
 
 /// Formats a duration in at most two units: `3s`, `12m 5s`, `2d 4h`.
 pub fn ago(seconds: u64) -> String {
@@ -20,6 +25,14 @@ pub fn ago(seconds: u64) -> String {
         text.push_str(&format!(" {}{unit}", seconds % size / next));
     }
     text
+}
+
+/// Formats the difference between the server's clock and ours, `2h ahead`; `None` if it is small enough to be due to
+/// rounding and round trips.
+pub fn clock_difference(difference: SignedDuration) -> Option<String> {
+    let seconds = difference.unsigned_abs().as_secs();
+    let direction = if difference.is_negative() { "behind" } else { "ahead" };
+    (seconds >= MIN_CLOCK_DIFFERENCE_SECONDS).then(|| format!("{} {direction}", ago(seconds)))
 }
 
 /// Formats a count with thousands separators: `48,120`.
@@ -95,6 +108,14 @@ mod tests {
         for (seconds, text) in cases {
             assert_eq!(ago(seconds), text);
         }
+    }
+
+    #[test]
+    fn only_a_clock_difference_of_seconds_is_shown() {
+        let shown = |milliseconds| clock_difference(SignedDuration::from_millis(milliseconds));
+        assert_eq!([1999, -1999, 0].map(shown), [None, None, None]);
+        let expected = ["2s ahead", "2h behind", "106751991167d 7h behind"].map(|text| Some(text.to_owned()));
+        assert_eq!([2000, -7_200_900, i64::MIN].map(shown), expected);
     }
 
     #[test]

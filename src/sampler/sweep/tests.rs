@@ -1,7 +1,6 @@
 //! Sweeps and quick polls of a server in memory, which changes between two commands.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -94,6 +93,39 @@ async fn a_client_that_connects_during_the_sweep_is_in_the_sample() {
     server.open(1);
     let second = sample(&mut sampler).await;
     assert_eq!((ids(&second), server.full_listings()), (server.connected(), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_time_of_a_sample_depends_on_the_servers_clock() {
+    let server = Shared::with_clients(500);
+    let mut sampler = server.sampler(budget()).await;
+    let hours = |hours| SignedDuration::from_hours(hours);
+    // Right, ahead, far ahead, and set back.
+    for difference in [hours(0), hours(2), hours(24 * 365), hours(-2)] {
+        server.lock().clock_difference = difference;
+        let before = clock::now();
+        let sample = sample(&mut sampler).await;
+        let after = clock::now();
+        let pages = sample.clients.as_ref().expect("the clients were listed");
+        for at in pages.clients().map(|(at, _)| at).chain([sample.at]) {
+            assert!(before <= at && at <= after, "{at} at a difference of {difference}");
+        }
+        let error = sample.clock_difference.expect("INFO has the clock") - difference;
+        assert!(error.abs() <= after.duration_since(before), "{error}");
+    }
+}
+
+#[test]
+fn half_the_round_trip_is_no_difference_of_clocks() {
+    let at = Timestamp::from_second(1_767_225_600).expect("a time");
+    let clock = Clock { at, read: Instant::now() };
+    let round_trip = Duration::from_secs(4);
+    let difference = |micros| clock.difference(micros, round_trip).expect("a time");
+    // The clock goes on while the test runs.
+    let since = clock.read.elapsed().as_micros() as i64;
+    let micros = difference(at.as_microsecond() - 2_000_000).as_micros();
+    assert!((-i128::from(since) - 60_000_000..=0).contains(&micros), "{micros}");
+    assert_eq!(clock.difference(i64::MAX, round_trip), None, "not a time");
 }
 
 /// Servers give an id to a connection before they count it, and others connect at the same time as we do.

@@ -101,13 +101,51 @@ fn a_connection_time_does_not_jitter() {
         assert_eq!(connected(&next).as_deref(), Some("2025-12-31T23:58:20Z"), "at {at}");
         previous = next;
     }
-    // It is not kept if it is wrong by more, nor after a restart.
-    let mut moved = roster(T10, &row(1, "web", 50, 1));
-    moved.turnover_since(&previous, Same);
-    assert_eq!(connected(&moved).as_deref(), Some("2025-12-31T23:59:20Z"));
+    // It is not kept after a restart.
     let mut restarted = roster("2026-01-01T00:00:30Z", &row(1, "web", 131, 1));
     restarted.turnover_since(&previous, Restarted);
     assert_eq!(connected(&restarted).as_deref(), Some("2025-12-31T23:58:19Z"));
+}
+
+#[test]
+fn no_step_of_a_clock_moves_a_connection_time() {
+    let connected = |roster: &Roster| roster.entries()[0].connected_at().map(|time| time.to_string());
+    let mut previous = roster(T0, &row(1, "web", 100, 1));
+    // The server's clock is set ahead by two hours, then back by four; then our own clock is set back, and ahead.
+    let steps = [
+        ("2026-01-01T00:00:10Z", "7310"),
+        ("2026-01-01T00:00:20Z", "-7080"),
+        ("2025-12-31T22:00:30Z", "130"),
+        ("2026-01-01T02:00:40Z", "140"),
+    ];
+    for (at, age) in steps {
+        let mut next = roster(at, &row(1, "web", 0, 1).replace("age=0", &format!("age={age}")));
+        let turnover = next.turnover_since(&previous, Same);
+        assert_eq!((ids(&turnover.opened), ids(&turnover.closed)), (vec![], vec![]), "at {at}");
+        assert_eq!(connected(&next).as_deref(), Some("2025-12-31T23:58:20Z"), "at {at}");
+        previous = next;
+    }
+}
+
+/// Kvrocks and Dragonfly report no run id.
+#[test]
+fn without_a_run_id_a_clock_that_is_set_back_is_no_restart() {
+    let server = |at: &str, uptime: u64, reply: &str| {
+        let info = ServerInfo { uptime_seconds: Some(uptime), ..ServerInfo::default() };
+        let sample = Sample { info: Ok(info), ..Sample::of(at.parse().expect("a time"), Listing::new(reply.into())) };
+        derive(None, Arc::new(sample), &Limits::default()).clients().expect("the clients were listed").clone()
+    };
+    let rows = |ages: [i64; 3]| -> String {
+        (1..).zip(ages).map(|(id, age)| format!("id={id} addr=a:{id} name=web age={age} idle=0\n")).collect()
+    };
+    let before = server(T0, 90_000, &rows([80_000, 9_000, 100]));
+    // Two hours back. The third client is younger by less than that: its id was used again.
+    let mut set_back = server(T10, 82_810, &rows([72_810, 1_810, 4]));
+    let turnover = set_back.turnover_since(&before, Same);
+    assert_eq!((ids(&turnover.opened), ids(&turnover.closed)), (vec![3], vec![3]));
+    let mut restarted = server(T10, 8, &rows([7, 6, 4]));
+    let turnover = restarted.turnover_since(&before, Same);
+    assert_eq!((ids(&turnover.opened), ids(&turnover.closed)), (vec![1, 2, 3], vec![1, 2, 3]));
 }
 
 #[test]

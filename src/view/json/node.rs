@@ -1,6 +1,7 @@
 //! The state of a node.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ pub(super) fn node(node: &NodeState, now: Instant) -> Value {
         "redis": &*node.node,
         "fresh": node.fresh_snapshot(now).is_some(),
         "sampled_at": snapshot.map(|snapshot| format!("{:.0}", snapshot.sample.at)),
+        "clock_difference_seconds": clock_difference(snapshot),
         "failure": failure(node),
         "version": info.and_then(|info| info.version.clone()),
         "role": info.and_then(|info| info.role.clone()),
@@ -37,6 +39,10 @@ pub(super) fn node(node: &NodeState, now: Instant) -> Value {
         "conditions": snapshot.map(|snapshot| conditions(snapshot)),
         "within_budget": snapshot.and_then(|snapshot| snapshot.sample.cost.within_budget),
     })
+}
+
+fn clock_difference(snapshot: Option<&Arc<Snapshot>>) -> Option<f64> {
+    snapshot?.sample.clock_difference.map(|difference| difference.as_secs_f64())
 }
 
 fn closed(snapshot: &Snapshot) -> BTreeMap<&'static str, u64> {

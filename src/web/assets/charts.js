@@ -63,7 +63,7 @@ const clock = (_, seconds) => seconds.map((second) => time(second).slice(0, 5));
 const timeOrDash = (_, second) => (second == null ? "–" : time(second));
 const numberOrDash = (_, number) => (number == null ? "–" : String(number));
 
-// The end of the time axis: now, also if the server is down, or the last point if the server's clock is ahead.
+// The end of the time axis: now, also if the server is down, or the last point if the exporter's clock is ahead.
 const end = (at) => Math.max(Date.now() / 1000, at[at.length - 1] ?? 0);
 
 // The range of the time axis: the points, and at least some minutes.

@@ -14,7 +14,7 @@ use crate::latest::{NodeState, Nodes};
 use crate::sample::Source;
 use crate::snapshot::{ClientCounts, CloseReason, Groups, Snapshot, State};
 use crate::text::{escaped, is_cut};
-use crate::view::humanize::{count, rate};
+use crate::view::humanize::{clock_difference, count, rate};
 use crate::web::query::Query;
 
 /// Maximum number of rows of each table.
@@ -207,6 +207,8 @@ fn sampled(snapshot: &Snapshot) -> Sampled {
     }
     parts.extend(cost.server_time.map(|time| format!("{} server time", ms(time))));
     parts.extend(cost.longest_command.map(|time| format!("longest command {}", ms(time))));
+    let difference = snapshot.sample.clock_difference.and_then(clock_difference);
+    parts.extend(difference.map(|difference| format!("the server's clock is {difference}")));
     Sampled { at: rfc3339(Some(snapshot.sample.at)), epoch: snapshot.sample.at.as_second(), cost: parts.join(", ") }
 }
 
