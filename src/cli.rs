@@ -88,6 +88,14 @@ pub struct RedisArgs {
         hide_env_values = true
     )]
     pub addresses: Vec<String>,
+    /// Name of each server in metrics, pages and messages (label redis), one for each --redis.addr, in their order.
+    /// Default: the address; for an address on this machine, host name and port or path. Repeatable, or separated by
+    /// commas
+    ///
+    /// The name must be unique in the whole monitoring system. In a container, give one for a server on 127.0.0.1 or a
+    /// unix socket, because the host name changes with each new container.
+    #[arg(long = "redis.name", env = "REDIS_NAME", value_name = "NAME", value_delimiter = ',')]
+    pub names: Vec<String>,
     /// ACL user for all addresses without a user
     #[arg(long = "redis.user", env = "REDIS_USER", value_name = "USER", hide_env_values = true)]
     pub user: Option<String>,
@@ -190,7 +198,7 @@ pub struct AnnounceArgs {
     #[arg(long = "announce.key-file", env = "ANNOUNCE_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
     /// With --sample never: the node to show, if several nodes are announced on the channel
-    #[arg(long = "announce.node", env = "ANNOUNCE_NODE", value_name = "ADDRESS")]
+    #[arg(long = "announce.node", env = "ANNOUNCE_NODE", value_name = "NAME")]
     pub node: Option<String>,
     /// When to sample. auto: unless complete, signed statuses are received (needs --announce.key-file). never: only
     /// receive statuses, which needs no permission except to subscribe

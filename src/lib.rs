@@ -13,11 +13,12 @@
 //! To follow one client from the server to a gauge: [`sampler`] asks for the list, [`client_list`] reads its row,
 //! [`snapshot::derive`] counts it, [`latest`] keeps the count, [`exposition`] writes it, [`web`] serves it.
 
-// Failures, text and time, as every module uses them, and the metadata of this build.
+// Failures, text and time, as every module uses them, and facts about this build and this machine.
 pub mod backoff;
 pub mod build_info;
 pub mod clock;
 pub mod failure;
+pub mod machine;
 pub mod text;
 
 // From a server's replies to a sample.

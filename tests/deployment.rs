@@ -211,6 +211,7 @@ fn everything() -> Value {
     json!({
         "redis": {
             "addresses": ["redis://a:6379", "rediss://b:6380"],
+            "names": ["shop/a", "shop/b"],
             "user": "redis-client-exporter",
             "passwordSecret": { "name": "password" },
             "tlsSecret": { "name": "tls", "certificate": "tls.crt", "key": "tls.key" },
@@ -344,12 +345,39 @@ fn variables_of_manifests_exist() {
     named.extend(compose["services"]["exporter"]["environment"].as_object().expect("variables").keys().cloned());
     let settings = read("deploy/systemd/redis-client-exporter.env");
     named.extend(settings.lines().filter_map(|line| Some(line.trim_start_matches('#').split_once('=')?.0.to_owned())));
-    assert!(named.remove("POD_NAME") && named.len() >= 8, "{named:?}");
+    assert!(named.remove("POD_NAME") && named.remove("POD_NAMESPACE") && named.len() >= 8, "{named:?}");
     let unknown: Vec<_> = named.iter().filter(|name| !known.contains(name.as_str())).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
 /// Returns the mounts of a compose service that are relative to compose.yaml, as `(path here, path in the container)`.
+/// `redis:6379` is another server in each namespace and in each compose project, and 127.0.0.1 in each pod.
+#[test]
+fn manifests_name_their_servers() {
+    let count = |text: &str| text.split(',').count();
+    let releases = release(&everything()).unwrap_or_default();
+    let mut checked = 0;
+    for document in manifests().iter().chain(&releases) {
+        let containers = document["spec"]["template"]["spec"]["containers"].as_array();
+        for container in containers.into_iter().flatten() {
+            let value = |name: &str| {
+                let mut variables = container["env"].as_array().into_iter().flatten();
+                variables.find(|variable| variable["name"] == name)?["value"].as_str()
+            };
+            let Some(address) = value("REDIS_ADDR") else { continue };
+            let name = value("REDIS_NAME").unwrap_or_else(|| panic!("{address} has no name"));
+            assert_eq!(count(name), count(address), "{name} {address}");
+            let is_of_namespace = name.starts_with("$(POD_NAMESPACE)/") || name.starts_with("shop/");
+            assert!(is_of_namespace, "{name}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 2, "{checked}");
+    let compose = yaml(&read("deploy/compose/compose.yaml"));
+    assert!(compose["services"]["exporter"]["environment"]["REDIS_NAME"].is_string());
+    assert!(read("deploy/systemd/redis-client-exporter.env").contains("#REDIS_NAME="), "the host name is enough");
+}
+
 fn mounts(service: &Value) -> Vec<(PathBuf, String)> {
     let volumes = service["volumes"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let here = project("deploy/compose");

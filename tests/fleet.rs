@@ -22,10 +22,7 @@ use crate::support::server::{Server, binary};
 fn node(name: &str, server: &Server) -> Node {
     let endpoint = parse_address(&server.address()).expect("an address").endpoint;
     let timeout = Duration::from_secs(60);
-    Node {
-        name: name.into(),
-        address: NodeAddress { endpoint, credentials: None, tls: TlsOptions::default(), timeout },
-    }
+    Node::named(name, NodeAddress { endpoint, credentials: None, tls: TlsOptions::default(), timeout })
 }
 
 /// A fleet that samples every tenth of a second, announces, and listens.

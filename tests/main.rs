@@ -15,6 +15,7 @@ mod image;
 mod listing_failures;
 mod lists;
 mod monitoring;
+mod names;
 mod pages;
 mod parity;
 mod remote_source;

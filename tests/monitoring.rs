@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use redis_client_exporter::link::{Node, NodeAddress, TlsOptions, parse_address};
+use redis_client_exporter::machine::Machine;
+use serde_json::{Value, json};
 
 use crate::dashboards::{annotations, expressions};
 use crate::runbooks;
@@ -44,6 +46,57 @@ fn alerts_fire_and_stay_quiet_as_their_tests_expect() {
     let files: Vec<String> = rules::test_files().iter().map(|file| file.display().to_string()).collect();
     let args: Vec<&str> = ["test", "rules"].into_iter().chain(files.iter().map(String::as_str)).collect();
     assert_clean(&args, "");
+}
+
+/// The exporters of two hosts, each with the shipped defaults, were one node to Prometheus: one server had 198 of 200
+/// connections, the other one was down, and no alert fired.
+#[test]
+fn two_hosts_with_the_shipped_defaults_are_two_nodes_in_alerts() {
+    let name = |host: &str| {
+        let endpoint = parse_address("redis://127.0.0.1:6379").expect("the default address").endpoint;
+        let timeout = Duration::from_secs(5);
+        let address = NodeAddress { endpoint, credentials: None, tls: TlsOptions::default(), timeout };
+        Node::on_machine(address, &Machine { name: host.to_owned(), is_container: false }).name
+    };
+    let series = |metric: &str, host: &str, more: &str, value: u32| {
+        json!({
+            "series": format!(
+                "{metric}{{job=\"redis-clients\", instance=\"{host}:19121\", redis=\"{}\"{more}}}", name(host)
+            ),
+            "values": format!("{value}+0x20"),
+        })
+    };
+    let fires = |alert: &str, host: &str| {
+        let labels = format!(
+            "ALERTS{{alertname=\"{alert}\", alertstate=\"firing\", job=\"redis-clients\", redis=\"{}\", \
+             severity=\"critical\"}}",
+            name(host)
+        );
+        json!({
+            "expr": format!("ALERTS{{alertname=\"{alert}\", severity=\"critical\"}}"),
+            "eval_time": "8m",
+            "exp_samples": [{ "labels": labels, "value": 1 }],
+        })
+    };
+    let test = json!({
+        "rule_files": [project("deploy/prometheus/rules.yml")],
+        "evaluation_interval": "30s",
+        "group_eval_order": ["redis-clients", "redis-clients-nodes", "redis-clients-applications"],
+        "tests": [{
+            "interval": "30s",
+            "input_series": [
+                series("redis_clients_connections", "db-1", ", kind=\"application\"", 198),
+                series("redis_clients_maxclients", "db-1", "", 200),
+                series("redis_clients_up", "db-1", "", 1),
+                series("redis_clients_up", "db-2", "", 0),
+            ],
+            "promql_expr_test": [fires("RedisClientsNearMaxclients", "db-1"), fires("RedisClientsNodeDown", "db-2")],
+        }],
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("two_hosts_test.yml");
+    std::fs::write(&file, test.to_string()).expect("a file");
+    assert_clean(&["test", "rules", &file.display().to_string()], "");
 }
 
 /// Two exporters watch one server, as in production: what both export must be counted once. The server reports every

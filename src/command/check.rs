@@ -45,21 +45,24 @@ async fn check(node: &Node, config: &CheckConfig) -> Report {
     let mut sampler = Sampler::new(node.clone(), config.budget);
     let sampled = sampler.sample().await;
     let mut report = Report { text: String::new(), exit: Exit::Success };
+    let warning = node.name_warning();
     let (sample, link) = match (&sampled, sampler.link()) {
         (Ok(sample), Some(link)) => (sample, link),
         (Err(failure), _) => {
             report.line(&format!("{}\n  failed   {failure}", node.name));
             report.exit = Exit::Unreachable;
+            report.warn(warning);
             report.acl(None, &[], &config.channel);
             return report;
         }
         (Ok(_), None) => unreachable!("a sample that succeeded leaves its link"),
     };
     report.line(&title(node, sample.info.as_ref().ok()));
-    report.line(&format!(
-        "  ok       {}",
-        if node.address.credentials.is_some() { "connected and logged in" } else { "connected" }
-    ));
+    let logged_in = if node.address.credentials.is_some() { " and logged in" } else { "" };
+    let endpoint = node.address.endpoint.to_string();
+    let at = if endpoint == *node.name { String::new() } else { format!(" to {endpoint}") };
+    report.line(&format!("  ok       connected{at}{logged_in}"));
+    report.warn(warning);
     report.info(sample);
     report.clock(sample);
     report.listing(sample);
@@ -75,6 +78,13 @@ async fn check(node: &Node, config: &CheckConfig) -> Report {
 impl Report {
     fn line(&mut self, line: &str) {
         writeln!(self.text, "{line}").expect("writing to a string cannot fail");
+    }
+
+    /// A warning, which does not change the exit code.
+    fn warn(&mut self, warning: Option<String>) {
+        if let Some(warning) = warning {
+            self.line(&format!("  warning  {warning}"));
+        }
     }
 
     fn missing(&mut self, what: &str, failure: &Failure, exit: Exit) {

@@ -20,6 +20,8 @@ use crate::exposition::Validity;
 use crate::fleet::{Fleet, NodeTasks, Target, WatchNode};
 use crate::group_file::GroupFile;
 use crate::latest::Latest;
+use crate::link::Node;
+use crate::machine::Machine;
 use crate::web::{self, Served};
 
 pub(super) fn run(args: &ServeArgs) -> Result<Exit> {
@@ -51,6 +53,11 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
             to a server can read the password"
         );
     }
+    let nodes: Vec<Node> = config.targets.iter().flat_map(Target::nodes).collect();
+    for warning in nodes.iter().filter_map(Node::name_warning) {
+        warn!("{warning}");
+    }
+    let machine = Machine::read();
     let latest = Arc::new(Latest::default());
     let (limits, limits_now) = watch::channel(Arc::new(config.limits));
     let mut tasks = JoinSet::new();
@@ -70,14 +77,14 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
         limits: limits_now,
         announce: config.announce,
         remote: config.remote,
-        host: host(),
+        host: machine.shown().to_owned(),
     };
     let watch_node: WatchNode = Box::new(move |node, publisher| of_node.clone().run(node, publisher).boxed());
     // A list that never changes.
-    let nodes = watch::channel(config.targets.iter().flat_map(Target::nodes).collect()).1;
+    let nodes = watch::channel(nodes).1;
     tasks.spawn(Fleet::start(Arc::clone(&latest), sampling.clone(), watch_node, nodes).run());
     let encrypted = settings.borrow().summary().0;
-    let external_url = config.external_url.unwrap_or_else(|| own_url(&bound.addresses(), encrypted));
+    let external_url = config.external_url.unwrap_or_else(|| own_url(&machine, &bound.addresses(), encrypted));
     let validity = Validity { groups: groups_valid, web_config: web_config_valid };
     let stop = CancellationToken::new();
     let served = Served {
@@ -109,19 +116,12 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// The name of this host, as far as it is printable.
-fn host() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    host.trim().chars().filter(char::is_ascii_graphic).take(64).collect()
-}
-
 /// The URL of the pages for browsers, if none is configured: the host name and the port.
-fn own_url(addresses: &[SocketAddr], encrypted: bool) -> String {
+fn own_url(machine: &Machine, addresses: &[SocketAddr], encrypted: bool) -> String {
     let scheme = if encrypted { "https" } else { "http" };
-    let host =
-        Some(host()).filter(|host| !host.is_empty() && addresses.iter().any(|address| !address.ip().is_loopback()));
+    let is_reachable = addresses.iter().any(|address| !address.ip().is_loopback());
     let port = addresses.first().map_or(0, SocketAddr::port);
-    format!("{scheme}://{}:{port}", host.as_deref().unwrap_or("localhost"))
+    format!("{scheme}://{}:{port}", if is_reachable { machine.shown() } else { "localhost" })
 }
 
 /// The signals that request a stop.

@@ -100,7 +100,7 @@ async fn receive(
             }
             Ok(None) if !std::mem::replace(&mut is_noted, true) => eprintln!(
                 "no exporter announces on {channel} of {node}; start one: redis-client-exporter --redis.addr {node}",
-                node = node.name
+                node = node.address.endpoint
             ),
             Ok(None) => {}
         }

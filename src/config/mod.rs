@@ -18,6 +18,7 @@ use crate::announce;
 use crate::cli::{CheckArgs, GroupArgs, HealthyArgs, RedisArgs, ServeArgs, WatchArgs};
 use crate::fleet::Target;
 use crate::group_file::GroupFile;
+use crate::machine::Machine;
 use crate::sampler::Budget;
 use crate::snapshot::{Grouping, Limits};
 use crate::status::Key;
@@ -68,7 +69,7 @@ impl ServeConfig {
         let mut faults = Faults::default();
         let (grouping, group_file) = grouping(&args.group, &mut faults);
         let config = Self {
-            targets: targets(&args.redis, &mut faults),
+            targets: targets(&args.redis, &Machine::read(), &mut faults),
             limits: limits(args, grouping, &mut faults),
             group_file,
             budget: budget(&args.sample, &mut faults),
@@ -96,7 +97,7 @@ pub fn listing(redis: &RedisArgs, group: &GroupArgs, idle_after: &str) -> Result
         network_prefix: network_prefix(group, &mut faults),
         ..Limits::rows_only()
     };
-    let config = (targets(redis, &mut faults), limits);
+    let config = (targets(redis, &Machine::read(), &mut faults), limits);
     faults.into_result(config)
 }
 
@@ -121,7 +122,7 @@ impl CheckConfig {
     pub fn new(args: &CheckArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let config = Self {
-            targets: targets(&args.redis, &mut faults),
+            targets: targets(&args.redis, &Machine::read(), &mut faults),
             budget: budget(&args.sample, &mut faults),
             grouping: grouping(&args.group, &mut faults).0,
             channel: channel(&args.channel, &mut faults),
@@ -162,7 +163,7 @@ impl WatchConfig {
     pub fn new(args: &WatchArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let config = Self {
-            targets: targets(&args.redis, &mut faults),
+            targets: targets(&args.redis, &Machine::read(), &mut faults),
             channel: channel(&args.channel, &mut faults),
             keys: keys(args.key_file.as_deref(), &mut faults),
         };
@@ -323,6 +324,43 @@ mod tests {
     fn one_server_is_watched_once() {
         let args = ["--redis.addr=localhost", "--redis.addr=redis://localhost:6379/1"];
         assert!(config(&args).expect_err("twice").to_string().contains("given twice"));
+        // Whether this machine is a container or not.
+        for other in ["127.0.0.1", "[::1]:6379", "127.0.0.2:6379", "rediss://127.0.0.1"] {
+            let args = ["--redis.addr=redis://localhost", &format!("--redis.addr={other}")];
+            let fault = config(&args).expect_err(other).to_string();
+            assert!(fault.contains("localhost:6379 and") && fault.contains("--redis.name"), "{fault}");
+        }
+        let named = ["--redis.addr=localhost,127.0.0.1", "--redis.name=one,two"];
+        let targets = config(&named).expect("two names").targets;
+        let names: Vec<_> = targets.iter().flat_map(Target::nodes).map(|node| node.name.to_string()).collect();
+        assert_eq!(names, ["one", "two"]);
+    }
+
+    #[test]
+    fn names_of_servers_are_given_in_the_order_of_the_addresses_and_are_no_secret() {
+        for (names, fault) in [
+            ("a", "1 names for 2 addresses"),
+            ("a,b,c", "3 names for 2 addresses"),
+            ("a,a", "a is given twice"),
+            ("a,redis://:hush@b", "name 2: an address is no name"),
+            ("u:hush@h,b", "name 1: an address is no name"),
+            ("a,b\n", ""),
+            ("a,b\tc", "without control characters"),
+            (&format!("a,{}", "x".repeat(129)), "at most 128 bytes"),
+        ] {
+            let faults = config(&["--redis.addr=10.0.0.1 10.0.0.2", &format!("--redis.name={names}")]);
+            match fault {
+                "" => assert!(faults.is_ok(), "spaces around a name are left out"),
+                _ => {
+                    let faults = faults.expect_err(fault).to_string();
+                    assert!(faults.contains(fault) && !faults.contains("hush"), "{faults}");
+                }
+            }
+        }
+        let args = ["--redis.addr=10.0.0.1", "--redis.addr=10.0.0.2", "--redis.name=a b", "--redis.name=10.0.0.1:6379"];
+        let targets = config(&args).expect("valid names").targets;
+        let names: Vec<_> = targets.iter().flat_map(Target::nodes).map(|node| node.name.to_string()).collect();
+        assert_eq!(names, ["a b", "10.0.0.1:6379"]);
     }
 
     #[test]

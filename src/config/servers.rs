@@ -7,14 +7,16 @@ use super::Faults;
 use super::values::{elements, positive};
 use crate::cli::RedisArgs;
 use crate::fleet::Target;
-use crate::link::{self, Credentials, NodeAddress, Password, TlsOptions};
+use crate::link::{self, Credentials, Node, NodeAddress, Password, TlsOptions};
+use crate::machine::Machine;
 
-pub(super) fn targets(args: &RedisArgs, faults: &mut Faults) -> Vec<Target> {
+pub(super) fn targets(args: &RedisArgs, machine: &Machine, faults: &mut Faults) -> Vec<Target> {
     let timeout = faults.take("--redis.timeout", positive(&args.timeout), Duration::ZERO);
     let tls = tls_options(args, faults);
     let password = password(args, faults);
     let mut targets: Vec<Target> = Vec::new();
     let texts: Vec<&str> = elements(&args.addresses).flat_map(separated).collect();
+    let names = names(args, texts.len(), faults);
     let has_tls = texts.iter().any(|text| link::requires_tls(text));
     for (place, text) in texts.into_iter().enumerate() {
         // Other clients apply the scheme before the first of several hosts to all of them. Here it would be an address
@@ -43,17 +45,73 @@ pub(super) fn targets(args: &RedisArgs, faults: &mut Faults) -> Vec<Target> {
             faults.add(format!("{endpoint}: a user without a password; add --redis.password-file or --redis.password"));
         }
         let credentials = password.map(|password| Credentials { user, password });
-        let target = Target::Server(NodeAddress { endpoint, credentials, tls: tls.clone(), timeout });
-        if targets.iter().any(|known| known.to_string() == target.to_string()) {
-            faults.add(format!("--redis.addr: {target} is given twice; give each server once"));
+        let address = NodeAddress { endpoint, credentials, tls: tls.clone(), timeout };
+        let node = match names.get(place) {
+            Some(name) => Node::named(name, address),
+            None => Node::on_machine(address, machine),
+        };
+        if let Some(known) =
+            targets.iter().flat_map(Target::nodes).find(|known| is_same(known, &node, names.is_empty()))
+        {
+            faults.add(twice(&known, &node));
         }
-        targets.push(target);
+        targets.push(Target::Server(node));
     }
     if elements(&args.addresses).next().is_none() {
         faults.add("--redis.addr: no server is given; example: redis://127.0.0.1:6379");
     }
     check_tls(&targets, &tls, faults);
     targets
+}
+
+/// Maximum length of a name, in bytes. Every series has it as a label.
+const MAX_NAME: usize = 128;
+
+/// The given names of the servers, in the order of their addresses; empty if none is given.
+fn names(args: &RedisArgs, addresses: usize, faults: &mut Faults) -> Vec<String> {
+    let names: Vec<String> = elements(&args.names).map(str::to_owned).collect();
+    if !names.is_empty() && names.len() != addresses {
+        let (names, addresses) = (names.len(), addresses);
+        faults.add(format!(
+            "--redis.name: {names} names for {addresses} addresses; give one for each --redis.addr, in their order"
+        ));
+        return Vec::new();
+    }
+    for (place, name) in names.iter().enumerate() {
+        // It may hold a password, so the fault names it by its number.
+        if name.contains('@') || name.contains("://") {
+            let place = place + 1;
+            faults.add(format!("--redis.name, name {place}: an address is no name; example: --redis.name=billing"));
+        } else if name.len() > MAX_NAME || name.chars().any(char::is_control) {
+            let place = place + 1;
+            faults.add(format!("--redis.name, name {place}: use at most {MAX_NAME} bytes, without control characters"));
+        } else if names[..place].contains(name) {
+            faults.add(format!("--redis.name: {name} is given twice; each server needs a name of its own"));
+        }
+    }
+    names
+}
+
+/// True if two addresses cannot both be watched: their series would be the same, or they are two ways to write one
+/// address. `127.0.0.1` and `localhost` could be two servers, which an operator who names them knows.
+fn is_same(known: &Node, node: &Node, is_unnamed: bool) -> bool {
+    let (one, other) = (&known.address.endpoint, &node.address.endpoint);
+    known.name == node.name || one.to_string() == other.to_string() || is_unnamed && one.key() == other.key()
+}
+
+fn twice(known: &Node, node: &Node) -> String {
+    let (one, other) = (&known.address.endpoint, &node.address.endpoint);
+    if one.to_string() == other.to_string() {
+        return format!("--redis.addr: {one} is given twice; give each server once");
+    }
+    let why = match known.name == node.name {
+        true => format!("would both have the name {}", node.name),
+        false => "are two ways to write one address".to_owned(),
+    };
+    format!(
+        "--redis.addr: {one} and {other} {why}; if they are one server, give one of them, otherwise give a \
+        --redis.name for each address"
+    )
 }
 
 /// Separates addresses at spaces. The path of a unix socket may have spaces, so it ends only before a further scheme.

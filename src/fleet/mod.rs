@@ -114,7 +114,7 @@ impl Fleet {
                     watched.task.abort();
                     Some(watched.id)
                 }
-                None => self.latest.add(Arc::clone(&node.name), clock::now()),
+                None => self.latest.add(Arc::clone(&node.name), Some(node.address.endpoint.clone()), clock::now()),
             };
             let Some(id) = id else { continue };
             let task = self.spawn(node.clone(), id, Duration::ZERO);
@@ -184,10 +184,7 @@ mod tests {
     fn node(name: &str, port: u16) -> Node {
         let endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port, tls: false };
         let timeout = Duration::from_secs(1);
-        Node {
-            name: name.into(),
-            address: NodeAddress { endpoint, credentials: None, tls: TlsOptions::default(), timeout },
-        }
+        Node::named(name, NodeAddress { endpoint, credentials: None, tls: TlsOptions::default(), timeout })
     }
 
     fn names(latest: &Latest) -> Vec<String> {

@@ -8,21 +8,21 @@ use crate::link::{Node, NodeAddress};
 #[derive(Clone, Debug)]
 pub enum Target {
     /// One server.
-    Server(NodeAddress),
+    Server(Node),
 }
 
 impl Target {
     /// The addresses that the target names.
     pub fn addresses(&self) -> impl Iterator<Item = &NodeAddress> {
         match self {
-            Target::Server(address) => std::iter::once(address),
+            Target::Server(node) => std::iter::once(&node.address),
         }
     }
 
     /// The nodes of the target.
     pub fn nodes(&self) -> impl Iterator<Item = Node> + use<> {
         match self {
-            Target::Server(address) => std::iter::once(Node::from(address.clone())),
+            Target::Server(node) => std::iter::once(node.clone()),
         }
     }
 }
@@ -31,7 +31,7 @@ impl fmt::Display for Target {
     /// The address without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Server(address) => address.endpoint.fmt(f),
+            Target::Server(node) => node.address.endpoint.fmt(f),
         }
     }
 }

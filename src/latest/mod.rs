@@ -10,6 +10,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::link::Endpoint;
+
 pub use publisher::{Publication, Publisher};
 pub use state::{ChannelTally, NodeState, Phase, SampleTally, SubscriberTally};
 
@@ -37,12 +39,12 @@ pub struct Nodes {
 
 impl Latest {
     /// Adds a node before its first attempt. Returns `None` if there is a node with this name: two nodes with the same
-    /// labels would make every metric invalid.
-    pub fn add(&self, name: Arc<str>, now: Timestamp) -> Option<NodeId> {
+    /// labels would make every metric invalid. By its address it can be selected, too.
+    pub fn add(&self, name: Arc<str>, address: Option<Endpoint>, now: Timestamp) -> Option<NodeId> {
         let mut added = None;
         self.change(now, |nodes| {
             if nodes.find(&name).is_none() {
-                added = Some(nodes.push(NodeState::starting(name)));
+                added = Some(nodes.push(NodeState { address, ..NodeState::starting(name) }));
             }
             added.is_some()
         });
@@ -137,6 +139,22 @@ impl Nodes {
         self.with_ids().find(|(_, node)| &*node.node == name)
     }
 
+    /// The node with this name, or else with this address, however it is written.
+    pub fn find_by_name_or_address(&self, text: &str) -> Option<&NodeState> {
+        if let Some((_, node)) = self.find(text) {
+            return Some(node);
+        }
+        let exact = |node: &&NodeState| node.address.as_ref().is_some_and(|address| address.to_string() == text);
+        if let Some(node) = self.iter().find(exact) {
+            return Some(node);
+        }
+        let is_written_as =
+            |node: &&NodeState| node.address.as_ref().is_some_and(|address| address.is_written_as(text));
+        let mut found = self.iter().filter(is_written_as);
+        // Servers on several loopback addresses may share a port.
+        found.next().filter(|_| found.next().is_none())
+    }
+
     /// The number of nodes.
     pub fn count(&self) -> usize {
         self.by_id.len()
@@ -170,24 +188,24 @@ mod tests {
     #[test]
     fn nodes_come_and_go_and_keep_their_order() {
         let latest = Latest::default();
-        let ids: Vec<_> = ["c", "a", "b"].map(|name| latest.add(name.into(), at(1)).expect("a new node")).into();
-        assert_eq!(latest.add("a".into(), at(2)), None, "the name is taken");
+        let ids: Vec<_> = ["c", "a", "b"].map(|name| latest.add(name.into(), None, at(1)).expect("a new node")).into();
+        assert_eq!(latest.add("a".into(), None, at(2)), None, "the name is taken");
         latest.remove(ids[1], at(3));
         assert_eq!(names(&latest), ["c", "b"]);
-        latest.add("a".into(), at(4)).expect("the name is free again");
+        latest.add("a".into(), None, at(4)).expect("the name is free again");
         assert_eq!(names(&latest), ["c", "b", "a"]);
     }
 
     #[test]
     fn a_removed_node_that_still_publishes_does_not_return() {
         let latest = Latest::default();
-        let old = latest.add("a".into(), at(1)).expect("a new node");
+        let old = latest.add("a".into(), None, at(1)).expect("a new node");
         let mut state = NodeState::starting("a".into());
         state.fail(Failure { reason: Reason::Closed, message: String::new() }, at(1));
         latest.remove(old, at(2));
         latest.publish(old, state.clone(), at(3));
         assert!(names(&latest).is_empty());
-        let new = latest.add("a".into(), at(4)).expect("the name is free again");
+        let new = latest.add("a".into(), None, at(4)).expect("the name is free again");
         latest.publish(old, state, at(5));
         let nodes = latest.read();
         assert!(matches!(nodes.get(new).map(|node| &node.phase), Some(Phase::Starting)));
@@ -197,7 +215,7 @@ mod tests {
     #[test]
     fn a_reader_keeps_the_state_that_it_has_read() {
         let latest = Latest::default();
-        let id = latest.add("a".into(), at(1)).expect("a new node");
+        let id = latest.add("a".into(), None, at(1)).expect("a new node");
         let (before, mut changes) = (latest.read(), latest.changes());
         latest.remove(id, at(2));
         assert_eq!((before.count(), latest.read().count()), (1, 0));

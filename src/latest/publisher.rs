@@ -80,7 +80,7 @@ mod tests {
     async fn a_full_queue_never_delays_the_node_and_is_counted_and_a_closed_one_is_forgotten() {
         let latest = Arc::new(Latest::default());
         let now = Timestamp::UNIX_EPOCH;
-        let id = latest.add("node:1".into(), now).expect("a new node");
+        let id = latest.add("node:1".into(), None, now).expect("a new node");
         let mut publisher = Publisher::new(Arc::clone(&latest), id);
         let (slow, mut received) = mpsc::channel(2);
         let (closed, _) = mpsc::channel(2);

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::failure::Refusal;
 use crate::failure::{Failure, Reason};
 use crate::history::History;
+use crate::link::Endpoint;
 use crate::snapshot::Snapshot;
 
 /// The current state of one node.
@@ -16,6 +17,8 @@ use crate::snapshot::Snapshot;
 pub struct NodeState {
     /// The node's name: the label `redis`.
     pub node: Arc<str>,
+    /// The address that is connected to, by which it can be selected; `None` in tests.
+    pub address: Option<Endpoint>,
     /// The result of the last attempt to sample it.
     pub phase: Phase,
     /// The counts of attempts by result.
@@ -162,6 +165,7 @@ impl NodeState {
     pub fn starting(node: Arc<str>) -> Self {
         Self {
             node,
+            address: None,
             phase: Phase::Starting,
             tally: SampleTally::default(),
             channel: Arc::default(),

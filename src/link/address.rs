@@ -1,22 +1,12 @@
-//! Nodes: the server to connect to, its name, and the credentials.
+//! Addresses: the server to connect to, and the credentials.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
-
-/// One server: its name in outputs, and how to connect to it.
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// The label `redis`, and the name in messages. It holds no secret.
-    pub name: Arc<str>,
-    /// The address to connect to.
-    pub address: NodeAddress,
-}
 
 /// The address and the credentials of a server.
 #[derive(Clone, Debug)]
@@ -43,13 +33,6 @@ impl NodeAddress {
             && self.tls == other.tls
             && self.timeout == other.timeout
             && credentials(self) == credentials(other)
-    }
-}
-
-impl From<NodeAddress> for Node {
-    /// A node that is named by its address, without user and password.
-    fn from(address: NodeAddress) -> Self {
-        Self { name: address.endpoint.to_string().into(), address }
     }
 }
 

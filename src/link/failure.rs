@@ -5,7 +5,9 @@ use std::io;
 
 use redis::{ErrorKind, RedisError};
 
+use super::address::Endpoint;
 use super::command::Command;
+use super::node::Node;
 use crate::failure::{Failure, Reason};
 use crate::text::escaped;
 
@@ -19,13 +21,18 @@ fn failure(reason: Reason, node: &str, sentence: impl Display) -> Failure {
     Failure { reason, message: format!("{node}: {sentence}") }
 }
 
-pub(super) fn resolve_failed(node: &str, error: &io::Error) -> Failure {
-    failure(Reason::Resolve, node, format!("cannot resolve the host name ({error}); check --redis.addr and DNS"))
+pub(super) fn resolve_failed(node: &Node, error: &io::Error) -> Failure {
+    let host = match &node.address.endpoint {
+        Endpoint::Tcp { host, .. } if !node.name.contains(host) => format!(" {host}"),
+        _ => String::new(),
+    };
+    let sentence = format!("cannot resolve the host name{host} ({error}); check --redis.addr and DNS");
+    failure(Reason::Resolve, &node.name, sentence)
 }
 
-pub(super) fn connect_failed(node: &str, error: &io::Error) -> Failure {
+pub(super) fn connect_failed(node: &Node, error: &io::Error) -> Failure {
     let fix = "is the server running, and is the address right?";
-    failure(Reason::Connect, node, format!("{}; {fix}", plain(&error.to_string())))
+    failure(Reason::Connect, &node.name, format!("{}{}; {fix}", plain(&error.to_string()), node.at()))
 }
 
 pub(super) fn tls_failed(node: &str, why: &str) -> Failure {
@@ -34,15 +41,15 @@ pub(super) fn tls_failed(node: &str, why: &str) -> Failure {
 }
 
 /// Connecting took too long. A plain port does not answer a TLS handshake: it waits for the end of a line.
-pub(super) fn dial_timed_out(node: &str, what: &str, seconds: f64, tls: bool) -> Failure {
-    let fix = match tls {
+pub(super) fn dial_timed_out(node: &Node, what: &str, seconds: f64) -> Failure {
+    let fix = match node.address.endpoint.is_tls() {
         true => {
             "check that this is a TLS port (otherwise use redis://), whether the server is blocked or the network is \
                  slow, or raise --redis.timeout"
         }
         false => "check whether the server is blocked or the network is slow, or raise --redis.timeout",
     };
-    failure(Reason::Timeout, node, format!("{what} within {seconds} s; {fix}"))
+    failure(Reason::Timeout, &node.name, format!("{what}{} within {seconds} s; {fix}", node.at()))
 }
 
 pub(super) fn timed_out(node: &str, what: &str, seconds: f64) -> Failure {

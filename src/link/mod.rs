@@ -5,6 +5,7 @@ mod address;
 mod bounded;
 mod command;
 mod failure;
+mod node;
 mod password;
 mod subscription;
 mod tls;
@@ -22,9 +23,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use address::{
-    Credentials, Endpoint, Node, NodeAddress, ParsedAddress, Password, TlsOptions, parse_address, requires_tls,
+    Credentials, Endpoint, NodeAddress, ParsedAddress, Password, TlsOptions, parse_address, requires_tls,
 };
 pub use command::{Command, Request};
+pub use node::Node;
 pub use password::{Login, check_password_file};
 pub use subscription::{Delivery, Subscription};
 pub use tls::config as tls_config;
@@ -199,14 +201,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
 /// The failure of a node that did not answer to a new connection within its time-out.
 fn dial_timed_out(node: &Node, what: &str) -> Failure {
-    failure::dial_timed_out(&node.name, what, node.address.timeout.as_secs_f64(), node.address.endpoint.is_tls())
+    failure::dial_timed_out(node, what, node.address.timeout.as_secs_f64())
 }
 
 /// Opens a stream to a node, without sending anything on it.
 async fn open(node: &Node) -> Result<Box<dyn ByteStream>, Failure> {
     Ok(match &node.address.endpoint {
         Endpoint::Unix(path) => {
-            Box::new(UnixStream::connect(path).await.map_err(|error| failure::connect_failed(&node.name, &error))?)
+            Box::new(UnixStream::connect(path).await.map_err(|error| failure::connect_failed(node, &error))?)
         }
         Endpoint::Tcp { host, port, tls: false } => Box::new(connect(node, host, *port).await?),
         Endpoint::Tcp { host, port, tls: true } => {
@@ -249,13 +251,12 @@ async fn auth_command(node: &Node) -> Result<Option<redis::Cmd>, Failure> {
 
 /// Connects to the first address of a host that answers.
 async fn connect(node: &Node, host: &str, port: u16) -> Result<TcpStream, Failure> {
-    let name = &*node.name;
-    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| failure::resolve_failed(name, &error))?;
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| failure::resolve_failed(node, &error))?;
     let addresses: Vec<_> = found.collect();
     // Each address gets a share of the time-out, so that one that drops all packets does not use up the time of the
     // others.
     let share = node.address.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    let mut last = failure::resolve_failed(name, &std::io::ErrorKind::NotFound.into());
+    let mut last = failure::resolve_failed(node, &std::io::ErrorKind::NotFound.into());
     for address in addresses {
         last = match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
@@ -263,8 +264,8 @@ async fn connect(node: &Node, host: &str, port: u16) -> Result<TcpStream, Failur
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
-            Ok(Err(error)) => failure::connect_failed(name, &error),
-            Err(_) => failure::timed_out(name, "could not connect", share.as_secs_f64()),
+            Ok(Err(error)) => failure::connect_failed(node, &error),
+            Err(_) => failure::timed_out(&node.name, &format!("could not connect{}", node.at()), share.as_secs_f64()),
         };
     }
     Err(last)

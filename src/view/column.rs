@@ -21,7 +21,7 @@ pub static COLUMNS: &[Column] = &[
         "redis",
         "Server",
         Text,
-        "Server that the client is connected to.",
+        "Name of the server that the client is connected to.",
     )
     .aliases(&["node", "server"])
     .groupable()

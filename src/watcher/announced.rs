@@ -53,7 +53,7 @@ pub(super) fn ambiguous(node: &str, announced: &[&str]) -> Failure {
     let message = match distinct.len() {
         1 => format!(
             "{node}: {} servers are announced on its channel with the same name ({names}); start their exporters with \
-            a different address for each server",
+            a different --redis.name for each server",
             announced.len()
         ),
         _ => format!("{node}: several nodes are announced on its channel ({names}); choose one with --announce.node"),

@@ -45,11 +45,11 @@ struct EventStream {
 
 /// Starts a stream: the current state, then each change.
 pub(super) fn answer(app: &WebState, query: &str) -> Response<Body> {
-    let query = match Query::parse(query, Takes::Nodes) {
+    let mut query = match Query::parse(query, Takes::Nodes) {
         Ok(query) => query,
         Err(sentence) => return response::error(StatusCode::BAD_REQUEST, &sentence),
     };
-    if let Err(sentence) = query.check_node(&app.latest.read()) {
+    if let Err(sentence) = query.resolve_node(&app.latest.read()) {
         return response::error(StatusCode::NOT_FOUND, &sentence);
     }
     let Ok(permit) = Arc::clone(&app.streams).try_acquire_owned() else {

@@ -45,7 +45,7 @@ struct Export {
 
 /// Answers with a list, which is written while it is sent.
 pub(super) fn answer(state: &WebState, lines: Lines, query: &str) -> Response<Body> {
-    let query = match Query::of_list(query, Takes::Clients) {
+    let mut query = match Query::of_list(query, Takes::Clients) {
         Ok(query) => query,
         Err(sentence) => return response::error(StatusCode::BAD_REQUEST, &sentence),
     };
@@ -54,7 +54,7 @@ pub(super) fn answer(state: &WebState, lines: Lines, query: &str) -> Response<Bo
         return response::error(StatusCode::SERVICE_UNAVAILABLE, &sentence);
     };
     let nodes = state.latest.read();
-    if let Err(sentence) = query.check_node(&nodes) {
+    if let Err(sentence) = query.resolve_node(&nodes) {
         return response::error(StatusCode::NOT_FOUND, &sentence);
     }
     if let Some(by) = query.group {

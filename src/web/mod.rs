@@ -170,7 +170,7 @@ mod fixture {
     /// Returns the state of a server with one node that has one client, for requests from this machine.
     pub(super) fn app() -> WebState {
         let (latest, now) = (Latest::default(), jiff::Timestamp::UNIX_EPOCH);
-        let id = latest.add("node:1".into(), now).expect("the first node");
+        let id = latest.add("node:1".into(), None, now).expect("the first node");
         let nodes = view(1, Instant::now() + Duration::from_secs(60));
         latest.publish(id, nodes.iter().next().expect("one node").clone(), now);
         WebState::new(Served {

@@ -222,12 +222,17 @@ impl Query {
         self.selection.window_of(nodes.flat_map(|(node, snapshot)| closed_rows(node, snapshot)))
     }
 
-    /// Checks that the selected node is watched.
+    /// Finds the selected node by its name or its address, and selects it by its name.
     ///
     /// # Errors
-    /// Returns a sentence that names the watched nodes.
-    pub(super) fn check_node(&self, nodes: &Nodes) -> Result<(), String> {
-        if self.nodes(nodes).next().is_some() {
+    /// Returns a sentence that names the watched nodes, if none of them is selected.
+    pub(super) fn resolve_node(&mut self, nodes: &Nodes) -> Result<(), String> {
+        let Some(selected) = &self.selection.node else { return Ok(()) };
+        if let Some(node) = nodes.find_by_name_or_address(selected) {
+            self.selection.node = Some(node.node.to_string());
+            for (_, value) in self.given.iter_mut().filter(|(name, _)| name == "redis") {
+                *value = node.node.to_string();
+            }
             return Ok(());
         }
         let names: Vec<&str> = nodes.iter().map(|node| &*node.node).take(20).collect();
@@ -312,6 +317,7 @@ mod tests {
 
     use super::*;
     use crate::latest::Phase;
+    use crate::link::Endpoint;
     use crate::view::fixture::snapshot;
 
     const REPLY: &str = "id=1 addr=10.0.0.1:1 name=web-1 user=app idle=5 age=10 cmd=get flags=N\n\
@@ -425,8 +431,22 @@ mod tests {
     #[test]
     fn a_server_that_is_not_watched_is_an_error() {
         let nodes = nodes();
-        assert!(parse("redis=node:1").expect("a query").check_node(&nodes).is_ok());
-        let fault = parse("redis=node:2").expect("a query").check_node(&nodes).expect_err("it is not watched");
+        assert!(parse("redis=node:1").expect("a query").resolve_node(&nodes).is_ok());
+        let mut by_address = parse("redis=rediss%3A%2F%2Flocalhost:7000/3&q=web").expect("a query");
+        let local = |name: &str, port: u16| {
+            let endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port, tls: false };
+            NodeState { address: Some(endpoint), ..NodeState::starting(name.into()) }
+        };
+        // A name takes precedence over the address of another node.
+        let named = Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [local("a", 7000), local("127.0.0.1:7000", 7001)]);
+        assert!(by_address.resolve_node(&named).is_ok() && by_address.selection.has_node("a"));
+        assert_eq!(by_address.with(&[]), "redis=a&q=web");
+        let mut by_name = parse("redis=127.0.0.1:7000").expect("a query");
+        assert!(by_name.resolve_node(&named).is_ok() && !by_name.selection.has_node("a"));
+        assert!(parse("redis=localhost:7002").expect("a query").resolve_node(&named).is_err());
+        let twice = Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [local("a", 7000), local("b", 7000)]);
+        assert!(parse("redis=localhost:7000").expect("a query").resolve_node(&twice).is_err(), "it could be either");
+        let fault = parse("redis=node:2").expect("a query").resolve_node(&nodes).expect_err("it is not watched");
         assert!(fault.contains("servers are node:1"), "{fault}");
     }
 

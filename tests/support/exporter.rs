@@ -22,6 +22,13 @@ pub(crate) fn run(args: &[&str]) -> Output {
     program().args(args).output().expect("the program starts")
 }
 
+/// Returns the name of a server in the tests: its address, without scheme and credentials, on every machine.
+fn name_of(address: &str) -> String {
+    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let address = address.rsplit_once('@').map_or(address, |(_, host)| host);
+    if address.contains([':', '/']) { address.to_owned() } else { format!("{address}:6379") }
+}
+
 /// A running exporter.
 pub(crate) struct Exporter {
     child: Child,
@@ -42,6 +49,12 @@ impl Exporter {
         let mut command = program();
         for address in addresses {
             command.args(["--redis.addr", address]);
+        }
+        // By default, the name of a local server depends on the machine.
+        if !args.iter().any(|arg| arg.starts_with("--redis.name")) {
+            for address in addresses {
+                command.args(["--redis.name", &name_of(address)]);
+            }
         }
         if !args.iter().any(|arg| arg.starts_with("--client-announce-frequency")) {
             command.arg("--client-announce-frequency=0.1");

@@ -21,6 +21,7 @@ pub(super) fn node(node: &NodeState, now: Instant) -> Value {
         .map(|client_counts| counts(State::ALL.map(|state| (state.label(), client_counts.in_state(state)))));
     json!({
         "redis": &*node.node,
+        "address": node.address.as_ref().map(ToString::to_string),
         "fresh": node.fresh_snapshot(now).is_some(),
         "sampled_at": snapshot.map(|snapshot| format!("{:.0}", snapshot.sample.at)),
         "clock_difference_seconds": clock_difference(snapshot),

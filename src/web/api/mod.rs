@@ -76,8 +76,8 @@ impl<'a> Call<'a> {
 pub(super) fn write(nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) -> Written {
     let is_list = matches!(call, Call::ClosedLines(_));
     let query = if is_list { Query::of_list(query, call.takes()) } else { Query::parse(query, call.takes()) };
-    let query = query.map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
-    query.check_node(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
+    let mut query = query.map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
+    query.resolve_node(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
     let value = match call {
         Call::Status => json::status(query.nodes(nodes), now),
         Call::Clients => clients::list(nodes, &query),

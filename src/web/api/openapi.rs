@@ -74,7 +74,7 @@ fn components() -> Value {
     let text = || json!({ "type": "string" });
     let columns = "A column name, an alias, or a key of CLIENT LIST";
     let fixed = [
-        ("redis", "Address of one server. Default: all.".to_owned(), text()),
+        ("redis", "Name or address of one server. Default: all.".to_owned(), text()),
         ("q", "Text that id, address, name, user, library, command or app contains, in any case.".to_owned(), text()),
         ("filter", "A condition: idle>10m, memory>1MB, name!=web, address=10.0.0.0/8. Repeatable.".to_owned(), text()),
         ("min_idle", "Minimum idle time: 10m.".to_owned(), text()),

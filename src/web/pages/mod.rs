@@ -55,8 +55,8 @@ impl PageRoute<'_> {
 
 /// Writes a page.
 pub(super) fn write(state: &WebState, nodes: &Nodes, now: Instant, page: PageRoute<'_>, query: &str) -> Written {
-    let query = Query::of_page(query, page.takes()).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
-    query.check_node(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
+    let mut query = Query::of_page(query, page.takes()).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
+    query.resolve_node(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
     let frame = |path| Frame { path, version: env!("CARGO_PKG_VERSION"), telemetry_path: &state.telemetry_path };
     match page {
         PageRoute::Overview => html(&overview::page(nodes, now, &query, frame("/"))),
