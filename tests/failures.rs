@@ -162,6 +162,75 @@ fn fill(server: &Server) -> [Peer; 2] {
     })
 }
 
+fn rejected(peer: &mut Peer) -> u64 {
+    let info = peer.ask(&["INFO", "stats"]);
+    let count = info.lines().find_map(|line| line.strip_prefix("rejected_connections:"));
+    count.expect("every server counts them").trim().parse().expect("a number")
+}
+
+/// There were 7 rejections in the first 10 s: each link retried on its own, and some attempts were two connections.
+#[test]
+fn a_full_server_refuses_one_connection_an_attempt_and_three_in_ten_seconds() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start_with(&binary, &["--maxclients", "2"]);
+    let mut taken = fill(&server);
+    let before = rejected(&mut taken[0]);
+    let started = Instant::now();
+    let exporter = Exporter::start(&[&server.address()], &["--announce=auto"], &[]);
+    exporter.scrape_until("three attempts", |scrape| errors(scrape, "maxclients") >= 3.0);
+    assert!(started.elapsed() >= Duration::from_secs(9), "the third one is 3 s and 6 s after the others");
+    eventually("each attempt is one connection, of all links together", || {
+        let attempts = errors(&exporter.scrape(), "maxclients");
+        (rejected(&mut taken[0]) - before == attempts as u64).then_some(())
+    });
+    drop(taken);
+    exporter.scrape_until("up", |scrape| up(scrape) == Some(1.0));
+}
+
+/// The ids of our connections, each with the last command on it.
+fn own_links(peer: &mut Peer) -> Vec<(String, String)> {
+    let rows = peer.ask(&["CLIENT", "LIST"]);
+    let field = |row: &str, key: &str| {
+        let value = row.split(' ').find_map(|token| token.strip_prefix(key)?.strip_prefix('='));
+        value.expect("every row has it").to_owned()
+    };
+    let own = rows.lines().filter(|row| field(row, "name") == "redis-client-exporter");
+    own.map(|row| (field(row, "id"), field(row, "cmd"))).collect()
+}
+
+/// The link for announcing was opened when something was announced, and found no place.
+#[test]
+fn all_links_are_open_before_anything_is_announced_and_the_idle_one_samples_a_full_server() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let args = ["--announce=auto", "--client-announce-frequency=1h", "--sample.max-age=1h"];
+    let exporter = Exporter::start(&[&server.address()], &args, &[]);
+    exporter.scrape_until("up", |scrape| up(scrape) == Some(1.0));
+    let mut control = server.peer();
+    let three = |control: &mut Peer| Some(own_links(control)).filter(|links| links.len() == 3);
+    let links = eventually("three links", || three(&mut control));
+    let of = |command: &str| links.iter().find(|(_, last)| last.starts_with(command)).map(|(id, _)| id.clone());
+    let (sampling, listening) = (of("info").expect("quick polls"), of("subscribe").expect("a subscription"));
+    let announcing = links.iter().map(|(id, _)| id).find(|id| **id != sampling && **id != listening);
+    let announcing = announcing.expect("a third link").clone();
+    // No further connection is accepted, not even in place of one that is closed.
+    control.must(&["CONFIG", "SET", "maxclients", "1"]);
+    control.must(&["CLIENT", "KILL", "ID", &sampling]);
+    eventually("the link for announcing samples", || {
+        own_links(&mut control).into_iter().find(|(id, last)| *id == announcing && last.starts_with("info"))
+    });
+    let scrape = exporter.scrape();
+    assert_eq!((up(&scrape), errors(&scrape, "maxclients")), (Some(1.0), 0.0));
+    control.must(&["CONFIG", "SET", "maxclients", "1000"]);
+    // The announcer tries again with each snapshot, and a new client makes one.
+    let mut clients = Vec::new();
+    eventually("three links again", || {
+        clients.push(server.peer());
+        pause(Duration::from_millis(500));
+        three(&mut control)
+    });
+}
+
 #[test]
 fn an_open_link_samples_a_server_that_is_full() {
     let Some(binary) = any_binary() else { return };

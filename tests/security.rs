@@ -3,8 +3,10 @@
 use std::fs;
 
 use crate::support::certificates::Certificates;
+use crate::support::eventually;
 use crate::support::exporter::{Exporter, run};
 use crate::support::http::get;
+use crate::support::peer::Peer;
 use crate::support::scrape::Scrape;
 use crate::support::server::{Server, any_binary};
 
@@ -73,6 +75,30 @@ fn tls_with_the_systems_authorities_and_a_name() {
     distrusting.scrape_until("a refused certificate", |scrape| errors(scrape, "tls") > 0.0);
     let line = distrusting.log().into_iter().find(|line| line.contains("reason=tls")).expect("it is logged");
     assert!(line.contains("UnknownIssuer") && line.contains("--redis.tls-ca-file"), "{line}");
+}
+
+/// A full server closes before the handshake, and counts each of our attempts as rejected.
+#[test]
+fn a_full_server_with_tls_refuses_one_connection_an_attempt() {
+    let certificates = Certificates::new();
+    let Some(server) = tls_server(&certificates, "no") else { return };
+    let mut control = Peer::connect_unix(&server.socket());
+    control.must(&["CONFIG", "SET", "maxclients", "1"]);
+    let mut rejected = || -> u64 {
+        let info = control.ask(&["INFO", "stats"]);
+        let count = info.lines().find_map(|line| line.strip_prefix("rejected_connections:"));
+        count.expect("every server counts them").trim().parse().expect("a number")
+    };
+    let before = rejected();
+    let ca = format!("--redis.tls-ca-file={}", certificates.text("ca.crt"));
+    let address = format!("rediss://{}", server.address());
+    let exporter = Exporter::start(&[&address], &[&ca, "--announce=auto"], &[]);
+    exporter.scrape_until("two attempts", |scrape| errors(scrape, "tls") >= 2.0);
+    eventually("each attempt is one connection, of all links together", || {
+        (rejected() - before == errors(&exporter.scrape(), "tls") as u64).then_some(())
+    });
+    let line = exporter.log().into_iter().find(|line| line.contains("reason=tls")).expect("it is logged");
+    assert!(line.contains("maxclients"), "{line}");
 }
 
 /// The sentence that is logged when a server's certificate is refused.

@@ -29,7 +29,6 @@ pub struct Announcer {
     tally: Arc<ChannelTally>,
     /// Main-thread time of announcing that the sampler has not yet counted, in microseconds.
     spent: Arc<AtomicU64>,
-    link: Option<Link>,
     latest: Option<Arc<Snapshot>>,
     seq: u64,
     /// When the last message was sent.
@@ -55,7 +54,6 @@ impl Announcer {
             election,
             tally,
             spent,
-            link: None,
             latest: None,
             seq: 0,
             last_sent: Instant::now(),
@@ -71,6 +69,8 @@ impl Announcer {
         mut snapshots: mpsc::Receiver<Publication>,
         mut received: mpsc::Receiver<Result<Received, Failure>>,
     ) {
+        // At once, while the server has a free connection.
+        self.connect().await;
         let mut is_listening = true;
         loop {
             let due = self.due();
@@ -109,6 +109,7 @@ impl Announcer {
     async fn take(&mut self, snapshot: Arc<Snapshot>) {
         let is_new = self.latest.as_ref().is_none_or(|latest| latest.sample.at != snapshot.sample.at);
         self.latest = Some(Arc::clone(&snapshot));
+        self.connect().await;
         // Received statuses are not announced again.
         if snapshot.sample.source != Source::Sampled || !self.may_announce() {
             return;
@@ -189,16 +190,29 @@ impl Announcer {
         }
     }
 
+    /// Opens the link before it is needed, if there is none. A failure is logged when there is something to announce.
+    async fn connect(&mut self) {
+        if !self.node.admission.has_spare()
+            && let Ok(link) = self.dial().await
+        {
+            self.node.admission.keep(link);
+        }
+    }
+
+    async fn dial(&mut self) -> Result<Link, Failure> {
+        self.publishing = None;
+        Link::dial_for_announcing(&self.node).await
+    }
+
     async fn publish(&mut self, messages: &[String]) -> Result<(), Failure> {
-        if let Some(link) = self.link.take() {
+        if let Some(link) = self.node.admission.take_spare() {
             match self.publish_over(link, messages).await {
                 // The server may have closed the idle link.
                 Err(failure) if failure.reason == Reason::Closed => {}
                 result => return result,
             }
         }
-        self.publishing = None;
-        let link = Link::dial(&self.node).await?;
+        let link = self.dial().await?;
         self.publish_over(link, messages).await
     }
 
@@ -210,7 +224,7 @@ impl Announcer {
         let mut replies = link.send(&requests).await?;
         let statistics = replies.pop().and_then(Result::ok).map(Reply::into_text);
         self.account(statistics.as_deref(), messages);
-        self.link = Some(link);
+        self.node.admission.keep(link);
         replies.into_iter().find_map(Result::err).map_or(Ok(()), Err)
     }
 

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::failure::Refusal;
 use crate::latest::ChannelTally;
-use crate::link::{Delivery, Node, Subscription};
+use crate::link::{Delivery, LinkPurpose, Node, Subscription};
 use crate::status::{MAX_MESSAGE, Received, StatusReceiver};
 
 /// Maximum number of messages per second that are parsed.
@@ -83,7 +83,10 @@ impl Listener {
                     warn!(node, channel, "cannot receive statuses: {failure}");
                 }
                 self.forward(&Err(failure));
-                tokio::time::sleep(backoff.fail()).await;
+                let due = Instant::now() + backoff.fail();
+                // All links of the node together try to connect to a full server.
+                let due = self.node.admission.due(LinkPurpose::Channel).map_or(due, |admitted| admitted.max(due));
+                tokio::time::sleep_until(due.into()).await;
             }
         }
     }

@@ -66,10 +66,18 @@ impl NodeTasks {
             let receiver = StatusReceiver::new(&self.announce.keys, is_announcing.then_some(name));
             // If we always sample, only the presence of another announcer matters.
             let receiver = if self.remote == RemoteUse::Off { receiver.presence_only() } else { receiver };
-            Listener::new(node, channel, receiver, tally, receivers).run()
+            Listener::new(node.clone(), channel, receiver, tally, receivers).run()
         });
+        let is_sampling = !matches!(self.remote, RemoteUse::Only { .. });
+        let channel = async {
+            // All links are opened now, while the server has free connections, and the one for sampling first.
+            if is_sampling {
+                node.admission.first_attempt().await;
+            }
+            tokio::join!(until_end(announcing), until_end(listening));
+        };
         // One task for all three: they end together.
-        tokio::join!(watcher.run(), until_end(announcing), until_end(listening));
+        tokio::join!(watcher.run(), channel);
     }
 }
 

@@ -124,12 +124,6 @@ pub(super) fn refused(node: &str, command: Command, error: &RedisError) -> Failu
     failure(Reason::Other, node, format!("{command} failed: {answer}"))
 }
 
-/// The reason in the last line that a server sent before it closed the connection, if it is a known error.
-pub(super) fn rejection(node: &str, line: &[u8]) -> Option<Failure> {
-    let text = String::from_utf8_lossy(line.strip_prefix(b"-")?);
-    server_state_error(node, text.trim_end())
-}
-
 /// Errors that depend on the server's state, and not on the command.
 fn server_state_error(node: &str, text: &str) -> Option<Failure> {
     let code = text.split(' ').next().unwrap_or_default();

@@ -2,6 +2,7 @@
 //! does not know the meaning of the replies.
 
 mod address;
+mod admission;
 mod bounded;
 mod command;
 mod failure;
@@ -11,12 +12,12 @@ mod subscription;
 mod tls;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisResult, Value};
 use secrecy::ExposeSecret;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -25,6 +26,7 @@ use tokio::time::timeout;
 pub use address::{
     Credentials, Endpoint, NodeAddress, ParsedAddress, Password, TlsOptions, parse_address, requires_tls,
 };
+pub use admission::{Admission, LinkPurpose};
 pub use command::{Command, Request};
 pub use node::Node;
 pub use password::{Login, check_password_file};
@@ -83,19 +85,28 @@ impl Drop for Driver {
 }
 
 impl Link {
-    /// Connects, logs in and names the connection, within the node's time-out. If the server closes the connection at
-    /// once, up to `REJECTION_TIMEOUT` longer.
+    /// Connects for sampling, logs in and names the connection, within the node's time-out. If the server is full, the
+    /// link that the announcer does not use now takes the place of a new one.
     ///
     /// # Errors
     /// The failure. A refusal of the name is not an error.
     pub async fn dial(node: &Node) -> Result<Self, Failure> {
-        let patience = node.address.timeout;
-        let result = timeout(patience, Self::dial_inner(node)).await;
-        match result {
-            Ok(Err(failure)) if failure.reason == Reason::Closed => Err(read_rejection(node).await.unwrap_or(failure)),
-            Ok(result) => result,
-            Err(_) => Err(dial_timed_out(node, "could not connect and log in")),
+        match Self::dial_for(node, LinkPurpose::Sampling).await {
+            Err(failure) if admission::is_refusal(&failure) => node.admission.take_spare().ok_or(failure),
+            result => result,
         }
+    }
+
+    /// Connects for announcing, logs in and names the connection, within the node's time-out.
+    ///
+    /// # Errors
+    /// See [`Link::dial`].
+    pub async fn dial_for_announcing(node: &Node) -> Result<Self, Failure> {
+        Self::dial_for(node, LinkPurpose::Channel).await
+    }
+
+    async fn dial_for(node: &Node, purpose: LinkPurpose) -> Result<Self, Failure> {
+        connected(node, purpose, "could not connect and log in", Self::dial_inner(node)).await
     }
 
     async fn dial_inner(node: &Node) -> Result<Self, Failure> {
@@ -199,9 +210,22 @@ trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
-/// The failure of a node that did not answer to a new connection within its time-out.
-fn dial_timed_out(node: &Node, what: &str) -> Failure {
-    failure::dial_timed_out(node, what, node.address.timeout.as_secs_f64())
+/// Runs an attempt to connect, within the node's time-out, if the server is not known to be full. Every connection that
+/// this program opens to a server is opened here.
+async fn connected<T>(
+    node: &Node,
+    purpose: LinkPurpose,
+    what: &str,
+    attempt: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let permit = node.admission.begin(purpose, Instant::now())?;
+    let patience = node.address.timeout;
+    let result = match timeout(patience, attempt).await {
+        Ok(result) => result,
+        Err(_) => Err(failure::dial_timed_out(node, what, patience.as_secs_f64())),
+    };
+    permit.end(result.as_ref().err(), Instant::now());
+    result
 }
 
 /// Opens a stream to a node, without sending anything on it.
@@ -269,24 +293,6 @@ async fn connect(node: &Node, host: &str, port: u16) -> Result<TcpStream, Failur
         };
     }
     Err(last)
-}
-
-/// The time-out for reading why a server rejects connections.
-const REJECTION_TIMEOUT: Duration = Duration::from_millis(200);
-
-/// Reads why a server closes new connections. A full server sends the reason and closes at once. If we send a command,
-/// the kernel resets the connection and drops the server's line; so this opens another connection and only reads.
-async fn read_rejection(node: &Node) -> Option<Failure> {
-    let mut line = [0; 512];
-    let read = async {
-        match &node.address.endpoint {
-            Endpoint::Unix(path) => UnixStream::connect(path).await.ok()?.read(&mut line).await.ok(),
-            Endpoint::Tcp { tls: true, .. } => None,
-            Endpoint::Tcp { host, port, .. } => connect(node, host, *port).await.ok()?.read(&mut line).await.ok(),
-        }
-    };
-    let read = timeout(REJECTION_TIMEOUT, read).await.ok()??;
-    failure::rejection(&node.name, &line[..read])
 }
 
 fn read_reply(node: &str, command: Command, reply: RedisResult<Value>) -> Result<Reply, Failure> {

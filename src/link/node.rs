@@ -6,6 +6,7 @@ use std::sync::Arc;
 use url::Host;
 
 use super::address::{Endpoint, NodeAddress, parse_address};
+use super::admission::Admission;
 use crate::machine::Machine;
 
 /// One server: its name in outputs, and how to connect to it.
@@ -17,12 +18,14 @@ pub struct Node {
     pub address: NodeAddress,
     /// True if servers of other machines may have the same name: it is a local address.
     pub is_ambiguous: bool,
+    /// The order of its links, shared by all copies.
+    pub admission: Arc<Admission>,
 }
 
 impl Node {
     /// A node with a name that the operator chose.
     pub fn named(name: &str, address: NodeAddress) -> Self {
-        Self { name: name.into(), address, is_ambiguous: false }
+        Self { name: name.into(), address, is_ambiguous: false, admission: Arc::default() }
     }
 
     /// A node that is named by its address. An address on this machine (loopback, a unix socket) is the same on every

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::{ByteStream, Command, Node, Request, auth_command, dial_timed_out, failure, open};
+use super::{ByteStream, Command, LinkPurpose, Node, Request, auth_command, connected, failure, is_node_wide, open};
 use crate::failure::{Failure, Reason};
 
 /// Maximum length of a protocol line: a number, or the text of an error.
@@ -57,11 +57,8 @@ impl Subscription {
     /// # Errors
     /// The failure.
     pub async fn open(node: &Node, channel: &str, max_message: usize) -> Result<Self, Failure> {
-        let patience = node.address.timeout;
-        match timeout(patience, Self::open_inner(node, channel, max_message)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(dial_timed_out(node, "could not connect and subscribe")),
-        }
+        let attempt = Self::open_inner(node, channel, max_message);
+        connected(node, LinkPurpose::Channel, "could not connect and subscribe", attempt).await
     }
 
     /// Reads the replies of a stream that is already subscribed.
@@ -78,8 +75,14 @@ impl Subscription {
             let reply = subscription.request(&auth).await?;
             reply.map_err(|error| failure::auth_refused(&subscription.node, &error))?;
         }
-        // The name identifies us to other users of the server. Nothing depends on it, so a refusal is ignored.
-        let _ = subscription.request(&Request::from(Command::ClientSetName).packed()).await?;
+        // The name identifies us to other users of the server. Nothing depends on it, so a refusal is ignored, unless
+        // the server refuses the connection.
+        if let Err(error) = subscription.request(&Request::from(Command::ClientSetName).packed()).await? {
+            let failure = failure::refused(&subscription.node, Command::ClientSetName, &error);
+            if is_node_wide(&failure) {
+                return Err(failure);
+            }
+        }
         let mut subscribe = Request::from(Command::Subscribe).packed();
         subscribe.arg(channel);
         let reply = subscription.request(&subscribe).await?;
@@ -89,9 +92,12 @@ impl Subscription {
 
     /// Sends a command and reads its reply; the inner error is the server's refusal.
     async fn request(&mut self, command: &redis::Cmd) -> Result<Result<Vec<Element>, RedisError>, Failure> {
+        // A server that refuses the connection says so and closes it. The line can be read even if we can't write.
         let sent = self.stream.write_all(&command.get_packed_command()).await;
-        sent.map_err(|error| self.closed_error(&error))?;
-        self.read().await
+        match (self.read().await, sent) {
+            (Err(_), Err(error)) => Err(self.closed_error(&error)),
+            (reply, _) => reply,
+        }
     }
 
     /// Waits for the next message. Not cancel-safe, so not usable in `select`: a partly read message would be lost.

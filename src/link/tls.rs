@@ -65,7 +65,10 @@ const MAX_CAUSE_CHARS: usize = 200;
 /// The error of a handshake with the fix that fits it.
 fn explained(error: &std::io::Error, host: &str) -> String {
     let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) else {
-        return format!("{error}; check that this is a TLS port (otherwise use redis://)");
+        return format!(
+            "{error}; check that this is a TLS port (otherwise use redis://), and that the server has not reached \
+            maxclients"
+        );
     };
     let reissue = "check that the connection is not intercepted, and issue another one; \
                    --redis.tls-insecure-skip-verify accepts it without a check";

@@ -18,7 +18,7 @@ use crate::backoff::Backoff;
 use crate::clock;
 use crate::failure::{Failure, Reason};
 use crate::latest::{ChannelTally, NodeState, Phase, Publication, Publisher};
-use crate::link::Node;
+use crate::link::{Admission, LinkPurpose, Node};
 use crate::sample::Sample;
 use crate::sampler::{Budget, Sampler};
 use crate::snapshot::{Limits, Snapshot, derive};
@@ -42,6 +42,7 @@ pub struct Watcher {
     state: NodeState,
     backoff: Backoff,
     notices: Notices,
+    admission: Arc<Admission>,
 }
 
 impl Watcher {
@@ -49,6 +50,7 @@ impl Watcher {
     pub fn new(node: Node, budget: Budget, limits: watch::Receiver<Arc<Limits>>, publisher: Publisher) -> Self {
         Self {
             notices: Notices::new(Arc::clone(&node.name)),
+            admission: Arc::clone(&node.admission),
             sampler: Sampler::new(node, budget),
             budget,
             remote_source: RemoteSource::Off,
@@ -105,9 +107,15 @@ impl Watcher {
             }
             Err(failure) => {
                 self.fail(failure);
-                Schedule::after_failure(attempt, self.backoff.fail(), self.budget.interval)
+                self.retry(attempt)
             }
         }
+    }
+
+    /// The time of the next attempt after one that failed.
+    fn retry(&mut self, attempt: Attempt) -> Schedule {
+        let schedule = Schedule::after_failure(attempt, self.backoff.fail(), self.budget.interval);
+        self.admission.due(LinkPurpose::Sampling).map_or(schedule, |due| schedule.not_before(due))
     }
 
     /// Publishes a sample that is fresh until `stale_at`.
@@ -184,7 +192,7 @@ impl Watcher {
     fn retry_after(&mut self, failure: Failure) -> Schedule {
         let now = Instant::now();
         self.fail(failure);
-        Schedule::after_failure(Attempt { started: now, ended: now }, self.backoff.fail(), self.budget.interval)
+        self.retry(Attempt { started: now, ended: now })
     }
 
     /// Publishes the last sample with new clients in it. The time at which it becomes stale stays the same.

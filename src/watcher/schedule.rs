@@ -64,6 +64,13 @@ impl Schedule {
         self.due = self.due.min(self.earliest);
     }
 
+    /// Moves the sample to this time if it is due before: the server refuses connections until then.
+    pub(super) fn not_before(mut self, time: Instant) -> Self {
+        self.due = self.due.max(time);
+        self.earliest = self.earliest.max(time);
+        self
+    }
+
     /// Moves the sample to this time: a status of another exporter replaces it.
     pub(super) fn sample_at(&mut self, due: Instant) {
         self.due = due;
