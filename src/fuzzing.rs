@@ -12,7 +12,7 @@ use crate::link::{Delivery, Subscription};
 use crate::sample::{Pages, Sample};
 use crate::server_info::{CommandTime, ServerInfo};
 use crate::snapshot::{ClientKind, Grouping, GroupingOptions, Limits, Snapshot, State, derive};
-use crate::status::{Announcement, Key, MAX_MESSAGE, Received, StatusReceiver};
+use crate::status::{Announcement, Key, MAX_MESSAGE, Received, Rotation, StatusReceiver};
 
 /// A function that asserts the properties of an input.
 pub type Property = fn(&[u8]);
@@ -115,7 +115,7 @@ pub fn status_message(message: &[u8]) {
     let snapshot = derive(None, sample, &Limits::default());
     let announcement =
         Announcement { announcer: "a", node: "n:1", seq, frequency: 10.0, max_bytes: MAX_MESSAGE, reserve: 0 };
-    let parts = announcement.status(&snapshot);
+    let parts = announcement.status(&snapshot, &mut Rotation::default());
     // A status that omits clients, or that gets several parts, is another one.
     if let ([part], false) = (parts.as_slice(), truncated) {
         let again = received(part.as_bytes()).map(|(sample, _)| sample.clients.as_ref().map_or(0, Pages::len));

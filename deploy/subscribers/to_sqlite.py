@@ -8,14 +8,14 @@ import sys
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS statuses (redis, run_id, announcer, seq INT, sampled_at, connections INT, online INT, silent INT,
-    truncated INT, PRIMARY KEY (announcer, redis, seq));
+    opened_total INT, closed_total INT, truncated INT, PRIMARY KEY (announcer, redis, seq));
 CREATE TABLE IF NOT EXISTS clients (redis, run_id, sampled_at, id INT, address, name, user, app, kind, age_seconds INT,
     idle_seconds INT, last_interaction, PRIMARY KEY (redis, run_id, sampled_at, id));
 CREATE VIEW IF NOT EXISTS latest_clients AS
     SELECT * FROM clients JOIN (SELECT redis, max(sampled_at) AS sampled_at FROM clients GROUP BY redis) USING (redis, sampled_at);
 """
 COLUMNS = {
-    "statuses": "redis run_id announcer seq sampled_at connections online silent truncated".split(),
+    "statuses": "redis run_id announcer seq sampled_at connections online silent opened_total closed_total truncated".split(),
     "clients": "redis run_id sampled_at id address name user app kind age_seconds idle_seconds last_interaction".split(),
 }
 

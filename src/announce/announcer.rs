@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::pace::Pace;
 use super::{AnnounceSettings, Election};
 use crate::failure::{Failure, Reason};
 use crate::latest::{ChannelTally, Publication};
@@ -14,10 +15,10 @@ use crate::link::{Command, Link, Node, Reply, Request};
 use crate::sample::Source;
 use crate::server_info::CommandTime;
 use crate::snapshot::Snapshot;
-use crate::status::{Announcement, Received, SIGNATURE_OVERHEAD};
+use crate::status::{Announcement, ChangeBatch, Received, Rotation, SIGNATURE_OVERHEAD};
 
 /// The time without a message after which a heartbeat is sent, in multiples of the frequency: a sample may be a little
-/// late.
+/// late. Until then, a status that is due waits for a sample that is not old.
 const LATE: f64 = 1.25;
 
 /// Announces one node.
@@ -30,6 +31,11 @@ pub struct Announcer {
     /// Main-thread time of announcing that the sampler has not yet counted, in microseconds.
     spent: Arc<AtomicU64>,
     latest: Option<Arc<Snapshot>>,
+    /// The time of the last sample, if it was not announced yet.
+    unannounced: Option<Instant>,
+    changes: ChangeBatch,
+    rotation: Rotation,
+    pace: Pace,
     seq: u64,
     /// When the last message was sent.
     last_sent: Instant,
@@ -49,12 +55,16 @@ impl Announcer {
         spent: Arc<AtomicU64>,
     ) -> Self {
         Self {
+            pace: Pace::new(settings.frequency),
             node,
             settings,
             election,
             tally,
             spent,
             latest: None,
+            unannounced: None,
+            changes: ChangeBatch::default(),
+            rotation: Rotation::default(),
             seq: 0,
             last_sent: Instant::now(),
             publishing: None,
@@ -84,7 +94,7 @@ impl Announcer {
                     Some(Err(_)) => {}
                     None => is_listening = false,
                 },
-                () = tokio::time::sleep_until(due.into()) => self.send_heartbeat().await,
+                () = tokio::time::sleep_until(due.into()) => self.send_due().await,
             }
         }
     }
@@ -92,7 +102,12 @@ impl Announcer {
     /// The time at which a message is due even without a new snapshot.
     fn due(&self) -> Instant {
         let late = self.last_sent + self.settings.frequency.mul_f64(LATE);
-        if self.announcing { late } else { late.max(self.election.eligible_at()) }
+        if !self.announcing {
+            return late.max(self.election.eligible_at());
+        }
+        let status = self.unannounced.map(|sampled| self.pace.status_at(sampled));
+        let changes = (!self.changes.is_empty()).then(|| self.pace.changes_at(Instant::now(), self.max_bytes()));
+        [status, changes].into_iter().flatten().fold(late, Instant::min)
     }
 
     fn receive(&mut self, message: &Received) {
@@ -112,31 +127,70 @@ impl Announcer {
         self.connect().await;
         // Received statuses are not announced again.
         if snapshot.sample.source != Source::Sampled || !self.may_announce() {
+            self.unannounced = None;
+            self.changes.clear();
             return;
         }
-        if let Some(message) = self.announcement().changes(&snapshot) {
-            self.send(vec![message]).await;
-        }
         if is_new {
-            let parts = self.announcement().status(&snapshot);
-            self.send(parts).await;
+            self.unannounced = Some(Instant::now());
+        }
+        self.changes.add(&snapshot);
+        if self.due() <= Instant::now() {
+            self.send_due().await;
         }
     }
 
-    /// Sends a heartbeat; or a first status, when we take over from an announcer that stopped.
-    async fn send_heartbeat(&mut self) {
-        let was_announcing = self.announcing;
-        self.last_sent = Instant::now();
-        let Some(snapshot) = self.latest.clone() else { return };
-        if snapshot.sample.source != Source::Sampled || !self.may_announce() {
+    /// Sends what is due: changes, and a status; or a heartbeat, if nothing was sent for long. When we take over from
+    /// an announcer that stopped, a first status is due.
+    async fn send_due(&mut self) {
+        let (now, was_announcing) = (Instant::now(), self.announcing);
+        let is_late = now >= self.last_sent + self.settings.frequency.mul_f64(LATE);
+        let Some(snapshot) = self.latest.clone().filter(|latest| latest.sample.source == Source::Sampled) else {
+            self.last_sent = now;
+            return;
+        };
+        if !self.may_announce() {
+            self.last_sent = now;
             return;
         }
-        let announcement = self.announcement();
-        let messages = match was_announcing {
-            false => announcement.status(&snapshot),
-            true => announcement.heartbeat(&snapshot).into_iter().collect(),
-        };
-        self.send(messages).await;
+        if !was_announcing {
+            self.unannounced.get_or_insert(now);
+        }
+        let (changes, max_bytes) = (self.due_changes(&snapshot, now), self.max_bytes());
+        let (is_status_due, rotation) =
+            (self.unannounced.is_some_and(|sampled| self.pace.status_at(sampled) <= now), self.rotation);
+        let mut messages = Vec::from_iter(changes);
+        if is_status_due {
+            self.unannounced = None;
+            let mut rotation = self.rotation;
+            messages.extend(self.announcement(max_bytes).status(&snapshot, &mut rotation));
+            self.rotation = rotation;
+        } else if messages.is_empty() && is_late {
+            messages.extend(self.announcement(max_bytes).heartbeat(&snapshot));
+        }
+        let result = self.send(messages).await;
+        match result {
+            // The server may still run a command after the time-out.
+            Err(Reason::Timeout) | Ok(()) if is_status_due => self.pace.status_sent(now),
+            Err(_) if is_status_due => {
+                self.pace.status_failed(now);
+                (self.rotation, self.unannounced) = (rotation, Some(now));
+            }
+            _ => {}
+        }
+    }
+
+    /// The message of the changes, if it is due and there are any.
+    fn due_changes(&mut self, snapshot: &Snapshot, now: Instant) -> Option<String> {
+        let max_bytes = self.max_bytes();
+        if self.changes.is_empty() || self.pace.changes_at(now, max_bytes) > now {
+            return None;
+        }
+        let bytes = self.pace.changes_bytes(now, max_bytes);
+        let changes = std::mem::take(&mut self.changes);
+        let message = self.announcement(max_bytes).changes(&changes, snapshot, bytes)?;
+        self.pace.changes_sent(now, message.len(), max_bytes);
+        Some(message)
     }
 
     fn may_announce(&mut self) -> bool {
@@ -153,22 +207,27 @@ impl Announcer {
     }
 
     /// A builder for the next message.
-    fn announcement(&mut self) -> Announcement<'_> {
+    fn announcement(&mut self, max_bytes: usize) -> Announcement<'_> {
         self.seq += 1;
         Announcement {
             announcer: self.election.name(),
             node: &self.node.name,
             seq: self.seq,
             frequency: self.settings.frequency.as_secs_f64(),
-            max_bytes: self.settings.max_bytes,
+            max_bytes,
             reserve: if self.settings.keys.is_empty() { 0 } else { SIGNATURE_OVERHEAD },
         }
     }
 
-    /// Publishes messages as one batch.
-    async fn send(&mut self, mut messages: Vec<String>) {
+    /// Maximum size of a status, in bytes.
+    fn max_bytes(&self) -> usize {
+        self.settings.max_bytes
+    }
+
+    /// Publishes messages as one batch. Returns the reason if that fails.
+    async fn send(&mut self, mut messages: Vec<String>) -> Result<(), Reason> {
         if messages.is_empty() {
-            return;
+            return Ok(());
         }
         if let Some(key) = self.settings.keys.first() {
             messages.iter_mut().for_each(|message| key.sign(message));
@@ -176,7 +235,7 @@ impl Announcer {
         self.last_sent = Instant::now();
         let result = self.publish(&messages).await;
         let (node, channel) = (&*self.node.name, &*self.settings.channel);
-        match result {
+        match &result {
             Ok(()) => {
                 messages.iter().for_each(|_| self.tally.add_announced());
                 if std::mem::take(&mut self.failed) {
@@ -188,6 +247,7 @@ impl Announcer {
             }
             Err(_) => {}
         }
+        result.map_err(|failure| failure.reason)
     }
 
     /// Opens the link before it is needed, if there is none. A failure is logged when there is something to announce.

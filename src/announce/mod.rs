@@ -1,10 +1,11 @@
 //! The status channel: announces samples, receives the statuses of other exporters, and elects the announcer.
 //!
-//! `election` decides who announces; it is pure. `listener` and `announcer` run for each node.
+//! `election` decides who announces, and `pace` when; both are pure. `listener` and `announcer` run for each node.
 
 mod announcer;
 mod election;
 mod listener;
+mod pace;
 
 pub use announcer::Announcer;
 pub use election::{Election, Mode, PATIENCE};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::closed::{CloseReason, Closed, ClosedRing, MAX_CLOSED};
 use super::counters::{Continuity, Counter, Counters};
 use super::kind::ClientKind;
-use super::roster::{Roster, Turnover};
+use super::roster::{Entry, Roster, Turnover};
 
 /// Opened and closed connections since exporter start, as observed.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,8 @@ pub struct Churn {
     accepted: u64,
     /// The accepted connections that were observed in a sample.
     opened: u64,
+    /// Opened connections, as observed.
+    opened_total: u64,
     /// The accepted connections that were never observed.
     unseen: u64,
     /// Disconnections that the server has counted, of clients that were not missing from a sample yet.
@@ -55,6 +57,16 @@ impl Churn {
         self.closed[reason as usize]
     }
 
+    /// The number of opened clients, as observed. Our own links are not counted.
+    pub fn opened_total(&self) -> u64 {
+        self.opened_total
+    }
+
+    /// The number of closed clients, for any reason. Our own links are not counted.
+    pub fn closed_total(&self) -> u64 {
+        self.closed.iter().sum()
+    }
+
     /// The number of connections that opened and closed between two polls and were never observed.
     pub fn unseen(&self) -> u64 {
         self.unseen
@@ -77,6 +89,8 @@ impl Churn {
             .collect();
         next.ring = self.ring.with(&closed);
         let opened = step.turnover.opened.iter().filter_map(|entry| entry.id).collect();
+        let is_own = |entry: &&Entry| entry.kind == ClientKind::Exporter;
+        next.opened_total += step.turnover.opened.iter().filter(|entry| !is_own(entry)).count() as u64;
         (next, Changes { opened, closed })
     }
 

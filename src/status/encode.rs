@@ -1,23 +1,31 @@
 //! Messages of a snapshot: a status in one or more parts, changes, and a heartbeat.
+//!
+//! No time in a message is later than the time with which it is stamped: that of the newest reading in it.
+
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use jiff::Timestamp;
 
+use super::changes::ChangeBatch;
 use super::message::{AppCount, FIELDS, Header, MAX_MESSAGE, MessageKind, SCHEMA};
+use super::rotation::Rotation;
 use crate::client_list::{Client, Field};
-use crate::snapshot::{ClientKind, Seen, Snapshot, last_interaction};
-use crate::text::escaped;
+use crate::sample::Pages;
+use crate::snapshot::{ClientKind, Seen, Snapshot, State, last_interaction};
+use crate::text::{OTHER, escaped};
 use crate::view::column::Column;
 use crate::view::row::{Row, rows};
 
-/// Maximum number of applications in a status.
-const MAX_APPS: usize = 20;
+/// The applications take at most this part of a status, or of its first message: a quarter.
+const APPS_SHARE: usize = 4;
 
-/// Maximum number of opened, and of closed, clients in one message of changes. The next status has all clients in any
-/// case.
-const MAX_CHANGES: usize = 100;
+/// A client that does not fit, and is larger than this part of the room for the longest silent ones, is skipped: the
+/// next ones may fit. At most [`MAX_TOO_LARGE`] are.
+const LARGE_SHARE: usize = 8;
+const MAX_TOO_LARGE: usize = 64;
 
 /// Bytes to leave free for the end of a message: the part numbers, and the names and brackets of its lists.
 const ENDING: usize = 100;
@@ -43,73 +51,69 @@ pub struct Announcement<'a> {
 }
 
 impl Announcement<'_> {
-    /// Makes a status with all clients of a snapshot, or as many as fit: application clients by idle time, the longest
-    /// first, then those that wait, then internal connections. Empty if the node's run id or its clients are unknown.
-    pub fn status(&self, snapshot: &Snapshot) -> Vec<String> {
+    /// Makes a status with all clients of a snapshot: application clients by idle time, the longest first, then those
+    /// that wait, then internal connections. If there is no room for all, the first of these take half of it, and the
+    /// others take turns. Empty if the node's run id or its clients are unknown.
+    pub fn status(&self, snapshot: &Snapshot, rotation: &mut Rotation) -> Vec<String> {
         let Some(header) = self.header(snapshot, MessageKind::Status) else { return Vec::new() };
-        let rest = Rest { info: info(snapshot), fields: fields(snapshot), apps: apps(snapshot) };
-        let clients = ranked(snapshot);
-        let begin = joined(&[json(&header), json(&rest)]);
-        let frame = begin.len() + ENDING;
-        let room = MAX_MESSAGE.saturating_sub(frame + self.reserve);
-        let mut parts: Vec<Vec<String>> = vec![Vec::new()];
-        let (mut used, mut total, mut written) = (0, frame, 0_u64);
-        for text in clients.iter().map(|row| client(*row)) {
-            let size = text.len() + 1;
-            if used + size > room && !parts.last().is_some_and(Vec::is_empty) {
-                if total + frame + size > self.max_bytes {
-                    break;
-                }
-                parts.push(Vec::new());
-                (used, total) = (0, total + frame);
-            }
-            if used + size > room || total + size > self.max_bytes {
-                break;
-            }
-            (used, total, written) = (used + size, total + size, written + 1);
-            if let Some(part) = parts.last_mut() {
-                part.push(text);
-            }
+        let begin = joined(&[json(&header), json(&Rest { info: info(snapshot), fields: fields(snapshot) })]);
+        let apps = apps(snapshot, self.max_bytes.min(MAX_MESSAGE) / APPS_SHARE);
+        let first = joined(&[begin.clone(), format!("{{\"apps\":{}}}", json(&apps))]);
+        let ranked = ranked(snapshot);
+        let at = read_at(snapshot);
+        let empty = Parts::new([&first, &begin].map(|begin| begin.len() + ENDING), self.reserve);
+        let mut parts = empty.clone();
+        if !ranked.iter().all(|row| parts.push(client(*row, at), self.max_bytes).is_ok()) {
+            parts = empty;
+            self.select(&ranked, at, rotation, &mut parts);
         }
-        let truncated = clients.len() as u64 - written;
-        let (begin, count) = (open(&begin), parts.len());
+        let (truncated, count) = (ranked.len() - parts.clients, parts.lists.len());
         let message = |(part, clients): (usize, &Vec<String>)| {
+            let begin = open(if part == 1 { &first } else { &begin });
             let clients = clients.join(",");
             format!("{begin},\"truncated\":{truncated},\"part\":{part},\"parts\":{count},\"clients\":[{clients}]}}")
         };
-        (1..).zip(&parts).map(message).collect()
+        (1..).zip(&parts.lists).map(message).collect()
     }
 
-    /// Makes a message of the clients that opened and closed since the previous snapshot; `None` if there are none.
-    pub fn changes(&self, snapshot: &Snapshot) -> Option<String> {
-        let (changes, roster) = (&snapshot.changes, snapshot.clients()?);
-        let rows = changes.opened.iter().filter_map(|&id| Row::new(self.node, snapshot, roster.find(id)?));
-        let applications = rows.filter(|row| row.entry.kind == ClientKind::Application);
-        let opened = applications.take(MAX_CHANGES).map(client);
-        let closed = changes.closed.iter().filter(|closed| closed.kind == ClientKind::Application).map(|closed| {
-            json(&ClosedObject {
-                id: closed.id,
-                address: &closed.address,
-                name: &closed.name,
-                app: closed.app.as_deref(),
-                last_interaction: closed.last_interaction.map(|time| format!("{time:.0}")),
-                closed_at: format!("{:.0}", closed.closed_at),
-                closed_reason: closed.reason.label(),
-            })
-        });
-        let begin = json(&self.header(snapshot, MessageKind::Changes)?);
-        let mut room = MAX_MESSAGE.saturating_sub(begin.len() + ENDING + self.reserve);
-        let mut fits = |text: &String| {
-            room = room.saturating_sub(text.len() + 1);
-            room > 0
-        };
-        let opened: Vec<String> = opened.take_while(&mut fits).collect();
-        let closed: Vec<String> = closed.take(MAX_CHANGES).take_while(&mut fits).collect();
-        if opened.is_empty() && closed.is_empty() {
-            return None;
+    /// Adds as many clients as fit.
+    fn select(&self, ranked: &[Row<'_>], at: Timestamp, rotation: &mut Rotation, parts: &mut Parts) {
+        let half = parts.total + self.max_bytes.saturating_sub(parts.total) / 2;
+        let (mut listed, mut too_large) = (BTreeSet::new(), 0);
+        for row in ranked {
+            match parts.push(client(*row, at), half) {
+                Ok(()) => drop(listed.insert(row.index)),
+                // One client with long texts takes the place of no other.
+                Err(size) if size > half / LARGE_SHARE && too_large < MAX_TOO_LARGE => too_large += 1,
+                Err(_) => break,
+            }
         }
-        let begin = open(&begin);
-        Some(format!("{begin},\"opened\":[{}],\"closed\":[{}]}}", opened.join(","), closed.join(",")))
+        let mut rows: Vec<(u64, Row<'_>)> = ranked.iter().map(|row| (row.entry.id.unwrap_or(0), *row)).collect();
+        rows.sort_unstable_by_key(|(id, row)| (*id, row.index));
+        let ids: Vec<u64> = rows.iter().map(|(id, _)| *id).collect();
+        let (mut added, mut too_large) = (0, 0);
+        rotation.offer(&ids, |turn| {
+            let row = rows[turn].1;
+            if listed.contains(&row.index) {
+                return true;
+            }
+            if parts.push(client(row, at), self.max_bytes).is_ok() {
+                added += 1;
+                return true;
+            }
+            // It is the first one of the next status, unless it does not even fit alone.
+            too_large += 1;
+            added == 0 && too_large < MAX_TOO_LARGE
+        });
+    }
+
+    /// Makes a message of the changes that were collected, as many as fit into `max_bytes`. `None` if there are none.
+    /// It is stamped with the time of the snapshot, the last one that was added to them.
+    pub fn changes(&self, batch: &ChangeBatch, snapshot: &Snapshot, max_bytes: usize) -> Option<String> {
+        let begin = json(&self.header(snapshot, MessageKind::Changes)?);
+        let room = max_bytes.min(MAX_MESSAGE).saturating_sub(begin.len() + ENDING + self.reserve);
+        let (opened, closed) = batch.lists(read_at(snapshot), room)?;
+        Some(format!("{},\"opened\":[{opened}],\"closed\":[{closed}]}}", open(&begin)))
     }
 
     /// Makes a heartbeat: the announcer is alive. It has the totals of the last snapshot.
@@ -127,34 +131,80 @@ impl Announcement<'_> {
             run_id: info.run_id.clone()?,
             role: info.role.clone(),
             seq: self.seq,
-            sampled_at: to_milliseconds(snapshot.sample.at),
+            sampled_at: to_milliseconds(read_at(snapshot)),
             frequency: self.frequency,
             connections: client_counts.connections(),
             online: client_counts.online(),
             silent: client_counts.silent(),
+            opened_total: Some(snapshot.churn.opened_total()),
+            closed_total: Some(snapshot.churn.closed_total()),
             maxclients: info.maxclients,
         })
     }
 }
 
-/// The members of a status after its header.
+/// The members of a status after its header, the same in each part.
 #[derive(Serialize)]
 struct Rest {
     info: Map<String, Value>,
     fields: Vec<String>,
-    apps: Vec<AppCount>,
 }
 
-/// A closed client in a message.
-#[derive(Serialize)]
-struct ClosedObject<'a> {
-    id: u64,
-    address: &'a str,
-    name: &'a str,
-    app: Option<&'a str>,
-    last_interaction: Option<String>,
-    closed_at: String,
-    closed_reason: &'a str,
+/// The clients of the parts of a status.
+#[derive(Clone)]
+struct Parts {
+    lists: Vec<Vec<String>>,
+    /// Number of clients in all parts.
+    clients: usize,
+    /// Size of the last part, and of all parts, in bytes.
+    last: usize,
+    total: usize,
+    /// Size of a part without clients: of the first one, and of each further one.
+    frames: [usize; 2],
+    /// Bytes to leave free in each part.
+    reserve: usize,
+}
+
+impl Parts {
+    /// A first part without clients.
+    fn new(frames: [usize; 2], reserve: usize) -> Self {
+        Self { lists: vec![Vec::new()], clients: 0, last: frames[0], total: frames[0], frames, reserve }
+    }
+
+    /// Adds a client, in a new part if the last one is full.
+    ///
+    /// # Errors
+    /// All parts together would have more than `max_total` bytes. The value is the size of the client.
+    fn push(&mut self, client: String, max_total: usize) -> Result<(), usize> {
+        let size = client.len() + 1;
+        let fits = |frame: usize| frame + size + self.reserve <= MAX_MESSAGE;
+        let needs_part = !fits(self.last) && fits(self.frames[1]) && self.lists.last().is_some_and(|it| !it.is_empty());
+        let frame = if needs_part { self.frames[1] } else { 0 };
+        if self.total + frame + size > max_total || !needs_part && !fits(self.last) {
+            return Err(size);
+        }
+        if needs_part {
+            self.lists.push(Vec::new());
+            self.last = frame;
+        }
+        (self.last, self.total, self.clients) = (self.last + size, self.total + frame + size, self.clients + 1);
+        if let Some(list) = self.lists.last_mut() {
+            list.push(client);
+        }
+        Ok(())
+    }
+}
+
+/// The time of the newest reading of a snapshot: clients that connected after the sample are read later.
+pub(super) fn read_at(snapshot: &Snapshot) -> Timestamp {
+    let sampled_at = snapshot.sample.at;
+    snapshot.pages().and_then(Pages::newest).map_or(sampled_at, |newest| newest.max(sampled_at))
+}
+
+/// A time in a message that is stamped with `at`, to the second. It is not later than the message: a server's clock may
+/// step back.
+pub(super) fn no_later(time: Timestamp, at: Timestamp) -> String {
+    format!("{:.0}", time.min(at))
 }
 
 /// Cuts a time to milliseconds: more digits would only make messages longer.
@@ -162,7 +212,7 @@ fn to_milliseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }
 
-fn json(value: &impl Serialize) -> String {
+pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("all keys are text and all numbers are finite")
 }
 
@@ -188,10 +238,30 @@ fn fields(snapshot: &Snapshot) -> Vec<String> {
     FIELDS.iter().filter(is_reported).map(|field| Column::of_field(*field).name.to_owned()).collect()
 }
 
-fn apps(snapshot: &Snapshot) -> Vec<AppCount> {
-    let online = snapshot.presence.shown.iter().filter(|seen| seen.is_online());
-    let count = |seen: &Seen| AppCount { app: seen.app.to_string(), connections: seen.now.connections };
-    online.take(MAX_APPS).map(count).collect()
+/// The applications, the most connections first. Those beyond `max_bytes` are added to `(other)`, so the sum is always
+/// the number of online clients.
+fn apps(snapshot: &Snapshot, max_bytes: usize) -> Vec<AppCount> {
+    let mut all = snapshot.presence.shown.iter().map(app_count);
+    let (mut apps, mut size) = (Vec::new(), 0);
+    let mut other = AppCount { app: OTHER.to_owned(), ..AppCount::default() };
+    for app in all.by_ref() {
+        size += json(&app).len() + 1;
+        if size > max_bytes {
+            other.add(&app);
+            break;
+        }
+        apps.push(app);
+    }
+    let folded = snapshot.presence.other.iter().map(app_count);
+    all.chain(folded).for_each(|app| other.add(&app));
+    apps.extend(Some(other).filter(|other| other.connections > 0));
+    apps
+}
+
+fn app_count(seen: &Seen) -> AppCount {
+    let [blocked, subscribed, idle] =
+        [State::Blocked, State::Subscribed, State::Idle].map(|state| seen.now.in_state(state));
+    AppCount { app: seen.app.to_string(), connections: seen.now.connections, blocked, subscribed, idle }
 }
 
 /// The clients in the order in which a status lists them.
@@ -204,23 +274,41 @@ fn ranked(snapshot: &Snapshot) -> Vec<Row<'_>> {
     rows
 }
 
-fn client(row: Row<'_>) -> String {
+/// A client in a status that is stamped with `at`.
+fn client(row: Row<'_>, at: Timestamp) -> String {
+    let mut object = client_object(row, at);
+    if let Some(time) = interaction(row) {
+        object.insert("last_interaction".to_owned(), no_later(time, at).into());
+    }
+    json(&object)
+}
+
+/// The last interaction of an application client.
+pub(super) fn interaction(row: Row<'_>) -> Option<Timestamp> {
+    let is_application = row.entry.kind == ClientKind::Application;
+    is_application.then(|| last_interaction(row.client, row.read_at())).flatten()
+}
+
+/// A client without its last interaction. Its age and its idle time are those at the time `at`, as far as is known.
+pub(super) fn client_object(row: Row<'_>, at: Timestamp) -> Map<String, Value> {
     let mut object = Map::new();
+    let elapsed = u64::try_from(at.duration_since(row.read_at()).as_secs()).unwrap_or(0);
+    let later = |seconds: Option<u64>| seconds.map(|seconds| seconds.saturating_add(elapsed)).filter(|it| *it > 0);
     for field in FIELDS {
-        if let Some(value) = value(row.client, field) {
+        let value = match field {
+            Field::Age => later(row.client.age_seconds()).map(Value::from),
+            Field::Idle => later(row.client.idle_seconds()).map(Value::from),
+            field => value(row.client, field),
+        };
+        if let Some(value) = value {
             object.insert(Column::of_field(field).name.to_owned(), value);
         }
     }
     match row.entry.kind {
-        ClientKind::Application => {
-            object.insert("app".to_owned(), row.app.unwrap_or_default().into());
-            if let Some(time) = last_interaction(row.client, row.read_at()) {
-                object.insert("last_interaction".to_owned(), format!("{time:.0}").into());
-            }
-        }
-        kind => drop(object.insert("kind".to_owned(), kind.label().into())),
-    }
-    json(&object)
+        ClientKind::Application => object.insert("app".to_owned(), row.app.unwrap_or_default().into()),
+        kind => object.insert("kind".to_owned(), kind.label().into()),
+    };
+    object
 }
 
 /// A field's value; `None` if it is 0, empty or unknown, since such fields are left out. An id is never left out.
@@ -237,7 +325,10 @@ fn value(client: &Client<'_>, field: Field) -> Option<Value> {
         let is_path = field == Field::Addr && (text.starts_with('/') || text.starts_with("[/"));
         return Some(if is_path { text } else { text.replace(' ', "\\x20") }.into());
     }
-    client.number(field).filter(|number| *number != 0 || field == Field::Id).map(Value::from)
+    match field {
+        Field::Db => client.number(field).filter(|number| *number != 0).map(Value::from),
+        field => client.unsigned(field).filter(|number| *number != 0 || field == Field::Id).map(Value::from),
+    }
 }
 
 #[cfg(test)]

@@ -81,6 +81,12 @@ pub struct Header {
     pub online: u64,
     /// Connections of applications that have never sent a command.
     pub silent: u64,
+    /// Connections that were opened since exporter start, as observed; without those of exporters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_total: Option<u64>,
+    /// Connections that were closed since exporter start, as observed; without those of exporters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_total: Option<u64>,
     /// The node's limit on connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maxclients: Option<u64>,
@@ -110,7 +116,7 @@ pub struct Message {
     /// The clients in this part.
     #[serde(default)]
     pub clients: Vec<Map<String, Value>>,
-    /// Connections by application, largest first.
+    /// Connections by application, largest first; in the first part only.
     #[serde(default)]
     pub apps: Vec<AppCount>,
     /// Connections opened; in `changes` only.
@@ -122,12 +128,35 @@ pub struct Message {
 }
 
 /// An application with its connections.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppCount {
     /// Its name.
     pub app: String,
-    /// Its connections.
+    /// Its connections. 0 if it is expected or was online recently.
     pub connections: u64,
+    /// Its blocked connections.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub blocked: u64,
+    /// Its subscribed connections.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub subscribed: u64,
+    /// Its idle connections, by the announcer's `--idle-after`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub idle: u64,
+}
+
+impl AppCount {
+    /// Adds the connections of another application.
+    pub(super) fn add(&mut self, other: &AppCount) {
+        self.connections += other.connections;
+        self.blocked += other.blocked;
+        self.subscribed += other.subscribed;
+        self.idle += other.idle;
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn one() -> u32 {

@@ -6,14 +6,18 @@
 //! message in a terminal.
 
 mod assembly;
+mod changes;
 mod display;
 mod encode;
 mod message;
 mod receiver;
+mod rotation;
 mod signature;
 
+pub use changes::ChangeBatch;
 pub use display::text;
 pub use encode::Announcement;
 pub use message::{AppCount, CHANNEL, FIELDS, Header, MAX_MESSAGE, Message, MessageKind, SCHEMA, read};
 pub use receiver::{Received, StatusReceiver, VerifiedMessage};
+pub use rotation::Rotation;
 pub use signature::{Key, SIGNATURE_OVERHEAD, verify};

@@ -178,7 +178,7 @@ mod tests {
     use crate::client_list::Field;
     use crate::server_info::ServerInfo;
     use crate::snapshot::{Limits, derive};
-    use crate::status::{Announcement, FIELDS};
+    use crate::status::{Announcement, FIELDS, Rotation};
     use crate::view::column::Column;
     use crate::view::fixture;
 
@@ -255,7 +255,7 @@ mod tests {
         let snapshot = derive(None, Arc::new(sample), &Limits::default());
         let announcement =
             Announcement { announcer: "a", node: "n:1", seq: 1, frequency: 10.0, max_bytes: 1 << 20, reserve: 0 };
-        let parts = announcement.status(&snapshot);
+        let parts = announcement.status(&snapshot, &mut Rotation::default());
         assert!(parts[0].contains(r#"a\\x20b"#), "{parts:?}");
         assert_eq!(receive_now(&mut StatusReceiver::default(), &parts[0]), Ok(Some(2)), "{parts:?}");
     }
@@ -268,7 +268,7 @@ mod tests {
         let snapshot = derive(None, Arc::new(sample), &Limits::default());
         let announcement =
             Announcement { announcer: "a", node: "n:1", seq: 1, frequency: 10.0, max_bytes: 1 << 20, reserve: 0 };
-        let parts = announcement.status(&snapshot);
+        let parts = announcement.status(&snapshot, &mut Rotation::default());
         assert_eq!(receive_now(&mut StatusReceiver::default(), &parts[0]), Ok(Some(1)), "{parts:?}");
     }
 
