@@ -191,9 +191,9 @@ pub struct AnnounceArgs {
     #[expect(missing_docs, reason = "the type says it")]
     pub channel: ChannelArgs,
     /// Maximum size of one status, sent in parts of at most 64 KiB. PUBLISH replicates, so a large status fills the
-    /// replication backlog
-    #[arg(long = "announce.max-bytes", env = "ANNOUNCE_MAX_BYTES", value_name = "BYTES", default_value = "64KiB")]
-    pub max_bytes: String,
+    /// replication backlog [default: 64KiB; in a cluster 64KiB divided by its nodes, at least 4KiB]
+    #[arg(long = "announce.max-bytes", env = "ANNOUNCE_MAX_BYTES", value_name = "BYTES")]
+    pub max_bytes: Option<String>,
     /// File with HMAC keys, one per line: the first signs, any verifies
     #[arg(long = "announce.key-file", env = "ANNOUNCE_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,

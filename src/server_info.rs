@@ -108,6 +108,16 @@ impl ServerInfo {
         all.filter_map(|(name, value)| Some((name, value?)))
     }
 
+    /// True if the server is a node of a cluster.
+    pub fn is_cluster(&self) -> bool {
+        self.mode.as_deref() == Some("cluster")
+    }
+
+    /// True if the server is a Sentinel.
+    pub fn is_sentinel(&self) -> bool {
+        self.mode.as_deref() == Some("sentinel")
+    }
+
     fn set(&mut self, field: &[u8], value: &[u8]) {
         let number = || std::str::from_utf8(value).ok()?.parse().ok();
         let text = || Some(String::from_utf8_lossy(value).into_owned());
@@ -134,6 +144,12 @@ impl ServerInfo {
             _ => {}
         }
     }
+}
+
+/// The number of nodes of a cluster that a node knows, from the reply to `CLUSTER INFO`.
+pub fn cluster_nodes(text: &[u8]) -> Option<u64> {
+    let (_, value) = fields(text).find(|(field, _)| *field == b"cluster_known_nodes")?;
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// The number of calls of some commands, and their main-thread time, from `INFO commandstats`.
@@ -209,6 +225,13 @@ mod tests {
     fn a_missing_or_invalid_number_is_none() {
         let info = ServerInfo::parse(b"# Clients\r\nconnected_clients:many\r\nblocked_clients:-1\r\n\r\nno colon\r\n");
         assert_eq!(info, ServerInfo::default());
+    }
+
+    #[test]
+    fn the_nodes_of_a_cluster_are_those_that_are_known() {
+        let text = b"cluster_enabled:1\r\ncluster_known_nodes:6\r\ncluster_size:3\r\n";
+        assert_eq!(cluster_nodes(text), Some(6));
+        assert_eq!((cluster_nodes(b"cluster_known_nodes:-1\r\n"), cluster_nodes(b"")), (None, None));
     }
 
     #[test]

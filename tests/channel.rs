@@ -2,6 +2,7 @@
 //! message exceeds 64 KiB.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -9,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use redis_client_exporter::clock;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::support::exporter::{Exporter, run};
 use crate::support::peer::Peer;
-use crate::support::server::{Server, any_binary, binaries, binary};
+use crate::support::server::{Binary, Server, any_binary, binaries, binary, on_free_port};
 use crate::support::subscriber::{Received, Subscriber};
 use crate::support::test_clients::{TestClients, Truth};
 use crate::support::{eventually, pause, share};
@@ -319,6 +321,128 @@ fn a_status_of_many_clients_is_truncated_to_64_kib_and_says_so() {
     assert!((received - online).abs() <= 1.0, "{received} {online}");
     assert_eq!(scrape.all("redis_clients_connections", &[]).count(), 0, "kinds are unknown");
     assert_eq!(scrape.value("redis_clients_sample_complete", &[]), Some(0.0));
+}
+
+/// Starts servers that know each other as nodes of a cluster.
+fn cluster(binary: &Binary, nodes: usize) -> Vec<Server> {
+    let servers: Vec<_> = (0..nodes).map(|_| Server::start_with(binary, &["--cluster-enabled yes"])).collect();
+    for other in &servers[1..] {
+        servers[0].peer().must(&["CLUSTER", "MEET", "127.0.0.1", &other.port.to_string()]);
+    }
+    let is_met = |server: &Server| {
+        let nodes = server.peer().ask(&["CLUSTER", "NODES"]);
+        nodes.lines().count() == servers.len() && !nodes.contains("handshake")
+    };
+    eventually("all nodes know each other", || servers.iter().all(is_met).then_some(()));
+    servers
+}
+
+/// Each node receives the messages of all.
+#[test]
+fn the_nodes_of_a_cluster_share_the_size_of_a_status() {
+    let _alone = share::alone();
+    for binary in ["redis-7.0", "valkey-9.1"].into_iter().filter_map(binary) {
+        println!("{}", binary.name);
+        let servers = cluster(&binary, 3);
+        let _clients = long_names(&servers[0], 500, 200);
+        let subscriber = Subscriber::on(&servers[2].address());
+        let address = servers[0].address();
+        let start = |args: &[&str]| {
+            let args = [&["--announce=always", "--client-announce-frequency=1"], args].concat();
+            Exporter::start(&[&address], &args, &[])
+        };
+        let exporter = start(&[]);
+        let share = MAX_MESSAGE / 3;
+        let is_full = |message: &Received| message.is_status() && message.number("truncated") > 0;
+        let status = subscriber.next("a status of the first node", is_full);
+        assert!((share - 1000..=share).contains(&status.bytes.len()), "{}", status.bytes.len());
+        drop(exporter);
+        // A size that is set is used.
+        let _explicit = start(&["--announce.max-bytes=40KiB"]);
+        let status = subscriber.next("a larger status", |message| is_full(message) && message.bytes.len() > share);
+        assert!(status.bytes.len() <= 40 << 10, "{}", status.bytes.len());
+    }
+}
+
+#[test]
+fn an_exporter_that_may_not_count_the_nodes_of_a_cluster_announces_small_statuses_and_reports_it_once() {
+    let Some(binary) = any_binary() else { return };
+    let servers = cluster(&binary, 1);
+    let _clients = long_names(&servers[0], 100, 200);
+    let address = servers[0].address();
+    let user = ["--redis.user=limited", "--redis.password=secret"];
+    servers[0].peer().must(&["ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-cluster"]);
+    let subscriber = Subscriber::on(&address);
+    let args = [&["--announce=always", "--client-announce-frequency=1"], &user[..]].concat();
+    let exporter = Exporter::start(&[&address], &args, &[]);
+    let is_full = |message: &Received| message.is_status() && message.number("truncated") > 0;
+    let sizes: Vec<usize> = (0..2).map(|_| subscriber.next("a status", is_full).bytes.len()).collect();
+    assert!(sizes.iter().all(|size| (3000..=4096).contains(size)), "{sizes:?}");
+    let log = exporter.log();
+    let warned: Vec<_> = log.iter().filter(|line| line.contains("the number of nodes of the cluster")).collect();
+    assert!(warned.len() == 1 && warned[0].contains("+cluster|info"), "{log:?}");
+    // The printed ACL line contains the rule, here and not elsewhere.
+    let acl_of = |address: &str| {
+        let text = run(&["check", "--redis.addr", address]).stdout;
+        String::from_utf8_lossy(&text).lines().find(|line| line.contains("ACL SETUSER")).map(str::to_owned)
+    };
+    assert!(acl_of(&address).is_some_and(|line| line.contains(" +cluster|info ")), "{:?}", acl_of(&address));
+    let alone = Server::start(&binary);
+    assert!(acl_of(&alone.address()).is_some_and(|line| !line.contains("cluster")), "{:?}", acl_of(&alone.address()));
+}
+
+/// A Sentinel without anything to watch. Killed on drop.
+struct Sentinel {
+    child: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl Sentinel {
+    fn start(binary: &Binary) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let file = folder.path().join("sentinel.conf");
+        let start = |port: u16| {
+            std::fs::write(&file, format!("port {port}\n")).expect("it is written");
+            let mut command = Command::new(&binary.path);
+            command.arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn().expect("it starts")
+        };
+        let (port, child) = on_free_port("a Sentinel", start, |child, port| {
+            eventually("it answers or ends", || {
+                let has_ended = child.try_wait().expect("a child can be waited for").is_some();
+                let answers = || Peer::try_connect(&format!("127.0.0.1:{port}")).ok()?.try_ask(&["PING"]).ok();
+                (has_ended || answers().is_some()).then_some(!has_ended)
+            })
+        });
+        Self { child, port, _folder: folder }
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn nothing_is_announced_on_a_sentinel() {
+    for binary in ["redis-7.0", "valkey-9.1"].into_iter().filter_map(binary) {
+        println!("{}", binary.name);
+        let sentinel = Sentinel::start(&binary);
+        let address = format!("127.0.0.1:{}", sentinel.port);
+        let args = ["--announce=always", "--client-announce-frequency=0.1"];
+        let exporter = Exporter::start(&[&address], &args, &[]);
+        exporter.fresh_scrape();
+        let scrape = exporter.fresh_scrape();
+        assert_eq!(scrape.value("redis_clients_announcements_total", &[]), Some(0.0));
+        let log = exporter.log();
+        assert_eq!(log.iter().filter(|line| line.contains("it is a Sentinel")).count(), 1, "{log:?}");
+        assert!(!log.iter().any(|line| line.contains("cannot announce")), "{log:?}");
+        let text = run(&["check", "--redis.addr", &address]).stdout;
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.contains("skipped  PUBLISH") && !text.contains("missing  PUBLISH"), "{text}");
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Watched {
             announce: AnnounceSettings {
                 mode: Mode::Auto,
                 channel: "__redis__:cli".into(),
-                max_bytes: 1 << 16,
+                max_bytes: Some(1 << 16),
                 keys: Arc::default(),
                 frequency: Duration::from_millis(100),
             },

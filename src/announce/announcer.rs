@@ -8,14 +8,14 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::pace::Pace;
-use super::{AnnounceSettings, Election};
+use super::{AnnounceSettings, Election, MIN_STATUS_BYTES};
 use crate::failure::{Failure, Reason};
 use crate::latest::{ChannelTally, Publication};
 use crate::link::{Command, Link, Node, Reply, Request};
 use crate::sample::Source;
-use crate::server_info::CommandTime;
+use crate::server_info::{CommandTime, ServerInfo, cluster_nodes};
 use crate::snapshot::Snapshot;
-use crate::status::{Announcement, ChangeBatch, Received, Rotation, SIGNATURE_OVERHEAD};
+use crate::status::{Announcement, ChangeBatch, MAX_MESSAGE, Received, Rotation, SIGNATURE_OVERHEAD};
 
 /// The time without a message after which a heartbeat is sent, in multiples of the frequency: a sample may be a little
 /// late. Until then, a status that is due waits for a sample that is not old.
@@ -36,6 +36,7 @@ pub struct Announcer {
     changes: ChangeBatch,
     rotation: Rotation,
     pace: Pace,
+    cluster: ClusterShare,
     seq: u64,
     /// When the last message was sent.
     last_sent: Instant,
@@ -43,6 +44,29 @@ pub struct Announcer {
     /// True if the last attempt to announce failed.
     failed: bool,
     announcing: bool,
+    /// True if it was logged that the node is a Sentinel.
+    is_sentinel: bool,
+}
+
+/// The size of a status in a cluster, of which each node receives every message.
+#[derive(Clone, Copy, Debug, Default)]
+struct ClusterShare {
+    /// The number of nodes; `None` if it is unknown.
+    nodes: Option<u64>,
+    asked_at: Option<Instant>,
+    /// True if it was logged that the number is unknown.
+    is_logged: bool,
+}
+
+/// The time after which the number of nodes is asked again.
+const CLUSTER_INTERVAL: Duration = Duration::from_secs(60);
+
+impl ClusterShare {
+    /// Maximum size of a status, in bytes. The smallest one if the number of nodes is unknown.
+    fn max_bytes(self) -> usize {
+        let share = |nodes: u64| MAX_MESSAGE / usize::try_from(nodes.max(1)).unwrap_or(usize::MAX);
+        self.nodes.map_or(MIN_STATUS_BYTES, |nodes| share(nodes).max(MIN_STATUS_BYTES))
+    }
 }
 
 impl Announcer {
@@ -70,6 +94,8 @@ impl Announcer {
             publishing: None,
             failed: false,
             announcing: false,
+            cluster: ClusterShare::default(),
+            is_sentinel: false,
         }
     }
 
@@ -125,8 +151,7 @@ impl Announcer {
         let is_new = self.latest.as_ref().is_none_or(|latest| latest.sample.at != snapshot.sample.at);
         self.latest = Some(Arc::clone(&snapshot));
         self.connect().await;
-        // Received statuses are not announced again.
-        if snapshot.sample.source != Source::Sampled || !self.may_announce() {
+        if !self.is_announceable(&snapshot) || !self.may_announce() {
             self.unannounced = None;
             self.changes.clear();
             return;
@@ -145,14 +170,15 @@ impl Announcer {
     async fn send_due(&mut self) {
         let (now, was_announcing) = (Instant::now(), self.announcing);
         let is_late = now >= self.last_sent + self.settings.frequency.mul_f64(LATE);
-        let Some(snapshot) = self.latest.clone().filter(|latest| latest.sample.source == Source::Sampled) else {
+        let Some(snapshot) = self.latest.clone() else {
             self.last_sent = now;
             return;
         };
-        if !self.may_announce() {
+        if !self.is_announceable(&snapshot) || !self.may_announce() {
             self.last_sent = now;
             return;
         }
+        self.update_cluster_share().await;
         if !was_announcing {
             self.unannounced.get_or_insert(now);
         }
@@ -221,7 +247,46 @@ impl Announcer {
 
     /// Maximum size of a status, in bytes.
     fn max_bytes(&self) -> usize {
-        self.settings.max_bytes
+        let default = if self.is_in_cluster() { self.cluster.max_bytes() } else { MAX_MESSAGE };
+        self.settings.max_bytes.unwrap_or(default)
+    }
+
+    fn is_in_cluster(&self) -> bool {
+        self.latest.as_ref().and_then(|latest| latest.info()).is_some_and(ServerInfo::is_cluster)
+    }
+
+    /// Returns false for a status that was received, which is not announced again, and for a Sentinel, which refuses
+    /// messages.
+    fn is_announceable(&mut self, snapshot: &Snapshot) -> bool {
+        let is_sentinel = snapshot.info().is_some_and(ServerInfo::is_sentinel);
+        if is_sentinel && !std::mem::replace(&mut self.is_sentinel, true) {
+            info!(node = &*self.node.name, "it is a Sentinel, which has no channel for statuses; not announcing");
+        }
+        !is_sentinel && snapshot.sample.source == Source::Sampled
+    }
+
+    /// Asks for the number of nodes of the cluster, now and then.
+    async fn update_cluster_share(&mut self) {
+        let is_known = self.cluster.asked_at.is_some_and(|at| at.elapsed() < CLUSTER_INTERVAL);
+        if self.settings.max_bytes.is_some() || !self.is_in_cluster() || is_known {
+            return;
+        }
+        let Ok(mut replies) = self.request(&[Command::ClusterInfo.into()]).await else { return };
+        self.cluster.asked_at = Some(Instant::now());
+        self.spent.fetch_add(ASSUMED_INFO_MICROS, Ordering::Relaxed);
+        match replies.pop().expect("there are as many replies as requests") {
+            Ok(reply) => self.cluster.nodes = cluster_nodes(&reply.into_text()),
+            Err(failure) if !std::mem::replace(&mut self.cluster.is_logged, true) => {
+                let (node, max_bytes) = (&*self.node.name, self.max_bytes());
+                warn!(
+                    node,
+                    max_bytes,
+                    "the number of nodes of the cluster is unknown, so statuses are small; --announce.max-bytes sets \
+                    another size: {failure}"
+                );
+            }
+            Err(_) => {}
+        }
     }
 
     /// Publishes messages as one batch. Returns the reason if that fails.
@@ -265,27 +330,37 @@ impl Announcer {
     }
 
     async fn publish(&mut self, messages: &[String]) -> Result<(), Failure> {
+        let channel = Arc::clone(&self.settings.channel);
+        let mut requests: Vec<_> =
+            messages.iter().map(|message| Request::publish(&channel, message.as_bytes())).collect();
+        requests.push(Command::InfoCommandStats.into());
+        let mut replies = self.request(&requests).await?;
+        let statistics = replies.pop().and_then(Result::ok).map(Reply::into_text);
+        self.account(statistics.as_deref(), messages);
+        replies.into_iter().find_map(Result::err).map_or(Ok(()), Err)
+    }
+
+    /// Sends commands over the link, or over a new one. A refusal is an inner error.
+    async fn request(&mut self, requests: &[Request<'_>]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
         if let Some(link) = self.node.admission.take_spare() {
-            match self.publish_over(link, messages).await {
+            match self.request_over(link, requests).await {
                 // The server may have closed the idle link.
                 Err(failure) if failure.reason == Reason::Closed => {}
                 result => return result,
             }
         }
         let link = self.dial().await?;
-        self.publish_over(link, messages).await
+        self.request_over(link, requests).await
     }
 
-    async fn publish_over(&mut self, mut link: Link, messages: &[String]) -> Result<(), Failure> {
-        let channel = Arc::clone(&self.settings.channel);
-        let mut requests: Vec<_> =
-            messages.iter().map(|message| Request::publish(&channel, message.as_bytes())).collect();
-        requests.push(Command::InfoCommandStats.into());
-        let mut replies = link.send(&requests).await?;
-        let statistics = replies.pop().and_then(Result::ok).map(Reply::into_text);
-        self.account(statistics.as_deref(), messages);
+    async fn request_over(
+        &mut self,
+        mut link: Link,
+        requests: &[Request<'_>],
+    ) -> Result<Vec<Result<Reply, Failure>>, Failure> {
+        let replies = link.send(requests).await?;
         self.node.admission.keep(link);
-        replies.into_iter().find_map(Result::err).map_or(Ok(()), Err)
+        Ok(replies)
     }
 
     /// Adds the cost of publishing to the node: measured by its own statistics, or estimated if others published too.
@@ -305,5 +380,17 @@ impl Announcer {
 const ASSUMED_MESSAGE_MICROS: u64 = 5;
 const ASSUMED_BYTES_PER_MICRO: usize = 1000;
 
-/// The assumed cost of the `INFO` at the end of each batch, in microseconds.
+/// The assumed cost of the `INFO` at the end of each batch, and of a `CLUSTER INFO`, in microseconds.
 const ASSUMED_INFO_MICROS: u64 = 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nodes_of_a_cluster_share_the_size_of_a_message() {
+        let share = |nodes| ClusterShare { nodes, ..ClusterShare::default() }.max_bytes();
+        assert_eq!([Some(0), Some(1), Some(3), Some(16)].map(share), [65_536, 65_536, 21_845, 4_096]);
+        assert_eq!([Some(1000), Some(u64::MAX), None].map(share), [4_096; 3], "not less, and if it is unknown");
+    }
+}

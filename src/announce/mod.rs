@@ -16,6 +16,9 @@ use std::time::Duration;
 
 use crate::status::Key;
 
+/// The smallest maximum size of a status, in bytes.
+pub const MIN_STATUS_BYTES: usize = 4 << 10;
+
 /// Settings for announcing and receiving statuses.
 #[derive(Clone, Debug)]
 pub struct AnnounceSettings {
@@ -23,8 +26,9 @@ pub struct AnnounceSettings {
     pub mode: Mode,
     /// The channel.
     pub channel: Arc<str>,
-    /// Maximum size of one status, all parts together, in bytes.
-    pub max_bytes: usize,
+    /// Maximum size of one status, all parts together, in bytes. `None`: one message of maximum size; in a cluster its
+    /// nodes share it.
+    pub max_bytes: Option<usize>,
     /// HMAC keys: the first signs, any verifies. Without keys, statuses are neither signed nor trusted.
     pub keys: Arc<[Key]>,
     /// The time between statuses.

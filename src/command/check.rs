@@ -70,7 +70,7 @@ async fn check(node: &Node, config: &CheckConfig) -> Report {
     report.groups(sample, &config.grouping);
     let unknown = unknown_commands(link, sample.info.as_ref().ok());
     report.naming(link, &unknown);
-    report.channel(node, &config.channel).await;
+    report.channel(node, sample.info.as_ref().ok(), &config.channel).await;
     report.acl(sample.info.as_ref().ok(), &unknown, &config.channel);
     report
 }
@@ -189,7 +189,11 @@ impl Report {
 
     /// Checks whether statuses can be announced and received. The test message has our format, and a kind that
     /// receivers ignore.
-    async fn channel(&mut self, node: &Node, channel: &str) {
+    async fn channel(&mut self, node: &Node, info: Option<&ServerInfo>, channel: &str) {
+        if info.is_some_and(ServerInfo::is_sentinel) {
+            self.line(&format!("  skipped  PUBLISH {channel}: a Sentinel has no channel for statuses"));
+            return;
+        }
         let message = format!("{{\"schema\":\"{SCHEMA}\",\"kind\":\"check\"}}");
         let published = match Link::dial(node).await {
             Ok(mut link) => match link.send(&[Request::publish(channel, message.as_bytes())]).await {
@@ -233,6 +237,7 @@ impl Report {
         let rules: Vec<_> = Command::ALL
             .iter()
             .filter(|command| !unknown.contains(command))
+            .filter(|command| **command != Command::ClusterInfo || info.is_some_and(ServerInfo::is_cluster))
             .map(|command| command.acl_rule())
             .collect();
         let mut line = format!("ACL SETUSER {OUR_NAME} on >PASSWORD resetkeys{channels} -@all");

@@ -14,8 +14,7 @@ use crate::watcher::RemoteUse;
 const MIN_KEY_LEN: usize = 16;
 const MAX_KEYS: usize = 16;
 
-/// Minimum and maximum size of a status, in bytes.
-const MIN_STATUS_BYTES: usize = 4 << 10;
+/// Maximum size of a status, in bytes.
 const MAX_STATUS_BYTES: usize = 16 << 20;
 
 pub(super) fn announcing(args: &ServeArgs, faults: &mut Faults) -> announce::AnnounceSettings {
@@ -31,7 +30,7 @@ pub(super) fn announcing(args: &ServeArgs, faults: &mut Faults) -> announce::Ann
             AnnounceMode::Never => announce::Mode::Never,
         },
         channel: channel(&announce.channel, faults),
-        max_bytes: faults.take("--announce.max-bytes", bytes(&announce.max_bytes), 0),
+        max_bytes: faults.take("--announce.max-bytes", announce.max_bytes.as_deref().map(bytes).transpose(), None),
         keys: keys.into(),
         // A fault in it is reported by the budget, once.
         frequency: frequency(&args.sample.frequency).unwrap_or_default(),
@@ -88,7 +87,7 @@ fn bytes(text: &str) -> Result<usize, String> {
     };
     let bytes = number.trim().parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
     match bytes {
-        Some(bytes) if (MIN_STATUS_BYTES..=MAX_STATUS_BYTES).contains(&bytes) => Ok(bytes),
+        Some(bytes) if (announce::MIN_STATUS_BYTES..=MAX_STATUS_BYTES).contains(&bytes) => Ok(bytes),
         _ => Err(format!("{text} is not a size from 4KiB to 16MiB; example: 64KiB")),
     }
 }

@@ -29,6 +29,8 @@ pub enum Command {
     InfoReplication,
     /// Returns the cost of commands, ours included.
     InfoCommandStats,
+    /// Returns the number of nodes of a cluster.
+    ClusterInfo,
     /// Publishes a message on the status channel.
     Publish,
     /// Subscribes to the status channel.
@@ -37,7 +39,7 @@ pub enum Command {
 
 impl Command {
     /// Every command, in the order in which they are sent.
-    pub const ALL: [Command; 13] = [
+    pub const ALL: [Command; 14] = [
         Command::ClientId,
         Command::ClientSetName,
         Command::ClientSetInfoName,
@@ -49,6 +51,7 @@ impl Command {
         Command::ClientList,
         Command::ClientListIds,
         Command::InfoCommandStats,
+        Command::ClusterInfo,
         Command::Publish,
         Command::Subscribe,
     ];
@@ -68,6 +71,7 @@ impl Command {
             Command::InfoStats => &["INFO", "stats"],
             Command::InfoReplication => &["INFO", "replication"],
             Command::InfoCommandStats => &["INFO", "commandstats"],
+            Command::ClusterInfo => &["CLUSTER", "INFO"],
             Command::Publish => &["PUBLISH"],
             Command::Subscribe => &["SUBSCRIBE"],
         }
@@ -85,6 +89,7 @@ impl Command {
             | Command::InfoStats
             | Command::InfoReplication
             | Command::InfoCommandStats => "+info",
+            Command::ClusterInfo => "+cluster|info",
             Command::Publish => "+publish",
             Command::Subscribe => "+subscribe",
         }

@@ -61,12 +61,18 @@ impl Sweep<'_> {
     /// Lists all clients by the planned method, or by another one if that fails. The inner error is the node's refusal,
     /// or the failure of every method.
     pub(super) async fn list(&mut self, has_info: bool) -> Result<Result<(), Failure>, Failure> {
+        let mut method = self.method(has_info);
         loop {
-            let listed = match self.method(has_info) {
+            // Clients that were listed by another method would be there twice.
+            self.drop_pages();
+            let listed = match method {
                 Method::None(failure) => return Ok(Err(failure)),
                 Method::Full => match self.list_full().await? {
                     Ok(Recovered::Answered(())) => return Ok(Ok(())),
-                    Ok(Recovered::Failed) => continue,
+                    Ok(Recovered::Failed) => {
+                        method = self.method(has_info);
+                        continue;
+                    }
                     Err(refusal) => return Ok(Err(refusal)),
                 },
                 Method::Ids(ids) => self.list_by_id(&ids).await?,
@@ -76,11 +82,13 @@ impl Sweep<'_> {
                     self.list_by_id(&ids).await?
                 }
             };
-            match listed {
+            method = match listed {
                 Listed::Complete => return Ok(Ok(())),
-                // The plan is a full listing now.
-                Listed::TooExpensive => {}
-                Listed::NoPages(failure) => self.known.no_pages = Some(failure),
+                Listed::TooExpensive => Method::Full,
+                Listed::NoPages(failure) => {
+                    self.known.no_pages = Some(failure);
+                    self.method(has_info)
+                }
                 Listed::Failed(failure) => return Ok(Err(failure)),
             }
         }
