@@ -6,7 +6,7 @@
 # installer: libraries of the subscribers in other languages, checkers for the files in deploy/, the schema of
 # dashboards, a browser driver (as root also the browser), and a tester for the API. Only the acceptance tests need
 # the frameworks whose client names are tested (450 MB).
-SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 prometheus alertmanager systemd-analyze faketime
+SERVERS = redis-6.2 redis-7.0 redis-8.0 redis-8.2 valkey-8.1 valkey-9.1 redict prometheus alertmanager systemd-analyze faketime
 # Scripts whose syntax is checked, since tests do not run all of them.
 SCRIPTS = deploy/demo/run deploy/subscribers/subscriber.sh deploy/static tests/*/install tests/lint/check tests/dashboards/pictures/run .ci/run
 MODULES = $(wildcard bench/*.mjs tests/*/*.mjs tests/*/*/*.mjs deploy/subscribers/*.mjs src/web/assets/*.js)

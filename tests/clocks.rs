@@ -30,11 +30,11 @@ const TWO_HOURS: i64 = 7200;
 const TOLERANCE: f64 = 1200.0;
 
 /// A clock that a test sets.
-struct Clock(TempDir);
+struct FakeClock(TempDir);
 
-impl Clock {
+impl FakeClock {
     fn new() -> Option<Self> {
-        let clock = Clock(TempDir::new().expect("a temporary folder"));
+        let clock = FakeClock(TempDir::new().expect("a temporary folder"));
         clock.set(0);
         let is_installed = faketime().exists();
         if !is_installed {
@@ -108,7 +108,7 @@ fn a_servers_clock_moves_no_time() {
 
 fn set_while_it_runs(name: &str) {
     println!("{name}");
-    let Some(clock) = Clock::new() else { return };
+    let Some(clock) = FakeClock::new() else { return };
     clock.set(TWO_HOURS);
     let Some(server) = clock.server(name) else { return };
     let start = now();
@@ -145,7 +145,7 @@ fn set_while_it_runs(name: &str) {
 #[test]
 fn a_listener_takes_no_time_from_the_servers_clock() {
     for ahead in [TWO_HOURS, -TWO_HOURS] {
-        let Some(clock) = Clock::new() else { return };
+        let Some(clock) = FakeClock::new() else { return };
         clock.set(ahead);
         let Some(server) = clock.server(SERVERS[0]) else { return };
         let address = server.address();
@@ -164,7 +164,7 @@ fn a_listener_takes_no_time_from_the_servers_clock() {
 
 #[test]
 fn when_our_own_clock_is_set_only_later_times_are_different() {
-    let Some(clock) = Clock::new() else { return };
+    let Some(clock) = FakeClock::new() else { return };
     let Some(server) = any_binary().map(|binary| Server::start(&binary)) else { return };
     let start = now();
     let mut web = Peer::connect(&server.address());

@@ -82,7 +82,7 @@ fn the_metrics_of_a_known_sample_match_the_golden() {
     let info = b"valkey_version:9.1.2\nrole:master\nredis_mode:standalone\nrun_id:r\nuptime_in_seconds:1\n\
         connected_clients:11\nmaxclients:12\nblocked_clients:13\ntracking_clients:14\ntotal_connections_received:15\n\
         rejected_connections:16\nevicted_clients:17\nclient_output_buffer_limit_disconnections:18\n\
-        client_query_buffer_limit_disconnections:19\n";
+        client_query_buffer_limit_disconnections:19\nserver_time_usec:-1\n";
     let sample = Sample {
         at: "2026-01-01T00:00:00.25Z".parse().expect("a time"),
         info: Ok(ServerInfo::parse(info)),
@@ -164,10 +164,14 @@ fn ages_are_never_negative() {
 }
 
 #[test]
-fn the_first_of_two_equal_keys_wins() {
-    let parsed = one("id=1 addr=1.1.1.1:1 name=mine user=me id=2 addr=6.6.6.6:6 user=admin");
+fn of_two_equal_keys_the_first_wins_if_no_client_can_set_it() {
+    let parsed = one("id=1 addr=1.1.1.1:1 name=mine user=me id=2 addr=6.6.6.6:6 name=other user=admin");
     let client = &parsed.clients[0];
-    assert_eq!((client.id(), text(client, Field::User)), (Some(1), "me".into()));
+    assert_eq!(
+        (client.id(), text(client, Field::Addr), text(client, Field::Name)),
+        (Some(1), "1.1.1.1:1".into(), "mine".into())
+    );
+    assert_eq!(client.text(Field::User), None, "one of them is forged");
 }
 
 #[test]
@@ -251,8 +255,8 @@ fn published_rows_are_parsed_line_by_line() {
         assert_eq!(read + parsed.unreadable.total() as usize, here, "{}", path.display());
         let rows = reply.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
         let rows = rows.filter(|line| line.starts_with(b"id=") || line.starts_with(b"addr=")).count();
-        let cut = parsed.unreadable.count(Fault::Truncated) as usize;
-        assert_eq!(read + cut, rows, "{}", path.display());
+        let not_rows = (parsed.unreadable.total() - parsed.unreadable.count(Fault::NotAClient)) as usize;
+        assert_eq!(read + not_rows, rows, "{}", path.display());
         for client in &parsed.clients {
             assert!(client.id().is_some() || client.address().is_some(), "{}", path.display());
         }
@@ -260,4 +264,61 @@ fn published_rows_are_parsed_line_by_line() {
     }
     println!("{files} files, {lines} lines, {clients} clients");
     assert!(clients > 100, "most rows are readable");
+}
+
+/// A row of Dragonfly, which takes any bytes as a name, a library and its version.
+fn dragonfly_row(id: u64, [name, library, version]: [&str; 3]) -> String {
+    format!(
+        "id={id} addr=10.0.0.{id}:1 laddr=10.0.9.9:6379 fd={id} name={name} tid=0 irqmatch=1 age=90 idle=3 tot-cmds=5 \
+         tot-net-in=70 tot-read-calls=5 tot-dispatches=0 db=0 phase=process lib-name={library} lib-ver={version}\n"
+    )
+}
+
+#[test]
+fn a_line_break_in_a_name_makes_no_client_and_hides_none() {
+    let forged = "id=99 addr=6.6.6.6:1 laddr=10.0.9.9:6379 fd=9 name=evil";
+    let complete = "1\nid=3 addr=6.6.6.6:1 laddr=10.0.9.9:6379 fd=9 name=evil age=1 lib-name= lib-ver=1";
+    let cases = [
+        (["web", "py", "1"], None),
+        ([&format!("web\n{forged}"), "py", "1"], Some(Fault::Continuation)),
+        (["web", &format!("py\n{forged}"), "1"], Some(Fault::Continuation)),
+        (["a\nb", "py", "1"], Some(Fault::NotAClient)),
+        (["web", "py", complete], Some(Fault::Duplicate)),
+        // Texts that make the row of another client look like a continuation, or like a row that ends otherwise.
+        (["a\nb", "py", "1 foo=2"], Some(Fault::NotAClient)),
+        (["web", "py", "1 name=z"], None),
+        (["web", "py", "1 lib-name=z"], None),
+    ];
+    for (texts, fault) in cases {
+        for place in 0..4 {
+            let rows: Vec<String> =
+                (1..=4).map(|id| dragonfly_row(id, if id == place + 1 { texts } else { ["web", "", ""] })).collect();
+            let reply = rows.concat();
+            let parsed = parse(reply.as_bytes());
+            let mut ids: Vec<_> = parsed.clients.iter().filter_map(Client::id).collect();
+            ids.sort_unstable();
+            assert_eq!(ids, [1, 2, 3, 4], "{reply}");
+            let faults: Vec<_> = Fault::ALL.into_iter().filter(|fault| parsed.unreadable.count(*fault) > 0).collect();
+            assert_eq!(
+                (faults, parsed.unreadable.total()),
+                (fault.into_iter().collect(), fault.iter().len() as u64),
+                "{reply}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_field_that_a_name_repeats_is_unknown() {
+    let reply = dragonfly_row(1, ["x age=1 idle=0 name=y id=7", "py", "1 lib-name=z"]);
+    let parsed = parse(reply.as_bytes());
+    let client = &parsed.clients[0];
+    assert_eq!(
+        (client.id(), client.text(Field::Addr), client.text(Field::Name)),
+        (Some(1), Some(&b"10.0.0.1:1"[..]), Some(&b"x"[..]))
+    );
+    for field in [Field::Age, Field::Idle, Field::LibName] {
+        assert_eq!(client.text(field), None, "{field:?}");
+    }
+    assert_eq!((client.number(Field::Db), client.text(Field::LibVer)), (Some(0), Some(&b"1"[..])));
 }

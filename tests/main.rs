@@ -9,6 +9,7 @@ mod commands;
 mod dashboards;
 mod demo;
 mod deployment;
+mod engines;
 mod failures;
 mod fleet;
 mod image;

@@ -102,8 +102,7 @@ catalogue! {
         "Time at which the current sample began, by the exporter's clock. Clients that connected after it are added by \
          quick polls.";
     CLOCK_DIFFERENCE: Gauge, Seconds, "redis_clients_clock_difference_seconds", ["redis"],
-        "The server's clock minus the exporter's, exact to half a round trip. No exported time depends on it. Only for \
-         samples of this exporter.";
+        "The server's clock minus the exporter's. No exported time depends on it.";
     SAMPLE_DURATION: Gauge, Seconds, "redis_clients_sample_duration_seconds", ["redis"],
         "Duration of the last sample, from the first command to the last reply.";
     SAMPLE_LONGEST_COMMAND: Gauge, Seconds, "redis_clients_sample_longest_command_seconds", ["redis"],
@@ -134,7 +133,7 @@ catalogue! {
     SAMPLE_ERRORS: Counter, Count, "redis_clients_sample_errors_total", ["redis", "reason"],
         "Errors while sampling the server, by reason.";
     UNREADABLE_LINES: Counter, Count, "redis_clients_unreadable_lines_total", ["redis", "reason"],
-        "Lines of CLIENT LIST that could not be parsed, by reason. These clients are missing from all other metrics.";
+        "Lines of CLIENT LIST that are not counted as clients, by reason.";
     ANNOUNCEMENTS: Counter, Count, "redis_clients_announcements_total", ["redis"],
         "Messages published on the server's status channel: statuses, changes and heartbeats.";
     ANNOUNCEMENTS_RECEIVED: Counter, Count, "redis_clients_announcements_received_total", ["redis"],
@@ -147,6 +146,8 @@ catalogue! {
         "Snapshots that a part of this exporter missed because its queue was full. Subscriber is announcer.";
     SERVER_INFO: Gauge, Info, "redis_clients_server_info", ["redis", "product", "version", "role", "mode"],
         "Always 1. Product and version of the server; role and mode as INFO reports them.";
+    INFO_FIELDS_REFUSED: Gauge, Count, "redis_clients_info_fields_refused", ["redis"],
+        "INFO fields whose values cannot be true (named in the log). Their metrics are left out.";
     MAXCLIENTS: Gauge, Connections, "redis_clients_maxclients", ["redis"],
         "The server's connection limit (maxclients). Replicas and cluster links count against it too.";
     REPORTED_CONNECTIONS: Gauge, Connections, "redis_clients_reported_connections", ["redis"],
@@ -178,10 +179,10 @@ catalogue! {
         "Application clients that have never sent a command that the server knows, and so have no last interaction.";
     OLDEST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_oldest_interaction_age_seconds", ["redis"],
         "Largest idle time (seconds since the last byte in either direction) of an application client. Excludes \
-         clients that wait (blocked or subscribed) and clients that have never sent a command.";
+         clients that are blocked, subscribed, or have never sent a command.";
     NEWEST_INTERACTION_AGE: Gauge, Seconds, "redis_clients_newest_interaction_age_seconds", ["redis"],
         "Smallest idle time (seconds since the last byte in either direction) of an application client. Excludes \
-         clients that wait (blocked or subscribed) and clients that have never sent a command.";
+         clients that are blocked, subscribed, or have never sent a command.";
     OLDEST_WAITING_AGE: Gauge, Seconds, "redis_clients_oldest_waiting_age_seconds", ["redis"],
         "Largest idle time (seconds since the last byte in either direction) of an application client that waits \
          (blocked or subscribed).";
@@ -190,11 +191,11 @@ catalogue! {
          --idle-after; blocked and subscribed clients are never idle).";
     LAST_INTERACTION_AGE: Histogram, Seconds, "redis_clients_last_interaction_age_seconds", ["redis"],
         "Distribution of idle times in the current sample, over the clients of \
-         redis_clients_oldest_interaction_age_seconds. Buckets may fall: never use rate(); use histogram_quantile() on \
-         the buckets, and do not convert it to a native histogram.";
+         redis_clients_oldest_interaction_age_seconds. Buckets may fall: use histogram_quantile() without rate(), \
+         and no native histogram.";
     CONNECTION_AGE: Histogram, Seconds, "redis_clients_connection_age_seconds", ["redis"],
-        "Distribution of the times since application clients connected, in the current sample. Buckets may fall: never \
-         use rate(); use histogram_quantile() on the buckets, and do not convert it to a native histogram.";
+        "Distribution of the times since application clients connected, in the current sample. Buckets may fall: \
+         use histogram_quantile() without rate(), and no native histogram.";
     IDLE_CONNECTIONS: Gauge, Connections, "redis_clients_idle_connections", ["redis", "min_idle"],
         "Application clients that do not wait (blocked or subscribed) and had no byte in either direction for at least \
          min_idle seconds.";

@@ -81,6 +81,17 @@ fields! {
 pub(super) const FIELDS: usize = Field::ALL.len();
 
 impl Field {
+    /// Returns true for the name and the fields before it. Nothing that a client sets can be read as the first
+    /// occurrence of such a field.
+    pub(super) const fn precedes_text_of_clients(self) -> bool {
+        matches!(self, Field::Id | Field::Addr | Field::Laddr | Field::Fd | Field::Name)
+    }
+
+    /// Returns true if clients set its value.
+    pub(super) const fn is_set_by_clients(self) -> bool {
+        matches!(self, Field::Name | Field::LibName | Field::LibVer)
+    }
+
     /// Returns true if its value is text. All other known fields are numbers.
     pub const fn is_text(self) -> bool {
         use Field::{Addr, Capa, Cmd, Events, Flags, Laddr, LibName, LibVer, Name, User};

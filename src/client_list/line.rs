@@ -30,6 +30,8 @@ struct Span {
 pub(super) struct Line<'a> {
     text: Cow<'a, [u8]>,
     spans: [Span; FIELDS],
+    /// A bit for each field that occurs again after a text that clients set. Which one is true cannot be known.
+    ambiguous: u64,
 }
 
 /// The keys of a row in their order, each with its `=`. The rows of one reply nearly always have the same keys, so the
@@ -41,6 +43,7 @@ impl<'a> Line<'a> {
     /// row.
     pub(super) fn read(text: &'a [u8], layout: &mut Layout<'a>) -> Self {
         let mut spans = [Span::default(); FIELDS];
+        let mut ambiguous = 0;
         let mut place = 0;
         let mut at = 0;
         loop {
@@ -59,9 +62,10 @@ impl<'a> Line<'a> {
             let end = value_end(text, start, layout.get(place).map(|&(key, _)| key));
             if let Some(field) = field {
                 let span = &mut spans[field as usize];
-                // The first occurrence is used, so that a value which contains another `name=` cannot override it.
                 if span.start == 0 {
                     *span = Span { start: start as u16, len: (end - start) as u16 };
+                } else if !field.precedes_text_of_clients() {
+                    ambiguous |= bit(field);
                 }
             }
             if end == text.len() {
@@ -70,7 +74,7 @@ impl<'a> Line<'a> {
             at = end + 1;
         }
         layout.truncate(place);
-        Self { text: Cow::Borrowed(text), spans }
+        Self { text: Cow::Borrowed(text), spans, ambiguous }
     }
 
     /// Parses a row longer than [`MAX_ROW`], with values truncated to 1 KiB. `None` if it is still too long.
@@ -85,14 +89,15 @@ impl<'a> Line<'a> {
                 return None;
             }
         }
-        let spans = Line::read(&short, &mut Layout::new()).spans;
-        Some(Self { text: Cow::Owned(short), spans })
+        let Line { spans, ambiguous, .. } = Line::read(&short, &mut Layout::new());
+        Some(Self { text: Cow::Owned(short), spans, ambiguous })
     }
 
-    /// The value of a known field, without a copy; `None` if the row does not have it.
+    /// The value of a known field, without a copy; `None` if the row does not have it, or has several.
     pub(super) fn value(&self, field: Field) -> Option<&[u8]> {
         let Span { start, len } = self.spans[field as usize];
-        (start != 0).then(|| &self.text[start as usize..start as usize + len as usize])
+        (start != 0 && self.ambiguous & bit(field) == 0)
+            .then(|| &self.text[start as usize..start as usize + len as usize])
     }
 
     /// Every field in the order of the row, including unknown ones.
@@ -107,6 +112,12 @@ impl<'a> Line<'a> {
             Some((&key[..key.len() - 1], &text[start..end]))
         })
     }
+}
+
+/// The bit of a field.
+const fn bit(field: Field) -> u64 {
+    const { assert!(FIELDS <= u64::BITS as usize) };
+    1 << field as u8
 }
 
 /// Returns true if a line begins like the row of a client. Log prefixes, prompts and parts of forged rows do not.

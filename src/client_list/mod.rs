@@ -10,6 +10,7 @@ mod field;
 mod flags;
 mod line;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use memchr::memchr;
@@ -44,11 +45,24 @@ pub enum Fault {
     TooLarge,
     /// It was not asked for, or is there twice.
     NotAsked,
+    /// It continues the row before it, whose text has a line break. On servers that do not validate names (Dragonfly),
+    /// a client can write a row.
+    Continuation,
+    /// A row before it has its id.
+    Duplicate,
 }
 
 impl Fault {
     /// Every fault, in the order in which they are counted.
-    pub const ALL: [Fault; 5] = [Fault::NotAClient, Fault::Truncated, Fault::TooLong, Fault::TooLarge, Fault::NotAsked];
+    pub const ALL: [Fault; 7] = [
+        Fault::NotAClient,
+        Fault::Truncated,
+        Fault::TooLong,
+        Fault::TooLarge,
+        Fault::NotAsked,
+        Fault::Continuation,
+        Fault::Duplicate,
+    ];
 
     /// The fault as a metric's label value.
     pub fn label(self) -> &'static str {
@@ -58,6 +72,8 @@ impl Fault {
             Fault::TooLong => "too_long",
             Fault::TooLarge => "too_large",
             Fault::NotAsked => "not_asked",
+            Fault::Continuation => "continuation",
+            Fault::Duplicate => "duplicate",
         }
     }
 }
@@ -93,6 +109,40 @@ impl Unreadable {
 
 /// Parses a reply. Never fails: every line that is not blank becomes a client or is counted as unreadable.
 pub fn parse(reply: &[u8]) -> Parsed<'_> {
+    let (parsed, endings) = parse_rows(reply, None);
+    // The rows of a server end with the same key. Another end may be that of a row with a line break in it.
+    match endings.most_common() {
+        Some(ending) if endings.0.len() > 1 => parse_rows(reply, Some(ending)).0,
+        _ => parsed,
+    }
+}
+
+/// The last keys of the rows, with their numbers of rows.
+struct Endings<'a>(Vec<(&'a [u8], usize)>);
+
+impl<'a> Endings<'a> {
+    /// Maximum number of different keys that are counted.
+    const MAX: usize = 16;
+
+    fn add(&mut self, key: &'a [u8]) {
+        if let Some((_, rows)) = self.0.iter_mut().find(|(known, _)| *known == key) {
+            *rows += 1;
+        } else if self.0.len() < Self::MAX {
+            self.0.push((key, 1));
+        }
+    }
+
+    fn most_common(&self) -> Option<&'a [u8]> {
+        self.0.iter().max_by_key(|(_, rows)| rows).map(|(key, _)| *key)
+    }
+}
+
+/// Parses the rows. With the last key of rows, the line after a row that was cut is the rest of it, and no client. More
+/// than this one line is never taken from the clients that follow: they could be others.
+fn parse_rows<'a>(reply: &'a [u8], ending: Option<&[u8]>) -> (Parsed<'a>, Endings<'a>) {
+    let mut endings = Endings(Vec::new());
+    let mut ids = Ids::default();
+    let mut is_cut = false;
     // A row has about 350 bytes; if the estimate is too low, the vector grows once.
     let mut parsed = Parsed { clients: Vec::with_capacity(reply.len() / 300), unreadable: Unreadable::default() };
     let mut layout = Layout::new();
@@ -110,12 +160,48 @@ pub fn parse(reply: &[u8]) -> Parsed<'_> {
         if line.is_empty() {
             continue;
         }
+        let follows_cut = std::mem::take(&mut is_cut);
         match read_line(line, ended, &mut layout) {
-            Ok(client) => parsed.clients.push(client),
+            Ok(_) if follows_cut => parsed.unreadable.add(Fault::Continuation),
+            Ok(client) if client.id().is_some_and(|id| ids.has(id, &parsed.clients)) => {
+                parsed.unreadable.add(Fault::Duplicate);
+            }
+            Ok(client) => {
+                parsed.clients.push(client);
+                if let Some((key, field)) = layout.last() {
+                    endings.add(key);
+                    is_cut = ending.is_some_and(|ending| !layout.iter().any(|(key, _)| *key == ending))
+                        && field.is_some_and(Field::is_set_by_clients);
+                }
+            }
             Err(fault) => parsed.unreadable.add(fault),
         }
     }
-    parsed
+    (parsed, endings)
+}
+
+/// The ids of the rows so far. Most servers list them in ascending order, and then only the last one is needed.
+#[derive(Default)]
+struct Ids {
+    highest: u64,
+    all: Option<HashSet<u64>>,
+}
+
+impl Ids {
+    /// Adds an id. Returns true if a row before has it.
+    fn has(&mut self, id: u64, rows: &[Client<'_>]) -> bool {
+        if let Some(all) = &mut self.all {
+            return !all.insert(id);
+        }
+        if id > self.highest || rows.is_empty() {
+            self.highest = id;
+            return false;
+        }
+        let mut all: HashSet<u64> = rows.iter().filter_map(Client::id).collect();
+        let is_known = !all.insert(id);
+        self.all = Some(all);
+        is_known
+    }
 }
 
 fn read_line<'a>(text: &'a [u8], ended: bool, layout: &mut Layout<'a>) -> Result<Client<'a>, Fault> {

@@ -94,7 +94,11 @@ impl Report {
 
     fn info(&mut self, sample: &Sample) {
         match &sample.info {
-            Ok(_) => self.line("  ok       INFO"),
+            Ok(info) if info.refused.is_empty() => self.line("  ok       INFO"),
+            Ok(info) => {
+                let fields: Vec<_> = info.refused.iter().copied().collect();
+                self.line(&format!("  ok       INFO, without values that cannot be true: {}", fields.join(", ")));
+            }
             Err(failure) => self.missing("INFO (limits, counters, version)", failure, Exit::Incomplete),
         }
     }

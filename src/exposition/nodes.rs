@@ -213,6 +213,7 @@ impl NodeSeries<'_> {
         let word = |word: &Option<String>| label_value(word.as_deref().unwrap_or_default().as_bytes());
         let (version, role, mode) = (word(&info.version), word(&info.role), word(&info.mode));
         self.add(c::SERVER_INFO, &[info.product.name(), &version, &role, &mode], 1.0);
+        self.add(c::INFO_FIELDS_REFUSED, &[], info.refused.len() as f64);
         let numbers = [
             (c::MAXCLIENTS, info.maxclients),
             (c::REPORTED_CONNECTIONS, info.connected_clients),

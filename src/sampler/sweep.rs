@@ -107,7 +107,7 @@ impl<'a> Sweep<'a> {
         if self.page_count > 0 && !std::mem::replace(&mut self.known.swept, true) {
             self.known.costs.discount();
         }
-        if let (Ok(opening), Ok(())) = (&opening, &listed) {
+        if let (Ok(info), Ok(())) = (&mut info, &listed) {
             let mut closing = self.close().await?;
             if is_new && self.page_count == 0 {
                 self.check_order(own_id, ServerInfo::parse(&closing).connections_received);
@@ -118,7 +118,7 @@ impl<'a> Sweep<'a> {
                     Err(failure) => listed = Err(failure),
                 }
             }
-            info = Ok(ServerInfo::parse(&[opening.as_slice(), &closing].join(&b'\n')));
+            info.update(&closing);
         }
         self.judge(info.as_ref().ok(), listed.is_ok());
         self.own_ids.extend(self.link.id);

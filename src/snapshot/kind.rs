@@ -61,15 +61,22 @@ impl ClientKind {
         // Kvrocks uses `M` for monitors, and has no link to a primary in the list.
         match product {
             Product::Kvrocks if flags.has('M') => return ClientKind::Monitor,
-            Product::Redis | Product::Valkey if flags.has('M') => return ClientKind::Primary,
-            Product::Redis | Product::Valkey | Product::Kvrocks => {}
+            Product::Kvrocks => {}
+            _ if flags.has('M') => return ClientKind::Primary,
+            _ => {}
         }
         let internal = match product {
             // Internal connections (8.0+), atomic slot migration (8.4+).
             Product::Redis => ['I', 'g', 'o'].as_slice(),
             // Slot import and export (9.0+). Its `I` is an import source: an application.
             Product::Valkey => ['i', 'E'].as_slice(),
-            Product::Kvrocks => [].as_slice(),
+            // KeyDB and Redict are forks from before these, and the others have none.
+            Product::KeyDb
+            | Product::Redict
+            | Product::Dragonfly
+            | Product::Kvrocks
+            | Product::Garnet
+            | Product::Other => [].as_slice(),
         };
         if flags.has('O') {
             ClientKind::Monitor

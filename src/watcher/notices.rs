@@ -1,5 +1,6 @@
 //! Logs about one node: only changes of its state, once each.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracing::{info, warn};
@@ -18,14 +19,16 @@ pub(super) struct Notices {
     refused: Vec<Failure>,
     unreadable: bool,
     conditions: SampleConditions,
+    /// The fields of `INFO` that were logged for a value that cannot be true.
+    impossible: BTreeSet<&'static str>,
     no_pages: bool,
     within_budget: bool,
 }
 
 impl Notices {
     pub(super) fn new(node: Arc<str>) -> Self {
-        let (refused, conditions) = (Vec::new(), SampleConditions::default());
-        Self { node, refused, unreadable: false, conditions, no_pages: false, within_budget: true }
+        let (refused, conditions, impossible) = (Vec::new(), SampleConditions::default(), BTreeSet::new());
+        Self { node, refused, unreadable: false, conditions, impossible, no_pages: false, within_budget: true }
     }
 
     /// Logs what a new snapshot changes, after the phase before it.
@@ -60,9 +63,14 @@ impl Notices {
             warn!(
                 node,
                 lines = unreadable,
-                "CLIENT LIST has lines that cannot be parsed; these clients are missing; further ones are only counted \
-                in redis_clients_unreadable_lines_total"
+                "CLIENT LIST has lines that cannot be parsed or are no clients; further ones are only counted in \
+                redis_clients_unreadable_lines_total"
             );
+        }
+        for field in snapshot.info().into_iter().flat_map(|info| &info.refused) {
+            if self.impossible.insert(field) {
+                warn!(node, field, "INFO has a value that cannot be true; the metrics made of it are left out");
+            }
         }
     }
 

@@ -31,6 +31,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("redis_clients_announcements_received_total", "the exporter's own work on the channel"),
     ("redis_clients_announcements_refused_total", "the exporter's own work on the channel"),
     ("redis_client_exporter_tls_insecure_skip_verify", "a setting of the exporter, which operators choose themselves"),
+    ("redis_clients_info_fields_refused", "a fault of the server, whose metrics are left out; `check` names it"),
     ("redis_clients_clock_difference_seconds", "no other value depends on it; the page and `check` show it"),
     ("redis_clients_snapshots_missed_total", "the exporter's own work on the channel"),
     ("redis_clients_client_info", "only for operators that export individual clients"),
