@@ -422,7 +422,7 @@ pub struct WatchArgs {
     /// Maximum number of clients in a table, longest idle first
     #[arg(long, value_name = "N", default_value = "20")]
     pub limit: usize,
-    /// Exit after this number of messages
+    /// Exit after this number of messages; in a table, the parts of a status are one
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 }

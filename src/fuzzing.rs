@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::io::AsyncWriteExt;
@@ -13,7 +14,7 @@ use crate::link::{Delivery, Subscription};
 use crate::sample::{Pages, Sample};
 use crate::server_info::{CommandTime, ServerInfo};
 use crate::snapshot::{ClientKind, Grouping, GroupingOptions, Limits, Snapshot, State, derive};
-use crate::status::{Announcement, Key, MAX_MESSAGE, Received, Rotation, StatusReceiver};
+use crate::status::{Announcement, Key, MAX_MESSAGE, Received, Rotation, Screen, StatusReceiver, read};
 
 /// A function that asserts the properties of an input.
 pub type Property = fn(&[u8]);
@@ -111,6 +112,7 @@ pub fn status_message(message: &[u8]) {
         assert_eq!(keyed.verify(text.as_bytes()).err(), Some(Refusal::Signature));
     }
     assert_eq!(keyed.verify(message).err(), Some(Refusal::Signature));
+    shown_on_a_screen(message);
     let Some((sample, seq)) = received(message) else { return };
     let listed = sample.clients.as_ref().map_or(0, Pages::len);
     let truncated = sample.is_truncated();
@@ -123,6 +125,18 @@ pub fn status_message(message: &[u8]) {
         let again = received(part.as_bytes()).map(|(sample, _)| sample.clients.as_ref().map_or(0, Pages::len));
         assert!(again.is_some_and(|clients| clients == listed), "{listed} clients: {part}");
     }
+}
+
+/// A person sees no control characters of a message, and not more than the screen has room for.
+fn shown_on_a_screen(message: &[u8]) {
+    let Ok(Some(message)) = read(message) else { return };
+    let (mut screen, now) = (Screen::new("channel", 20), Instant::now());
+    screen.subscribed("server", now);
+    let text = screen.add("server", message.clone(), now).unwrap_or_default() + &screen.text(now);
+    assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
+    assert_eq!(screen.add("server", message, now), None, "it was received before");
+    assert!(screen.text(now).lines().count() <= 50);
+    assert!(screen.notices(now + Duration::from_secs(1_000_000)).len() <= 2);
 }
 
 fn received(message: &[u8]) -> Option<(Arc<Sample>, u64)> {

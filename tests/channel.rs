@@ -2,9 +2,10 @@
 //! message exceeds 64 KiB.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use redis_client_exporter::clock;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::exporter::{Exporter, run};
+use crate::support::exporter::{Exporter, program, run};
 use crate::support::peer::Peer;
 use crate::support::server::{Binary, Server, any_binary, binaries, binary, on_free_port};
 use crate::support::subscriber::{Received, Subscriber};
@@ -516,6 +517,131 @@ fn watch_prints_the_announced_statuses() {
     assert!(table.status.success() && text.contains(" of 10000 connections, "), "{table:?}");
     assert!(text.contains(" online, ") && text.contains("LAST INTERACTION") && text.contains("worker-1"), "{text}");
     assert!(!text.contains('\x1b'), "no control characters without a terminal");
+}
+
+/// A running `watch`, and what it has printed. Killed on drop.
+struct Watch {
+    child: Child,
+    output: Arc<Mutex<String>>,
+    notes: Arc<Mutex<String>>,
+}
+
+impl Watch {
+    fn start(args: &[&str]) -> Self {
+        let mut command = program();
+        let command = command.arg("watch").args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let output = collected(child.stdout.take().expect("it is piped"));
+        let notes = collected(child.stderr.take().expect("it is piped"));
+        Self { child, output, notes }
+    }
+
+    fn output(&self) -> String {
+        self.output.lock().expect("no writer panics").clone()
+    }
+
+    /// Waits until its notes contain a text this many times.
+    fn notes_until(&self, what: &str, text: &str, count: usize) -> String {
+        eventually(what, || {
+            let notes = self.notes.lock().expect("no writer panics").clone();
+            (notes.matches(text).count() >= count).then_some(notes)
+        })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads a stream in a thread of its own.
+fn collected(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let shared = Arc::clone(&text);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let mut text = shared.lock().expect("no reader panics");
+            text.push_str(&line);
+            text.push('\n');
+        }
+    });
+    text
+}
+
+/// Instance: several parts were several screens, and several nodes overwrote each other.
+#[test]
+fn watch_shows_the_parts_of_a_status_as_one_and_several_nodes_apart() {
+    let _alone = share::alone();
+    let Some(binary) = any_binary() else { return };
+    let servers = [Server::start(&binary), Server::start(&binary)];
+    let _clients = long_names(&servers[0], 700, 200);
+    let mut other = servers[1].peer();
+    other.must(&["CLIENT", "SETNAME", "on-the-other-node"]);
+    let addresses = servers.each_ref().map(Server::address);
+    let args = ["--announce=always", "--client-announce-frequency=1", "--announce.max-bytes=4MiB"];
+    let _exporter = Exporter::start(&addresses.each_ref().map(String::as_str), &args, &[]);
+    let watch = Watch::start(&["--redis.addr", &addresses[0], "--redis.addr", &addresses[1], "--limit=5000"]);
+    let blocks_of = |address: &str| -> Vec<String> {
+        let output = watch.output();
+        let begins = |line: &str| line.starts_with("20") && line.contains(" connections, ");
+        let mut blocks: Vec<String> = Vec::new();
+        for line in output.lines() {
+            match blocks.last_mut() {
+                Some(block) if !begins(line) => block.push_str(&format!("{line}\n")),
+                _ => blocks.push(format!("{line}\n")),
+            }
+        }
+        // The last one may not be complete yet.
+        blocks.pop();
+        blocks.into_iter().filter(|block| block.lines().next().is_some_and(|line| line.contains(address))).collect()
+    };
+    let subscriber = Subscriber::on(&addresses[0]);
+    subscriber.next("a status in parts", |message| message.is_status() && message.number("parts") > 2);
+    eventually("the first node is one block", || {
+        let blocks = blocks_of(&addresses[0]);
+        let rows =
+            |block: &String| block.lines().filter(|line| line.contains("-nnnn") && line.contains("default")).count();
+        assert!(blocks.iter().all(|block| !block.contains("on-the-other-node")));
+        blocks.iter().any(|block| rows(block) == 700).then_some(())
+    });
+    eventually("the other node has its own", || {
+        let blocks = blocks_of(&addresses[1]);
+        assert!(blocks.iter().all(|block| !block.contains("-nnnn")));
+        blocks.iter().any(|block| block.contains("on-the-other-node")).then_some(())
+    });
+    let table = run(&["watch", "--redis.addr", &addresses[0], "--count=1", "--limit=5000"]);
+    let text = String::from_utf8_lossy(&table.stdout);
+    let is_changes = text.starts_with(['+', '-']);
+    assert!(table.status.success() && (is_changes || text.contains("-nnnn")), "the parts are one message: {text}");
+}
+
+/// Instance: without an announcer the screen stayed empty.
+#[test]
+fn watch_reports_that_no_exporter_announces_and_recovers() {
+    let Some(binary) = any_binary() else { return };
+    let mut server = Server::start(&binary);
+    let address = server.address();
+    for format in ["--format=table", "--format=json"] {
+        let watch = Watch::start(&["--redis.addr", &address, format]);
+        let notes = watch.notes_until("at the start", "waiting for a status", 1);
+        let how = format!("redis-client-exporter --redis.addr {address}");
+        assert!(notes.contains(&format!("on __redis__:cli of {address}")) && notes.contains(&how), "{notes}");
+        let start = || Exporter::start(&[&address], &["--announce=always", "--client-announce-frequency=1"], &[]);
+        let exporter = start();
+        eventually("a status is printed", || watch.output().contains("connections").then_some(()));
+        drop(exporter);
+        watch.notes_until("the exporter has stopped", &format!("no exporter announces {address} now"), 1);
+        let exporter = start();
+        watch.notes_until("it announces again", &format!("{address} is announced again"), 1);
+        // It subscribes again by itself.
+        server.restart();
+        watch.notes_until("the subscription is lost", "retrying", 1);
+        let before = watch.output().len();
+        eventually("statuses are printed again", || (watch.output().len() > before + 1000).then_some(()));
+        drop(exporter);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! `watch`: subscribes to the status channel and prints the messages of all announcers.
+//! `watch`: subscribes to the status channel and prints what all announcers send.
 
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::sync::mpsc;
@@ -9,15 +9,20 @@ use tokio::sync::mpsc;
 use super::{Exit, small_runtime};
 use crate::cli::{WatchArgs, WatchFormat};
 use crate::config::WatchConfig;
+use crate::failure::{Failure, Refusal};
 use crate::fleet::Target;
 use crate::link::{Delivery, Node, Subscription};
-use crate::status::{self, Key, MAX_MESSAGE, MessageKind};
+use crate::status::{self, Key, MAX_MESSAGE, Message, Screen};
 
-/// After this time without a message, a note is printed that no exporter announces.
-const SILENCE: Duration = Duration::from_secs(30);
+/// The interval at which it is checked that an exporter still announces.
+const TICK: Duration = Duration::from_secs(1);
 
 /// The delay before a failed subscription is opened again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// After this time without a message the subscription is opened again: the server may have disappeared without closing
+/// the connection.
+const SILENCE: Duration = Duration::from_secs(90);
 
 /// Maximum number of messages that wait to be printed.
 const QUEUE: usize = 16;
@@ -25,30 +30,46 @@ const QUEUE: usize = 16;
 /// Clears a terminal's screen and moves the cursor to its top.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
+/// A change of the subscription of a server, which is given by its name; or what it has sent.
+enum Event {
+    Subscribed(String),
+    Failed(String, Failure),
+    Received(String, Delivery),
+}
+
 pub(super) fn run(args: &WatchArgs) -> Result<Exit> {
     let config = WatchConfig::new(args)?;
     small_runtime()?.block_on(watch_all(config, args))
 }
 
 async fn watch_all(config: WatchConfig, args: &WatchArgs) -> Result<Exit> {
-    let (sender, mut messages) = mpsc::channel(QUEUE);
+    let (sender, mut events) = mpsc::channel(QUEUE);
     let mut listeners = tokio::task::JoinSet::new();
     for node in config.targets.iter().flat_map(Target::nodes) {
         listeners.spawn(listen(node, config.channel.to_string(), sender.clone()));
     }
     drop(sender);
-    let mut printed = 0;
-    while args.count.is_none_or(|count| printed < count) {
-        let message = tokio::select! {
-            message = messages.recv() => message,
+    let mut printer = Printer {
+        screen: Screen::new(&config.channel, args.limit),
+        keys: config.keys,
+        format: args.format,
+        is_terminal: args.format == WatchFormat::Table && io::stdout().is_terminal(),
+        drawn: String::new(),
+        printed: 0,
+    };
+    let mut ticks = tokio::time::interval(TICK);
+    while args.count.is_none_or(|count| printer.printed < count) {
+        let result = tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => printer.handle(event?),
+                None => return Ok(Exit::Unreachable),
+            },
+            _ = ticks.tick() => printer.tick(),
             _ = tokio::signal::ctrl_c() => break,
         };
-        let Some(message) = message else { return Ok(Exit::Unreachable) };
-        let message = message?;
-        // A reader that closes the pipe, like `head`, ends the command without an error.
-        match print(&message, &config.keys, args) {
-            Ok(true) => printed += 1,
-            Ok(false) => {}
+        match result {
+            Ok(()) => {}
+            // A reader that closes the pipe, like `head`, ends the command without an error.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             Err(error) => return Err(error.into()),
         }
@@ -56,84 +77,142 @@ async fn watch_all(config: WatchConfig, args: &WatchArgs) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Forwards each message of one server. If the first attempt to subscribe fails, that is an error; later failures are
+/// Forwards what one server sends. If the first attempt to subscribe fails, that is an error; later failures are
 /// retried.
-async fn listen(node: Node, channel: String, messages: mpsc::Sender<Result<Vec<u8>>>) {
+async fn listen(node: Node, channel: String, events: mpsc::Sender<Result<Event>>) {
+    let server = node.name.to_string();
     let mut subscribed_once = false;
     loop {
         let failure = match Subscription::open(&node, &channel, MAX_MESSAGE).await {
             Ok(subscription) => {
                 subscribed_once = true;
-                match receive(subscription, &node, &channel, &messages).await {
+                if events.send(Ok(Event::Subscribed(server.clone()))).await.is_err() {
+                    return;
+                }
+                match receive(subscription, &server, &events).await {
                     Some(failure) => failure,
-                    None => return,
+                    None if events.is_closed() => return,
+                    None => continue,
                 }
             }
             Err(failure) => failure,
         };
         if !subscribed_once {
-            let _ = messages.send(Err(anyhow::Error::msg(failure))).await;
+            let _ = events.send(Err(anyhow::Error::msg(failure))).await;
             return;
         }
-        eprintln!("warning: {failure}; retrying");
+        let _ = events.send(Ok(Event::Failed(server.clone(), failure))).await;
         tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
-/// Forwards messages until the link fails. Returns `None` if the queue is closed.
+/// Forwards messages until the link fails. Returns `None` after a long silence, and if the queue is closed.
 async fn receive(
     mut subscription: Subscription,
-    node: &Node,
-    channel: &str,
-    messages: &mpsc::Sender<Result<Vec<u8>>>,
-) -> Option<crate::failure::Failure> {
-    let mut is_noted = false;
+    server: &str,
+    events: &mpsc::Sender<Result<Event>>,
+) -> Option<Failure> {
     loop {
         match subscription.next_within(SILENCE).await {
             Err(failure) => return Some(failure),
-            Ok(Some(Delivery::Message(message))) => {
-                is_noted = false;
-                messages.send(Ok(message)).await.ok()?;
-            }
-            Ok(Some(Delivery::Oversize(bytes))) => {
-                eprintln!("warning: a message of {bytes} bytes was skipped; the maximum is {MAX_MESSAGE}")
-            }
-            Ok(None) if !std::mem::replace(&mut is_noted, true) => eprintln!(
-                "no exporter announces on {channel} of {node}; start one: redis-client-exporter --redis.addr {node}",
-                node = node.address.endpoint
-            ),
-            Ok(None) => {}
+            Ok(Some(delivery)) => events.send(Ok(Event::Received(server.to_owned(), delivery))).await.ok()?,
+            Ok(None) => return None,
         }
     }
 }
 
-/// Prints a message. Returns false if it was refused or is of an unknown kind.
-fn print(message: &[u8], keys: &[Key], args: &WatchArgs) -> io::Result<bool> {
-    let read = match status::verify(message, keys).and_then(|_| status::read(message)) {
-        Ok(Some(read)) => read,
-        Ok(None) => return Ok(false),
-        Err(refusal) => {
-            eprintln!("warning: a message was refused ({})", refusal.label());
-            return Ok(false);
+/// Prints messages, or a screen that refreshes on a terminal.
+struct Printer {
+    screen: Screen,
+    keys: Vec<Key>,
+    format: WatchFormat,
+    is_terminal: bool,
+    /// The screen as it was drawn last.
+    drawn: String,
+    printed: u64,
+}
+
+impl Printer {
+    fn handle(&mut self, event: Event) -> io::Result<()> {
+        let now = Instant::now();
+        match event {
+            Event::Subscribed(server) => {
+                let waiting = self.screen.subscribed(&server, now);
+                self.note(waiting.as_deref());
+            }
+            Event::Failed(server, failure) => {
+                self.note(Some(&format!("warning: {failure}; retrying")));
+                self.screen.failed(&server, failure.to_string());
+            }
+            Event::Received(_, Delivery::Oversize(_)) => self.refuse(Refusal::Oversize),
+            Event::Received(server, Delivery::Message(bytes)) => match self.read(&bytes) {
+                Ok(Some(message)) => self.print(&server, message, &bytes, now)?,
+                Ok(None) => {}
+                Err(refusal) => self.refuse(refusal),
+            },
         }
-    };
-    let mut out = io::stdout().lock();
-    match args.format {
-        // Unchanged, so that the reader can verify the signature; except if it contains line breaks.
-        WatchFormat::Json if !message.contains(&b'\n') => {
-            out.write_all(message)?;
-            writeln!(out)?;
+        self.draw(now)
+    }
+
+    fn tick(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        for notice in self.screen.notices(now) {
+            self.note(Some(&notice));
         }
-        WatchFormat::Json => {
-            let text: serde_json::Value = serde_json::from_slice(message)?;
-            writeln!(out, "{text}")?;
+        self.draw(now)
+    }
+
+    /// Reads a message; `None` if it is of an unknown kind.
+    fn read(&self, bytes: &[u8]) -> Result<Option<Message>, Refusal> {
+        status::verify(bytes, &self.keys).and_then(|_| status::read(bytes))
+    }
+
+    fn print(&mut self, server: &str, message: Message, bytes: &[u8], now: Instant) -> io::Result<()> {
+        let text = self.screen.add(server, message, now);
+        let mut out = io::stdout().lock();
+        match (self.format, text) {
+            // Unchanged, so that the reader can verify the signature; except if it contains line breaks.
+            (WatchFormat::Json, _) if !bytes.contains(&b'\n') => {
+                out.write_all(bytes)?;
+                writeln!(out)?;
+            }
+            (WatchFormat::Json, _) => {
+                let text: serde_json::Value = serde_json::from_slice(bytes)?;
+                writeln!(out, "{text}")?;
+            }
+            (WatchFormat::Table, Some(text)) if !self.is_terminal => write!(out, "{text}")?,
+            (WatchFormat::Table, Some(_)) => {}
+            // A part of a status.
+            (WatchFormat::Table, None) => return Ok(()),
         }
-        WatchFormat::Table => {
-            let begins = read.header.kind == MessageKind::Status && read.part == 1;
-            let clear = if begins && io::stdout().is_terminal() { CLEAR } else { "" };
-            write!(out, "{clear}{}", status::text(&read, args.limit))?;
+        self.printed += 1;
+        out.flush()
+    }
+
+    /// Draws the screen again if it has changed.
+    fn draw(&mut self, now: Instant) -> io::Result<()> {
+        if !self.is_terminal {
+            return Ok(());
+        }
+        let text = self.screen.text(now);
+        if text != self.drawn {
+            let mut out = io::stdout().lock();
+            write!(out, "{CLEAR}{text}")?;
+            out.flush()?;
+            self.drawn = text;
+        }
+        Ok(())
+    }
+
+    /// Prints a note beside the messages. On a terminal the screen has it.
+    fn note(&self, text: Option<&str>) {
+        if let Some(text) = text.filter(|_| !self.is_terminal) {
+            eprintln!("{text}");
         }
     }
-    out.flush()?;
-    Ok(true)
+
+    fn refuse(&mut self, refusal: Refusal) {
+        let warning = self.screen.refuse(refusal);
+        self.note(warning.as_deref());
+    }
 }

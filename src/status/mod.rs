@@ -2,8 +2,8 @@
 //! in. It is documented in docs/status-messages.md.
 //!
 //! `encode` makes messages from a snapshot. `receiver` verifies received messages, and `assembly` makes a sample from
-//! the parts of a status, so that received and sampled clients are processed by the same code. `display` shows a
-//! message in a terminal.
+//! the parts of a status, so that received and sampled clients are processed by the same code. `screen` is the channel
+//! as a person sees it, `display` its lines.
 
 mod assembly;
 mod changes;
@@ -12,12 +12,13 @@ mod encode;
 mod message;
 mod receiver;
 mod rotation;
+mod screen;
 mod signature;
 
 pub use changes::ChangeBatch;
-pub use display::text;
 pub use encode::Announcement;
 pub use message::{AppCount, CHANNEL, FIELDS, Header, MAX_MESSAGE, Message, MessageKind, SCHEMA, read};
 pub use receiver::{Received, StatusReceiver, VerifiedMessage};
 pub use rotation::Rotation;
+pub use screen::Screen;
 pub use signature::{Key, SIGNATURE_OVERHEAD, verify};
