@@ -210,6 +210,52 @@ fn a_flask_program_shows_the_clients_as_messages_arrive() {
     assert!(flask.page().text().contains("No exporter announces this node now."));
 }
 
+/// The template of the article, filled with the clients of a message, and with those of the Flask program.
+const TEMPLATE: &str = r#"
+import sys
+import jinja2
+import app
+
+message = sys.stdin.buffer.read()
+monitor = app.RedisMonitor("redis://127.0.0.1:1", "channel")
+monitor.receive(message)
+template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string("""{% for client in clients %}
+<tr><td>{{ client.id }}</td><td>{{ client.address }}</td><td>{{ client.last_interaction }}</td></tr>{% endfor %}""")
+online = [client for client in app.json.loads(message)["clients"] if "last_interaction" in client]
+print(template.render(clients=online))
+print(template.render(clients=monitor.get_client_info()))
+"#;
+
+#[test]
+fn the_template_of_the_article_fills_with_the_clients_of_a_message() {
+    let Some(python) = needed("venv/bin/python") else { return };
+    for binary in binaries() {
+        println!("{}", binary.name);
+        let server = Server::start(&binary);
+        let mut shop = server.peer();
+        shop.must(&["CLIENT", "SETNAME", "shop-1"]);
+        let info = shop.ask(&["CLIENT", "LIST"]);
+        let row = info.lines().find(|row| row.contains("name=shop-1")).expect("it is listed");
+        let field =
+            |name: &str| row.split(' ').find_map(|field| field.strip_prefix(name)).expect("a field of a client");
+        let subscriber = Subscriber::on(&server.address());
+        let _exporter = Exporter::start(&[&server.address()], &["--announce=always", FREQUENCY], &[]);
+        let status = subscriber.next("a status with the client", |message| {
+            message.clients().iter().any(|client| client["name"] == "shop-1")
+        });
+        let last = status.clients().iter().find(|client| client["name"] == "shop-1").map(|it| &it["last_interaction"]);
+        let last = last.and_then(Value::as_str).expect("it has sent a command");
+        let mut command = Command::new(&python);
+        command.args(["-B", "-c", TEMPLATE]).current_dir(project("deploy/subscribers/flask"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python starts");
+        child.stdin.take().expect("it is piped").write_all(&status.bytes).expect("it reads");
+        let output = child.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let expected = format!("<tr><td>{}</td><td>{}</td><td>{last}</td></tr>", field("id="), field("addr="));
+        assert!(output.status.success() && text.matches(&expected).count() == 2, "{expected}: {text}");
+    }
+}
+
 /// Returns a message of a forged announcer, with these members.
 fn forged(members: &Value) -> String {
     let mut message = json!({
