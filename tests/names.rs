@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::support::eventually;
 use crate::support::exporter::{Exporter, program, run};
 use crate::support::http::get;
+use crate::support::scrape::Scrape;
 use crate::support::server::{Server, any_binary};
 use crate::support::subscriber::Subscriber;
 use crate::support::test_clients::TestClients;
@@ -84,4 +85,60 @@ fn the_name_of_a_local_server_begins_with_the_host_or_is_warned_about() {
     let named = Exporter::spawn(program().args(args).env("REDIS_NAME", "billing"));
     named.scrape_until("up", |scrape| scrape.value("redis_clients_up", &[("redis", "billing")]).is_some());
     assert!(!named.log().iter().any(|line| line.contains("REDIS_NAME")));
+}
+
+fn same_server(scrape: &Scrape, name: &str) -> Option<f64> {
+    scrape.value("redis_clients_same_server", &[("redis", name)])
+}
+
+fn warnings(exporter: &Exporter) -> Vec<String> {
+    exporter.log().into_iter().filter(|line| line.contains("are one server")).collect()
+}
+
+/// `127.0.0.1` and `localhost`, or a server and its service.
+#[test]
+fn one_server_at_two_addresses_is_warned_about_once_everywhere_until_one_of_them_is_gone() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let socket = server.socket().display().to_string();
+    let addresses = [server.address(), format!("unix://{socket}")];
+    let names = ["--redis.name=port", "--redis.name=socket"];
+    let exporter = Exporter::start(&[&addresses[0], &addresses[1]], &names, &[]);
+    exporter.scrape_until("both names are one server", |scrape| {
+        ["port", "socket"].iter().all(|name| same_server(scrape, name) == Some(1.0))
+    });
+    let warned = eventually("a warning", || Some(warnings(&exporter)).filter(|lines| !lines.is_empty()));
+    assert!(warned[0].contains("port and socket are one server"), "{warned:?}");
+    exporter.fresh_scrape();
+    assert_eq!(warnings(&exporter).len(), 1);
+    for page in ["/", "/clients", "/clients?redis=socket"] {
+        assert!(get(&exporter.address, page).text().contains("port and socket are one server"), "{page}");
+    }
+    let check: Vec<&str> = ["check", "--redis.addr", &addresses[0], "--redis.addr", &addresses[1]].into();
+    let checked = run(&[&check[..], &names[..]].concat());
+    assert!(text(&checked.stdout).contains("warning  port and socket are one server"), "{}", text(&checked.stdout));
+    assert_eq!(checked.status.code(), Some(0));
+
+    std::fs::remove_file(&socket).expect("a socket");
+    server.peer().must(&["CLIENT", "KILL", "TYPE", "normal"]);
+    exporter.scrape_until("one is left", |scrape| {
+        scrape.value("redis_clients_up", &[("redis", "socket")]) == Some(0.0)
+            && same_server(scrape, "port") == Some(0.0)
+    });
+    assert!(!get(&exporter.address, "/").text().contains("are one server"));
+    assert_eq!(warnings(&exporter).len(), 1);
+}
+
+#[test]
+fn a_primary_and_its_replica_are_two_servers() {
+    let Some(binary) = any_binary() else { return };
+    let (primary, replica) = (Server::start(&binary), Server::start(&binary));
+    replica.peer().must(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+    let exporter = Exporter::watching(&[&primary.address(), &replica.address()]);
+    exporter.scrape_until("both", |scrape| {
+        [&primary, &replica].iter().all(|server| same_server(scrape, &server.address()) == Some(0.0))
+            && scrape.sum("redis_clients_connections") > 2.0
+    });
+    exporter.fresh_scrape();
+    assert_eq!(warnings(&exporter), Vec::<String>::new());
 }

@@ -98,6 +98,9 @@ macro_rules! catalogue {
 catalogue! {
     UP: Gauge, Boolean, "redis_clients_up", ["redis"],
         "1 if the last attempt to sample the server succeeded, at least in part; else 0.";
+    SAME_SERVER: Gauge, Boolean, "redis_clients_same_server", ["redis"],
+        "1 if another name leads to the same server (both report the same run_id), so that its clients are counted \
+         more than once; else 0. Absent if there is only one name.";
     SAMPLE_TIMESTAMP: Gauge, Seconds, "redis_clients_sample_timestamp_seconds", ["redis"],
         "Time at which the current sample began, by the exporter's clock. Clients that connected after it are added by \
          quick polls.";

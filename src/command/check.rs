@@ -13,6 +13,7 @@ use crate::client_list::Field;
 use crate::config::CheckConfig;
 use crate::failure::{Failure, Reason};
 use crate::fleet::Target;
+use crate::latest::{run_id, same_server_warning, same_servers};
 use crate::link::{Command, Link, Node, Request, Subscription};
 use crate::sample::{OUR_NAME, Sample};
 use crate::sampler::{ListMethod, Plan, Sampler};
@@ -26,11 +27,15 @@ use crate::view::row::rows;
 pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
     let config = CheckConfig::new(args)?;
     let runtime = small_runtime()?;
-    let mut worst = Exit::Success;
+    let (mut worst, mut runs) = (Exit::Success, Vec::new());
     for node in config.targets.iter().flat_map(Target::nodes) {
         let report = runtime.block_on(check(&node, &config));
         print(&report.text)?;
         worst = worst.max(report.exit);
+        runs.extend(report.run_id.map(|run_id| (run_id, node.name)));
+    }
+    for names in same_servers(runs.iter().map(|(run_id, name)| (&**run_id, &**name))) {
+        print(&format!("  warning  {}\n", same_server_warning(&names)))?;
     }
     Ok(worst)
 }
@@ -39,12 +44,13 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
 struct Report {
     text: String,
     exit: Exit,
+    run_id: Option<String>,
 }
 
 async fn check(node: &Node, config: &CheckConfig) -> Report {
     let mut sampler = Sampler::new(node.clone(), config.budget);
     let sampled = sampler.sample().await;
-    let mut report = Report { text: String::new(), exit: Exit::Success };
+    let mut report = Report { text: String::new(), exit: Exit::Success, run_id: None };
     let warning = node.name_warning();
     let (sample, link) = match (&sampled, sampler.link()) {
         (Ok(sample), Some(link)) => (sample, link),
@@ -57,6 +63,7 @@ async fn check(node: &Node, config: &CheckConfig) -> Report {
         }
         (Ok(_), None) => unreachable!("a sample that succeeded leaves its link"),
     };
+    report.run_id = run_id(sample).map(str::to_owned);
     report.line(&title(node, sample.info.as_ref().ok()));
     let logged_in = if node.address.credentials.is_some() { " and logged in" } else { "" };
     let endpoint = node.address.endpoint.to_string();

@@ -17,7 +17,7 @@ use crate::build_info::{REVISION, VERSION};
 use crate::cli::ServeArgs;
 use crate::config::ServeConfig;
 use crate::exposition::Validity;
-use crate::fleet::{Fleet, NodeTasks, Target, WatchNode};
+use crate::fleet::{Fleet, NodeTasks, Target, WatchNode, warn_of_same_servers};
 use crate::group_file::GroupFile;
 use crate::latest::Latest;
 use crate::link::Node;
@@ -83,6 +83,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     // A list that never changes.
     let nodes = watch::channel(nodes).1;
     tasks.spawn(Fleet::start(Arc::clone(&latest), sampling.clone(), watch_node, nodes).run());
+    tasks.spawn(warn_of_same_servers(Arc::clone(&latest)));
     let encrypted = settings.borrow().summary().0;
     let external_url = config.external_url.unwrap_or_else(|| own_url(&machine, &bound.addresses(), encrypted));
     let validity = Validity { groups: groups_valid, web_config: web_config_valid };

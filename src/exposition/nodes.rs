@@ -1,5 +1,6 @@
 //! The one walk over the nodes that makes their metric families.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Series, MetricFamily, MetricType};
@@ -20,8 +21,10 @@ use crate::view::row::Row;
 /// clients and nodes disappear. Gauges of samples that are too old at `now` are left out.
 pub fn node_families(nodes: &Nodes, now: Instant) -> Vec<MetricFamily> {
     let mut families = Families::default();
+    let same_servers: BTreeSet<&str> = nodes.same_servers(now).into_iter().flatten().collect();
     for node in nodes.iter() {
-        families.add_node(node, now);
+        let is_same_server = (nodes.count() > 1).then(|| same_servers.contains(&*node.node));
+        families.add_node(node, is_same_server, now);
     }
     let mut families: Vec<_> = families.0.into_iter().map(|(_, family)| family).collect();
     families.sort_by(|a, b| a.name().cmp(b.name()));
@@ -39,7 +42,7 @@ struct NodeSeries<'a> {
 }
 
 impl Families {
-    fn add_node(&mut self, node: &NodeState, now: Instant) {
+    fn add_node(&mut self, node: &NodeState, is_same_server: Option<bool>, now: Instant) {
         let mut series = NodeSeries { families: self, node: &node.node };
         series.add_tally(node);
         series.add_channel(&node.channel);
@@ -56,6 +59,7 @@ impl Families {
             series.add_totals(&snapshot.presence);
         }
         if let Some(snapshot) = fresh {
+            series.add_known(c::SAME_SERVER, &[], is_same_server.map(flag));
             series.add_sample(snapshot);
             series.add_server(snapshot);
             if let Some(counts) = &snapshot.client_counts {

@@ -2,6 +2,7 @@
 //! those of a node that disappears. The end of a node is not the end of the program.
 
 mod node_tasks;
+mod same_server;
 mod target;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::latest::{Latest, NodeId, Phase, Publisher};
 use crate::link::Node;
 
 pub use node_tasks::NodeTasks;
+pub use same_server::warn_of_same_servers;
 pub use target::Target;
 
 /// The delays before the tasks of a node that ended unexpectedly are started again.

@@ -1,6 +1,7 @@
 //! The newest state of each node: watchers publish it, and every output reads it. Nodes come and go.
 
 mod publisher;
+mod same_server;
 mod state;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use crate::link::Endpoint;
 
 pub use publisher::{Publication, Publisher};
+pub use same_server::{SameServer, run_id, same_server_warning, same_servers};
 pub use state::{ChannelTally, NodeState, Phase, SampleTally, SubscriberTally};
 
 /// Identifies a node from its addition to its removal. Ids are assigned in the order in which nodes are added, and are

@@ -25,6 +25,7 @@ const OWN_WORK: &[&str] = &[
 
 /// The metrics that no dashboard shows, and why.
 const NOT_SHOWN: &[(&str, &str)] = &[
+    ("redis_clients_same_server", "a setting of the exporter, which its log, its pages and `check` warn about"),
     ("redis_clients_sample_pages", "a detail of the plan; duration and longest command show its effect on the node"),
     ("redis_clients_sample_source_info", "only for operators of several exporters"),
     ("redis_clients_announcements_total", "the exporter's own work on the channel"),

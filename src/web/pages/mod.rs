@@ -18,7 +18,7 @@ use url::form_urlencoded;
 use super::WebState;
 use super::query::{Query, Takes};
 use super::response_cache::Written;
-use crate::latest::{NodeState, Nodes, Phase};
+use crate::latest::{NodeState, Nodes, Phase, SameServer, same_server_warning};
 use crate::sample::SampleCondition;
 use crate::snapshot::Closed;
 
@@ -107,7 +107,17 @@ fn without_node<'a>(node: &str, message: &'a str) -> &'a str {
     message.strip_prefix(node).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
 }
 
-/// The banners of the selected nodes, each with the node's name if there are several.
+/// The banners about selected nodes that are one server.
+fn same_server_banners(nodes: &Nodes, query: &Query, now: Instant) -> impl Iterator<Item = String> {
+    let is_selected = |names: &SameServer<'_>| names.iter().any(|name| query.selection.has_node(name));
+    nodes.same_servers(now).into_iter().filter(is_selected).map(|names| {
+        let warning = same_server_warning(&names);
+        format!("{warning}.")
+    })
+}
+
+/// The banners of the selected nodes, each with the node's name if there are several, and about nodes that are one
+/// server.
 fn all_banners(nodes: &Nodes, query: &Query, now: Instant) -> Vec<String> {
     let named = |node: &NodeState| {
         let named = |banner: String| match nodes.count() > 1 && !banner.contains(&*node.node) {
@@ -116,7 +126,7 @@ fn all_banners(nodes: &Nodes, query: &Query, now: Instant) -> Vec<String> {
         };
         banners(node, now).into_iter().map(named).collect::<Vec<_>>()
     };
-    query.nodes(nodes).flat_map(named).collect()
+    query.nodes(nodes).flat_map(named).chain(same_server_banners(nodes, query, now)).collect()
 }
 
 /// The link to the clients page with these parameters.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use askama::Template;
 use jiff::Timestamp;
 
-use super::{Frame, banners, clients_link, rfc3339};
+use super::{Frame, banners, clients_link, rfc3339, same_server_banners};
 use crate::history::{History, Point, Rates};
 use crate::latest::{NodeState, Nodes};
 use crate::sample::Source;
@@ -36,6 +36,7 @@ const POINTS_PER_ROW: usize = 30;
 #[template(path = "overview.html")]
 pub(super) struct Overview<'a> {
     frame: Frame<'a>,
+    banners: Vec<String>,
     node_rows: Vec<NodeRow>,
     nodes: Vec<NodeView>,
 }
@@ -119,6 +120,7 @@ pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<
     let full_nodes = if query.nodes(nodes).count() > MAX_FULL_NODES { 0 } else { MAX_FULL_NODES };
     Overview {
         frame,
+        banners: same_server_banners(nodes, query, now).collect(),
         node_rows,
         nodes: query.nodes(nodes).take(full_nodes).map(|node| view(node, nodes.changed_at(), now)).collect(),
     }
