@@ -80,7 +80,7 @@ async fn watch_all(config: WatchConfig, args: &WatchArgs) -> Result<Exit> {
 /// Forwards what one server sends. If the first attempt to subscribe fails, that is an error; later failures are
 /// retried.
 async fn listen(node: Node, channel: String, events: mpsc::Sender<Result<Event>>) {
-    let server = node.name.to_string();
+    let server = node.address.endpoint.to_string();
     let mut subscribed_once = false;
     loop {
         let failure = match Subscription::open(&node, &channel, MAX_MESSAGE).await {
