@@ -19,6 +19,7 @@ mod monitoring;
 mod names;
 mod pages;
 mod parity;
+mod reliability;
 mod remote_source;
 mod runbooks;
 mod sampling;

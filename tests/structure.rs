@@ -119,3 +119,19 @@ fn the_architecture_names_every_module() {
     let missing: Vec<String> = blocks().into_keys().filter(|module| !is_named(module)).collect();
     assert_eq!(missing, ["fuzzing"], "without a row in its table");
 }
+
+#[test]
+fn every_fault_of_the_reliability_page_has_a_test_that_exists() {
+    let page = fs::read_to_string(project("docs/reliability.md")).expect("the page");
+    let mut checked = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault")) {
+        let tests: Vec<_> = row.split('`').filter_map(|code| code.split_once("::")).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for (module, name) in tests {
+            let code = fs::read_to_string(project(&format!("tests/{module}.rs"))).unwrap_or_default();
+            assert!(code.contains(&format!("fn {name}(")), "{module}::{name} does not exist");
+            checked += 1;
+        }
+    }
+    assert!(checked > 35, "{checked}");
+}

@@ -26,7 +26,7 @@ use crate::web::{self, Served};
 
 pub(super) fn run(args: &ServeArgs) -> Result<Exit> {
     let config = ServeConfig::new(args)?;
-    log::start(&args.log);
+    let _log = log::start(&args.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Sampling has its own thread: its memory then comes from one heap. Spread over the heaps of several threads, it
     // was twice as much. Also no scrape waits for the processing of a large sample.
