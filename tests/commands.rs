@@ -93,10 +93,13 @@ fn a_scrape_and_the_catalogue_have_the_same_metrics() {
         "--metrics.per-client=3",
         "--announce=always",
     ];
-    let exporter = Exporter::start(&[&server.address()], &args, &[]);
-    exporter
-        .scrape_until("clients", |scrape| scrape.value("redis_clients_online", &[]).is_some_and(|online| online > 5.0));
-    let scrape = exporter.scrape();
+    // The same server twice, which is a metric, too.
+    let socket = server.socket().display().to_string();
+    let exporter = Exporter::start(&[&server.address(), &socket], &args, &[]);
+    let scrape = exporter.scrape_until("clients of both", |scrape| {
+        let online = scrape.by("redis_clients_online", "redis");
+        online.len() == 2 && online.values().all(|online| *online > 5) && scrape.sum("redis_clients_same_server") > 0.0
+    });
     let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for series in &scrape.series {
         let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| series.name.strip_suffix(suffix));

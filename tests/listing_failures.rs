@@ -98,6 +98,7 @@ fn a_huge_name_hides_only_its_own_client() {
             assert_eq!(value(&scrape, "online"), Some(400.0));
         }
         let peak = peak_megabytes(exporter.pid());
+        println!("{peak} MB at its peak");
         assert!(peak < 60, "{peak} MB");
         huge.must(&["CLIENT", "SETNAME", "small"]);
         drop(huge);

@@ -18,6 +18,9 @@ const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(10), Duration::fr
 /// is needed.
 const GRACE: Duration = Duration::from_secs(120);
 
+/// Maximum number of clients that are left out. More of them are tried in each sample.
+const MAX_SKIPPED: usize = 1000;
+
 /// Maximum number of bytes that a page is planned for.
 const MAX_PAGE_BYTES: f64 = 1024.0 * 1024.0;
 
@@ -138,6 +141,10 @@ impl ListingLimits {
         match ids {
             [] => false,
             [id] => {
+                if self.skipped.len() >= MAX_SKIPPED && !self.skipped.contains_key(id) {
+                    // The oldest connection is the one that has most probably closed.
+                    self.skipped.pop_first();
+                }
                 self.skipped.entry(*id).or_insert_with(Paused::new).fail(now);
                 true
             }
@@ -184,6 +191,11 @@ impl ListingLimits {
     /// The ids that are not to be listed with the others.
     pub(super) fn apart(&self) -> HashSet<u64> {
         self.set_aside.iter().flatten().copied().chain(self.skipped.keys().copied()).collect()
+    }
+
+    /// The number of clients that are left out.
+    pub(super) fn skipped(&self) -> usize {
+        self.skipped.len()
     }
 
     /// The number of clients that are not listed, although they are probably connected.

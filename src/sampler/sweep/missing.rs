@@ -64,8 +64,8 @@ impl Sweep<'_> {
     }
 
     fn has_fewer_than_connected(&self) -> bool {
-        let unlisted = self.known.limits.unlisted() as i64;
-        self.opening.connected_clients.is_none_or(|connected| self.listed + unlisted < connected as i64)
+        let skipped = self.known.limits.skipped() as i64;
+        self.opening.connected_clients.is_none_or(|connected| self.listed + skipped < connected as i64)
     }
 
     /// Removes the rows of a page that were not asked for, or that are there twice, and counts them as unreadable.
