@@ -142,7 +142,7 @@ impl PointValues {
             connections: totals.map(|(connections, _)| connections),
             online: totals.and_then(|(_, online)| online),
             states: client_counts.map(|client_counts| State::ALL.map(|state| client_counts.in_state(state))),
-            received: total(snapshot.counters.connections_received),
+            received: snapshot.connections_received(),
             rejected: total(snapshot.counters.connections_rejected),
             apps: apps.map(|seen| (Arc::clone(&seen.app), seen.now.connections)).collect(),
         }

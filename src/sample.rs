@@ -1,6 +1,7 @@
 //! A sample: one reading of a node's clients. Pure data: the sampler or the receiver creates it, and `snapshot` uses
 //! it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ pub struct Sample {
     pub unreadable: Unreadable,
     /// The ids of our own links to the node.
     pub own_ids: Vec<u64>,
+    /// The connections that this process opened to the node.
+    pub own: OwnConnections,
+    /// The relation of this reading to the server's count of received connections.
+    pub arrivals: Arrivals,
     /// The cost of the reading.
     pub cost: Cost,
     /// The source of the sample.
@@ -176,6 +181,8 @@ impl Sample {
             unreadable: pages.unreadable(),
             clients: Ok(pages),
             own_ids: Vec::new(),
+            own: OwnConnections::default(),
+            arrivals: Arrivals::default(),
             cost: Cost::default(),
             source: Source::Sampled,
             conditions: SampleConditions::default(),
@@ -183,10 +190,47 @@ impl Sample {
         }
     }
 
+    /// The server's count of received connections up to which all that are still open are listed; `None` if it is
+    /// unknown.
+    pub fn covered_connections(&self) -> Option<u64> {
+        let is_covered = self.clients.is_ok() && !self.arrivals.is_incomplete && !self.is_truncated();
+        self.info.as_ref().ok()?.connections_received.filter(|_| is_covered)
+    }
+
     /// Returns true if a received status omitted clients.
     pub fn is_truncated(&self) -> bool {
         matches!(self.source, Source::Received(ReceivedTotals { truncated: 1.., .. }))
     }
+}
+
+/// The connections that this process opened to a node, for whatever purpose and with whatever result. They are in the
+/// server's counters, and perhaps in its lists, but are not clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnConnections {
+    /// The number since this process started, read after the server's counters.
+    pub opened: u64,
+    /// The number of those that the server closed.
+    pub cut: u64,
+    /// The ids of the newest ones, also of closed ones; empty where the server does not report them (before 5.0).
+    pub ids: Vec<u64>,
+    /// The ids of those of them that we closed, and not the server.
+    pub left: Vec<u64>,
+    /// The addresses, on our side, of those that the server may list without their name.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// The relation of the listed clients to the server's count of received connections, which is read before the newest
+/// clients are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// The number of listed clients that connected after the count was read, as far as their ids show it. Needed for
+    /// the first sample only: later ones are compared with it.
+    pub uncounted_clients: u64,
+    /// The number of own connections that were opened while the sample was taken, which the count may not contain.
+    pub uncounted_own: u64,
+    /// True if clients that connected before the count was read may be missing from the list, although they are still
+    /// connected. The next sample has them.
+    pub is_incomplete: bool,
 }
 
 /// Clients that were listed by one command.

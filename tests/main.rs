@@ -1,5 +1,6 @@
 //! Integration tests: the exporter with real servers, a real Prometheus, a real browser and hostile peers.
 
+mod accounting;
 mod api;
 mod browser;
 mod channel;

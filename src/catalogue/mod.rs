@@ -245,10 +245,10 @@ catalogue! {
         "Bytes in the largest output buffer of one client of an application.";
     APP_OPENED: Counter, Count, "redis_clients_app_opened_total", ["redis", "client_app"],
         "Connections of an application opened since exporter start, as observed. Counted for the application under \
-         which it was first seen; some clients set their name later.";
+         which it was first seen; some clients set their name later. Stays 0 for up to 15 s for a new application.";
     APP_CLOSED: Counter, Count, "redis_clients_app_closed_total", ["redis", "client_app"],
         "Connections of an application closed since exporter start, as observed. Counted for the application under \
-         which it was last seen.";
+         which it was last seen. The sum is that of redis_clients_closed_total.";
     APP_COMMANDS: Counter, Count, "redis_clients_app_commands_total", ["redis", "client_app"],
         "Commands run by the clients of an application since exporter start (Valkey 8.0+, Redis 8.2+). Excludes what a \
          client did after the last sample that lists it.";
@@ -267,10 +267,14 @@ catalogue! {
         "Minimum expected connections of an application, by --presence.expect.";
     CLOSED: Counter, Count, "redis_clients_closed_total", ["redis", "reason"],
         "Connections closed since exporter start, as observed, by reason: limit (closed by the server for a buffer \
-         limit), evicted (for maxmemory-clients) or restart where the server's counters prove it, else unknown. \
-         Excludes connections of this exporter.";
+         limit), evicted (for maxmemory-clients) or restart where the server's counters prove it, failover (another \
+         server answers, without this client), else unknown. Excludes connections of this exporter.";
+    OPENED: Counter, Count, "redis_clients_opened_total", ["redis"],
+        "Connections opened since exporter start, as observed; of the same connections as redis_clients_closed_total.";
     UNSEEN: Counter, Count, "redis_clients_unseen_total", ["redis"],
         "Connections opened and closed between two polls, never observed.";
+    OWN_CONNECTIONS: Counter, Count, "redis_clients_own_connections_total", ["redis"],
+        "Connections that this exporter opened since its first sample.";
     CLIENT_INFO: Gauge, Info, "redis_clients_client_info",
         ["redis", "id", "client_app", "name", "user", "library", "address"],
         "Always 1. A client that is exported individually (--metrics.per-client): those with the largest idle times. \

@@ -55,6 +55,8 @@ impl Families {
         }
         if let Some(snapshot) = node.last_snapshot() {
             series.add_counters(&snapshot.counters);
+            let received = snapshot.connections_received();
+            series.add_known(c::CONNECTIONS_RECEIVED, &[], received.map(|received| received as f64));
             series.add_churn(&snapshot.churn);
             series.add_totals(&snapshot.presence);
         }
@@ -169,7 +171,6 @@ impl NodeSeries<'_> {
 
     fn add_counters(&mut self, counters: &Counters) {
         let of_server = [
-            (c::CONNECTIONS_RECEIVED, counters.connections_received),
             (c::CONNECTIONS_REJECTED, counters.connections_rejected),
             (c::EVICTED, counters.evicted),
             (c::OUTPUT_BUFFER_DISCONNECTIONS, counters.output_buffer_disconnections),
@@ -271,7 +272,9 @@ impl NodeSeries<'_> {
         for reason in CloseReason::ALL {
             self.add(c::CLOSED, &[reason.label()], churn.closed(reason) as f64);
         }
+        self.add(c::OPENED, &[], churn.opened() as f64);
         self.add(c::UNSEEN, &[], churn.unseen() as f64);
+        self.add(c::OWN_CONNECTIONS, &[], churn.own() as f64);
     }
 
     /// Adds what applications did: counters, which stay when the sample is too old.

@@ -5,6 +5,7 @@ mod address;
 mod admission;
 mod bounded;
 mod command;
+mod dials;
 mod failure;
 mod node;
 mod password;
@@ -28,6 +29,7 @@ pub use address::{
 };
 pub use admission::{Admission, LinkPurpose};
 pub use command::{Command, Request};
+pub use dials::Dials;
 pub use node::Node;
 pub use password::{Login, check_password_file};
 pub use subscription::{Delivery, Subscription};
@@ -36,6 +38,7 @@ pub use tls::is_server_name;
 
 use crate::failure::{Failure, Reason};
 use bounded::{Allowance, BoundedStream};
+use dials::OwnConnection;
 
 /// Maximum size of all replies to one batch of commands, in bytes: 300,000 clients of 400 bytes.
 const MAX_REPLY: u64 = 128 * 1024 * 1024;
@@ -64,6 +67,7 @@ impl Reply {
 #[derive(Debug)]
 pub struct Link {
     node: Arc<str>,
+    own: OwnConnection,
     connection: MultiplexedConnection,
     _driver: Driver,
     allowance: Allowance,
@@ -110,8 +114,9 @@ impl Link {
     }
 
     async fn dial_inner(node: &Node) -> Result<Self, Failure> {
-        let stream = open(node).await?;
-        let mut link = Self::over(stream, Arc::clone(&node.name), node.address.timeout).await?;
+        let (stream, own) = open(node).await?;
+        let link = Self::over(stream, Arc::clone(&node.name), node.address.timeout).await?;
+        let mut link = Self { own, ..link };
         if let Some(auth) = auth_command(node).await? {
             let reply: RedisResult<Value> = auth.query_async(&mut link.connection).await;
             reply.map_err(|error| failure::auth_refused(&link.node, &error))?;
@@ -134,14 +139,20 @@ impl Link {
             .await
             .map_err(|error| failure::refused(&node, Command::ClientId, &error))?;
         let driver = Driver(tokio::spawn(driver));
-        Ok(Self { node, connection, _driver: driver, allowance, timeout, id: None, refused: Vec::new() })
+        let (own, refused) = (OwnConnection::default(), Vec::new());
+        Ok(Self { node, own, connection, _driver: driver, allowance, timeout, id: None, refused })
     }
 
     /// Gets our id and names the connection, as far as the server permits.
     async fn identify(&mut self) -> Result<(), Failure> {
         // A batch of one command: a server that rejects us answers one command and closes the connection.
-        match self.send_one(Command::ClientId).await {
-            Ok(Reply::Number(id)) => self.id = u64::try_from(id).ok(),
+        let reply = self.send_one(Command::ClientId).await;
+        self.own.note_answer();
+        match reply {
+            Ok(Reply::Number(id)) => {
+                self.id = u64::try_from(id).ok();
+                self.id.into_iter().for_each(|id| self.own.identify(id));
+            }
             Ok(Reply::Text(_)) => {}
             Err(failure) if is_node_wide(&failure) => return Err(failure),
             Err(failure) => self.refused.push((Command::ClientId, failure)),
@@ -159,6 +170,11 @@ impl Link {
     async fn send_one(&mut self, command: Command) -> Result<Reply, Failure> {
         let reply = Request::from(command).packed().query_async(&mut self.connection).await;
         read_reply(&self.node, command, reply)
+    }
+
+    /// The highest id that the server has given to this link, and to those that this process opened after it.
+    pub fn highest_own_id(&self) -> Option<u64> {
+        self.id.max(self.own.highest_id())
     }
 
     /// Makes a failure more precise: if the link was closed after it was connected and named, the cause is in the
@@ -198,7 +214,13 @@ impl Link {
         };
         let replies: Vec<RedisResult<Value>> = replies.map_err(|error| match self.allowance.is_used_up() {
             true => failure::too_large(&self.node, max_bytes),
-            false => failure::refused(&self.node, requests[0].command, &error),
+            false => {
+                let failure = failure::refused(&self.node, requests[0].command, &error);
+                if failure.reason == Reason::Closed {
+                    self.own.note_cut();
+                }
+                failure
+            }
         })?;
         let reply = |(request, reply): (&Request<'_>, _)| read_reply(&self.node, request.command, reply);
         Ok(requests.iter().zip(replies).map(reply).collect())
@@ -225,25 +247,35 @@ async fn connected<T>(
         Err(_) => Err(failure::dial_timed_out(node, what, patience.as_secs_f64())),
     };
     permit.end(result.as_ref().err(), Instant::now());
-    result
+    result.inspect_err(|failure| note_rejection(node, failure))
+}
+
+/// Notes that the server rejected a connection that was counted when it was opened.
+fn note_rejection(node: &Node, failure: &Failure) {
+    if matches!(failure.reason, Reason::MaxClients | Reason::Denied) {
+        node.dials.add_rejected();
+    }
 }
 
 /// Opens a stream to a node, without sending anything on it.
-async fn open(node: &Node) -> Result<Box<dyn ByteStream>, Failure> {
-    Ok(match &node.address.endpoint {
+async fn open(node: &Node) -> Result<(Box<dyn ByteStream>, OwnConnection), Failure> {
+    match &node.address.endpoint {
         Endpoint::Unix(path) => {
-            Box::new(UnixStream::connect(path).await.map_err(|error| failure::connect_failed(node, &error))?)
+            let unix = UnixStream::connect(path).await.map_err(|error| failure::connect_failed(node, &error))?;
+            Ok((Box::new(unix), node.dials.open(None)))
         }
-        Endpoint::Tcp { host, port, tls: false } => Box::new(connect(node, host, *port).await?),
-        Endpoint::Tcp { host, port, tls: true } => {
+        Endpoint::Tcp { host, port, tls } => {
             let tcp = connect(node, host, *port).await?;
-            Box::new(
-                tls::handshake(&node.address.tls, host, tcp)
-                    .await
-                    .map_err(|why| failure::tls_failed(&node.name, &why))?,
-            )
+            let address = tcp.local_addr().ok();
+            let stream: Box<dyn ByteStream> = if *tls {
+                let encrypted = tls::handshake(&node.address.tls, host, tcp).await;
+                Box::new(encrypted.map_err(|why| failure::tls_failed(&node.name, &why))?)
+            } else {
+                Box::new(tcp)
+            };
+            Ok((stream, node.dials.open(address)))
         }
-    })
+    }
 }
 
 /// Permits for reading password files. A read outlives our time-out if the file is a pipe without a writer; without a

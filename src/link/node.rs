@@ -7,6 +7,7 @@ use url::Host;
 
 use super::address::{Endpoint, NodeAddress, parse_address};
 use super::admission::Admission;
+use super::dials::Dials;
 use crate::machine::Machine;
 
 /// One server: its name in outputs, and how to connect to it.
@@ -20,12 +21,14 @@ pub struct Node {
     pub is_ambiguous: bool,
     /// The order of its links, shared by all copies.
     pub admission: Arc<Admission>,
+    /// The connections that this process opened to it, counted over all copies.
+    pub dials: Arc<Dials>,
 }
 
 impl Node {
     /// A node with a name that the operator chose.
     pub fn named(name: &str, address: NodeAddress) -> Self {
-        Self { name: name.into(), address, is_ambiguous: false, admission: Arc::default() }
+        Self { name: name.into(), address, is_ambiguous: false, admission: Arc::default(), dials: Arc::default() }
     }
 
     /// A node that is named by its address. An address on this machine (loopback, a unix socket) is the same on every

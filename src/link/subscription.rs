@@ -13,7 +13,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::{ByteStream, Command, LinkPurpose, Node, Request, auth_command, connected, failure, is_node_wide, open};
+use super::{
+    ByteStream, Command, LinkPurpose, Node, OwnConnection, Request, auth_command, connected, failure, is_node_wide,
+    open,
+};
 use crate::failure::{Failure, Reason};
 
 /// Maximum length of a protocol line: a number, or the text of an error.
@@ -37,6 +40,7 @@ pub enum Delivery {
 /// A subscription to one channel of a node. After an error it must be dropped.
 pub struct Subscription {
     node: Arc<str>,
+    own: OwnConnection,
     stream: BufReader<Box<dyn ByteStream>>,
     /// Maximum size of a message in bytes. Larger ones are skipped.
     max_message: u64,
@@ -64,30 +68,43 @@ impl Subscription {
     /// Reads the replies of a stream that is already subscribed.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, max_message: usize) -> Self {
-        Self { node: "node".into(), stream: BufReader::new(Box::new(stream)), max_message: max_message as u64 }
+        let (node, own, stream) = ("node".into(), OwnConnection::default(), BufReader::new(Box::new(stream) as Box<_>));
+        Self { node, own, stream, max_message: max_message as u64 }
     }
 
     async fn open_inner(node: &Node, channel: &str, max_message: usize) -> Result<Self, Failure> {
-        let stream = open(node).await?;
+        let (stream, own) = open(node).await?;
         let mut subscription =
-            Self { stream: BufReader::new(stream), node: Arc::clone(&node.name), max_message: max_message as u64 };
+            Self { stream: BufReader::new(stream), node: Arc::clone(&node.name), own, max_message: max_message as u64 };
         if let Some(auth) = auth_command(node).await? {
             let reply = subscription.request(&auth).await?;
             reply.map_err(|error| failure::auth_refused(&subscription.node, &error))?;
         }
-        // The name identifies us to other users of the server. Nothing depends on it, so a refusal is ignored, unless
-        // the server refuses the connection.
-        if let Err(error) = subscription.request(&Request::from(Command::ClientSetName).packed()).await? {
-            let failure = failure::refused(&subscription.node, Command::ClientSetName, &error);
-            if is_node_wide(&failure) {
-                return Err(failure);
+        // By the id our other links recognize this one. The refusal of the command alone is ignored.
+        let reply = subscription.request(&Request::from(Command::ClientId).packed()).await?;
+        subscription.own.note_answer();
+        match reply {
+            Ok(reply) => subscription.keep_id(&reply),
+            Err(error) => {
+                let failure = failure::refused(&subscription.node, Command::ClientId, &error);
+                if is_node_wide(&failure) {
+                    return Err(failure);
+                }
             }
         }
+        // The name identifies us to other users of the server. Nothing depends on it, so a refusal is ignored.
+        let _ = subscription.request(&Request::from(Command::ClientSetName).packed()).await?;
         let mut subscribe = Request::from(Command::Subscribe).packed();
         subscribe.arg(channel);
         let reply = subscription.request(&subscribe).await?;
         reply.map_err(|error| failure::refused(&subscription.node, Command::Subscribe, &error))?;
         Ok(subscription)
+    }
+
+    fn keep_id(&mut self, reply: &[Element]) {
+        if let [Element::Number(id)] = reply {
+            u64::try_from(*id).into_iter().for_each(|id| self.own.identify(id));
+        }
     }
 
     /// Sends a command and reads its reply; the inner error is the server's refusal.
@@ -203,7 +220,8 @@ impl Subscription {
         std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| self.protocol_error())
     }
 
-    fn closed_error(&self, error: &std::io::Error) -> Failure {
+    fn closed_error(&mut self, error: &std::io::Error) -> Failure {
+        self.own.note_cut();
         let message = format!(
             "{}: the server closed the subscription ({error}): it stopped or restarted, the connection was killed, or \
             it exceeded client-output-buffer-limit pubsub",

@@ -109,6 +109,12 @@ impl IdTracker {
         1..=self.settled.saturating_add(MARGIN)
     }
 
+    /// The last id that was certainly assigned when the counter had this value; `None` if that is unknown.
+    pub(super) fn assigned_by(&self, received: Option<u64>) -> Option<u64> {
+        let (base, from) = self.base?;
+        Some(base.saturating_add(received?.saturating_sub(from)))
+    }
+
     /// Returns true if an id is known.
     pub(super) fn knows(&self, id: u64) -> bool {
         self.known.contains(&id)

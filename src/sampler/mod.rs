@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::backoff::Backoff;
 use crate::failure::{Failure, Reason};
 use crate::link::{Link, Node};
-use crate::sample::Sample;
+use crate::sample::{OwnConnections, Sample};
 use crate::server_info::ServerInfo;
 
 pub use budget::Budget;
@@ -217,6 +217,7 @@ impl Sampler {
         // In this order: without a sample, the link of `reconnect` stays for the next one.
         let Some(mut last) = self.last.take() else { return Ok(QuickPoll { sample: None, sample_early: true }) };
         let Some(mut link) = self.link.take() else { return Ok(QuickPoll { sample: None, sample_early: true }) };
+        let own_counted = self.node.dials.answered();
         let text = sweep::request_changes(&mut link).await?;
         self.known.meter.estimate(self.known.costs.info_micros(), plan::QUICK_POLL_COMMANDS.len() as u32);
         let info = ServerInfo::parse(&text);
@@ -229,6 +230,9 @@ impl Sampler {
             _ if last.quick_poll_time > max_time => {}
             _ => {
                 self.add_new_clients(&mut link, &mut last, info.connections_received).await?;
+                last.sample.own = self.node.dials.tally();
+                last.sample.arrivals.uncounted_own = last.sample.own.opened.saturating_sub(own_counted);
+                last.sample.arrivals.uncounted_clients = 0;
                 if let Ok(info) = &mut last.sample.info {
                     info.update(&text);
                 }
@@ -284,12 +288,14 @@ impl Sampler {
         let earlier: Vec<u64> = self.known.tracker.iter().flat_map(|tracker| tracker.known_above(last.bound)).collect();
         let mut sweep = Sweep::new(link, &self.node, &mut self.known, self.budget);
         sweep.list_new_clients(received, &earlier).await?;
+        let is_incomplete = !sweep.is_settled();
         let (found, unreadable) = sweep.into_pages();
         if let Ok(pages) = &mut last.sample.clients {
             pages.truncate(last.pages);
             pages.extend(found);
         }
         last.sample.unreadable = unreadable;
+        last.sample.arrivals.is_incomplete = is_incomplete;
         Ok(())
     }
 
@@ -298,6 +304,11 @@ impl Sampler {
         let clients =
             self.last.as_ref().and_then(|last| last.sample.clients.as_ref().ok()).map_or(0, |pages| pages.len());
         self.known.plan(clients, self.budget)
+    }
+
+    /// The connections that this process opened to the node.
+    pub fn own_connections(&self) -> OwnConnections {
+        self.node.dials.tally()
     }
 
     /// The learned costs of the server.

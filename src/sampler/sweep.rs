@@ -19,7 +19,7 @@ use crate::client_list::{Client, Listing, Unreadable};
 use crate::clock;
 use crate::failure::Failure;
 use crate::link::{Command, Link, Node, Reply, Request};
-use crate::sample::{Cost, Page, Pages, Sample, SampleConditions, Source};
+use crate::sample::{Arrivals, Cost, Page, Pages, Sample, SampleConditions, Source};
 use crate::server_info::ServerInfo;
 
 use recovery::Attempts;
@@ -44,6 +44,10 @@ pub(super) struct Sweep<'a> {
     /// The attempts that failed.
     attempts: Attempts,
     conditions: SampleConditions,
+    /// The last count of received connections of which all that are still open were listed.
+    covered: Option<u64>,
+    /// The number of our connections that this count certainly contains.
+    own_counted: u64,
 }
 
 /// Our clock: read once per sweep, then advanced by the monotonic clock, so that no step of it falls into a sweep.
@@ -87,6 +91,8 @@ impl<'a> Sweep<'a> {
             own_ids: Vec::new(),
             attempts: Attempts::default(),
             conditions: SampleConditions::default(),
+            covered: None,
+            own_counted: 0,
         }
     }
 
@@ -96,11 +102,14 @@ impl<'a> Sweep<'a> {
     /// The link failed, or the node refused both `INFO` and `CLIENT LIST`.
     pub(super) async fn run(mut self) -> Result<Sample, Failure> {
         let started = Instant::now();
+        self.own_counted = self.node.dials.answered();
+        // The last id that was certainly assigned when the counter is read. Our other links connect at the same time.
+        let assigned = self.link.highest_own_id();
         let opening = self.open().await?;
         let mut info = opening.as_ref().map(|text| ServerInfo::parse(text)).map_err(Clone::clone);
         let (mut is_new, own_id) = (false, self.link.id);
         if let Ok(info) = &info {
-            is_new = self.known.update_identity(info, self.link.id);
+            is_new = self.known.update_identity(info, assigned);
             self.opening = info.clone();
         }
         let mut listed = self.list(info.is_ok()).await?;
@@ -122,6 +131,8 @@ impl<'a> Sweep<'a> {
         }
         self.judge(info.as_ref().ok(), listed.is_ok());
         self.own_ids.extend(self.link.id);
+        let own = self.node.dials.tally();
+        let arrivals = self.arrivals(info.as_mut().ok(), own.opened);
         let clients = listed.map(|()| self.pages);
         // If the node refuses both, there is no sample. The refusal of the list matters more, so it is the one
         // reported.
@@ -136,6 +147,8 @@ impl<'a> Sweep<'a> {
             clients,
             unreadable: self.unreadable,
             own_ids: self.own_ids,
+            own,
+            arrivals,
             cost: Cost {
                 duration: started.elapsed(),
                 pages: self.page_count,
@@ -174,6 +187,21 @@ impl<'a> Sweep<'a> {
         Ok(Ok(text))
     }
 
+    /// The relation of the listed clients to the count of received connections. Puts the count up to which they are
+    /// complete in place of a later one.
+    fn arrivals(&self, info: Option<&mut ServerInfo>, own_opened: u64) -> Arrivals {
+        let bound = self.known.tracker.as_ref().and_then(|tracker| tracker.assigned_by(self.covered));
+        let uncounted = |bound| self.known.tracker.iter().flat_map(move |tracker| tracker.known_above(bound)).count();
+        if let (Some(info), Some(_)) = (info, self.covered) {
+            info.connections_received = self.covered;
+        }
+        Arrivals {
+            uncounted_clients: bound.map_or(0, |bound| uncounted(bound) as u64),
+            uncounted_own: own_opened.saturating_sub(self.own_counted),
+            is_incomplete: self.covered.is_none(),
+        }
+    }
+
     fn keep(&mut self, listing: Listing) {
         self.unreadable = self.unreadable.plus(listing.unreadable());
         self.listed += listing.clients().iter().filter(|client| !is_replica(client)).count() as i64;
@@ -181,6 +209,11 @@ impl<'a> Sweep<'a> {
             return;
         }
         self.pages.push(Page { at: self.clock.now(), listing });
+    }
+
+    /// True if all clients that are still connected were listed.
+    pub(super) fn is_settled(&self) -> bool {
+        self.covered.is_some()
     }
 
     /// The pages listed so far, and the number of their unreadable lines.
@@ -247,9 +280,9 @@ impl Knowledge {
         spent?.list_micros
     }
 
-    /// If this is another server, or another run of it, discards the known ids and starts a tracker with our link's id.
-    /// Returns true then.
-    fn update_identity(&mut self, info: &ServerInfo, own_id: Option<u64>) -> bool {
+    /// If this is another server, or another run of it, discards the known ids and starts a tracker with an id that was
+    /// assigned before the counter was read. Returns true then.
+    fn update_identity(&mut self, info: &ServerInfo, assigned: Option<u64>) -> bool {
         let is_new = self.run_id != info.run_id || !self.is_identified;
         if is_new {
             self.run_id.clone_from(&info.run_id);
@@ -260,7 +293,7 @@ impl Knowledge {
         if is_new || self.tracker.is_none() {
             // Without the counter, new connections could not be detected.
             let counter = info.connections_received;
-            self.tracker = own_id.zip(counter).map(|(bound, received)| IdTracker::from_bound(bound, Some(received)));
+            self.tracker = assigned.zip(counter).map(|(bound, received)| IdTracker::from_bound(bound, Some(received)));
         }
         is_new
     }

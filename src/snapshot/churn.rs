@@ -1,4 +1,8 @@
 //! The connections that opened and closed, with the reason where the server's counters prove it.
+//!
+//! Every connection that the server received since exporter start is in exactly one count: opened (observed in a
+//! sample), unseen (never observed), or own. A connection may be observed a moment before it is counted, so what is due
+//! to be counted is remembered until the next reading.
 
 use std::sync::Arc;
 
@@ -6,24 +10,38 @@ use super::closed::{CloseReason, Closed, ClosedRing, MAX_CLOSED};
 use super::counters::{Continuity, Counter, Counters};
 use super::kind::ClientKind;
 use super::roster::{Entry, Roster, Turnover};
+use crate::sample::OwnConnections;
 
 /// Opened and closed connections since exporter start, as observed.
 #[derive(Clone, Debug, Default)]
 pub struct Churn {
+    /// Connections that were observed.
+    opened: u64,
     /// Closed connections, in the order of [`CloseReason::ALL`].
     closed: [u64; CloseReason::ALL.len()],
-    /// Connections that the server accepted since exporter start.
-    accepted: u64,
-    /// The accepted connections that were observed in a sample.
-    opened: u64,
-    /// Opened connections, as observed.
-    opened_total: u64,
-    /// The accepted connections that were never observed.
+    /// The connections that were received and never observed.
     unseen: u64,
+    /// Connections of this process that the server counted.
+    own: u64,
+    /// Connections that were observed, and that the server's counter lost when it was reset.
+    recovered: u64,
+    /// Connections that the server's counter did not contain when it was read.
+    due: Due,
+    /// The connections of this process at the last sample.
+    own_before: OwnConnections,
     /// Disconnections that the server has counted, of clients that were not missing from a sample yet.
     pending: Disconnections,
     /// The clients that closed last.
     pub ring: ClosedRing,
+}
+
+/// Connections that the server has still to count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Due {
+    /// Observed clients.
+    clients: u64,
+    /// Connections of this process.
+    own: u64,
 }
 
 /// Clients that the server disconnected, by its own counters.
@@ -42,6 +60,13 @@ pub struct Changes {
     pub closed: Vec<Arc<Closed>>,
 }
 
+/// Opened and closed connections that belong to no application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Anonymous {
+    pub(super) opened: u64,
+    pub(super) closed: u64,
+}
+
 /// One step from a sample to the next.
 pub(super) struct Step<'a> {
     pub(super) turnover: &'a Turnover,
@@ -52,17 +77,18 @@ pub(super) struct Step<'a> {
 }
 
 impl Churn {
-    /// The number of closed clients with this reason. Our own links are not counted.
+    /// The number of connections that were observed since exporter start. Our own are not counted, nor is the server's
+    /// own link to its primary.
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// The number of closed connections with this reason, of those that [`Churn::opened`] counts.
     pub fn closed(&self, reason: CloseReason) -> u64 {
         self.closed[reason as usize]
     }
 
-    /// The number of opened clients, as observed. Our own links are not counted.
-    pub fn opened_total(&self) -> u64 {
-        self.opened_total
-    }
-
-    /// The number of closed clients, for any reason. Our own links are not counted.
+    /// The number of closed connections, for any reason, of those that [`Churn::opened`] counts.
     pub fn closed_total(&self) -> u64 {
         self.closed.iter().sum()
     }
@@ -72,14 +98,38 @@ impl Churn {
         self.unseen
     }
 
-    /// The counts after a further step, and the clients that opened and closed in it.
-    pub(super) fn next(&self, step: &Step<'_>) -> (Self, Changes) {
+    /// The number of connections that this process opened to the server since the first sample.
+    pub fn own(&self) -> u64 {
+        self.own
+    }
+
+    /// The connections that the server received, monotonic: its counter, with the connections that were observed
+    /// although the counter does not contain them. It contains them a moment later, or was reset before it was read.
+    pub(super) fn received(&self, counters: &Counters) -> Option<u64> {
+        let total = counters.connections_received?.total().saturating_add(self.recovered);
+        let listed = counters.arrivals.map_or(0, Counter::total).saturating_add(self.recovered + self.due.clients);
+        Some(total.max(listed))
+    }
+
+    /// The counts after a further step, the clients that opened and closed in it, and what belongs to no application.
+    pub(super) fn next(&self, step: &Step<'_>) -> (Self, Changes, Anonymous) {
         let mut next = self.clone();
-        let unseen = next.count_accepted(step);
-        let missing: Vec<_> = step.turnover.closed.iter().filter(|entry| entry.kind != ClientKind::Exporter).collect();
-        let own = step.turnover.closed.len() - missing.len();
-        // A client that the server counted may be one that was never observed, or our own link.
-        let reason = next.count_closed(missing.len() as u64, unseen + own as u64, step);
+        let own = &step.roster.sample.own;
+        let cut = own.cut.saturating_sub(self.own_before.cut);
+        let rest = next.count_received(step);
+        next.own_before.clone_from(own);
+        let (unseen, anonymous) = match step.roster.has_no_ids() {
+            true => (0, next.count_anonymous(rest, step)),
+            false => (rest, internal(step.turnover)),
+        };
+        next.unseen = next.unseen.saturating_add(unseen);
+        let missing: Vec<_> = step.turnover.closed.iter().filter(|entry| entry.is_counted()).collect();
+        let number = missing.len() as u64 + if step.roster.has_no_ids() { anonymous.closed } else { 0 };
+        // A client that the server counted may be one that was never observed, or our own link. We know which of our
+        // links we closed ourselves.
+        let own_closed = step.turnover.closed.iter().filter(|entry| entry.is_own);
+        let own_closed = own_closed.filter(|entry| entry.id.is_none_or(|id| !own.left.contains(&id))).count() as u64;
+        let reason = next.count_closed(number, unseen + own_closed.max(cut), step);
         let at = step.roster.at();
         // The ring has no room for more than MAX_CLOSED.
         let excess = missing.len().saturating_sub(MAX_CLOSED);
@@ -89,32 +139,80 @@ impl Churn {
             .collect();
         next.ring = self.ring.with(&closed);
         let opened = step.turnover.opened.iter().filter_map(|entry| entry.id).collect();
-        let is_own = |entry: &&Entry| entry.kind == ClientKind::Exporter;
-        next.opened_total += step.turnover.opened.iter().filter(|entry| !is_own(entry)).count() as u64;
-        (next, Changes { opened, closed })
+        (next, Changes { opened, closed }, anonymous)
     }
 
-    /// Counts the accepted connections. Returns how many more of them were never observed.
-    fn count_accepted(&mut self, step: &Step<'_>) -> u64 {
-        // Another server accepted its clients before its first sample; without ids (before 2.8.12) connections can't be
-        // distinguished.
-        if step.continuity == Continuity::Another || step.before.is_none() || step.roster.has_no_ids() {
+    /// Counts the connections that the server received. Returns the number of those that are neither observed nor ours.
+    fn count_received(&mut self, step: &Step<'_>) -> u64 {
+        let sample = &step.roster.sample;
+        let (arrivals, own_now) = (sample.arrivals, sample.own.opened);
+        let first_due = Due { clients: arrivals.uncounted_clients, own: arrivals.uncounted_own };
+        let Some(before) = step.before else {
+            self.due = first_due;
+            return 0;
+        };
+        let opened = step.turnover.opened.iter().filter(|entry| entry.is_counted()).count() as u64;
+        self.opened += opened;
+        if step.continuity != Continuity::Same {
+            // The first server can't count them any more.
+            self.recovered = self.recovered.saturating_add(std::mem::take(&mut self.due).clients);
+        }
+        // Another server received its clients before its first sample, and its counter began elsewhere.
+        if step.continuity == Continuity::Another {
+            self.recovered = self.recovered.saturating_add(opened);
+            self.due = first_due;
             return 0;
         }
-        self.accepted = self.accepted.saturating_add(growth(step, |counters| counters.connections_received));
-        // The server opens the link to its primary itself, so it does not count as accepted.
-        self.opened += step.turnover.opened.iter().filter(|entry| entry.kind != ClientKind::Primary).count() as u64;
-        // More were observed than accepted if the server's counter began later or was reset. That excess must not hide
-        // connections that are missed later.
-        if step.roster.sample.info.as_ref().is_ok_and(|info| info.connections_received.is_some()) {
-            self.opened = self.opened.min(self.accepted);
+        let due = self.due;
+        let now = Due {
+            clients: due.clients.saturating_add(opened),
+            // It falls when the server rejects a connection that was counted when it was opened.
+            own: due.own.saturating_add(own_now).saturating_sub(self.own_before.opened),
+        };
+        let Some((was, is)) = before.counters.arrivals.zip(step.roster.counters.arrivals) else {
+            self.due = first_due;
+            return 0;
+        };
+        if sample.covered_connections().is_none() {
+            self.due = now;
+            return 0;
         }
-        // A connection that is counted before it is listed counts as unobserved. The total never falls; instead, the
-        // next unobserved connection does not add to it.
-        let unseen = self.accepted.saturating_sub(self.opened).max(self.unseen);
-        let more = unseen - self.unseen;
-        self.unseen = unseen;
-        more
+        let was_reset = step.continuity == Continuity::Same && is.was_reset_since(was);
+        let grown = is.total().saturating_sub(was.total());
+        // The counter lost what it had before the reset, but will contain what the reading was too early for.
+        let before = match was_reset {
+            true => Due {
+                clients: now.clients.saturating_sub(first_due.clients),
+                own: now.own.saturating_sub(first_due.own),
+            },
+            false => due,
+        };
+        self.settle(before, now, grown)
+    }
+
+    /// Compares what is due with the growth of the server's counter. `before` is the part that was due before the
+    /// counter was read. Returns the growth beyond what is due.
+    fn settle(&mut self, before: Due, now: Due, grown: u64) -> u64 {
+        let clients = now.clients.min(grown);
+        let own = now.own.min(grown - clients);
+        self.own = self.own.saturating_add(own);
+        let short = Due { clients: now.clients - clients, own: now.own - own };
+        // What was due before the reading is counted by now, unless the counter was reset in between: then it never
+        // will be. A connection of ours may also have ended at a proxy, or at a server that was replaced.
+        let lost =
+            Due { clients: before.clients.saturating_sub(clients), own: before.own.saturating_sub(own).min(short.own) };
+        self.recovered = self.recovered.saturating_add(lost.clients);
+        self.due = Due { clients: short.clients - lost.clients, own: short.own - lost.own };
+        grown - clients - own
+    }
+
+    /// Counts connections where the server reports no ids, so that only their number is known.
+    fn count_anonymous(&mut self, received: u64, step: &Step<'_>) -> Anonymous {
+        let connected = |roster: &Roster| roster.entries().iter().filter(|entry| entry.is_counted()).count() as u64;
+        let Some(before) = step.before else { return Anonymous::default() };
+        self.opened = self.opened.saturating_add(received);
+        let expected = connected(before).saturating_add(received);
+        Anonymous { opened: received, closed: expected.saturating_sub(connected(step.roster)) }
     }
 
     /// Counts the closed clients. Returns their reason if it is the same for all of them.
@@ -123,10 +221,15 @@ impl Churn {
     /// missing clients closed for that reason; which of them is known only if it is all of them. Connections that were
     /// never observed may also be the ones that it counted.
     fn count_closed(&mut self, missing: u64, unseen: u64, step: &Step<'_>) -> CloseReason {
-        if step.continuity == Continuity::Restarted {
+        let of_all = match step.continuity {
+            Continuity::Restarted => Some(CloseReason::Restart),
+            Continuity::Another => Some(CloseReason::Failover),
+            Continuity::Same => None,
+        };
+        if let Some(reason) = of_all {
             self.pending = Disconnections::default();
-            self.closed[CloseReason::Restart as usize] += missing;
-            return CloseReason::Restart;
+            self.closed[reason as usize] += missing;
+            return reason;
         }
         let grown = Disconnections {
             limit: growth(step, |counters| counters.output_buffer_disconnections)
@@ -183,6 +286,15 @@ impl Disconnections {
     fn at_most(self, max: Self) -> Self {
         Self { limit: self.limit.min(max.limit), evicted: self.evicted.min(max.evicted) }
     }
+}
+
+/// The opened and closed connections that are internal: replicas, monitors, Sentinels, other exporters.
+fn internal(turnover: &Turnover) -> Anonymous {
+    let count = |entries: &[Entry]| {
+        let is_internal = |entry: &&Entry| entry.is_counted() && entry.kind != ClientKind::Application;
+        entries.iter().filter(is_internal).count() as u64
+    };
+    Anonymous { opened: count(&turnover.opened), closed: count(&turnover.closed) }
 }
 
 /// The growth of one of the server's counters in this step.

@@ -24,14 +24,16 @@ pub enum CloseReason {
     Evicted,
     /// The server restarted.
     Restart,
+    /// Another server answers at this address, and the client is not connected to it.
+    Failover,
     /// Anything else.
     Unknown,
 }
 
 impl CloseReason {
     /// Every reason, in the order in which they are counted.
-    pub const ALL: [CloseReason; 4] =
-        [CloseReason::Limit, CloseReason::Evicted, CloseReason::Restart, CloseReason::Unknown];
+    pub const ALL: [CloseReason; 5] =
+        [CloseReason::Limit, CloseReason::Evicted, CloseReason::Restart, CloseReason::Failover, CloseReason::Unknown];
 
     /// The reason as a metric's label value.
     pub fn label(self) -> &'static str {
@@ -39,6 +41,7 @@ impl CloseReason {
             CloseReason::Limit => "limit",
             CloseReason::Evicted => "evicted",
             CloseReason::Restart => "restart",
+            CloseReason::Failover => "failover",
             CloseReason::Unknown => "unknown",
         }
     }

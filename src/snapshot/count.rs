@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,8 +16,8 @@ use super::network::Network;
 use super::product;
 use super::roster::{Entry, NO_APP};
 use super::tally::Tally;
-use crate::client_list::{Client, Field};
-use crate::sample::{Place, Sample};
+use crate::client_list::{Address, Client, Field};
+use crate::sample::{Place, Sample, Source};
 use crate::server_info::Product;
 use crate::text::label_value;
 
@@ -90,11 +91,33 @@ impl<'a> Classifier<'a> {
     }
 
     fn entry(&mut self, client: &Client<'_>, place: Place, connected_at: Option<i64>) -> Entry {
-        let kind = ClientKind::of(client, self.product, &self.sample.own_ids);
+        let kind = match self.is_anonymous_own(client) {
+            true => ClientKind::Exporter,
+            false => ClientKind::of(client, self.product, &self.sample.own_ids),
+        };
         let is_application = kind == ClientKind::Application;
         let state = is_application.then(|| State::of(client, self.limits.idle_after));
         let app = if is_application { self.app(client) } else { NO_APP };
-        Entry::new(client, place, kind, state, app).connected(connected_at)
+        let is_own = kind == ClientKind::Exporter && (self.is_own(client.id()) || self.is_anonymous_own(client));
+        Entry::new(client, place, kind, state, app).connected(connected_at).own(is_own)
+    }
+
+    /// True for a connection of ours that was listed before it had a name.
+    fn is_anonymous_own(&self, client: &Client<'_>) -> bool {
+        let own = &self.sample.own.addresses;
+        !own.is_empty()
+            && client.text(Field::Name).is_none_or(<[u8]>::is_empty)
+            && matches!(client.address(), Some(Address::Inet(address)) if {
+                own.contains(&SocketAddr::new(address.ip().to_canonical(), address.port()))
+            })
+    }
+
+    /// True if one of our connections has this id. Where their ids are unknown, each with our name counts as ours.
+    fn is_own(&self, id: Option<u64>) -> bool {
+        let own = &self.sample.own.ids;
+        // In a received status these are the links of its sender.
+        let is_link = |id| self.sample.source == Source::Sampled && self.sample.own_ids.contains(&id);
+        own.is_empty() || id.is_some_and(|id| own.contains(&id) || is_link(id))
     }
 
     /// The number of a client's application.

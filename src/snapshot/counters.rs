@@ -15,6 +15,8 @@ pub struct Counter {
     /// The last reading of the server's counter.
     last: u64,
     total: u64,
+    /// The number of times that a smaller reading showed a reset.
+    resets: u64,
 }
 
 impl Counter {
@@ -23,22 +25,27 @@ impl Counter {
         self.total
     }
 
+    /// True if the server's counter began again at 0 since an earlier reading, as far as it shows it: it may have
+    /// passed that reading.
+    pub(super) fn was_reset_since(self, earlier: Self) -> bool {
+        self.resets > earlier.resets
+    }
+
     /// The counter after a further reading. A missing reading does not change it.
     fn next(before: Option<Self>, reading: Option<u64>, continuity: Continuity) -> Option<Self> {
         let before = match (before, continuity) {
-            (Some(Counter { total, .. }), Continuity::Restarted) => Some(Counter { last: 0, total }),
+            (Some(before), Continuity::Restarted) => Some(Counter { last: 0, ..before }),
             // What another server counted before its first sample does not belong to the total.
-            (Some(Counter { last, total }), Continuity::Another) => {
-                Some(Counter { last: reading.unwrap_or(last), total })
-            }
+            (Some(before), Continuity::Another) => Some(Counter { last: reading.unwrap_or(before.last), ..before }),
             (before, _) => before,
         };
-        let (Some(Counter { last, total }), Some(reading)) = (before, reading) else {
-            return reading.map(|reading| Counter { last: reading, total: reading }).or(before);
+        let (Some(Counter { last, total, resets }), Some(reading)) = (before, reading) else {
+            return reading.map(|reading| Counter { last: reading, total: reading, resets: 0 }).or(before);
         };
         // A smaller reading means that the server counts from 0 again, after CONFIG RESETSTAT.
-        let grown = if reading < last { reading } else { reading - last };
-        Some(Counter { last: reading, total: total.saturating_add(grown) })
+        let was_reset = reading < last;
+        let grown = if was_reset { reading } else { reading - last };
+        Some(Counter { last: reading, total: total.saturating_add(grown), resets: resets + u64::from(was_reset) })
     }
 }
 
@@ -89,6 +96,8 @@ impl Server {
 pub struct Counters {
     /// Connections accepted.
     pub connections_received: Option<Counter>,
+    /// The connections accepted when all that are still open were listed for the last time.
+    pub(super) arrivals: Option<Counter>,
     /// Connections refused because of `maxclients`.
     pub connections_rejected: Option<Counter>,
     /// Clients closed to free memory.
@@ -117,8 +126,10 @@ impl Counters {
         let info = sample.info.as_ref().ok();
         let next =
             |before, field: fn(&ServerInfo) -> Option<u64>| Counter::next(before, info.and_then(field), continuity);
+        let connections_received = next(before.connections_received, |info| info.connections_received);
         Self {
-            connections_received: next(before.connections_received, |info| info.connections_received),
+            connections_received,
+            arrivals: sample.covered_connections().and(connections_received).or(before.arrivals),
             connections_rejected: next(before.connections_rejected, |info| info.connections_rejected),
             evicted: next(before.evicted, |info| info.evicted_clients),
             output_buffer_disconnections: next(before.output_buffer_disconnections, |info| {

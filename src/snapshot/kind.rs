@@ -7,7 +7,7 @@ use crate::sample::OUR_NAME;
 use crate::server_info::Product;
 
 /// The purpose of a connection. Every connection is of exactly one kind; all but the first are internal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientKind {
     /// A client of the server that is not internal.
     Application,

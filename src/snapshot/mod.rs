@@ -9,6 +9,7 @@ mod client_counts;
 mod closed;
 mod count;
 mod counters;
+mod failover;
 mod grouping;
 mod groups;
 mod kind;
@@ -38,7 +39,7 @@ pub use groups::Groups;
 pub use kind::{ClientKind, State};
 pub use limits::{Limits, NetworkPrefix};
 pub use network::network_label;
-pub use presence::{Presence, Seen, Totals};
+pub use presence::{Held, Presence, Seen, Totals};
 pub use roster::{Entry, Roster};
 pub use tally::{Tally, output_buffer_bytes};
 
@@ -46,6 +47,10 @@ use churn::Step;
 use count::{Counted, classify, longest_idle};
 use counters::Continuity;
 use presence::Delta;
+
+/// The time between two calls of [`Snapshot::release_held`]. The totals of a new application are 0 for two to three
+/// times as long, so that a Prometheus that scrapes as often as usual sees the 0.
+pub const HOLD_STEP: Duration = Duration::from_secs(5);
 
 /// The state of one node at the time of a sample.
 #[derive(Clone, Debug)]
@@ -66,6 +71,8 @@ pub struct Snapshot {
     /// The clients that are exported individually, the largest idle time first: indexes into the entries of
     /// [`Snapshot::clients`].
     pub per_client: Vec<usize>,
+    /// True if another server answers since the previous snapshot, which was already running before.
+    pub is_another_server: bool,
     /// The clients of this sample; `None` if the server refuses to list them.
     clients: Option<Arc<Roster>>,
     /// The roster of the last sample in which all clients were listed.
@@ -88,6 +95,20 @@ impl Snapshot {
         [self.sample.info.as_ref().err(), self.sample.clients.as_ref().err()].into_iter().flatten()
     }
 
+    /// The same snapshot, closer to showing the totals of new applications; `None` if no application is new. Called at
+    /// regular times, so that the totals of a new application are 0 for as long as [`HOLD_STEP`] says.
+    pub fn release_held(&self) -> Option<Self> {
+        let mut next = self.presence.has_held().then(|| self.clone())?;
+        next.presence.release_held();
+        Some(next)
+    }
+
+    /// The connections that the server received, monotonic, with those that were observed although its counter does not
+    /// contain them; `None` if it does not report them.
+    pub fn connections_received(&self) -> Option<u64> {
+        self.churn.received(&self.counters)
+    }
+
     /// True if it has every client of the server.
     pub fn is_complete(&self) -> bool {
         self.pages().is_some_and(|pages| pages.unreadable().total() == 0)
@@ -104,7 +125,9 @@ impl Snapshot {
 /// Makes a snapshot from a sample. Counters, presence and churn continue from the previous snapshot; everything else is
 /// from this sample alone.
 pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits) -> Snapshot {
-    let counters = Counters::next(previous.map(|previous| &previous.counters), &sample);
+    let before = previous.map(|previous| &previous.counters);
+    let is_another_server = before.is_some_and(|before| before.continuity(&sample) == Continuity::Another);
+    let counters = Counters::next(before, &sample);
     let mut snapshot = Snapshot {
         client_counts: None,
         counters,
@@ -112,6 +135,7 @@ pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits)
         churn: previous.map(|previous| previous.churn.clone()).unwrap_or_default(),
         changes: Changes::default(),
         per_client: Vec::new(),
+        is_another_server,
         clients: None,
         last_complete: previous.and_then(|previous| previous.last_complete.clone()),
         sample,
@@ -146,10 +170,11 @@ impl Snapshot {
         let before = before.as_deref();
         let continuity = before.map_or(Continuity::Same, |before| before.counters.continuity(&self.sample));
         let turnover = before.map(|before| roster.turnover_since(before, continuity)).unwrap_or_default();
-        let delta = Delta { roster: &roster, before, turnover: &turnover };
-        self.presence = self.presence.next(counted.apps, &delta, limits);
         let step = Step { turnover: &turnover, roster: &roster, before, continuity };
-        (self.churn, self.changes) = self.churn.next(&step);
+        let anonymous;
+        (self.churn, self.changes, anonymous) = self.churn.next(&step);
+        let delta = Delta { roster: &roster, before, turnover: &turnover, anonymous };
+        self.presence = self.presence.next(counted.apps, &delta, limits);
         self.client_counts = Some(counted.client_counts);
         let roster = Arc::new(roster);
         self.clients = Some(Arc::clone(&roster));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::churn::Anonymous;
 use super::groups::weight;
 use super::kind::ClientKind;
 use super::limits::Limits;
@@ -17,7 +18,8 @@ use crate::text::{OTHER, UNNAMED};
 ///
 /// Shown are the expected applications, the recently offline ones, and the online ones with the most connections: at
 /// most `--group.limit` in all. The others are folded into `(other)`, so that the sum is always the number of
-/// application clients.
+/// application clients. The opened and closed connections of `(other)` are all that belong to no shown application:
+/// those of applications that are folded or forgotten, with what these did before, and internal connections.
 #[derive(Clone, Debug, Default)]
 pub struct Presence {
     /// The applications that are shown: the most connections first, equal ones by name.
@@ -28,19 +30,11 @@ pub struct Presence {
     pub folded: u64,
     /// True if the server reports the work of clients: their commands and bytes (Valkey 8.0+, Redis 8.2+).
     pub has_work: bool,
-    /// Applications that were shown before. Their totals continue from here if they are shown again.
-    hidden: HashMap<Arc<str>, Hidden>,
 }
 
-/// An application that was shown before.
-#[derive(Clone, Copy, Debug)]
-struct Hidden {
-    last_seen: Timestamp,
-    totals: Totals,
-}
-
-/// Maximum number of applications that are remembered without being shown.
-const MAX_HIDDEN: usize = 1000;
+/// The number of calls of [`Snapshot::release_held`](super::Snapshot::release_held) after which the totals of a new
+/// application are shown.
+const MAX_HOLD: u8 = 3;
 
 /// An application that is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +47,19 @@ pub struct Seen {
     pub last_seen: Option<Timestamp>,
     /// Its minimum expected connections; `None` if it is not expected.
     pub expected: Option<u64>,
-    /// The work of its connections while it was shown.
+    /// The work of its connections since it is shown. What it did before is in the totals of `(other)`.
     pub totals: Totals,
+    /// The work that is not in the totals yet, of an application that is new.
+    pub held: Option<Held>,
+}
+
+/// The first work of a new application. Its totals are 0 for a while, because Prometheus takes the first value of a
+/// counter as its start: without a 0 before it, the first connections would be in no rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    totals: Totals,
+    /// The remaining number of releases.
+    hold: u8,
 }
 
 /// The work of an application's connections, summed over open and closed ones. Never falls.
@@ -76,6 +81,31 @@ impl Seen {
     /// True if it has a connection.
     pub fn is_online(&self) -> bool {
         self.now.connections > 0
+    }
+
+    /// All work since it is shown, with what is not in the totals yet.
+    pub(super) fn all_totals(&self) -> Totals {
+        let mut totals = self.totals;
+        self.held.iter().for_each(|held| totals.add(&held.totals));
+        totals
+    }
+
+    /// Adds work to the totals, or to what is held. Closed connections are never held: of a new application, none
+    /// closed before it was shown.
+    fn add(&mut self, more: &Totals) {
+        let closed = Totals { closed: more.closed, ..Totals::default() };
+        self.totals.add(&closed);
+        self.held.as_mut().map_or(&mut self.totals, |held| &mut held.totals).add(&Totals { closed: 0, ..*more });
+    }
+
+    /// Shows what is held, if it was held long enough.
+    fn release(&mut self) {
+        let Some(held) = &mut self.held else { return };
+        held.hold = held.hold.saturating_sub(1);
+        if held.hold == 0 {
+            self.totals = self.all_totals();
+            self.held = None;
+        }
     }
 }
 
@@ -105,6 +135,22 @@ impl Presence {
         ranking.finish(&folded, delta)
     }
 
+    /// True if an application is new, so that its totals are not shown yet.
+    pub(super) fn has_held(&self) -> bool {
+        self.shown.iter().any(|seen| seen.held.is_some())
+    }
+
+    /// Comes closer to showing the totals of new applications.
+    pub(super) fn release_held(&mut self) {
+        self.shown.iter_mut().for_each(Seen::release);
+    }
+
+    /// The connections opened and closed by all applications, with what is not shown yet.
+    #[cfg(test)]
+    pub(super) fn all_totals(&self) -> (u64, u64) {
+        self.all().map(Seen::all_totals).fold((0, 0), |sum, one| (sum.0 + one.opened, sum.1 + one.closed))
+    }
+
     /// The applications that are shown, then the others together.
     pub fn all(&self) -> impl Iterator<Item = &Seen> {
         self.shown.iter().chain(&self.other)
@@ -124,12 +170,15 @@ struct Ranking<'a> {
     growth: HashMap<Arc<str>, Totals>,
     /// The applications of which a connection closed.
     with_closed: HashSet<Arc<str>>,
-    hidden: HashMap<Arc<str>, Hidden>,
+    /// The applications that had a connection in the previous sample; `None` if there was none.
+    were_online: Option<HashSet<&'a str>>,
+    /// The work of applications that are not shown, and of those that are not shown any more.
+    others: Totals,
     shown: Vec<Seen>,
 }
 
 impl<'a> Ranking<'a> {
-    fn new(before: &'a Presence, counts: Vec<(Arc<str>, Tally)>, delta: &Delta<'_>, limits: &'a Limits) -> Self {
+    fn new(before: &'a Presence, counts: Vec<(Arc<str>, Tally)>, delta: &Delta<'a>, limits: &'a Limits) -> Self {
         let growth = delta.growth();
         let with_closed = growth.iter().filter(|(_, totals)| totals.closed > 0).map(|(app, _)| Arc::clone(app));
         Self {
@@ -140,7 +189,8 @@ impl<'a> Ranking<'a> {
             was_shown: before.shown.iter().map(|seen| (&*seen.app, seen)).collect(),
             with_closed: with_closed.collect(),
             growth,
-            hidden: before.hidden.clone(),
+            were_online: delta.before.map(|before| before.apps.iter().map(|app| &**app).collect()),
+            others: Totals { opened: delta.anonymous.opened, closed: delta.anonymous.closed, ..Totals::default() },
             shown: Vec::new(),
         }
     }
@@ -186,59 +236,57 @@ impl<'a> Ranking<'a> {
     }
 
     fn show(&mut self, app: &Arc<str>, now: Option<Tally>, seen: Option<&Seen>, expected: Option<u64>) {
-        let hidden = &mut self.hidden;
-        let kept = || hidden.remove(app).map(|hidden| hidden.totals);
-        let mut totals = seen.map(|seen| seen.totals).or_else(kept).unwrap_or_default();
-        totals.add(&self.growth.remove(app).unwrap_or_default());
         let last_seen = if now.is_some() { Some(self.at) } else { seen.and_then(|seen| seen.last_seen) };
-        self.shown.push(Seen { app: Arc::clone(app), now: now.unwrap_or_default(), last_seen, expected, totals });
+        let growth = self.growth.remove(app).unwrap_or_default();
+        let (totals, held) = seen.map_or_else(Default::default, |seen| (seen.totals, seen.held));
+        let mut shown = Seen { app: Arc::clone(app), now: now.unwrap_or_default(), last_seen, expected, totals, held };
+        if seen.is_some() {
+            shown.add(&growth);
+        } else if self.were_online.as_ref().is_some_and(|apps| apps.contains(&**app)) {
+            // It was a part of `(other)` until now.
+            self.others.add(&growth);
+        } else if growth != Totals::default() {
+            shown.held = Some(Held { totals: growth, hold: MAX_HOLD });
+        }
+        self.shown.push(shown);
     }
 
     fn finish(mut self, folded: &[Tally], delta: &Delta<'_>) -> Presence {
         self.shown.sort_unstable_by(|one, other| {
             other.now.connections.cmp(&one.now.connections).then_with(|| one.app.cmp(&other.app))
         });
-        self.hide();
+        self.hand_over();
         Presence {
             other: self.other(folded),
             folded: folded.len() as u64,
             has_work: self.before.has_work || delta.roster.has_work(),
             shown: self.shown,
-            hidden: self.hidden,
         }
     }
 
-    /// Remembers the applications that are not shown any more. Forgets those that were last seen too long ago, and the
-    /// oldest ones beyond [`MAX_HIDDEN`].
-    fn hide(&mut self) {
-        let (hidden, oldest) = (&mut self.hidden, oldest(self.at, self.limits));
+    /// Adds the totals of the applications that are not shown any more to the others, so that no count is lost. An
+    /// application that is shown again starts at 0.
+    fn hand_over(&mut self) {
         let still_shown: HashSet<&str> = self.shown.iter().map(|seen| &*seen.app).collect();
         for seen in self.before.shown.iter().filter(|seen| !still_shown.contains(&*seen.app)) {
-            let Some(last_seen) = seen.last_seen else { continue };
-            hidden.insert(Arc::clone(&seen.app), Hidden { last_seen, totals: seen.totals });
+            self.others.add(&seen.all_totals());
         }
-        hidden.retain(|_, hidden| hidden.last_seen > oldest);
-        if hidden.len() > MAX_HIDDEN {
-            let mut times: Vec<_> = hidden.values().map(|hidden| hidden.last_seen).collect();
-            times.sort_unstable();
-            let limit = times[times.len() - MAX_HIDDEN / 2];
-            hidden.retain(|_, hidden| hidden.last_seen > limit);
-        }
+        self.growth.values().for_each(|more| self.others.add(more));
     }
 
-    /// The applications that are not shown, together: the tally of their connections, and their growth added to the
-    /// totals.
+    /// The applications that are not shown, together: the tally of their connections, and all work that belongs to no
+    /// shown application.
     fn other(&self, folded: &[Tally]) -> Option<Seen> {
         let mut now = Tally::default();
         folded.iter().for_each(|app| now.merge(app));
         let before = self.before.other.as_ref();
         let mut totals = before.map(|other| other.totals).unwrap_or_default();
-        self.growth.values().for_each(|more| totals.add(more));
+        totals.add(&self.others);
         if before.is_none() && folded.is_empty() && totals == Totals::default() {
             return None;
         }
         let last_seen = if folded.is_empty() { before.and_then(|other| other.last_seen) } else { Some(self.at) };
-        Some(Seen { app: OTHER.into(), now, last_seen, expected: None, totals })
+        Some(Seen { app: OTHER.into(), now, last_seen, expected: None, totals, held: None })
     }
 }
 
@@ -270,6 +318,8 @@ pub(super) struct Delta<'a> {
     /// The roster of the previous sample, to which the closed clients belong.
     pub(super) before: Option<&'a Roster>,
     pub(super) turnover: &'a Turnover,
+    /// Opened and closed connections that belong to no application.
+    pub(super) anonymous: Anonymous,
 }
 
 impl Delta<'_> {
@@ -288,39 +338,5 @@ impl Delta<'_> {
             growth.entry(Arc::clone(&before.apps[entry.app as usize])).or_default().closed += 1;
         }
         growth
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client_list::Listing;
-    use crate::sample::Sample;
-
-    use crate::snapshot::{Snapshot, derive};
-
-    /// A sample with one client, of an application that was never seen before.
-    fn sample(second: i64) -> Arc<Sample> {
-        let at = Timestamp::from_second(second).expect("a time");
-        let reply = format!("id={second} user=app{second} idle=0 flags=N\n");
-        Arc::new(Sample::of(at, Listing::new(reply.into_bytes())))
-    }
-
-    #[test]
-    fn the_number_of_remembered_applications_is_bounded() {
-        let limits = Limits { groups: 1, ..Limits::default() };
-        let last = 2 * MAX_HIDDEN as i64;
-        let mut snapshot: Option<Snapshot> = None;
-        let mut max = 0;
-        for second in 1..=last {
-            let next = derive(snapshot.as_ref(), sample(second), &limits);
-            max = max.max(next.presence.hidden.len());
-            snapshot = Some(next);
-        }
-        let hidden = &snapshot.expect("it was derived").presence.hidden;
-        assert_eq!(max, MAX_HIDDEN);
-        // The last one is online and the one before it is recently offline, so both are shown.
-        assert!(hidden.contains_key(&*format!("app{}", last - 2)), "the last closed is forgotten last");
-        assert!(!hidden.contains_key("app1"));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::counters::{Continuity, Counters};
+use super::failover;
 use super::kind::{ClientKind, State};
 use super::limits::NetworkPrefix;
 use crate::client_list::{Client, Field};
@@ -24,6 +25,8 @@ pub struct Entry {
     idle_seconds: Option<u32>,
     /// True if it has never sent a command that the server knows.
     pub is_silent: bool,
+    /// True for a connection of this process.
+    pub(super) is_own: bool,
     /// Unix seconds.
     connected_at: Option<i64>,
     /// Its place in the sample.
@@ -61,6 +64,7 @@ impl Entry {
             state,
             idle_seconds: client.idle_seconds().map(saturated),
             is_silent: client.is_silent(),
+            is_own: false,
             connected_at: None,
             place,
             app,
@@ -72,6 +76,17 @@ impl Entry {
     /// Sets the connection time, in Unix seconds.
     pub(super) fn connected(self, connected_at: Option<i64>) -> Self {
         Self { connected_at, ..self }
+    }
+
+    /// Marks a connection of this process.
+    pub(super) fn own(self, is_own: bool) -> Self {
+        Self { is_own, ..self }
+    }
+
+    /// True for a connection that the server accepted and that is not ours. Opened and closed connections are counted
+    /// over these. The server opens the link to its primary itself.
+    pub(super) fn is_counted(&self) -> bool {
+        !self.is_own && self.kind != ClientKind::Primary
     }
 
     /// Seconds since the last byte in either direction, as read; at most `u32::MAX`.
@@ -166,7 +181,7 @@ impl Roster {
         &self.entries
     }
 
-    fn by_id(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn by_id(&self) -> impl Iterator<Item = &Entry> {
         self.by_id.iter().map(|&index| &self.entries[index as usize])
     }
 
@@ -207,15 +222,16 @@ impl Roster {
                 turnover.open(self.by_id().copied());
             }
             // Most clients of another server connected at an unknown time before. Only those that are younger than the
-            // previous sample count as opened.
+            // previous sample count as opened, if they were not connected to the first server.
             Continuity::Another => {
-                turnover.closed.extend(before.by_id());
+                let unmatched = failover::unmatched(before, self);
+                turnover.closed = unmatched.gone;
                 let elapsed = self.sample.at.duration_since(before.sample.at).as_secs();
                 let is_new = |entry: &Entry| {
                     let age = self.client(entry).and_then(Client::age_seconds);
                     age.is_some_and(|age| i64::try_from(age).is_ok_and(|age| age < elapsed))
                 };
-                turnover.open(self.by_id().copied().filter(is_new));
+                turnover.open(unmatched.added.into_iter().filter(is_new));
             }
         }
         turnover

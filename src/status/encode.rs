@@ -136,7 +136,7 @@ impl Announcement<'_> {
             connections: client_counts.connections(),
             online: client_counts.online(),
             silent: client_counts.silent(),
-            opened_total: Some(snapshot.churn.opened_total()),
+            opened_total: Some(snapshot.churn.opened()),
             closed_total: Some(snapshot.churn.closed_total()),
             maxclients: info.maxclients,
         })

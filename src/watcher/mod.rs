@@ -21,7 +21,7 @@ use crate::latest::{ChannelTally, NodeState, Phase, Publication, Publisher};
 use crate::link::{Admission, LinkPurpose, Node};
 use crate::sample::Sample;
 use crate::sampler::{Budget, Sampler};
-use crate::snapshot::{Limits, Snapshot, derive};
+use crate::snapshot::{HOLD_STEP, Limits, Snapshot, derive};
 
 use notices::Notices;
 use schedule::{Attempt, NextStep, Schedule};
@@ -43,6 +43,8 @@ pub struct Watcher {
     backoff: Backoff,
     notices: Notices,
     admission: Arc<Admission>,
+    /// The time of the next step towards showing the totals of new applications.
+    release_at: Instant,
 }
 
 impl Watcher {
@@ -58,6 +60,7 @@ impl Watcher {
             state: publisher.state(),
             publisher,
             backoff: Backoff::new(FIRST_RETRY, budget.interval),
+            release_at: Instant::now(),
         }
     }
 
@@ -133,9 +136,24 @@ impl Watcher {
         self.publisher.publish(&self.state, clock::now());
     }
 
-    fn derived(&self, sample: Arc<Sample>) -> Arc<Snapshot> {
+    fn derived(&mut self, sample: Arc<Sample>) -> Arc<Snapshot> {
+        self.release_held();
         let limits = Arc::clone(&self.limits.borrow());
         Arc::new(derive(self.state.last_snapshot().map(|last| &**last), sample, &limits))
+    }
+
+    /// Comes closer to showing the totals of new applications, if it is time.
+    fn release_held(&mut self) {
+        if Instant::now() < self.release_at {
+            return;
+        }
+        self.release_at = Instant::now() + HOLD_STEP;
+        if let Phase::Fresh { snapshot, stale_at } = &self.state.phase
+            && let (Some(released), stale_at) = (snapshot.release_held(), *stale_at)
+        {
+            self.state.replace(Arc::new(released), stale_at);
+            self.publisher.publish(&self.state, clock::now());
+        }
     }
 
     /// The time during which a sample is shown as fresh.
@@ -149,9 +167,10 @@ impl Watcher {
             let is_failing = self.backoff.is_failing();
             // While the node fails, or another exporter samples it, there is nothing to poll.
             let quick_poll = self.budget.quick_poll.filter(|_| !is_failing && !self.relies_on_remote());
+            self.release_held();
             let (pause, then_poll) = match schedule.next(Instant::now(), quick_poll) {
                 NextStep::Sample => return,
-                NextStep::Wait(pause) => (pause, false),
+                NextStep::Wait(pause) => (pause.min(HOLD_STEP), false),
                 NextStep::QuickPoll(pause) => (pause, true),
             };
             if is_failing {

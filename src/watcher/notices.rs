@@ -39,6 +39,10 @@ impl Notices {
             Phase::Failing { .. } => info!(node, version = version(snapshot), "watching again"),
             Phase::Fresh { .. } => {}
         }
+        if snapshot.is_another_server {
+            let run_id = snapshot.info().and_then(|info| info.run_id.as_deref()).unwrap_or("unknown");
+            warn!(node, "another server answers here now (run_id {run_id}): a failover, or a balancer");
+        }
         let refused: Vec<_> = snapshot.refused().cloned().collect();
         if refused != self.refused {
             for failure in &refused {

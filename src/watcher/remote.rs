@@ -118,7 +118,9 @@ impl Watcher {
     }
 
     fn take_received(&mut self, sample: &Arc<Sample>, frequency: f64) {
-        self.take(Arc::clone(sample), Instant::now() + self.valid_for(frequency));
+        let mut sample = Sample::clone(sample);
+        sample.own = self.sampler.own_connections();
+        self.take(Arc::new(sample), Instant::now() + self.valid_for(frequency));
     }
 
     /// The time for which a received status is valid, by its frequency; at most as long as our own sample would be.

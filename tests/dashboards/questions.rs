@@ -28,6 +28,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("redis_clients_same_server", "a setting of the exporter, which its log, its pages and `check` warn about"),
     ("redis_clients_sample_pages", "a detail of the plan; duration and longest command show its effect on the node"),
     ("redis_clients_sample_source_info", "only for operators of several exporters"),
+    ("redis_clients_own_connections_total", "for adding up the connections that the server received"),
     ("redis_clients_announcements_total", "the exporter's own work on the channel"),
     ("redis_clients_announcements_received_total", "the exporter's own work on the channel"),
     ("redis_clients_announcements_refused_total", "the exporter's own work on the channel"),

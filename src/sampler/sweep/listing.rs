@@ -183,6 +183,7 @@ impl Sweep<'_> {
             tracker.replace(ids, self.opening.connections_received);
         }
         self.keep(listing);
+        self.covered = self.opening.connections_received;
         Ok(Ok(Recovered::Answered(())))
     }
 
@@ -282,6 +283,7 @@ impl Sweep<'_> {
 
     /// Lists the clients that connected during the sweep, and returns the current `INFO`.
     pub(super) async fn close(&mut self) -> Result<Vec<u8>, Failure> {
+        let own_counted = self.node.dials.answered();
         let texts = request_changes(self.link).await?;
         self.known.meter.estimate(self.known.costs.info_micros(), QUICK_POLL_COMMANDS.len() as u32);
         let received = ServerInfo::parse(&texts).connections_received;
@@ -289,6 +291,9 @@ impl Sweep<'_> {
         let opened = opened.map(|(now, before)| now.saturating_sub(before));
         self.known.opened_during_sweep = opened.unwrap_or(0);
         self.list_new_clients(received, &[]).await?;
+        if self.covered == received {
+            self.own_counted = own_counted;
+        }
         Ok(texts)
     }
 
@@ -317,7 +322,10 @@ impl Sweep<'_> {
         ids.sort_unstable_by(|one, other| other.cmp(one));
         match (self.list_pages(&ids, Scope::NewClients).await?, &mut self.known.tracker) {
             (Listed::NoPages(failure), _) => self.known.no_pages = Some(failure),
-            (Listed::Complete, Some(tracker)) => tracker.settle(received, bound),
+            (Listed::Complete, Some(tracker)) => {
+                tracker.settle(received, bound);
+                self.covered = received;
+            }
             // Not settled, so that they are listed again.
             _ => {}
         }

@@ -91,7 +91,7 @@ impl Sweep<'_> {
 
     /// Removes the pages listed so far.
     pub(super) fn drop_pages(&mut self) {
-        (self.pages, self.page_count, self.listed) = (Pages::default(), 0, 0);
+        (self.pages, self.page_count, self.listed, self.covered) = (Pages::default(), 0, 0, None);
     }
 
     /// Sets the ids of a page aside that failed. If it was a single id, that client is left out.

@@ -69,12 +69,35 @@ fn after_a_restart_every_client_is_another_one() {
 
 #[test]
 fn of_another_server_only_clients_younger_than_the_previous_sample_opened() {
-    let before = roster(T0, &row(1, "web", 100, 5));
+    let before = roster(T0, &row(1, "cron", 100, 5));
     let list = row(1, "web", 900, 800) + &row(2, "web", 10, 70) + &row(3, "web", 9, 6) + "id=4 addr=a:1 name=web\n";
     let mut after = roster(T10, &list);
     let turnover = after.turnover_since(&before, Another);
     assert_eq!((ids(&turnover.opened), ids(&turnover.closed)), (vec![3], vec![1]));
     assert_eq!(work(&after, &turnover), BTreeMap::from([("web", done(6))]), "what the others did was before");
+}
+
+#[test]
+fn clients_that_connect_to_another_server_again_neither_opened_nor_closed() {
+    let named =
+        |id: u64, name: &str, host: &str, age| row(id, name, age, 1).replace("addr=a:1", &format!("addr={host}:{id}"));
+    let old =
+        named(1, "web-1", "10.0.0.1", 500) + &named(2, "web-2", "10.0.0.2", 500) + &named(3, "cron", "10.0.0.3", 500);
+    let before = roster(T0, &(old + &named(4, "web-3", "10.0.0.4", 500)));
+    let again = |list: &str| {
+        let mut after = roster(T10, list);
+        let turnover = after.turnover_since(&before, Another);
+        (ids(&turnover.opened), ids(&turnover.closed))
+    };
+    let (one, two) = (named(900, "web-2", "10.0.0.2", 3), named(901, "web-9", "10.0.0.9", 4));
+    // The name and the host tell which of them it is; of the rest only the number is known.
+    assert_eq!(again(&one), (vec![], vec![1, 3, 4]));
+    assert_eq!(again(&(one.clone() + &two)), (vec![], vec![3, 4]));
+    let all = one + &two + &named(902, "web-8", "10.0.0.8", 2) + &named(903, "cron", "10.0.0.3", 1);
+    assert_eq!(again(&all), (vec![], vec![]));
+    // Of more than before, those that connected last did so again.
+    assert_eq!(again(&(all.clone() + &named(904, "web-7", "10.0.0.7", 9))), (vec![904], vec![]));
+    assert_eq!(again(&(all + &named(904, "web-7", "10.0.0.7", 99))), (vec![], vec![]));
 }
 
 #[test]
@@ -220,13 +243,29 @@ proptest! {
         let (before, mut after) = (roster(T0, &reply(&old, &order)), roster(T10, &reply(&new, &order)));
         let turnover = after.turnover_since(&before, continuity);
         let is_known = |id: &u64| continuity == Same && old.contains_key(id);
+        // As many of an application as both servers have are still there, of the new ones the youngest.
+        let still_there = |one: &Model, other: &Model, rank: fn(u64, u64) -> (u64, u64)| -> BTreeSet<u64> {
+            let of = |model: &Model, place| model.values().filter(|(_, app, _)| *app == place).count();
+            let matched = (0..APPS.len()).flat_map(|place| {
+                let mut ids: Vec<_> = one.iter().filter(|(_, (_, app, _))| *app == place).collect();
+                ids.sort_by_key(|(id, (age, ..))| rank(*age, **id));
+                ids.into_iter().map(|(id, _)| *id).take(of(one, place).min(of(other, place))).collect::<Vec<_>>()
+            });
+            matched.collect()
+        };
+        let again = still_there(&new, &old, |age, id| (age, u64::MAX - id));
+        let stayed = still_there(&old, &new, |_, id| (0, id));
         let is_opened = |(id, (age, ..)): &(&u64, &(u64, usize, u64))| match continuity {
             Same => !old.contains_key(id),
             Restarted => true,
-            Another => *age < 10,
+            Another => *age < 10 && !again.contains(id),
         };
         let opened: BTreeSet<u64> = new.iter().filter(is_opened).map(|(id, _)| *id).collect();
-        let closed = old.keys().copied().filter(|id| continuity != Same || !new.contains_key(id));
+        let closed = old.keys().copied().filter(|id| match continuity {
+            Same => !new.contains_key(id),
+            Restarted => true,
+            Another => !stayed.contains(id),
+        });
         prop_assert_eq!(ids(&turnover.opened), opened.iter().copied().collect::<Vec<_>>());
         prop_assert_eq!(ids(&turnover.closed), closed.collect::<Vec<_>>());
         let mut commands = BTreeMap::<&str, u64>::new();

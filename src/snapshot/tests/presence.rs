@@ -8,24 +8,27 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::model::{APPS, ServerEvent, at, event, play};
-use crate::snapshot::{CloseReason, Groups, Limits, MAX_CLOSED, Totals};
+use crate::snapshot::{CloseReason, Groups, Limits, MAX_CLOSED, Seen, Totals};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn applications_match_the_model(events in vec(event(), 1..80)) {
+        // An application whose only client becomes a monitor is not shown any more.
+        let events: Vec<_> = events.into_iter().filter(|event| !matches!(event, ServerEvent::Monitor)).collect();
         let limits = Limits { forget_after: Duration::from_secs(100_000), groups: 20, ..Limits::default() };
         play(&events, &limits, |snapshot, _, server, known, now| {
             let presence = &snapshot.presence;
-            prop_assert!(presence.other.is_none() && presence.folded == 0);
+            let other = presence.other.as_ref().map(|seen| seen.totals).unwrap_or_default();
+            prop_assert_eq!((other, presence.folded), (known.internal, 0));
             for (place, app) in APPS.into_iter().enumerate() {
                 let seen = presence.shown.iter().find(|seen| &*seen.app == app);
-                let connections = server.clients.values().filter(|client| client.app == place).count() as u64;
+                let connections = server.applications().filter(|client| client.app == place).count() as u64;
                 let last_seen = known.last_seen[place].map(at);
                 prop_assert_eq!(seen.map_or(0, |seen| seen.now.connections), connections, "{} at {}", app, now);
                 prop_assert_eq!(seen.and_then(|seen| seen.last_seen), last_seen, "{} at {}", app, now);
-                let totals = seen.map(|seen| seen.totals).unwrap_or_default();
+                let totals = seen.map(Seen::all_totals).unwrap_or_default();
                 prop_assert_eq!(totals, known.totals[place], "{} at {}", app, now);
             }
             Ok(())
@@ -39,6 +42,7 @@ proptest! {
             let all: u64 = CloseReason::ALL.into_iter().map(|reason| churn.closed(reason)).sum();
             prop_assert_eq!(all, known.closed.len() as u64);
             prop_assert_eq!(churn.closed(CloseReason::Restart), known.restart_closed);
+            prop_assert_eq!(churn.closed(CloseReason::Failover), known.failover_closed);
             prop_assert_eq!(churn.ring.iter().len(), known.closed.len().min(MAX_CLOSED));
             let restarts = churn.ring.iter().filter(|closed| closed.reason == CloseReason::Restart).count();
             prop_assert_eq!(restarts as u64, known.restart_closed);
@@ -55,10 +59,10 @@ proptest! {
             forget_after: Duration::from_secs(100_000),
             ..Limits::default()
         };
-        let (mut before, mut opened_before) = (BTreeMap::<Arc<str>, Totals>::new(), 0);
+        let mut before = BTreeMap::<Arc<str>, Totals>::new();
         play(&events, &limits, |snapshot, _, server, known, _| {
             let (counts, presence) = (snapshot.client_counts.as_ref().expect("counts"), &snapshot.presence);
-            let clients = server.clients.len() as u64;
+            let clients = server.applications().count() as u64;
             prop_assert_eq!(counts.online(), clients);
             prop_assert_eq!(presence.all().map(|seen| seen.now.connections).sum::<u64>(), clients);
             prop_assert_eq!(counts.networks.as_ref().map_or(0, Groups::total), clients);
@@ -70,13 +74,36 @@ proptest! {
                 let pairs = members(&earlier).into_iter().zip(members(&seen.totals)).collect::<Vec<_>>();
                 prop_assert!(pairs.iter().all(|(earlier, now)| earlier <= now), "{} {pairs:?}", seen.app);
             }
-            // The counts of an application are in its own totals, or in those of `(other)` after it was folded.
-            let opened: u64 = before.values().map(|totals| totals.opened).sum();
-            let truth: u64 = known.totals.iter().map(|totals| totals.opened).sum();
-            prop_assert!(opened >= opened_before && opened <= truth, "{opened} of {truth}");
-            opened_before = opened;
+            // An application that is shown again starts at 0.
+            before.retain(|app, _| presence.all().any(|seen| seen.app == *app));
+            prop_assert_eq!(presence.all_totals(), known.sums());
             let shown = presence.shown.len();
             prop_assert!(shown <= groups + groups.div_ceil(2), "{shown} of {groups}");
+            Ok(())
+        })?;
+    }
+
+    /// Every connection that the server received is in exactly one count, and every closed one in exactly one.
+    #[test]
+    fn every_connection_is_counted_once(events in vec(event(), 1..200), groups in 1_usize..8, hold in 1_usize..4) {
+        let limits = Limits { groups, forget_after: Duration::from_secs(100), ..Limits::default() };
+        let (mut start, mut samples) = (None, 0);
+        play(&events, &limits, |snapshot, _, _, known, _| {
+            let (churn, presence) = (&snapshot.churn, &snapshot.presence);
+            let received = snapshot.connections_received().expect("it is reported");
+            let first = *start.get_or_insert(received);
+            prop_assert_eq!(churn.opened() + churn.unseen() + churn.own(), received - first);
+            let closed: u64 = CloseReason::ALL.into_iter().map(|reason| churn.closed(reason)).sum();
+            prop_assert_eq!((churn.opened(), closed), known.sums());
+            prop_assert_eq!(presence.all_totals(), (churn.opened(), closed));
+            // What is shown is behind only for new applications.
+            samples += 1;
+            let mut released = snapshot.clone();
+            if samples % hold == 0 {
+                (0..3).for_each(|_| released = released.release_held().unwrap_or(released.clone()));
+                let shown: u64 = released.presence.all().map(|seen| seen.totals.opened).sum();
+                prop_assert_eq!(shown, churn.opened());
+            }
             Ok(())
         })?;
     }
@@ -90,9 +117,11 @@ proptest! {
         let (mut ever_seen, mut first) = (BTreeSet::new(), None);
         play(&events, &Limits::default(), |snapshot, _, server, _, _| {
             ever_seen.extend(server.clients.keys().copied());
-            let first = *first.get_or_insert(server.next_id);
+            let (first, own) = *first.get_or_insert((server.next_id, server.own));
             let seen_since = ever_seen.iter().filter(|id| **id > first).count() as u64;
-            prop_assert_eq!(snapshot.churn.unseen(), server.next_id - first - seen_since);
+            let expected = server.next_id - first - seen_since - (server.own - own);
+            prop_assert_eq!(snapshot.churn.unseen(), expected);
+            prop_assert_eq!(snapshot.churn.own(), server.own - own);
             Ok(())
         })?;
     }

@@ -87,7 +87,7 @@ mod tests {
     fn the_others_together_are_neither_online_nor_offline() {
         let state = |app: &str| {
             let (now, totals) = (Tally::default(), Totals::default());
-            cells("node:1", &Seen { app: app.into(), now, totals, last_seen: None, expected: None }).state
+            cells("node:1", &Seen { app: app.into(), now, totals, last_seen: None, expected: None, held: None }).state
         };
         assert_eq!((state(OTHER), state("web")), ("", "offline"));
     }

@@ -320,6 +320,7 @@ fn phrase(reason: CloseReason) -> &'static str {
         CloseReason::Limit => "buffer limit",
         CloseReason::Evicted => "client eviction",
         CloseReason::Restart => "server restart",
+        CloseReason::Failover => "failover",
         CloseReason::Unknown => "unknown reason",
     }
 }
