@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::kind::ClientKind;
+use super::kind::{ClientKind, State};
 use super::last_interaction;
 use super::roster::{Entry, Roster};
+use super::tally::output_buffer_bytes;
 use crate::client_list::Field;
 use crate::text::label_value;
 
@@ -74,6 +75,14 @@ pub struct Closed {
     pub last_seen_at: Timestamp,
     /// The first sample in which it was missing. It closed before that.
     pub closed_at: Timestamp,
+    /// Its last state, if it was an application client.
+    pub state: Option<State>,
+    /// Bytes in its output buffer when it was listed last. The server may have closed it for their number.
+    pub output_buffer_bytes: u64,
+    /// Bytes in its query buffer when it was listed last.
+    pub query_buffer_bytes: Option<u64>,
+    /// Memory that the server held for it, where the server reports it.
+    pub memory_bytes: Option<u64>,
     /// Commands that it ran, where the server reports it.
     pub commands: Option<u64>,
     /// Bytes that the server read from it, where the server reports it.
@@ -102,6 +111,10 @@ impl Closed {
             last_interaction: last_interaction(client, last_seen_at),
             last_seen_at,
             closed_at,
+            state: entry.state,
+            output_buffer_bytes: output_buffer_bytes(client),
+            query_buffer_bytes: client.unsigned(Field::Qbuf),
+            memory_bytes: client.unsigned(Field::TotMem),
             commands: client.unsigned(Field::TotCmds),
             received_bytes: client.unsigned(Field::TotNetIn),
             sent_bytes: client.unsigned(Field::TotNetOut),
@@ -155,6 +168,10 @@ mod tests {
                 last_interaction: None,
                 last_seen_at: Timestamp::UNIX_EPOCH,
                 closed_at: Timestamp::UNIX_EPOCH,
+                state: None,
+                output_buffer_bytes: 0,
+                query_buffer_bytes: None,
+                memory_bytes: None,
                 commands: None,
                 received_bytes: None,
                 sent_bytes: None,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::encode::{client_object, interaction, json, no_later, read_at};
-use crate::snapshot::{ClientKind, Closed, Snapshot};
+use crate::snapshot::{ClientKind, Closed, Snapshot, State};
 use crate::view::row::Row;
 
 /// Maximum number of opened, and of closed, clients that are collected. The totals count the others, and the next
@@ -38,6 +38,11 @@ struct ClosedObject<'a> {
     last_interaction: Option<String>,
     closed_at: String,
     closed_reason: &'a str,
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_buffer_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_buffer_bytes: Option<u64>,
 }
 
 impl ChangeBatch {
@@ -120,5 +125,8 @@ fn closed_text(closed: &Closed, at: Timestamp) -> String {
         last_interaction: closed.last_interaction.map(|time| no_later(time, at.min(closed.closed_at))),
         closed_at: no_later(closed.closed_at, at),
         closed_reason: closed.reason.label(),
+        state: closed.state.map(State::label),
+        output_buffer_bytes: Some(closed.output_buffer_bytes).filter(|bytes| *bytes > 0),
+        query_buffer_bytes: closed.query_buffer_bytes.filter(|bytes| *bytes > 0),
     })
 }

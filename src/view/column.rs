@@ -75,7 +75,8 @@ pub static COLUMNS: &[Column] = &[
         "State of an application client: active, blocked, subscribed or idle.",
     )
     .groupable()
-    .default_place(7),
+    .default_place(7)
+    .closed(|row| Value::text(row.closed.state.map(State::label))),
     Column::derived(
         |row| Value::time(row.entry.connected_at()),
         "connected_at",
@@ -155,7 +156,8 @@ pub static COLUMNS: &[Column] = &[
         "Memory",
         Bytes,
         "Memory that the server holds for the client (6.0.9+).",
-    ),
+    )
+    .closed(|row| Value::number(row.closed.memory_bytes)),
     Column::derived(
         |row| Value::number(Some(output_buffer_bytes(row.client))),
         "output_buffer_bytes",
@@ -164,8 +166,11 @@ pub static COLUMNS: &[Column] = &[
         "Bytes that wait to be sent to the client: reply buffer and reply list (obl and omem).",
     )
     .aliases(&["buffers"])
-    .default_place(8),
-    Column::field(Field::Qbuf, "query_buffer_bytes", "Query buffer", Bytes, "Bytes in the query buffer."),
+    .default_place(8)
+    .closed_place(9)
+    .closed(|row| Value::number(Some(row.closed.output_buffer_bytes))),
+    Column::field(Field::Qbuf, "query_buffer_bytes", "Query buffer", Bytes, "Bytes in the query buffer.")
+        .closed(|row| Value::number(row.closed.query_buffer_bytes)),
     Column::field(
         Field::TotCmds,
         "commands_total",

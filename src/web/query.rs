@@ -397,7 +397,7 @@ mod tests {
             (Takes::Nodes, "app=web"),
             (Takes::Apps, "state=idle"),
             (Takes::Client, "q=x"),
-            (Takes::Closed, "state=idle"),
+            (Takes::Closed, "flags=N"),
             (Takes::Closed, "filter=idle%3E5"),
             (Takes::Closed, "group=app"),
             (Takes::Closed, "sort=idle"),

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 
 use crate::client_list::Listing;
 use crate::failure::{Failure, Reason};
-use crate::sample::{Page, Sample};
+use crate::sample::{OwnConnections, Page, Sample};
 use crate::server_info::ServerInfo;
-use crate::snapshot::{CloseReason, Grouping, GroupingOptions, Limits, Snapshot, derive};
+use crate::snapshot::{CloseReason, Grouping, GroupingOptions, Limits, Snapshot, State, derive};
 
 /// One sample of a server that has run for hours. Samples are ten seconds apart.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ struct SequenceStep {
     /// `None`: the server refused `CLIENT LIST`.
     rows: Option<String>,
     own: Vec<u64>,
+    /// The connections that this process opened, and those of them that the server closed.
+    dials: (u64, u64),
     has_info: bool,
 }
 
@@ -39,6 +41,7 @@ fn step(clients: &[(u64, &str)]) -> SequenceStep {
         limited: 0,
         rows: Some(rows),
         own: Vec::new(),
+        dials: (0, 0),
         has_info: true,
     }
 }
@@ -78,6 +81,7 @@ impl SequenceStep {
             info: if self.has_info { Ok(info) } else { Err(refused()) },
             clients: if self.rows.is_some() { sample.clients } else { Err(refused()) },
             own_ids: self.own.clone(),
+            own: OwnConnections { opened: self.dials.0, cut: self.dials.1, ..OwnConnections::default() },
             ..sample
         })
     }
@@ -167,6 +171,41 @@ fn a_link_to_the_primary_was_never_accepted() {
     };
     let link = |id| SequenceStep { rows: Some(primary(id)), ..step(&[]) };
     assert_eq!(after(&[link(1).received(100), link(5).received(103)]).churn.unseen(), 3);
+}
+
+/// Redis 7.0 does not count the clients that it closed for a limit.
+#[test]
+fn a_closed_client_keeps_its_last_buffers_and_state() {
+    let rows = row(7, "slow").replace("flags=N", "flags=P qbuf=512 obl=24 omem=9000000 tot-mem=9100000");
+    let snapshot = after(&[SequenceStep { rows: Some(rows), ..step(&[]) }, step(&[])]);
+    let closed = snapshot.changes.closed.first().expect("one closed");
+    assert_eq!((closed.reason, closed.state), (CloseReason::Unknown, Some(State::Subscribed)));
+    assert_eq!((closed.output_buffer_bytes, closed.query_buffer_bytes), (9_000_024, Some(512)));
+    assert_eq!(closed.memory_bytes, Some(9_100_000));
+}
+
+#[test]
+fn without_ids_only_the_numbers_of_opened_and_closed_connections_are_known() {
+    let rows =
+        |count: u64| (0..count).map(|port| format!("addr=10.0.0.1:{port} fd=6 name=web age=1 flags=N cmd=get\n"));
+    let of = |count| SequenceStep { rows: Some(rows(count).collect()), ..step(&[]) };
+    let snapshot = after(&[of(2).received(2), of(4).received(7), of(3).received(7)]);
+    assert_eq!((snapshot.churn.opened(), snapshot.churn.unseen(), closed(&snapshot)), (5, 0, [0, 0, 0, 0, 4]));
+    assert_eq!(snapshot.presence.all_totals(), (5, 4));
+}
+
+/// Our retries while the server did not answer, and a client that it closed for a limit meanwhile.
+#[test]
+fn our_own_dials_do_not_weaken_the_proof_of_a_limit() {
+    let two = [(1, "web"), (2, "web")];
+    let dialed = |step: SequenceStep, opened, cut| SequenceStep { dials: (opened, cut), ..step };
+    let first = || dialed(step(&two).received(10), 1, 0);
+    let limited = || SequenceStep { limited: 1, ..step(&[(1, "web")]).received(14) };
+    let snapshot = after(&[first(), dialed(limited(), 5, 0)]);
+    assert_eq!((closed(&snapshot), snapshot.churn.unseen(), snapshot.churn.own()), ([1, 0, 0, 0, 0], 0, 4));
+    // A connection of ours that the server closed may be the one that it counted.
+    let snapshot = after(&[first(), dialed(limited(), 5, 1)]);
+    assert_eq!((closed(&snapshot), snapshot.churn.unseen()), ([0, 0, 0, 0, 1], 0));
 }
 
 #[test]

@@ -197,6 +197,7 @@ fn changes_are_those_of_applications_and_without_any_there_is_no_message() {
         (closed["app"].as_str(), closed["closed_at"].as_str(), closed["last_interaction"].as_str()),
         (Some("web"), Some("2026-01-01T00:00:00Z"), Some("2025-12-31T23:59:57Z"))
     );
+    assert_eq!((closed["state"].as_str(), closed.get("output_buffer_bytes")), (Some("active"), None));
     assert_eq!(message["opened"][0]["id"], 4);
 }
 
