@@ -78,7 +78,7 @@ fn adds_up(args: &[&str], name: impl Fn(u64) -> String + Sync) {
 #[test]
 fn churn_of_more_applications_than_are_shown_adds_up() {
     let _alone = share::alone();
-    adds_up(&["--group.limit=20"], |number| format!("job{}-{:x}", number % 200, number * 7919));
+    adds_up(&["--announce=auto", "--group.limit=20"], |number| format!("job{}-{:x}", number % 200, number * 7919));
 }
 
 #[test]
