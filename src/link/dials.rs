@@ -61,6 +61,11 @@ impl Dials {
         self.answered.load(Ordering::Relaxed).saturating_sub(rejected)
     }
 
+    /// True if it is certain for each of them whether the server has counted it.
+    pub fn are_answered(&self) -> bool {
+        self.opened() == self.answered()
+    }
+
     /// All that is known about these connections.
     pub fn tally(&self) -> OwnConnections {
         let recent = self.recent();

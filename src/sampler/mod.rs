@@ -45,8 +45,10 @@ const MAX_PER_QUICK_POLL: u64 = 1000;
 #[derive(Debug, Default)]
 struct Knowledge {
     run_id: Option<String>,
-    /// True if the server of `run_id` was sampled.
+    /// True if the server of `run_id` is known.
     is_identified: bool,
+    /// True if it was sampled once.
+    swept_once: bool,
     /// The ids of its clients; `None` if the server does not report the id of our link.
     tracker: Option<IdTracker>,
     costs: Costs,

@@ -24,6 +24,10 @@ use crate::server_info::ServerInfo;
 
 use recovery::Attempts;
 
+/// The pause between two checks for the answers to our other links, and the maximum number of pauses.
+const OWN_WAIT: Duration = Duration::from_millis(10);
+const MAX_OWN_WAITS: u32 = 50;
+
 /// A sweep in progress.
 pub(super) struct Sweep<'a> {
     link: &'a mut Link,
@@ -102,6 +106,7 @@ impl<'a> Sweep<'a> {
     /// The link failed, or the node refused both `INFO` and `CLIENT LIST`.
     pub(super) async fn run(mut self) -> Result<Sample, Failure> {
         let started = Instant::now();
+        self.wait_for_own().await;
         self.own_counted = self.node.dials.answered();
         // The last id that was certainly assigned when the counter is read. Our other links connect at the same time.
         let assigned = self.link.highest_own_id();
@@ -131,6 +136,7 @@ impl<'a> Sweep<'a> {
         }
         self.judge(info.as_ref().ok(), listed.is_ok());
         self.own_ids.extend(self.link.id);
+        self.known.swept_once = true;
         let own = self.node.dials.tally();
         let arrivals = self.arrivals(info.as_mut().ok(), own.opened);
         let clients = listed.map(|()| self.pages);
@@ -185,6 +191,17 @@ impl<'a> Sweep<'a> {
         let micros = ServerInfo::parse(&text).clock_micros;
         self.clock_difference = micros.and_then(|micros| self.clock.difference(micros, round_trip));
         Ok(Ok(text))
+    }
+
+    /// Before the first sample of a server, waits a moment for the answers to our other links, which connect at the same
+    /// time: it would be unknown whether the server has counted them. Later samples settle that by themselves.
+    async fn wait_for_own(&self) {
+        for _ in 0..MAX_OWN_WAITS {
+            if self.known.swept_once || self.node.dials.are_answered() {
+                return;
+            }
+            tokio::time::sleep(OWN_WAIT).await;
+        }
     }
 
     /// The relation of the listed clients to the count of received connections. Puts the count up to which they are
@@ -286,7 +303,7 @@ impl Knowledge {
         let is_new = self.run_id != info.run_id || !self.is_identified;
         if is_new {
             self.run_id.clone_from(&info.run_id);
-            self.is_identified = true;
+            (self.is_identified, self.swept_once) = (true, false);
             (self.no_pages, self.swept, self.resync) = (None, false, Resync::default());
             (self.is_unordered, self.limits) = (false, ListingLimits::default());
         }

@@ -283,6 +283,7 @@ impl Sweep<'_> {
 
     /// Lists the clients that connected during the sweep, and returns the current `INFO`.
     pub(super) async fn close(&mut self) -> Result<Vec<u8>, Failure> {
+        self.wait_for_own().await;
         let own_counted = self.node.dials.answered();
         let texts = request_changes(self.link).await?;
         self.known.meter.estimate(self.known.costs.info_micros(), QUICK_POLL_COMMANDS.len() as u32);
