@@ -60,7 +60,7 @@ pub enum SampleCondition {
     CountsDiffer,
     /// The server's counter of connections fell, for example by `CONFIG RESETSTAT`.
     CountersReset,
-    /// Another server answers at the address since this sample.
+    /// Another server answers at the address since this sample. Found by comparing snapshots.
     AnotherServer,
 }
 
@@ -115,8 +115,12 @@ impl SampleCondition {
             SampleCondition::CountsDiffer => {
                 "INFO and CLIENT LIST report different numbers of connections, so clients may be missing."
             }
-            SampleCondition::CountersReset => "The server's counters were reset, for example by CONFIG RESETSTAT.",
-            SampleCondition::AnotherServer => "Another server answers at this address since the previous sample.",
+            SampleCondition::CountersReset => {
+                "The server's counters were reset in the last 5 minutes, for example by CONFIG RESETSTAT."
+            }
+            SampleCondition::AnotherServer => {
+                "Another server began to answer at this address in the last 5 minutes: a failover, or a balancer."
+            }
         }
     }
 

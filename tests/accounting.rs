@@ -286,6 +286,8 @@ fn another_server_behind_one_address_is_a_failover_and_no_churn() {
     let scrape = exporter
         .scrape_until("it is another server", |scrape| scrape.value(CLOSED, &[("reason", "failover")]) == Some(1.0));
     assert_eq!((scrape.sum(CLOSED), scrape.sum(OPENED), scrape.sum(UNSEEN)), (1.0, 0.0, 0.0));
+    let condition = [("condition", "another_server")];
+    assert_eq!(scrape.value("redis_clients_sample_condition", &condition), Some(1.0));
     let of_web = [APP_OPENED, APP_CLOSED, "redis_clients_app_connections"].map(|name| scrape.value(name, &web));
     assert_eq!(of_web, [Some(0.0), Some(0.0), Some(5.0)]);
     assert_eq!(scrape.value(APP_CLOSED, &[("client_app", "cron")]), Some(1.0));

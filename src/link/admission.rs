@@ -74,7 +74,7 @@ impl Admission {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Permits an attempt to connect, which ends with [`Admission::end`] or when it is dropped.
+    /// Permits an attempt to connect, which ends with [`DialAttempt::end`] or when it is dropped.
     ///
     /// # Errors
     /// The server is full, and the next attempt is not due: the failure of the last one.

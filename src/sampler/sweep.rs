@@ -193,8 +193,8 @@ impl<'a> Sweep<'a> {
         Ok(Ok(text))
     }
 
-    /// Before the first sample of a server, waits a moment for the answers to our other links, which connect at the same
-    /// time: it would be unknown whether the server has counted them. Later samples settle that by themselves.
+    /// Before the first sample of a server, waits a moment for the answers to our other links, which connect at the
+    /// same time: it would be unknown whether the server has counted them. Later samples settle that by themselves.
     async fn wait_for_own(&self) {
         for _ in 0..MAX_OWN_WAITS {
             if self.known.swept_once || self.node.dials.are_answered() {

@@ -22,11 +22,11 @@ mod tally;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::client_list::Client;
 use crate::failure::Failure;
-use crate::sample::{Pages, Sample, SampleCondition};
+use crate::sample::{Pages, Sample, SampleCondition, SampleConditions};
 use crate::server_info::{Product, ServerInfo};
 
 pub use ages::Ages;
@@ -73,6 +73,8 @@ pub struct Snapshot {
     pub per_client: Vec<usize>,
     /// True if another server answers since the previous snapshot, which was already running before.
     pub is_another_server: bool,
+    /// The conditions that are events, and the time of the last sample in which each happened.
+    events: [(SampleCondition, Option<Timestamp>); 2],
     /// The clients of this sample; `None` if the server refuses to list them.
     clients: Option<Arc<Roster>>,
     /// The roster of the last sample in which all clients were listed.
@@ -116,10 +118,28 @@ impl Snapshot {
             && !self.sample.conditions.iter().any(SampleCondition::is_incomplete)
     }
 
+    /// The assumptions about the server that do not hold, and the reasons for missing clients.
+    pub fn conditions(&self) -> SampleConditions {
+        let mut conditions = self.sample.conditions;
+        for (condition, at) in self.events {
+            let is_recent = at.is_some_and(|at| self.sample.at.duration_since(at) < EVENT_SHOWN_FOR);
+            conditions.set(condition, is_recent);
+        }
+        conditions
+    }
+
     /// The clients of this sample, classified; `None` if the server refuses to list them.
     pub fn clients(&self) -> Option<&Roster> {
         self.clients.as_deref()
     }
+}
+
+/// The time for which an event is shown as a condition: several scrapes of any Prometheus.
+const EVENT_SHOWN_FOR: SignedDuration = SignedDuration::from_mins(5);
+
+/// The time of the last sample in which an event happened.
+fn last_event(previous: Option<&Snapshot>, event: SampleCondition) -> Option<Timestamp> {
+    previous?.events.iter().find(|(of, _)| *of == event)?.1
 }
 
 /// Makes a snapshot from a sample. Counters, presence and churn continue from the previous snapshot; everything else is
@@ -136,6 +156,11 @@ pub fn derive(previous: Option<&Snapshot>, sample: Arc<Sample>, limits: &Limits)
         changes: Changes::default(),
         per_client: Vec::new(),
         is_another_server,
+        events: [
+            (SampleCondition::CountersReset, sample.conditions.has(SampleCondition::CountersReset)),
+            (SampleCondition::AnotherServer, is_another_server),
+        ]
+        .map(|(event, happens)| (event, if happens { Some(sample.at) } else { last_event(previous, event) })),
         clients: None,
         last_complete: previous.and_then(|previous| previous.last_complete.clone()),
         sample,

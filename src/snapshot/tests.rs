@@ -138,3 +138,19 @@ fn the_time_of_connecting_stays_in_a_truncated_status() {
     let second = derive(Some(&first), received("2026-01-01T00:00:10.1Z", 21), &limits());
     assert_eq!((connected(&first), connected(&second)), (Some("2025-12-31T23:59:50Z".into()), connected(&first)));
 }
+
+/// A scrape every minute must not miss it.
+#[test]
+fn a_reset_of_the_counters_is_shown_for_five_minutes() {
+    let at = |second: i64| {
+        let mut sample = (*sample(ServerInfo::default(), Cost::default())).clone();
+        sample.at += jiff::SignedDuration::from_secs(second);
+        sample.conditions.set(SampleCondition::CountersReset, second == 0);
+        Arc::new(sample)
+    };
+    let mut snapshot = derive(None, at(0), &limits());
+    for (second, shown) in [(0, true), (10, true), (299, true), (300, false), (900, false)] {
+        snapshot = derive(Some(&snapshot), at(second), &limits());
+        assert_eq!(snapshot.conditions().has(SampleCondition::CountersReset), shown || second == 0, "{second}");
+    }
+}

@@ -53,8 +53,9 @@ impl Notices {
             }
             self.refused = refused;
         }
-        let conditions = snapshot.sample.conditions;
-        for condition in SampleCondition::ALL {
+        let conditions = snapshot.conditions();
+        // Another server has its own line.
+        for condition in SampleCondition::ALL.into_iter().filter(|it| *it != SampleCondition::AnotherServer) {
             match (conditions.has(condition), self.conditions.has(condition)) {
                 (true, false) => warn!(node, condition = condition.label(), "{}", condition.sentence()),
                 (false, true) => info!(node, condition = condition.label(), "the condition no longer holds"),

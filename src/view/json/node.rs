@@ -51,7 +51,7 @@ fn closed(snapshot: &Snapshot) -> BTreeMap<&'static str, u64> {
 }
 
 fn conditions(snapshot: &Snapshot) -> Vec<&'static str> {
-    snapshot.sample.conditions.iter().map(SampleCondition::label).collect()
+    snapshot.conditions().iter().map(SampleCondition::label).collect()
 }
 
 fn counts<const N: usize>(counts: [(&'static str, u64); N]) -> BTreeMap<&'static str, u64> {

@@ -91,7 +91,7 @@ fn banners(node: &NodeState, now: Instant) -> Vec<String> {
             if snapshot.sample.cost.within_budget == Some(false) {
                 banners.push("Sampling budget exceeded; samples come less often.".to_owned());
             }
-            let conditions = snapshot.sample.conditions;
+            let conditions = snapshot.conditions();
             banners.extend(conditions.iter().map(|condition| condition.sentence().to_owned()));
             let is_named = conditions.iter().any(SampleCondition::is_incomplete);
             if snapshot.pages().is_some() && !snapshot.is_complete() && !is_named {
