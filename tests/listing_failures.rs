@@ -1,7 +1,10 @@
 //! Listings that the server or the network cannot answer: buffer limits, huge names, slow links, old servers.
 
-use std::net::TcpStream;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use crate::support::exporter::{Exporter, run};
 use crate::support::proxy::Proxy;
@@ -169,4 +172,86 @@ fn on_a_slow_link_clients_are_listed_in_pages_that_arrive_within_the_time_out() 
     let scrape = exporter.scrape_until("all clients", |scrape| value(scrape, "online") == Some(1500.0));
     assert_eq!((value(&scrape, "up"), value(&scrape, "sample_complete")), (Some(1.0), Some(1.0)));
     assert!(has(&scrape, "full_listing_fails"));
+}
+
+/// A proxy like those of Redis Enterprise: it composes ids, so that they are in no order. No server at hand does.
+#[derive(Default)]
+struct Composed {
+    ids: BTreeSet<u64>,
+    received: u64,
+    listings: u64,
+}
+
+impl Composed {
+    fn open(&mut self, id: u64) {
+        self.received += 1;
+        self.ids.insert(id);
+    }
+
+    fn rows(&self, ids: impl Iterator<Item = u64>) -> String {
+        let connected = ids.filter(|id| self.ids.contains(id));
+        connected.map(|id| format!("id={id} addr=10.0.0.1:7 name=web age=9 idle=1 flags=N db=0 cmd=get\n")).collect()
+    }
+
+    /// The answer to a command on the connection with this id.
+    fn answer(&mut self, own_id: u64, args: &[&str]) -> String {
+        let text = match args {
+            ["CLIENT", "ID"] => return format!(":{own_id}\r\n"),
+            ["CLIENT", "LIST"] => {
+                self.listings += 1;
+                self.rows(self.ids.iter().copied())
+            }
+            ["CLIENT", "LIST", "ID", ids @ ..] => self.rows(ids.iter().map(|id| id.parse().expect("an id"))),
+            ["INFO", "server"] => "redis_version:7.4.0\r\nrun_id:composed\r\nuptime_in_seconds:99\r\n".into(),
+            ["INFO", "clients"] => format!("connected_clients:{}\r\nmaxclients:10000\r\n", self.ids.len()),
+            ["INFO", "stats"] => format!("total_connections_received:{}\r\n", self.received),
+            ["INFO", "replication"] => "role:master\r\n".into(),
+            _ => return "+OK\r\n".into(),
+        };
+        format!("${}\r\n{text}\r\n", text.len())
+    }
+}
+
+/// Serves it. Each connection gets the lowest id that is free.
+fn serve(proxy: &Arc<Mutex<Composed>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (address, proxy) = (listener.local_addr().expect("an address").to_string(), Arc::clone(proxy));
+    std::thread::spawn(move || {
+        for (own_id, stream) in (3..).zip(listener.incoming().map_while(Result::ok)) {
+            let proxy = Arc::clone(&proxy);
+            std::thread::spawn(move || {
+                proxy.lock().expect("no test panics with it").open(own_id);
+                let mut lines = BufReader::new(stream.try_clone().expect("a clone")).lines().map_while(Result::ok);
+                while let Some(count) = lines.next().and_then(|head| head.strip_prefix('*')?.parse::<usize>().ok()) {
+                    let args: Vec<String> = (0..count).filter_map(|_| lines.nth(1)).collect();
+                    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+                    let answer = proxy.lock().expect("no test panics with it").answer(own_id, &args);
+                    if (&stream).write_all(answer.as_bytes()).is_err() {
+                        break;
+                    }
+                }
+                proxy.lock().expect("no test panics with it").ids.remove(&own_id);
+            });
+        }
+    });
+    address
+}
+
+/// The ids of 805 clients are above ours, and later ones are below those.
+#[test]
+fn ids_in_no_order_are_detected_in_the_first_sample_and_listed_in_full_from_then_on() {
+    let proxy = Arc::new(Mutex::new(Composed::default()));
+    let open = |id| proxy.lock().expect("no test panics with it").open(id);
+    (0..805).for_each(|number| open(5_000_000 + 7919 * number));
+    let args = ["--client-announce-frequency=1h", "--sample.max-stall=60us", "--announce=never"];
+    let exporter = Exporter::start(&[&serve(&proxy)], &args, &[]);
+    let scrape = exporter.scrape_until("a sample", |scrape| value(scrape, "up") == Some(1.0));
+    assert_eq!((value(&scrape, "online"), value(&scrape, "sample_complete")), (Some(805.0), Some(1.0)));
+    assert!(has(&scrape, "ids_unordered"), "{:?}", scrape.all(CONDITION, &[]).collect::<Vec<_>>());
+    // The next regular sample is an hour away; the quick poll finds that a client is missing.
+    open(100);
+    let scrape = exporter.scrape_until("the new client", |scrape| value(scrape, "online") == Some(806.0));
+    assert_eq!((value(&scrape, "opened_total"), value(&scrape, "unseen_total")), (Some(1.0), Some(0.0)));
+    assert!(has(&scrape, "ids_unordered") && !has(&scrape, "counts_differ"));
+    assert!(proxy.lock().expect("no test panics with it").listings <= 4);
 }
