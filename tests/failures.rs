@@ -361,7 +361,8 @@ fn answer_commands(mut stream: TcpStream, answer: &dyn Fn(usize) -> Option<Strin
     let commands = std::io::BufRead::lines(reader).map_while(Result::ok).filter(|line| line.starts_with('*'));
     for (number, _) in commands.enumerate() {
         let Some(answer) = answer(number) else { break };
-        if stream.write_all(answer.as_bytes()).is_err() {
+        // An answer without its end is the last one.
+        if stream.write_all(answer.as_bytes()).is_err() || !answer.ends_with("\r\n") {
             break;
         }
     }

@@ -119,7 +119,7 @@ fn a_closed_connection_is_listed_and_its_page_says_so() {
     let page = get(&exporter.address, "/closed?q=leaver&columns=id,closed_reason&sort=-id");
     let heads = page.text().matches("<th scope=\"col\"").count();
     assert_eq!((heads, page.text().matches(">unknown</td>").count()), (2, 1), "{}", page.text());
-    assert_eq!(get(&exporter.address, "/closed?columns=state").status, 400);
+    assert_eq!(get(&exporter.address, "/closed?columns=flags").status, 400);
 }
 
 #[test]
