@@ -120,6 +120,8 @@ impl Watcher {
     fn take_received(&mut self, sample: &Arc<Sample>, frequency: f64) {
         let mut sample = Sample::clone(sample);
         sample.own = self.sampler.own_connections();
+        // The announcer does not know our addresses. With the same status, all exporters show the same counts.
+        sample.own.addresses.clear();
         self.take(Arc::new(sample), Instant::now() + self.valid_for(frequency));
     }
 
