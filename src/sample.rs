@@ -28,6 +28,8 @@ pub struct Sample {
     pub unreadable: Unreadable,
     /// The ids of our own links to the node.
     pub own_ids: Vec<u64>,
+    /// The ids of clients that are connected, and whose rows could not be read since they connected.
+    pub unreadable_ids: Vec<u64>,
     /// The connections that this process opened to the node.
     pub own: OwnConnections,
     /// The relation of this reading to the server's count of received connections.
@@ -54,7 +56,7 @@ pub enum SampleCondition {
     PagesLimited,
     /// Clients that connected before the exporter are still being searched for.
     Scanning,
-    /// The rows of some clients cannot be read.
+    /// The rows of some clients cannot be read. Those that were read before are kept.
     ClientsUnreadable,
     /// `INFO` and `CLIENT LIST` differ in the number of connections by more than opened and closed in between.
     CountsDiffer,
@@ -110,7 +112,8 @@ impl SampleCondition {
                  low until all are found."
             }
             SampleCondition::ClientsUnreadable => {
-                "Some clients are left out because their rows are too large to read; check their names."
+                "The server or the network failed at the rows of some clients, so they are left out, or shown as they were \
+                 last read; the log has their ids, check their names."
             }
             SampleCondition::CountsDiffer => {
                 "INFO and CLIENT LIST report different numbers of connections, so clients may be missing."
@@ -185,6 +188,7 @@ impl Sample {
             unreadable: pages.unreadable(),
             clients: Ok(pages),
             own_ids: Vec::new(),
+            unreadable_ids: Vec::new(),
             own: OwnConnections::default(),
             arrivals: Arrivals::default(),
             cost: Cost::default(),
@@ -235,6 +239,9 @@ pub struct Arrivals {
     /// True if clients that connected before the count was read may be missing from the list, although they are still
     /// connected. The next sample has them.
     pub is_incomplete: bool,
+    /// Clients up to this id connected before the first sample, even if they are listed for the first time; 0 if all of
+    /// those were listed before.
+    pub baseline: u64,
 }
 
 /// Clients that were listed by one command.
@@ -266,6 +273,11 @@ impl Pages {
     /// Adds a page.
     pub fn push(&mut self, page: Page) {
         self.0.push(Arc::new(page));
+    }
+
+    /// The pages.
+    pub fn pages(&self) -> impl Iterator<Item = &Page> {
+        self.0.iter().map(|page| &**page)
     }
 
     /// The number of pages.

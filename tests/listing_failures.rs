@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use crate::support::exporter::{Exporter, run};
 use crate::support::proxy::Proxy;
 use crate::support::scrape::Scrape;
-use crate::support::server::{Binary, Server, any_binary, binaries};
+use crate::support::server::{Binary, Server, any_binary, binaries, binary};
 use crate::support::{eventually, share};
 
 const CONDITION: &str = "redis_clients_sample_condition";
@@ -254,4 +254,105 @@ fn ids_in_no_order_are_detected_in_the_first_sample_and_listed_in_full_from_then
     assert_eq!((value(&scrape, "opened_total"), value(&scrape, "unseen_total")), (Some(1.0), Some(0.0)));
     assert!(has(&scrape, "ids_unordered") && !has(&scrape, "counts_differ"));
     assert!(proxy.lock().expect("no test panics with it").listings <= 4);
+}
+
+/// The server's own counter. Unlike the exported one, it knows nothing of what was listed.
+fn received(server: &Server) -> u64 {
+    let stats = server.peer().ask(&["INFO", "stats"]);
+    let (_, rest) = stats.split_once("total_connections_received:").expect("a counter");
+    rest.lines().next().and_then(|line| line.trim().parse().ok()).expect("a number")
+}
+
+/// Opened, closed and unseen connections since the start of the exporter.
+fn turnover(scrape: &Scrape) -> (f64, f64, f64) {
+    (
+        scrape.sum("redis_clients_opened_total"),
+        scrape.sum("redis_clients_closed_total"),
+        scrape.sum("redis_clients_unseen_total"),
+    )
+}
+
+#[test]
+fn a_client_that_takes_a_huge_name_neither_closes_nor_opens() {
+    let _alone = share::alone();
+    for binary in some_binaries() {
+        println!("{}", binary.name);
+        let server = Server::start(&binary);
+        let _clients = connect(&server, 400);
+        let mut huge = server.peer();
+        huge.must(&["CLIENT", "SETNAME", "before"]);
+        let exporter = Exporter::start(&[&server.address()], &["--client-announce-frequency=1"], &[]);
+        exporter.scrape_until("all", |scrape| value(scrape, "online") == Some(401.0));
+        huge.must(&["CLIENT", "SETNAME", &"x".repeat(20_000_000)]);
+        let scrape = exporter.scrape_until("it cannot be read", |scrape| has(scrape, "clients_unreadable"));
+        assert_eq!((value(&scrape, "online"), value(&scrape, "sample_complete")), (Some(401.0), Some(0.0)));
+        let before = [("client_app", "before")];
+        assert_eq!(scrape.value("redis_clients_app_connections", &before), Some(1.0), "as it was read last");
+        huge.must(&["CLIENT", "SETNAME", "after"]);
+        let after = [("client_app", "after")];
+        let is_read = |scrape: &Scrape| scrape.value("redis_clients_app_connections", &after) == Some(1.0);
+        let scrape = exporter.scrape_until("it can be read", is_read);
+        assert_eq!((turnover(&scrape), value(&scrape, "sample_complete")), ((0.0, 0.0, 0.0), Some(1.0)));
+        huge.must(&["CLIENT", "SETNAME", &"x".repeat(20_000_000)]);
+        exporter.scrape_until("it cannot be read", |scrape| has(scrape, "clients_unreadable"));
+        drop(huge);
+        let scrape = exporter.scrape_until("it is closed", |scrape| turnover(scrape) == (0.0, 1.0, 0.0));
+        assert!(!has(&scrape, "counts_differ") && value(&scrape, "online") == Some(400.0));
+    }
+}
+
+#[test]
+fn a_new_client_with_a_huge_name_hides_none_of_those_that_connect_with_it() {
+    let _alone = share::alone();
+    for binary in some_binaries() {
+        println!("{}", binary.name);
+        let server = Server::start(&binary);
+        let _clients = connect(&server, 400);
+        let exporter =
+            Exporter::start(&[&server.address()], &["--client-announce-frequency=1", "--announce=never"], &[]);
+        exporter.scrape_until("all", |scrape| value(scrape, "online") == Some(400.0));
+        let before = received(&server);
+        let mut newcomers: Vec<_> = (0..20).map(|_| server.peer()).collect();
+        newcomers[9].must(&["CLIENT", "SETNAME", &"x".repeat(20_000_000)]);
+        let scrape = exporter.scrape_until("the others", |scrape| {
+            value(scrape, "online") == Some(419.0) && has(scrape, "clients_unreadable")
+        });
+        assert_eq!(value(&scrape, "sample_complete"), Some(0.0));
+        newcomers[9].must(&["CLIENT", "SETNAME", "small"]);
+        exporter.scrape_until("all of them", |scrape| value(scrape, "online") == Some(420.0));
+        drop(newcomers);
+        // The connections that asked for the counter are among those that the exporter may or may not see.
+        let scrape = exporter.scrape_until("they are closed", |scrape| value(scrape, "online") == Some(400.0));
+        let (opened, closed, unseen) = turnover(&exporter.fresh_scrape());
+        let own = scrape.sum("redis_clients_own_connections_total");
+        let last = received(&server);
+        assert_eq!(opened, closed);
+        assert!((20.0..=21.0).contains(&opened), "{opened}");
+        // The last question itself is not counted yet.
+        let of_others = (last - before) as f64 - own;
+        assert!((opened + unseen - of_others).abs() <= 2.0, "{opened} + {unseen} of {of_others}");
+    }
+}
+
+/// A scan of more ids than one sample may ask for finds clients that connected long ago.
+#[test]
+fn clients_that_a_scan_finds_later_did_not_open() {
+    let _alone = share::alone();
+    let Some(binary) = binary("redis-8.2").or_else(any_binary) else { return };
+    let server = Server::start(&binary);
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        use_up_ids(&server, 10_000);
+        clients.extend((0..250).map(|_| TcpStream::connect(server.address()).expect("a connection")));
+    }
+    server.peer().must(&["CONFIG", "SET", "client-output-buffer-limit", "normal 100kb 0 0"]);
+    let args = ["--client-announce-frequency=1", "--sample.max-load=0.1%", "--announce=never"];
+    let exporter = Exporter::start(&[&server.address()], &args, &[]);
+    let first = exporter.scrape_until("some of them", |scrape| value(scrape, "online") > Some(0.0));
+    let scrape = exporter.scrape_until("all of them", |scrape| value(scrape, "online") == Some(1500.0));
+    println!("{:?} in the first sample", value(&first, "online"));
+    assert!(has(&first, "scanning") && value(&first, "sample_complete") == Some(0.0), "the first sample has them all");
+    assert_eq!(value(&scrape, "sample_complete"), Some(1.0));
+    let (opened, closed, _) = turnover(&scrape);
+    assert!(opened <= 1.0 && closed <= 1.0, "{opened} opened and {closed} closed, with our own question");
 }

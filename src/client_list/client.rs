@@ -13,6 +13,11 @@ pub struct Client<'a> {
 }
 
 impl Client<'_> {
+    /// The bytes of the row, with values that were shortened.
+    pub fn row(&self) -> &[u8] {
+        self.line.row()
+    }
+
     /// The bytes of a field's value.
     pub fn text(&self, field: Field) -> Option<&[u8]> {
         self.line.value(field)

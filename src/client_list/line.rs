@@ -93,6 +93,11 @@ impl<'a> Line<'a> {
         Some(Self { text: Cow::Owned(short), spans, ambiguous })
     }
 
+    /// The bytes of the row.
+    pub(super) fn row(&self) -> &[u8] {
+        &self.text
+    }
+
     /// The value of a known field, without a copy; `None` if the row does not have it, or has several.
     pub(super) fn value(&self, field: Field) -> Option<&[u8]> {
         let Span { start, len } = self.spans[field as usize];
@@ -118,6 +123,21 @@ impl<'a> Line<'a> {
 const fn bit(field: Field) -> u64 {
     const { assert!(FIELDS <= u64::BITS as usize) };
     1 << field as u8
+}
+
+/// Appends a row with its values truncated to 1 KiB. If it is still too long, it ends after the limit.
+pub(super) fn shorten(row: &[u8], short: &mut Vec<u8>) {
+    let begin = short.len();
+    for token in row.trim_ascii_end().split(|&byte| byte == b' ') {
+        if short.len() > begin {
+            short.push(b' ');
+        }
+        short.extend_from_slice(&token[..token.len().min(MAX_VALUE)]);
+        if short.len() - begin > MAX_ROW {
+            short.truncate(begin + MAX_ROW + 1);
+            return;
+        }
+    }
 }
 
 /// Returns true if a line begins like the row of a client. Log prefixes, prompts and parts of forged rows do not.

@@ -232,9 +232,10 @@ self_cell!(
 pub struct Listing(ParsedReply);
 
 impl Listing {
-    /// Parses a reply and keeps it.
+    /// Parses a reply and keeps it. Rows longer than 64 KiB are kept with each value truncated to 1 KiB, so that clients
+    /// with names of megabytes do not use up our memory.
     pub fn new(reply: Vec<u8>) -> Self {
-        Self(ParsedReply::new(reply, |reply| parse(reply)))
+        Self(ParsedReply::new(shortened(reply), |reply| parse(reply)))
     }
 
     /// The clients in the order of the reply.
@@ -255,6 +256,24 @@ impl Listing {
     pub fn unreadable(&self) -> Unreadable {
         self.0.borrow_dependent().unreadable
     }
+}
+
+/// Truncates the values of rows that are too long. A row that stays too long keeps one byte more than the limit.
+fn shortened(reply: Vec<u8>) -> Vec<u8> {
+    if reply.split(|&byte| byte == b'\n').all(|row| row.len() <= line::MAX_ROW) {
+        return reply;
+    }
+    let mut short = Vec::new();
+    for row in reply.split_inclusive(|&byte| byte == b'\n') {
+        match row.len() > line::MAX_ROW {
+            true => {
+                line::shorten(row, &mut short);
+                short.extend(row.ends_with(b"\n").then_some(b'\n'));
+            }
+            false => short.extend_from_slice(row),
+        }
+    }
+    short
 }
 
 impl fmt::Debug for Listing {

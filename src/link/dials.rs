@@ -14,9 +14,9 @@ const MAX_RECENT: usize = 64;
 /// The time for which a new connection is recognized by its address: it is listed before it has a name.
 const MAX_ANONYMOUS: Duration = Duration::from_secs(10);
 
-/// The time for which a closed connection is recognized by its address: the server may list it for a moment. Another
-/// program of this host could get the port later.
-const MAX_LINGER: Duration = Duration::from_secs(5);
+/// The time for which a closed connection is recognized by its address: a server that was stopped accepts it later, and
+/// lists it for a moment. Another program of this host could get the port later.
+const MAX_LINGER: Duration = Duration::from_secs(60);
 
 /// Counts the connections that this process opened to one node, whatever for and with whatever result.
 #[derive(Debug, Default)]
@@ -83,7 +83,9 @@ impl Dials {
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let mut recent = self.recent();
         if recent.len() == MAX_RECENT {
-            recent.pop_front();
+            // Those that are open are still listed.
+            let ended = recent.iter().position(|own| own.left_at.is_some()).unwrap_or(0);
+            recent.remove(ended);
         }
         let address = address.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
         recent.push_back(RecentDial { number, address, opened_at: Instant::now(), id: None, left_at: None });

@@ -1,13 +1,14 @@
 //! The listings that the server or the network could not answer. They are not repeated: smaller pages replace them, and
 //! a client whose row cannot be read is left out. Pure: time is passed in.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::plan::MAX_PAGE;
 use crate::backoff::Backoff;
+use crate::client_list::Listing;
 use crate::failure::Failure;
 
 /// The time after which something that failed is tried again, at first and at most. The limits of a server may be
@@ -18,8 +19,14 @@ const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(10), Duration::fr
 /// is needed.
 const GRACE: Duration = Duration::from_secs(120);
 
+/// Maximum number of skipped clients that are tried again in one sweep.
+const MAX_RETRIED: usize = 64;
+
 /// Maximum number of clients that are left out. More of them are tried in each sample.
 const MAX_SKIPPED: usize = 1000;
+
+/// The longest time without an attempt where no client can be listed: nothing is shown meanwhile.
+const MAX_BLIND: Duration = Duration::from_secs(60);
 
 /// Maximum number of bytes that a page is planned for.
 const MAX_PAGE_BYTES: f64 = 1024.0 * 1024.0;
@@ -39,17 +46,24 @@ const ALLOWANCE_RATIO: f64 = 8.0;
 /// Something that failed, and is not tried again before a time.
 #[derive(Clone, Debug)]
 struct Paused {
+    failed_at: Instant,
     until: Instant,
     backoff: Backoff,
 }
 
 impl Paused {
     fn new() -> Self {
-        Self { until: Instant::now(), backoff: Backoff::new(RETRY_AFTER.0, RETRY_AFTER.1) }
+        let now = Instant::now();
+        Self { failed_at: now, until: now, backoff: Backoff::new(RETRY_AFTER.0, RETRY_AFTER.1) }
     }
 
     fn fail(&mut self, now: Instant) {
-        self.until = now + self.backoff.fail();
+        (self.failed_at, self.until) = (now, now + self.backoff.fail());
+    }
+
+    /// True before the time of the next attempt, where nothing else is left to try.
+    fn waits_without_alternative(&self, now: Instant) -> bool {
+        now < self.until.min(self.failed_at + MAX_BLIND)
     }
 }
 
@@ -64,9 +78,11 @@ pub(super) struct ListingLimits {
     page: Option<(usize, Paused)>,
     /// Groups of ids whose page failed, and that are listed again at the end of a sweep, in smaller pages.
     set_aside: VecDeque<Vec<u64>>,
+    /// Single ids that failed once, for a reason that may not be theirs. The next sweep tries them again.
+    suspects: BTreeSet<u64>,
     /// The clients whose row alone could not be read.
     skipped: BTreeMap<u64, Paused>,
-    /// The average number of bytes of a row.
+    /// The typical number of bytes of a row.
     row_bytes: Option<f64>,
 }
 
@@ -82,6 +98,7 @@ impl ListingLimits {
     pub(super) fn full_succeeded(&mut self) {
         (self.full, self.any) = (None, None);
         self.skipped.clear();
+        self.suspects.clear();
         self.set_aside.clear();
     }
 
@@ -104,7 +121,12 @@ impl ListingLimits {
 
     /// The failure because of which no client is listed now.
     pub(super) fn all_fail(&self, now: Instant) -> Option<&Failure> {
-        self.any.as_ref().filter(|(_, paused)| now < paused.until).map(|(failure, _)| failure)
+        self.any.as_ref().filter(|(_, paused)| paused.waits_without_alternative(now)).map(|(failure, _)| failure)
+    }
+
+    /// Like [`ListingLimits::full_fails`] where no other way to list clients is left: then it is tried more often.
+    pub(super) fn only_way_fails(&self, now: Instant) -> Option<&Failure> {
+        self.full.as_ref().filter(|(_, paused)| paused.waits_without_alternative(now)).map(|(failure, _)| failure)
     }
 
     /// Notes that a page with this many ids succeeded.
@@ -136,15 +158,18 @@ impl ListingLimits {
         }
     }
 
-    /// Sets ids aside whose page failed. They are listed again in halves; a single id is skipped, and `true` returned.
-    pub(super) fn set_aside(&mut self, ids: &[u64], now: Instant) -> bool {
+    /// Sets ids aside whose page failed. They are listed again in halves. A single id is skipped, and `true` returned,
+    /// if its row is the cause: it is too large, or it fails for the second time.
+    pub(super) fn set_aside(&mut self, ids: &[u64], is_too_large: bool, now: Instant) -> bool {
         match ids {
             [] => false,
+            [id] if !is_too_large && self.suspects.insert(*id) => false,
             [id] => {
                 if self.skipped.len() >= MAX_SKIPPED && !self.skipped.contains_key(id) {
                     // The oldest connection is the one that has most probably closed.
                     self.skipped.pop_first();
                 }
+                self.suspects.remove(id);
                 self.skipped.entry(*id).or_insert_with(Paused::new).fail(now);
                 true
             }
@@ -166,11 +191,26 @@ impl ListingLimits {
         self.set_aside.push_front(ids);
     }
 
-    /// Sets aside one skipped client that may be tried again now.
-    pub(super) fn retry_one_skipped(&mut self, now: Instant) {
-        if let Some((&id, _)) = self.skipped.iter().find(|(_, paused)| paused.until <= now) {
-            self.set_aside.push_back(vec![id]);
+    /// Splits a group that is larger than a page may be.
+    pub(super) fn split(&mut self, ids: &[u64]) {
+        let (lower, upper) = ids.split_at(ids.len() / 2);
+        self.set_aside.extend([lower.to_vec(), upper.to_vec()]);
+    }
+
+    /// Sets aside the clients that may be tried again now: those that failed once, and skipped ones whose time has
+    /// come, as one group.
+    pub(super) fn retry(&mut self, now: Instant) {
+        self.set_aside.extend(self.suspects.iter().map(|id| vec![*id]));
+        let due = self.skipped.iter().filter(|(_, paused)| paused.until <= now).map(|(id, _)| *id);
+        let due: Vec<u64> = due.take(MAX_RETRIED).collect();
+        if !due.is_empty() {
+            self.set_aside.push_back(due);
         }
+    }
+
+    /// Returns true if ids are still to be listed again.
+    pub(super) fn has_set_aside(&self) -> bool {
+        !self.set_aside.is_empty() || !self.suspects.is_empty()
     }
 
     /// Returns true if a client was left out before.
@@ -186,11 +226,18 @@ impl ListingLimits {
     /// Notes that a page with these ids was listed.
     pub(super) fn listed(&mut self, ids: &[u64]) {
         self.skipped.retain(|id, _| !ids.contains(id));
+        self.suspects.retain(|id| !ids.contains(id));
     }
 
     /// The ids that are not to be listed with the others.
     pub(super) fn apart(&self) -> HashSet<u64> {
-        self.set_aside.iter().flatten().copied().chain(self.skipped.keys().copied()).collect()
+        let known = self.skipped.keys().chain(&self.suspects);
+        self.set_aside.iter().flatten().chain(known).copied().collect()
+    }
+
+    /// Returns true if every page succeeds.
+    pub(super) fn is_empty(&self) -> bool {
+        self.skipped.is_empty() && !self.has_set_aside()
     }
 
     /// The number of clients that are left out.
@@ -198,17 +245,16 @@ impl ListingLimits {
         self.skipped.len()
     }
 
-    /// The number of clients that are not listed, although they are probably connected.
-    pub(super) fn unlisted(&self) -> usize {
-        self.skipped.len() + self.set_aside.iter().flatten().filter(|id| !self.skipped.contains_key(id)).count()
+    /// The ids of the clients that are left out.
+    pub(super) fn skipped_ids(&self) -> impl Iterator<Item = u64> {
+        self.skipped.keys().copied()
     }
 
-    /// Learns the size of rows from a reply.
-    pub(super) fn observe_rows(&mut self, rows: usize, bytes: usize) {
-        if rows == 0 {
-            return;
-        }
-        let row = bytes as f64 / rows as f64;
+    /// Learns the typical size of rows from a reply. A few huge ones must not make all pages small.
+    pub(super) fn observe_rows(&mut self, listing: &Listing) {
+        let mut sizes: Vec<usize> = listing.clients().iter().map(|client| client.row().len()).collect();
+        let Some(middle) = sizes.len().checked_sub(1).map(|last| last / 2) else { return };
+        let row = *sizes.select_nth_unstable(middle).1 as f64;
         self.row_bytes = Some(self.row_bytes.map_or(row, |before| before + (row - before) * 0.2));
     }
 

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::backoff::Backoff;
 use crate::failure::{Failure, Reason};
 use crate::link::{Link, Node};
-use crate::sample::{OwnConnections, Sample};
+use crate::sample::{OwnConnections, Pages, Sample, SampleCondition};
 use crate::server_info::ServerInfo;
 
 pub use budget::Budget;
@@ -49,6 +49,9 @@ struct Knowledge {
     is_identified: bool,
     /// True if it was sampled once.
     swept_once: bool,
+    uptime_seconds: Option<u64>,
+    /// The rows of the last sample. Those of clients that cannot be listed are kept.
+    rows: Pages,
     /// The ids of its clients; `None` if the server does not report the id of our link.
     tracker: Option<IdTracker>,
     costs: Costs,
@@ -200,6 +203,7 @@ impl Sampler {
         self.link = Some(link);
         // Decays slowly, because the load of quick polls may rise again.
         self.known.quick_poll_load *= 0.8;
+        self.known.rows = sample.clients.clone().unwrap_or_default();
         self.last = Some(LastSweep {
             pages: sample.clients.as_ref().map_or(0, |pages| pages.count()),
             bound: self.known.tracker.as_ref().map_or(0, IdTracker::bound),
@@ -238,6 +242,7 @@ impl Sampler {
                 if let Ok(info) = &mut last.sample.info {
                     info.update(&text);
                 }
+                result.sample_early |= self.known.limits.has_set_aside();
                 last.sample.cost.server_time = self.known.meter.take_total();
                 last.quick_poll_time += last.sample.cost.server_time.unwrap_or_default();
                 result.sample = Some(last.sample.clone());
@@ -291,13 +296,18 @@ impl Sampler {
         let mut sweep = Sweep::new(link, &self.node, &mut self.known, self.budget);
         sweep.list_new_clients(received, &earlier).await?;
         let is_incomplete = !sweep.is_settled();
+        let own_ids = sweep.own_ids();
         let (found, unreadable) = sweep.into_pages();
+        last.sample.own_ids.extend(own_ids);
+        last.sample.unreadable_ids = self.known.limits.skipped_ids().filter(|id| !self.known.rows_have(*id)).collect();
+        last.sample.conditions.set(SampleCondition::ClientsUnreadable, self.known.limits.skipped() > 0);
         if let Ok(pages) = &mut last.sample.clients {
             pages.truncate(last.pages);
             pages.extend(found);
         }
         last.sample.unreadable = unreadable;
         last.sample.arrivals.is_incomplete = is_incomplete;
+        self.known.rows = last.sample.clients.clone().unwrap_or_default();
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use crate::link::Command;
 /// Maximum number of ids in one page: the server must also parse the request.
 pub(super) const MAX_PAGE: usize = 4096;
 
-/// A plan that exceeds the budget may cost the server at most this many times as much as one full listing. Beyond that
-/// it takes more of the server's time than it spares. Where pages keep the budget, the operator's limits decide alone.
+/// Pages may cost the server at most this many times as much as one full listing. Beyond that they take more of the
+/// server's time than they spare. Only where pages of every size cost more, those that keep the budget are used.
 const MAX_COST_RATIO: u32 = 3;
 
 /// The share of the maximum blocking time that a page is planned for. Page times vary, and the limit is for every page.
@@ -101,8 +101,12 @@ pub(super) fn plan(task: Task, cost: &Costs) -> Plan {
     let pages = sizes(task.clients.min(task.max_page)).map(|ids| evaluate(ListMethod::Pages(ids), task, cost));
     match task.has_full {
         true => {
-            let max_cost = full.server_time * MAX_COST_RATIO;
-            pages.filter(|plan| plan.within_budget || plan.server_time <= max_cost).fold(full, better)
+            let (max_cost, pages) = (full.server_time * MAX_COST_RATIO, pages.collect::<Vec<_>>());
+            let is_cheap = |plan: &&Plan| plan.server_time <= max_cost;
+            match pages.iter().any(|plan| is_cheap(&plan)) {
+                true => pages.iter().filter(is_cheap).copied().fold(full, better),
+                false => pages.into_iter().filter(|plan| plan.within_budget).fold(full, better),
+            }
         }
         false => pages.reduce(better).unwrap_or(full),
     }
@@ -304,7 +308,7 @@ mod tests {
                 let max_cost = evaluate(ListMethod::Full, task, &cost).server_time * MAX_COST_RATIO;
                 for ids in [1, 7, 30, 100, 333, 1000, 4000] {
                     let other = evaluate(ListMethod::Pages(ids.min(clients)), task, &cost);
-                    let is_allowed = other.within_budget || other.server_time <= max_cost;
+                    let is_allowed = other.server_time <= max_cost;
                     assert!(
                         !is_allowed || other.excess >= taken.excess * 0.9,
                         "{kind:?} {clients}: {taken:?} against {other:?}"

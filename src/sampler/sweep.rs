@@ -52,6 +52,10 @@ pub(super) struct Sweep<'a> {
     covered: Option<u64>,
     /// The number of our connections that this count certainly contains.
     own_counted: u64,
+    /// Clients up to this id connected before the first sample.
+    baseline: u64,
+    /// The number of rows that were kept from the sample before.
+    carried: usize,
 }
 
 /// Our clock: read once per sweep, then advanced by the monotonic clock, so that no step of it falls into a sweep.
@@ -97,6 +101,8 @@ impl<'a> Sweep<'a> {
             conditions: SampleConditions::default(),
             covered: None,
             own_counted: 0,
+            baseline: 0,
+            carried: 0,
         }
     }
 
@@ -115,6 +121,7 @@ impl<'a> Sweep<'a> {
         let (mut is_new, own_id) = (false, self.link.id);
         if let Ok(info) = &info {
             is_new = self.known.update_identity(info, assigned);
+            self.baseline = self.known.tracker.as_ref().map_or(0, IdTracker::unscanned);
             self.opening = info.clone();
         }
         let mut listed = self.list(info.is_ok()).await?;
@@ -134,10 +141,13 @@ impl<'a> Sweep<'a> {
             }
             info.update(&closing);
         }
+        self.carry_over();
         self.judge(info.as_ref().ok(), listed.is_ok());
+        let unreadable_ids = self.known.limits.skipped_ids().filter(|id| !self.listed_ids().contains(id)).collect();
         self.own_ids.extend(self.link.id);
         self.known.swept_once = true;
         let own = self.node.dials.tally();
+        self.own_ids.extend(own.ids.iter().copied());
         let arrivals = self.arrivals(info.as_mut().ok(), own.opened);
         let clients = listed.map(|()| self.pages);
         // If the node refuses both, there is no sample. The refusal of the list matters more, so it is the one
@@ -153,6 +163,7 @@ impl<'a> Sweep<'a> {
             clients,
             unreadable: self.unreadable,
             own_ids: self.own_ids,
+            unreadable_ids,
             own,
             arrivals,
             cost: Cost {
@@ -207,7 +218,8 @@ impl<'a> Sweep<'a> {
     /// The relation of the listed clients to the count of received connections. Puts the count up to which they are
     /// complete in place of a later one.
     fn arrivals(&self, info: Option<&mut ServerInfo>, own_opened: u64) -> Arrivals {
-        let bound = self.known.tracker.as_ref().and_then(|tracker| tracker.assigned_by(self.covered));
+        let tracker = self.known.tracker.as_ref().filter(|_| !self.known.is_unordered);
+        let bound = tracker.and_then(|tracker| tracker.assigned_by(self.covered));
         let uncounted = |bound| self.known.tracker.iter().flat_map(move |tracker| tracker.known_above(bound)).count();
         if let (Some(info), Some(_)) = (info, self.covered) {
             info.connections_received = self.covered;
@@ -216,16 +228,26 @@ impl<'a> Sweep<'a> {
             uncounted_clients: bound.map_or(0, |bound| uncounted(bound) as u64),
             uncounted_own: own_opened.saturating_sub(self.own_counted),
             is_incomplete: self.covered.is_none(),
+            baseline: self.baseline,
         }
     }
 
     fn keep(&mut self, listing: Listing) {
+        self.keep_read_at(self.clock.now(), listing);
+    }
+
+    fn keep_read_at(&mut self, at: Timestamp, listing: Listing) {
         self.unreadable = self.unreadable.plus(listing.unreadable());
         self.listed += listing.clients().iter().filter(|client| !is_replica(client)).count() as i64;
         if listing.clients().is_empty() {
             return;
         }
-        self.pages.push(Page { at: self.clock.now(), listing });
+        self.pages.push(Page { at, listing });
+    }
+
+    /// The ids of our links that were replaced.
+    pub(super) fn own_ids(&self) -> Vec<u64> {
+        self.own_ids.clone()
     }
 
     /// True if all clients that are still connected were listed.
@@ -260,6 +282,11 @@ pub(super) fn is_replica(client: &Client<'_>) -> bool {
 }
 
 impl Knowledge {
+    /// True if the last sample has a row of a client.
+    pub(super) fn rows_have(&self, id: u64) -> bool {
+        self.rows.clients().any(|(_, client)| client.id() == Some(id))
+    }
+
     /// The plan for this number of clients.
     pub(super) fn plan(&self, clients: usize, budget: Budget) -> Plan {
         let has_pages = self.no_pages.is_none() && self.tracker.is_some();
@@ -300,10 +327,14 @@ impl Knowledge {
     /// If this is another server, or another run of it, discards the known ids and starts a tracker with an id that was
     /// assigned before the counter was read. Returns true then.
     fn update_identity(&mut self, info: &ServerInfo, assigned: Option<u64>) -> bool {
-        let is_new = self.run_id != info.run_id || !self.is_identified;
+        // Without a run id, only the uptime shows a restart.
+        let is_younger = info.run_id.is_none() && info.uptime_seconds < self.uptime_seconds;
+        self.uptime_seconds = info.uptime_seconds;
+        let is_new = self.run_id != info.run_id || !self.is_identified || is_younger;
         if is_new {
             self.run_id.clone_from(&info.run_id);
             (self.is_identified, self.swept_once) = (true, false);
+            self.rows = Pages::default();
             (self.no_pages, self.swept, self.resync) = (None, false, Resync::default());
             (self.is_unordered, self.limits) = (false, ListingLimits::default());
         }

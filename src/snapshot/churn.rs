@@ -124,7 +124,8 @@ impl Churn {
         };
         next.unseen = next.unseen.saturating_add(unseen);
         let missing: Vec<_> = step.turnover.closed.iter().filter(|entry| entry.is_counted()).collect();
-        let number = missing.len() as u64 + if step.roster.has_no_ids() { anonymous.closed } else { 0 };
+        let without_row = if step.roster.has_no_ids() { anonymous.closed } else { step.turnover.unreadable.1 };
+        let number = missing.len() as u64 + without_row;
         // A client that the server counted may be one that was never observed, or our own link. We know which of our
         // links we closed ourselves.
         let own_closed = step.turnover.closed.iter().filter(|entry| entry.is_own);
@@ -151,7 +152,8 @@ impl Churn {
             self.due = first_due;
             return 0;
         };
-        let opened = step.turnover.opened.iter().filter(|entry| entry.is_counted()).count() as u64;
+        let readable = step.turnover.opened.iter().filter(|entry| entry.is_counted()).count() as u64;
+        let opened = readable + step.turnover.unreadable.0;
         self.opened += opened;
         if step.continuity != Continuity::Same {
             // The first server can't count them any more.
@@ -288,13 +290,15 @@ impl Disconnections {
     }
 }
 
-/// The opened and closed connections that are internal: replicas, monitors, Sentinels, other exporters.
+/// The opened and closed connections that belong to no application: internal ones (replicas, monitors, Sentinels, other
+/// exporters), and those whose rows cannot be read.
 fn internal(turnover: &Turnover) -> Anonymous {
     let count = |entries: &[Entry]| {
         let is_internal = |entry: &&Entry| entry.is_counted() && entry.kind != ClientKind::Application;
         entries.iter().filter(is_internal).count() as u64
     };
-    Anonymous { opened: count(&turnover.opened), closed: count(&turnover.closed) }
+    let (opened, closed) = turnover.unreadable;
+    Anonymous { opened: count(&turnover.opened) + opened, closed: count(&turnover.closed) + closed }
 }
 
 /// The growth of one of the server's counters in this step.

@@ -159,6 +159,8 @@ pub(super) struct Turnover {
     /// The work of the connected clients since the previous sample, or since they opened: one sum per application of
     /// the roster.
     pub(super) work: Vec<Work>,
+    /// The number of clients that opened and whose rows cannot be read, and of those that closed without a row.
+    pub(super) unreadable: (u64, u64),
 }
 
 impl Roster {
@@ -216,7 +218,10 @@ impl Roster {
     pub(super) fn turnover_since(&mut self, before: &Roster, continuity: Continuity) -> Turnover {
         let mut turnover = Turnover { work: vec![Work::default(); self.apps.len()], ..Turnover::default() };
         match continuity {
-            Continuity::Same => self.compare(before, &mut turnover),
+            Continuity::Same => {
+                self.compare(before, &mut turnover);
+                self.compare_unreadable(before, &mut turnover);
+            }
             Continuity::Restarted => {
                 turnover.closed.extend(before.by_id());
                 turnover.open(self.by_id().copied());
@@ -235,6 +240,17 @@ impl Roster {
             }
         }
         turnover
+    }
+
+    /// Counts clients that are known by their ids alone, each once: when it connects and when it closes, and not when its
+    /// row can be read. Clients that connected before the first sample did not open.
+    fn compare_unreadable(&self, before: &Roster, turnover: &mut Turnover) {
+        let (was, is) = (&before.sample.unreadable_ids, &self.sample.unreadable_ids);
+        let baseline = self.sample.arrivals.baseline;
+        turnover.opened.retain(|entry| entry.id.is_none_or(|id| id > baseline && !was.contains(&id)));
+        let opened = is.iter().filter(|id| **id > baseline && !was.contains(id) && before.find(**id).is_none()).count();
+        let closed = was.iter().filter(|id| !is.contains(id) && self.find(**id).is_none()).count();
+        turnover.unreadable = (opened as u64, closed as u64);
     }
 
     /// Compares both rosters in one pass over their ids.

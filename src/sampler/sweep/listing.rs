@@ -103,7 +103,8 @@ impl Sweep<'_> {
         }
         let full_next = std::mem::take(&mut self.known.full_listing_next);
         let Some(tracker) = self.known.tracker.as_mut().filter(|_| has_info && self.known.no_pages.is_none()) else {
-            return full_failure.map_or(Method::Full, Method::None);
+            let only_way = self.known.limits.only_way_fails(now).cloned();
+            return only_way.map_or(Method::Full, Method::None);
         };
         if full_next {
             tracker.invalidate_bound();
@@ -147,8 +148,6 @@ impl Sweep<'_> {
 
     /// Lists all clients with one command. The inner error is the node's refusal.
     pub(super) async fn list_full(&mut self) -> Result<Result<Recovered<()>, Failure>, Failure> {
-        // Clients that were listed in pages before would be there twice.
-        self.drop_pages();
         let connected = self.opening.connected_clients;
         let max_bytes = self.known.limits.full_allowance(connected);
         let requests = [Command::ClientList.into(), Command::InfoCommandStats.into()];
@@ -165,10 +164,12 @@ impl Sweep<'_> {
             Ok(text) => text,
             Err(failure) => return Ok(Err(failure)),
         };
-        let bytes = text.len();
+        // Clients that were listed in pages before would be there twice.
+        self.drop_pages();
         let listing = Listing::new(text);
-        self.known.limits.observe_rows(listing.clients().len(), bytes);
+        self.known.limits.observe_rows(&listing);
         self.known.limits.full_succeeded();
+        self.check_known(&listing);
         self.known.full_listing_next = false;
         if let Ok(statistics) = statistics
             && let Some(micros) = {
@@ -253,13 +254,12 @@ impl Sweep<'_> {
                 _ => return Err(failure),
             },
         };
-        let bytes = text.len();
         let mut listing = Listing::new(text);
         if let Some(failure) = self.drop_unexpected(ids, &mut listing) {
             return Ok(Listed::NoPages(failure));
         }
         let found = listing.clients().len();
-        self.known.limits.observe_rows(found, bytes);
+        self.known.limits.observe_rows(&listing);
         self.known.limits.listed(ids);
         self.known.limits.page_succeeded(ids.len());
         self.attempts.succeeded();
@@ -315,13 +315,20 @@ impl Sweep<'_> {
             NewIds::Within { ids, bound } => (ids.filter(|id| !tracker.knows(*id)).collect(), bound),
             NewIds::Unknown => {
                 self.conditions.set(SampleCondition::CountersReset, received < tracker.received());
-                return self.find_bound().await;
+                return self.find_bound().await.map(drop);
             }
         };
         ids.extend(again);
         // From the highest id down, so that connections opened meanwhile have ids above all that are settled.
         ids.sort_unstable_by(|one, other| other.cmp(one));
-        match (self.list_pages(&ids, Scope::NewClients).await?, &mut self.known.tracker) {
+        let mut listed = self.list_pages(&ids, Scope::NewClients).await?;
+        if matches!(listed, Listed::Complete) && self.attempts.have_failed() {
+            listed = self.list_set_aside().await?;
+        }
+        if self.known.limits.has_set_aside() {
+            return Ok(());
+        }
+        match (listed, &mut self.known.tracker) {
             (Listed::NoPages(failure), _) => self.known.no_pages = Some(failure),
             (Listed::Complete, Some(tracker)) => {
                 tracker.settle(received, bound);

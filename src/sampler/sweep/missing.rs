@@ -12,7 +12,7 @@ use crate::client_list::{Fault, Listing};
 use crate::failure::{Failure, Reason};
 use crate::link::{Command, Link};
 use crate::sample::SampleCondition;
-use crate::sampler::id_tracker::MARGIN;
+use crate::sampler::id_tracker::{IdTracker, MARGIN};
 use crate::sampler::plan::MAX_PAGE;
 use crate::server_info::ServerInfo;
 
@@ -21,6 +21,17 @@ const SCAN_PER_SWEEP: (f64, f64) = (4096.0, 2_000_000.0);
 
 /// Maximum ratio of the ids in a page of a scan to those in the page before it.
 const MAX_SCAN_GROWTH: usize = 4;
+
+/// The result of looking for the bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// All ids up to it were listed.
+    Listed,
+    /// It is too far away, or its ids could not be listed.
+    NotListed,
+    /// The server accepts no connection, or its id is not above the others.
+    Unknown,
+}
 
 impl Sweep<'_> {
     /// Lists the ids that were assigned before the exporter connected, from the highest down, until as many clients
@@ -91,30 +102,30 @@ impl Sweep<'_> {
             self.known.resync.succeeded();
             return Ok(None);
         }
-        if self.known.no_pages.is_some() || !self.known.resync.is_due() || self.is_scanning() {
+        // After a full listing there is nothing else to try.
+        let has_tried_all = self.page_count == 0 || self.known.no_pages.is_some() || self.attempts.are_used_up();
+        if has_tried_all || !self.known.resync.is_due() || self.is_scanning() {
             return Ok(None);
         }
-        let text = match self.page_count {
-            0 => closing.to_vec(),
-            // The counter may lag behind the ids; the id of a new connection does not.
-            _ => {
-                self.find_bound().await?;
-                self.close().await?
-            }
-        };
-        if self.page_count > 0 && !self.is_missing_clients(&text) {
+        // The counter may lag behind the ids; the id of a new connection does not.
+        let bound = self.find_bound().await?;
+        let text = if bound == Bound::Listed { self.close().await? } else { closing.to_vec() };
+        if !self.is_missing_clients(&text) {
             return Ok(Some(Ok(text)));
         }
         self.known.resync.begin();
         let node = &*self.node.name;
         warn!(node, missing = self.missing(&text), "INFO counts connections that were not listed; listing all clients");
-        self.list_everything().await.map(Some)
+        self.list_everything(bound).await.map(Some)
     }
 
     /// Lists all clients with one command, or scans all ids again if that fails. Finds out whether ids are in order.
-    async fn list_everything(&mut self) -> Result<Result<Vec<u8>, Failure>, Failure> {
+    async fn list_everything(&mut self, bound: Bound) -> Result<Result<Vec<u8>, Failure>, Failure> {
         let before = self.known.tracker.clone().unwrap_or_default();
         if self.known.limits.full_fails(tokio::time::Instant::now()).is_none() {
+            if bound == Bound::NotListed {
+                self.known.tracker.iter_mut().for_each(IdTracker::invalidate_bound);
+            }
             match self.list_full().await? {
                 Ok(Recovered::Answered(())) => {
                     let text = self.close().await?;
@@ -124,8 +135,9 @@ impl Sweep<'_> {
                     let received = ServerInfo::parse(&text).connections_received;
                     let opened = received.zip(before.received()).map(|(now, before)| now.saturating_sub(before));
                     let newer = tracker.known_above(before.bound()).count() as u64;
-                    let is_unordered =
-                        tracker.known().any(|id| is_missed(&id)) || newer > opened.unwrap_or(newer) + MARGIN;
+                    // If the bound is far away, the counter may have been reset meanwhile.
+                    let is_counted = bound == Bound::NotListed || newer <= opened.unwrap_or(newer) + MARGIN;
+                    let is_unordered = tracker.known().any(|id| is_missed(&id)) || !is_counted;
                     if is_unordered {
                         self.give_up_ids();
                     }
@@ -138,11 +150,11 @@ impl Sweep<'_> {
         if let Some(tracker) = &mut self.known.tracker {
             tracker.scan_again();
         }
-        // A full listing that failed has dropped the pages, so all known ids are listed again.
-        match self.list(true).await? {
-            Ok(()) => Ok(Ok(self.close().await?)),
-            Err(failure) => Ok(Err(failure)),
+        match self.scan().await? {
+            Listed::NoPages(failure) => self.known.no_pages = Some(failure),
+            Listed::Complete | Listed::Failed(_) | Listed::TooExpensive => {}
         }
+        Ok(Ok(self.close().await?))
     }
 
     /// Checks after the first full listing of a server whether the ids above our own can all have been assigned since.
@@ -151,6 +163,16 @@ impl Sweep<'_> {
         let Some((now, before)) = received.zip(self.opening.connections_received) else { return };
         let newer = tracker.known_above(own_id).count() as u64;
         if newer > now.saturating_sub(before) + MARGIN {
+            self.give_up_ids();
+        }
+    }
+
+    /// Checks at a full listing, after a complete one, whether all clients with earlier ids are known.
+    pub(super) fn check_known(&mut self, listing: &Listing) {
+        let Some(tracker) = self.known.tracker.as_ref().filter(|tracker| tracker.unscanned() == 0) else { return };
+        let is_complete = self.known.swept_once && self.known.limits.is_empty() && self.known.no_pages.is_none();
+        let is_missed = |id: u64| id <= tracker.bound() && !tracker.knows(id);
+        if is_complete && listing.clients().iter().filter_map(|client| client.id()).any(is_missed) {
             self.give_up_ids();
         }
     }
@@ -168,33 +190,36 @@ impl Sweep<'_> {
     /// Determines the bound after the counter became useless, for example by `CONFIG RESETSTAT`: the id of a new
     /// connection is the bound. If the server accepts none, for example because it is full, the next sample is a full
     /// listing, and this is tried again.
-    pub(super) async fn find_bound(&mut self) -> Result<(), Failure> {
-        let Some(bound) = self.fresh_id().await else {
+    pub(super) async fn find_bound(&mut self) -> Result<Bound, Failure> {
+        let settled = self.known.tracker.as_ref().map_or(0, IdTracker::bound);
+        // An id that is not above the others is that of another server, or ids are in no order.
+        let Some(bound) = self.fresh_id().await.filter(|id| *id > settled) else {
             self.known.full_listing_next = true;
-            return Ok(());
+            return Ok(Bound::Unknown);
         };
         // Read after the id, so that the counter is not behind it: a bound that is too high would hide new clients.
         let received = ServerInfo::parse(&request_changes(self.link).await?).connections_received;
-        let Some(tracker) = &self.known.tracker else { return Ok(()) };
-        let from = tracker.bound() + 1;
-        if bound.saturating_sub(from) > MAX_ID_SCAN {
+        let Some(tracker) = &self.known.tracker else { return Ok(Bound::Unknown) };
+        let ids: Vec<u64> = (settled + 1..=bound).rev().take(MAX_ID_SCAN as usize + 1).collect();
+        let ids: Vec<u64> = ids.into_iter().filter(|id| !tracker.knows(*id)).collect();
+        // Above the limit one full listing is cheaper.
+        let is_listed = bound - settled <= MAX_ID_SCAN
+            && matches!(self.list_pages(&ids, Scope::NewClients).await?, Listed::Complete)
+            && !self.known.limits.has_set_aside();
+        if !is_listed {
             self.known.full_listing_next = true;
-        } else {
-            let ids: Vec<u64> = (from..=bound).rev().filter(|id| !tracker.knows(*id)).collect();
-            if !matches!(self.list_pages(&ids, Scope::NewClients).await?, Listed::Complete) {
-                self.known.full_listing_next = true;
-                return Ok(());
-            }
+            return Ok(Bound::NotListed);
         }
         if let Some(tracker) = &mut self.known.tracker {
             tracker.rebase(bound, received);
         }
-        Ok(())
+        Ok(Bound::Listed)
     }
 
     /// The id of a new connection to the same server; `None` if another server answers at this address.
     async fn fresh_id(&self) -> Option<u64> {
-        let mut fresh = Link::dial(self.node).await.ok()?;
+        // Not over the idle link of the announcer, whose id is old.
+        let mut fresh = Link::dial_for_announcing(self.node).await.ok()?;
         let reply = fresh.send(&[Command::InfoServer.into()]).await.ok()?.pop()?.ok()?;
         let run_id = ServerInfo::parse(&reply.into_text()).run_id;
         fresh.id.filter(|_| run_id == self.known.run_id)
@@ -203,7 +228,7 @@ impl Sweep<'_> {
     /// The connections that `INFO` counts and that were not listed, without those that cannot be read.
     fn missing(&self, closing: &[u8]) -> i64 {
         let connected = ServerInfo::parse(closing).connected_clients;
-        connected.map_or(0, |connected| connected as i64 - self.listed - self.known.limits.unlisted() as i64)
+        connected.map_or(0, |connected| connected as i64 - self.listed - self.unlisted())
     }
 
     /// Returns true if more clients are missing than can have opened and closed while the last ones were listed.
@@ -222,8 +247,9 @@ impl Sweep<'_> {
     pub(super) fn judge(&mut self, info: Option<&ServerInfo>, is_listed: bool) {
         let now = tokio::time::Instant::now();
         let connected = info.and_then(|info| info.connected_clients).filter(|_| is_listed);
-        let unlisted = self.known.limits.unlisted() as i64;
-        let drift = connected.map_or(0, |connected| connected as i64 - self.listed - unlisted);
+        // With those whose last rows were kept.
+        let unlisted = self.unlisted() + self.carried as i64;
+        let drift = connected.map_or(0, |connected| connected as i64 - self.listed - self.unlisted());
         if drift < 0 && unlisted > 0 {
             // At least one of the clients that were left out has closed.
             self.known.limits.retry_skipped(now);

@@ -1,15 +1,18 @@
 //! Goes on after the server or the network failed at a listing: over another link, with smaller pages, and without the
 //! clients whose rows cannot be read.
 
+use std::collections::HashSet;
+
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::Sweep;
 use super::listing::Listed;
-use crate::client_list::Fault;
+use crate::client_list::{Client, Fault, Listing};
 use crate::failure::{Failure, Reason};
 use crate::link::{Command, Link, Reply};
 use crate::sample::Pages;
+use crate::sampler::id_tracker::IdTracker;
 use crate::server_info::ServerInfo;
 
 /// Maximum number of failed attempts in one sweep: finding one id in the largest page takes twelve.
@@ -42,6 +45,11 @@ impl Attempts {
     /// Returns true if there must be no further attempt in this sweep.
     pub(super) fn are_used_up(&self) -> bool {
         self.failed >= MAX_ATTEMPTS
+    }
+
+    /// Returns true if a page failed.
+    pub(super) fn have_failed(&self) -> bool {
+        self.failed > 0
     }
 
     /// The maximum page size for the rest of the sweep.
@@ -99,7 +107,8 @@ impl Sweep<'_> {
         self.attempts.page_failed(ids);
         let is_known = |id: &u64| self.known.limits.is_skipped(*id);
         let is_new = ids.len() == 1 && !ids.iter().any(is_known);
-        if self.known.limits.set_aside(ids, Instant::now()) && is_new {
+        let is_too_large = failure.reason == Reason::TooLarge;
+        if self.known.limits.set_aside(ids, is_too_large, Instant::now()) && is_new {
             self.unreadable.add(Fault::TooLarge);
             let (node, id) = (&*self.node.name, ids[0]);
             warn!(
@@ -109,16 +118,53 @@ impl Sweep<'_> {
         }
     }
 
+    /// The ids of the listed clients.
+    pub(super) fn listed_ids(&self) -> HashSet<u64> {
+        self.pages.clients().filter_map(|(_, client)| client.id()).collect()
+    }
+
+    /// Keeps the last rows of clients that are assumed to be connected and could not be listed. A client that is missing
+    /// would seem closed.
+    pub(super) fn carry_over(&mut self) {
+        if self.attempts.failed == 0 && self.known.limits.is_empty() {
+            return;
+        }
+        let listed = self.listed_ids();
+        let Some(tracker) = &self.known.tracker else { return };
+        let absent: HashSet<u64> = tracker.known().filter(|id| !listed.contains(id)).collect();
+        self.carried = 0;
+        for page in std::mem::take(&mut self.known.rows).pages() {
+            let is_absent = |client: &&Client<'_>| client.id().is_some_and(|id| absent.contains(&id));
+            let rows: Vec<&[u8]> = page.listing.clients().iter().filter(is_absent).map(Client::row).collect();
+            if !rows.is_empty() {
+                self.carried += rows.len();
+                self.keep_read_at(page.at, Listing::new([rows.join(&b'\n'), b"\n".to_vec()].concat()));
+            }
+        }
+    }
+
+    /// The number of clients that were not listed, although they are connected as far as it is known.
+    pub(super) fn unlisted(&self) -> i64 {
+        if self.attempts.failed == 0 && self.known.limits.is_empty() {
+            return 0;
+        }
+        let listed = self.listed_ids();
+        let Some(tracker) = &self.known.tracker else { return 0 };
+        let absent = tracker.known().filter(|id| !listed.contains(id)).count();
+        let unknown = self.known.limits.skipped_ids().filter(|id| !tracker.knows(*id) && !listed.contains(id)).count();
+        (absent + unknown) as i64
+    }
+
     /// Lists the ids of the pages that failed, in smaller pages.
     pub(super) async fn list_set_aside(&mut self) -> Result<Listed, Failure> {
-        self.known.limits.retry_one_skipped(Instant::now());
+        self.known.limits.retry(Instant::now());
         while let Some(ids) = self.known.limits.next_set_aside() {
             if self.attempts.are_used_up() {
                 self.known.limits.put_back(ids);
                 break;
             }
             if ids.len() > self.max_page() {
-                self.known.limits.set_aside(&ids, Instant::now());
+                self.known.limits.split(&ids);
                 continue;
             }
             match self.list_page(&ids).await? {
@@ -133,10 +179,16 @@ impl Sweep<'_> {
     /// a whole has failed.
     pub(super) fn give_up(&mut self, failure: Failure) -> Listed {
         let now = Instant::now();
-        if let Some(smallest) = self.attempts.pages.iter().map(Vec::len).min() {
-            self.known.limits.page_failed(smallest, now);
+        let mut sizes: Vec<usize> = self.attempts.pages.iter().map(Vec::len).filter(|ids| *ids > 1).collect();
+        sizes.sort_unstable();
+        if let Some(size) = sizes.get(sizes.len() / 2) {
+            self.known.limits.page_failed(*size, now);
         }
         if self.listed > 0 {
+            if !self.known.swept_once {
+                // Those that were not asked for may be clients that connected before.
+                self.known.tracker.iter_mut().for_each(IdTracker::scan_again);
+            }
             return Listed::Complete;
         }
         self.known.limits.all_failed(failure.clone(), now);
