@@ -112,8 +112,8 @@ impl SampleCondition {
                  low until all are found."
             }
             SampleCondition::ClientsUnreadable => {
-                "The server or the network failed at the rows of some clients, so they are left out, or shown as they were \
-                 last read; the log has their ids, check their names."
+                "The server or the network failed at the rows of some clients, so they are left out, or shown as they \
+                 were last read; the log has their ids, check their names."
             }
             SampleCondition::CountsDiffer => {
                 "INFO and CLIENT LIST report different numbers of connections, so clients may be missing."

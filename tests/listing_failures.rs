@@ -312,15 +312,15 @@ fn a_new_client_with_a_huge_name_hides_none_of_those_that_connect_with_it() {
             Exporter::start(&[&server.address()], &["--client-announce-frequency=1", "--announce=never"], &[]);
         exporter.scrape_until("all", |scrape| value(scrape, "online") == Some(400.0));
         let before = received(&server);
-        let mut newcomers: Vec<_> = (0..20).map(|_| server.peer()).collect();
-        newcomers[9].must(&["CLIENT", "SETNAME", &"x".repeat(20_000_000)]);
+        let mut new_clients: Vec<_> = (0..20).map(|_| server.peer()).collect();
+        new_clients[9].must(&["CLIENT", "SETNAME", &"x".repeat(20_000_000)]);
         let scrape = exporter.scrape_until("the others", |scrape| {
             value(scrape, "online") == Some(419.0) && has(scrape, "clients_unreadable")
         });
         assert_eq!(value(&scrape, "sample_complete"), Some(0.0));
-        newcomers[9].must(&["CLIENT", "SETNAME", "small"]);
+        new_clients[9].must(&["CLIENT", "SETNAME", "small"]);
         exporter.scrape_until("all of them", |scrape| value(scrape, "online") == Some(420.0));
-        drop(newcomers);
+        drop(new_clients);
         // The connections that asked for the counter are among those that the exporter may or may not see.
         let scrape = exporter.scrape_until("they are closed", |scrape| value(scrape, "online") == Some(400.0));
         let (opened, closed, unseen) = turnover(&exporter.fresh_scrape());

@@ -232,8 +232,8 @@ self_cell!(
 pub struct Listing(ParsedReply);
 
 impl Listing {
-    /// Parses a reply and keeps it. Rows longer than 64 KiB are kept with each value truncated to 1 KiB, so that clients
-    /// with names of megabytes do not use up our memory.
+    /// Parses a reply and keeps it. Rows longer than 64 KiB are kept with each value truncated to 1 KiB, so that names
+    /// of megabytes do not use up our memory.
     pub fn new(reply: Vec<u8>) -> Self {
         Self(ParsedReply::new(shortened(reply), |reply| parse(reply)))
     }

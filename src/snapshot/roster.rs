@@ -242,8 +242,8 @@ impl Roster {
         turnover
     }
 
-    /// Counts clients that are known by their ids alone, each once: when it connects and when it closes, and not when its
-    /// row can be read. Clients that connected before the first sample did not open.
+    /// Counts clients that are known by their ids alone, each once: when it connects and when it closes, and not when
+    /// its row can be read. Clients that connected before the first sample did not open.
     fn compare_unreadable(&self, before: &Roster, turnover: &mut Turnover) {
         let (was, is) = (&before.sample.unreadable_ids, &self.sample.unreadable_ids);
         let baseline = self.sample.arrivals.baseline;

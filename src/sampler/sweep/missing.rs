@@ -24,7 +24,7 @@ const MAX_SCAN_GROWTH: usize = 4;
 
 /// The result of looking for the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bound {
+pub(super) enum FoundBound {
     /// All ids up to it were listed.
     Listed,
     /// It is too far away, or its ids could not be listed.
@@ -109,7 +109,7 @@ impl Sweep<'_> {
         }
         // The counter may lag behind the ids; the id of a new connection does not.
         let bound = self.find_bound().await?;
-        let text = if bound == Bound::Listed { self.close().await? } else { closing.to_vec() };
+        let text = if bound == FoundBound::Listed { self.close().await? } else { closing.to_vec() };
         if !self.is_missing_clients(&text) {
             return Ok(Some(Ok(text)));
         }
@@ -120,10 +120,10 @@ impl Sweep<'_> {
     }
 
     /// Lists all clients with one command, or scans all ids again if that fails. Finds out whether ids are in order.
-    async fn list_everything(&mut self, bound: Bound) -> Result<Result<Vec<u8>, Failure>, Failure> {
+    async fn list_everything(&mut self, bound: FoundBound) -> Result<Result<Vec<u8>, Failure>, Failure> {
         let before = self.known.tracker.clone().unwrap_or_default();
         if self.known.limits.full_fails(tokio::time::Instant::now()).is_none() {
-            if bound == Bound::NotListed {
+            if bound == FoundBound::NotListed {
                 self.known.tracker.iter_mut().for_each(IdTracker::invalidate_bound);
             }
             match self.list_full().await? {
@@ -136,7 +136,7 @@ impl Sweep<'_> {
                     let opened = received.zip(before.received()).map(|(now, before)| now.saturating_sub(before));
                     let newer = tracker.known_above(before.bound()).count() as u64;
                     // If the bound is far away, the counter may have been reset meanwhile.
-                    let is_counted = bound == Bound::NotListed || newer <= opened.unwrap_or(newer) + MARGIN;
+                    let is_counted = bound == FoundBound::NotListed || newer <= opened.unwrap_or(newer) + MARGIN;
                     let is_unordered = tracker.known().any(|id| is_missed(&id)) || !is_counted;
                     if is_unordered {
                         self.give_up_ids();
@@ -190,16 +190,16 @@ impl Sweep<'_> {
     /// Determines the bound after the counter became useless, for example by `CONFIG RESETSTAT`: the id of a new
     /// connection is the bound. If the server accepts none, for example because it is full, the next sample is a full
     /// listing, and this is tried again.
-    pub(super) async fn find_bound(&mut self) -> Result<Bound, Failure> {
+    pub(super) async fn find_bound(&mut self) -> Result<FoundBound, Failure> {
         let settled = self.known.tracker.as_ref().map_or(0, IdTracker::bound);
         // An id that is not above the others is that of another server, or ids are in no order.
         let Some(bound) = self.fresh_id().await.filter(|id| *id > settled) else {
             self.known.full_listing_next = true;
-            return Ok(Bound::Unknown);
+            return Ok(FoundBound::Unknown);
         };
         // Read after the id, so that the counter is not behind it: a bound that is too high would hide new clients.
         let received = ServerInfo::parse(&request_changes(self.link).await?).connections_received;
-        let Some(tracker) = &self.known.tracker else { return Ok(Bound::Unknown) };
+        let Some(tracker) = &self.known.tracker else { return Ok(FoundBound::Unknown) };
         let ids: Vec<u64> = (settled + 1..=bound).rev().take(MAX_ID_SCAN as usize + 1).collect();
         let ids: Vec<u64> = ids.into_iter().filter(|id| !tracker.knows(*id)).collect();
         // Above the limit one full listing is cheaper.
@@ -208,12 +208,12 @@ impl Sweep<'_> {
             && !self.known.limits.has_set_aside();
         if !is_listed {
             self.known.full_listing_next = true;
-            return Ok(Bound::NotListed);
+            return Ok(FoundBound::NotListed);
         }
         if let Some(tracker) = &mut self.known.tracker {
             tracker.rebase(bound, received);
         }
-        Ok(Bound::Listed)
+        Ok(FoundBound::Listed)
     }
 
     /// The id of a new connection to the same server; `None` if another server answers at this address.

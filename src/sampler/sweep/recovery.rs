@@ -123,8 +123,7 @@ impl Sweep<'_> {
         self.pages.clients().filter_map(|(_, client)| client.id()).collect()
     }
 
-    /// Keeps the last rows of clients that are assumed to be connected and could not be listed. A client that is missing
-    /// would seem closed.
+    /// Keeps the last rows of clients that are assumed to be connected and could not be listed: they would seem closed.
     pub(super) fn carry_over(&mut self) {
         if self.attempts.failed == 0 && self.known.limits.is_empty() {
             return;
