@@ -329,7 +329,7 @@ pub struct WebArgs {
     #[arg(long = "web.external-url", env = "WEB_EXTERNAL_URL", value_name = "URL")]
     pub external_url: Option<String>,
     /// Access to the pages and the API, which show addresses and users. auto: authenticated users, and peers on this
-    /// machine that use a local host name. on: everyone. off: no one
+    /// machine that use a local host name and are not behind a proxy that shows itself. on: everyone. off: no one
     #[arg(long = "web.pages", env = "WEB_PAGES", value_name = "WHO", default_value = "auto")]
     pub pages: PagesMode,
 }

@@ -13,6 +13,7 @@ mod deployment;
 mod engines;
 mod failures;
 mod fleet;
+mod hostile_peers;
 mod image;
 mod listing_failures;
 mod lists;

@@ -120,11 +120,19 @@ fn only_users_with_their_password_are_admitted() {
 fn every_request_of_a_connection_is_authenticated() {
     let config = Config::new(&users(&[("ann", "one")]));
     let exporter = config.exporter();
-    let mut stream = connect(&exporter.address).expect("a connection");
-    for (header, status) in [(basic("ann", "one"), "200"), ("x: y".to_owned(), "401"), (basic("ann", "two"), "401")] {
-        write!(stream, "GET /-/healthy HTTP/1.1\r\nhost: x\r\n{header}\r\n\r\n").expect("a request");
-        assert_eq!(read_status(&mut stream), format!("HTTP/1.1 {status}"));
+    for refused in ["x: y".to_owned(), basic("ann", "two")] {
+        let mut stream = connect(&exporter.address).expect("a connection");
+        for (header, status) in [(basic("ann", "one"), "200"), (refused, "401")] {
+            write!(stream, "GET /-/healthy HTTP/1.1\r\nhost: x\r\n{header}\r\n\r\n").expect("a request");
+            assert_eq!(read_status(&mut stream), format!("HTTP/1.1 {status}"));
+        }
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).expect("it is closed after a refusal");
+        assert!(rest.is_empty());
     }
+    let mut stream = connect(&exporter.address).expect("a connection");
+    write!(stream, "GET /-/healthy HTTP/1.1\r\nhost: x\r\n{}\r\n\r\n", basic("ann", "one")).expect("a request");
+    assert_eq!(read_status(&mut stream), "HTTP/1.1 200");
     // The connection is closed when the configuration changes.
     config.write(&users(&[("ann", "three")]));
     let mut rest = Vec::new();

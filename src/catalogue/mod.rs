@@ -300,6 +300,10 @@ catalogue! {
         "HTTP requests by handler and status code.";
     HTTP_ACCEPT_ERRORS: Counter, Count, "redis_client_exporter_http_accept_errors_total", [],
         "Connections to the web server that could not be accepted, for example because file descriptors ran out.";
+    HTTP_DROPPED: Counter, Count, "redis_client_exporter_http_connections_dropped_total", ["stage"],
+        "Connections to the web server that were closed to make room for others, by stage: silent (no complete \
+         request), waiting (between two requests) or answering. A growing number is a sign of a peer that opens too \
+         many connections.";
     GROUP_FILE_VALID: Gauge, Boolean, "redis_client_exporter_group_file_last_reload_successful", [],
         "1 if the last reload of --group.file succeeded. 0: the file is invalid and the previous rules are in use. \
          Only exported with --group.file.";

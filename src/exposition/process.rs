@@ -25,6 +25,7 @@ pub struct ProcessMetrics {
     registry: Registry,
     requests: IntCounterVec,
     accept_errors: IntCounter,
+    dropped: IntCounterVec,
     validity: Vec<(Arc<AtomicBool>, IntGauge)>,
 }
 
@@ -35,6 +36,7 @@ impl ProcessMetrics {
         let registry = Registry::new();
         let requests = IntCounterVec::new(options(c::HTTP_REQUESTS), c::HTTP_REQUESTS.labels).expect(unique);
         let accept_errors = IntCounter::with_opts(options(c::HTTP_ACCEPT_ERRORS)).expect(unique);
+        let dropped = IntCounterVec::new(options(c::HTTP_DROPPED), c::HTTP_DROPPED.labels).expect(unique);
         let info = IntGaugeVec::new(options(c::BUILD_INFO), c::BUILD_INFO.labels).expect(unique);
         info.with_label_values(&[VERSION, REVISION, RUSTC, PLATFORM]).set(1);
         let web = IntGaugeVec::new(options(c::WEB_INFO), c::WEB_INFO.labels).expect(unique);
@@ -44,6 +46,7 @@ impl ProcessMetrics {
         registry.register(Box::new(skip_verify)).expect(unique);
         registry.register(Box::new(requests.clone())).expect(unique);
         registry.register(Box::new(accept_errors.clone())).expect(unique);
+        registry.register(Box::new(dropped.clone())).expect(unique);
         registry.register(Box::new(info)).expect(unique);
         registry.register(Box::new(web)).expect(unique);
         registry.register(Box::new(ProcessCollector::for_self())).expect(unique);
@@ -55,7 +58,7 @@ impl ProcessMetrics {
             (valid, gauge)
         });
         let validity = validity.collect();
-        Self { registry, requests, accept_errors, validity }
+        Self { registry, requests, accept_errors, dropped, validity }
     }
 
     /// Counts an answered request.
@@ -66,6 +69,11 @@ impl ProcessMetrics {
     /// Counts a failed attempt to accept a connection.
     pub fn count_accept_error(&self) {
         self.accept_errors.inc();
+    }
+
+    /// Counts connections that were closed to make room for others.
+    pub fn count_dropped(&self, stage: &str, number: usize) {
+        self.dropped.with_label_values(&[stage]).inc_by(number as u64);
     }
 
     /// The current families.

@@ -1,11 +1,12 @@
-//! The accept loop, and one task per connection, each with time limits. The loop neither ends nor spins on an error.
+//! The accept loop, and one task per connection, each with time limits. The loop neither ends nor spins on an error. It
+//! does not wait until a connection ends by a time limit: when there are many, one gives its slot to the next.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -16,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::MissedTickBehavior;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -25,15 +27,17 @@ use tracing::{debug, warn};
 
 use super::WebState;
 use super::auth::Peer;
+use super::progress::{TrackedBody, TrackedStream};
 use super::response::{self, Body};
 use super::route::route;
 use super::settings::Tls;
+use super::slots::{Slot, SlotLimits, Slots, Stage};
 
 /// The limits of connections. Tests choose shorter ones.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionLimits {
-    /// The maximum number of connections that a listener serves at once. Further ones wait in the kernel's queue.
-    pub(super) connections: usize,
+    /// The slots for connections that a listener serves at once.
+    pub(super) slots: SlotLimits,
     /// The time limit for a request's head, and so for an idle connection.
     pub(super) head: Duration,
     /// The time limit for a write that makes no progress.
@@ -47,7 +51,9 @@ pub(super) struct ConnectionLimits {
 impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
-            connections: 256,
+            // One peer gets half of them. Slow but honest peers are not affected by the limit on silence, which applies
+            // only while more than half of the slots are taken.
+            slots: SlotLimits { slots: 256, slots_per_source: 128, silent: Duration::from_secs(2) },
             // Longer than a scrape interval of 15 s, so that Prometheus can reuse its connection.
             head: Duration::from_secs(20),
             write: Duration::from_secs(30),
@@ -63,6 +69,15 @@ const TLS_HANDSHAKE: u8 = 22;
 /// The pause after a failed accept (out of file descriptors, for example), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The pause after a failed accept for which a connection has ended, which frees a descriptor.
+const ACCEPT_PAUSE_FREED: Duration = Duration::from_millis(5);
+
+/// The interval of checks for connections that are silent for too long.
+const SILENCE_CHECK: Duration = Duration::from_millis(500);
+
+/// The maximum number of sockets for each slot: a connection that gave way has its socket until its task has run.
+const SOCKETS_PER_SLOT: usize = 2;
+
 /// The maximum size of a request's head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
@@ -73,15 +88,22 @@ pub(super) async fn accept(
     limits: ConnectionLimits,
     stop: CancellationToken,
 ) {
-    let free = Arc::new(Semaphore::new(limits.connections));
+    let slots = Slots::new(limits.slots);
+    let sockets = Arc::new(Semaphore::new(SOCKETS_PER_SLOT * limits.slots.slots));
     let connections = TaskTracker::new();
+    let mut silence_check = tokio::time::interval(SILENCE_CHECK);
+    silence_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = next(&listener, &free) => accepted,
+            _ = silence_check.tick() => {
+                app.process_metrics.count_dropped(Stage::Silent.label(), slots.end_silent(Instant::now()));
+                continue;
+            }
+            accepted = next(&listener, &sockets) => accepted,
         };
-        let (stream, address, permit) = match accepted {
+        let (stream, address, socket) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 app.process_metrics.count_accept_error();
@@ -89,12 +111,30 @@ pub(super) async fn accept(
                     warn!(%error, "cannot accept HTTP connections; retrying until it works");
                 }
                 failing = true;
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                let freed = slots.free_one();
+                count_dropped(&app, freed);
+                tokio::time::sleep(if freed.is_some() { ACCEPT_PAUSE_FREED } else { ACCEPT_PAUSE }).await;
                 continue;
             }
         };
         failing = false;
-        connections.spawn(serve(stream, address, permit, Arc::clone(&app), limits, stop.clone()));
+        let (slot, gave_way) = slots.take(address, Instant::now());
+        count_dropped(&app, gave_way);
+        let serving = serve(
+            stream,
+            Peer { address, authenticated: false },
+            Arc::clone(&slot),
+            Arc::clone(&app),
+            limits,
+            stop.clone(),
+        );
+        connections.spawn(async move {
+            let _socket = socket;
+            tokio::select! {
+                () = slot.gives_way() => debug!(peer = %address, "connection closed to make room for others"),
+                () = serving => {}
+            }
+        });
     }
     drop(listener);
     connections.close();
@@ -102,19 +142,28 @@ pub(super) async fn accept(
     let _ = tokio::time::timeout(limits.drain, connections.wait()).await;
 }
 
-/// Waits for a free slot, then for the next connection.
-async fn next(listener: &TcpListener, free: &Arc<Semaphore>) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(free).acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, address) = listener.accept().await?;
-    Ok((stream, address.ip().to_canonical(), permit))
+fn count_dropped(app: &WebState, gave_way: Option<Stage>) {
+    if let Some(stage) = gave_way {
+        app.process_metrics.count_dropped(stage.label(), 1);
+    }
 }
 
-/// Serves one connection until the peer closes it, a time limit passes or `stop` is cancelled. Dropping the permit
-/// frees the slot.
+/// Waits until there may be another socket, then for the next connection. The first wait is short: a connection ends as
+/// soon as its task runs, once it has given way.
+async fn next(
+    listener: &TcpListener,
+    sockets: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+    let socket = Arc::clone(sockets).acquire_owned().await.expect("the semaphore is never closed");
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, address.ip().to_canonical(), socket))
+}
+
+/// Serves one connection until the peer closes it, a time limit passes or `stop` is cancelled.
 async fn serve(
     stream: TcpStream,
-    address: IpAddr,
-    _permit: OwnedSemaphorePermit,
+    peer: Peer,
+    slot: Arc<Slot>,
     app: Arc<WebState>,
     limits: ConnectionLimits,
     stop: CancellationToken,
@@ -135,10 +184,9 @@ async fn serve(
         }
     };
     let mut end = pin!(end);
-    let peer = Peer { address, authenticated: false };
     let Some(tls) = tls else {
         let stream = bounded(stream, limits.write);
-        return serve_requests(stream, limits, end, |request| route(Arc::clone(&app), request, peer)).await;
+        return serve_requests(stream, slot, limits, end, |request| route(Arc::clone(&app), request, peer)).await;
     };
     let handshake = tokio::select! {
         handshake = tokio::time::timeout(limits.handshake, handshake(stream, limits.write, &tls, peer)) => handshake,
@@ -146,13 +194,13 @@ async fn serve(
     };
     match handshake {
         Ok(Ok(Handshake::Tls(stream, peer))) => {
-            serve_requests(stream, limits, end, |request| route(Arc::clone(&app), request, peer)).await;
+            serve_requests(stream, slot, limits, end, |request| route(Arc::clone(&app), request, peer)).await;
         }
         Ok(Ok(Handshake::Plain(stream))) => {
-            serve_requests(stream, limits, end, |_| std::future::ready(https_only())).await;
+            serve_requests(stream, slot, limits, end, |_| std::future::ready(https_only())).await;
         }
-        Ok(Err(error)) => debug!(peer = %address, %error, "TLS handshake failed"),
-        Err(_) => debug!(peer = %address, "TLS handshake not completed within {:?}", limits.handshake),
+        Ok(Err(error)) => debug!(peer = %peer.address, %error, "TLS handshake failed"),
+        Err(_) => debug!(peer = %peer.address, "TLS handshake not completed within {:?}", limits.handshake),
     }
 }
 
@@ -194,6 +242,7 @@ fn https_only() -> Response<Body> {
 /// is answered and the connection closed.
 async fn serve_requests<S, A, F>(
     stream: S,
+    slot: Arc<Slot>,
     limits: ConnectionLimits,
     end: Pin<&mut impl Future<Output = ()>>,
     answer: A,
@@ -202,9 +251,11 @@ async fn serve_requests<S, A, F>(
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<Body>>,
 {
+    let stream = TrackedStream::new(stream, Arc::clone(&slot));
     let service = service_fn(|request| {
-        let answer = answer(request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        slot.requested();
+        let (answer, slot) = (answer(request), Arc::clone(&slot));
+        async move { Ok::<_, Infallible>(answer.await.map(|body| TrackedBody::new(body, slot))) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -224,7 +275,6 @@ async fn serve_requests<S, A, F>(
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::time::Instant;
 
     use rcgen::{CertifiedKey, generate_simple_self_signed};
     use socket2::{Domain, Socket, Type};
@@ -232,6 +282,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
+    use crate::web::events::MAX_STREAMS;
     use crate::web::fixture;
     use crate::web::settings::{ConfigFile, WebSettings};
 
@@ -242,8 +293,13 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(500);
 
     /// Limits that no test reaches.
-    const LONG: ConnectionLimits =
-        ConnectionLimits { connections: 256, head: PATIENCE, write: PATIENCE, handshake: PATIENCE, drain: PATIENCE };
+    const LONG: ConnectionLimits = ConnectionLimits {
+        slots: SlotLimits { slots: 256, slots_per_source: 256, silent: PATIENCE },
+        head: PATIENCE,
+        write: PATIENCE,
+        handshake: PATIENCE,
+        drain: PATIENCE,
+    };
 
     const EVENTS: &[u8] = b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
@@ -285,7 +341,7 @@ mod tests {
 
         /// The number of event streams that may be opened.
         fn free_streams(&self) -> usize {
-            self.app.streams.available_permits()
+            MAX_STREAMS - self.app.streams.taken()
         }
     }
 
@@ -300,18 +356,61 @@ mod tests {
         tokio::time::timeout(PATIENCE, future).await.expect("it ends")
     }
 
+    /// Limits on the number of connections, all of one source, and none on time.
+    fn few(slots: usize) -> ConnectionLimits {
+        ConnectionLimits { slots: SlotLimits { slots, slots_per_source: slots, ..LONG.slots }, ..LONG }
+    }
+
     #[tokio::test]
-    async fn idle_connections_make_room_for_others() {
-        let limits = ConnectionLimits { connections: 4, head: SHORT, ..LONG };
-        let running = WebServer::start(fixture::app(), limits).await;
-        let began = Instant::now();
+    async fn connections_that_ask_nothing_make_room_at_once_the_oldest_first() {
+        let running = WebServer::start(fixture::app(), few(4)).await;
         let mut idle = Vec::new();
-        for _ in 0..6 {
+        for _ in 0..4 {
             idle.push(running.connect().await);
         }
-        // It waits behind them, until they have reached their limit.
+        // Each takes the slot of one of them, and none of them has a time limit that could pass.
+        for _ in 0..3 {
+            assert_eq!(within_patience(running.status()).await, "HTTP/1.1 200 OK");
+            let oldest = within_patience(idle.remove(0).read_to_end(&mut Vec::new())).await;
+            assert!(!matches!(oldest, Ok(1..)), "it is closed");
+            idle.push(running.connect().await);
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_between_requests_and_those_that_are_not_read_make_room() {
+        let running = WebServer::start(fixture::app(), few(4)).await;
+        let mut waiting = Vec::new();
+        for _ in 0..4 {
+            let mut stream = running.connect().await;
+            stream.write_all(b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("a request");
+            assert_eq!(within_patience(first_line(&mut stream)).await, "HTTP/1.1 200 OK");
+            waiting.push(stream);
+        }
         assert_eq!(within_patience(running.status()).await, "HTTP/1.1 200 OK");
-        assert!(began.elapsed() >= SHORT, "they are given time, not only {:?}", began.elapsed());
+        let mut unread = Vec::new();
+        for _ in 0..4 {
+            let mut stream = connect_to_never_read(running.address);
+            stream.write_all(EVENTS).await.expect("a request");
+            unread.push(stream);
+        }
+        assert_eq!(within_patience(running.status()).await, "HTTP/1.1 200 OK");
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_ends_soon_while_places_are_scarce() {
+        let slots = SlotLimits { silent: SHORT, ..few(4).slots };
+        let running = WebServer::start(fixture::app(), ConnectionLimits { slots, ..LONG }).await;
+        let mut streams = Vec::new();
+        for _ in 0..3 {
+            streams.push(running.connect().await);
+        }
+        for stream in &mut streams[1..] {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n").await.expect("the beginning of a request");
+        }
+        for mut stream in streams {
+            let _ = within_patience(stream.read_to_end(&mut Vec::new())).await;
+        }
     }
 
     #[tokio::test]
@@ -346,14 +445,14 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_is_not_read_is_dropped_and_frees_its_place() {
         let running = WebServer::start(fixture::app(), ConnectionLimits { write: SHORT, ..LONG }).await;
-        let places = running.free_streams();
+        let free = running.free_streams();
         let began = Instant::now();
         let mut unread = connect_to_never_read(running.address);
         unread.write_all(EVENTS).await.expect("a request");
         let mut seen_open = false;
         let dropped = async {
-            while !seen_open || running.free_streams() < places {
-                seen_open |= running.free_streams() < places;
+            while !seen_open || running.free_streams() < free {
+                seen_open |= running.free_streams() < free;
                 running.publish();
                 tokio::task::yield_now().await;
             }
@@ -377,7 +476,7 @@ mod tests {
     #[tokio::test]
     async fn a_handshake_that_is_never_completed_is_aborted() {
         let app = WebState { settings: encrypted(), ..fixture::app() };
-        let running = WebServer::start(app, ConnectionLimits { connections: 2, handshake: SHORT, ..LONG }).await;
+        let running = WebServer::start(app, ConnectionLimits { handshake: SHORT, ..LONG }).await;
         let began = Instant::now();
         let mut silent = running.connect().await;
         let mut begun = running.connect().await;

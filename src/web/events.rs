@@ -12,17 +12,19 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::{Response, StatusCode};
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::WebState;
 use super::query::{Query, Takes};
 use super::response::{self, Body};
+use super::slots::{PeerNetwork, Permit};
 use crate::latest::{Latest, NodeId, NodeState, Nodes};
 use crate::snapshot::Snapshot;
 use crate::view::json;
 use crate::view::row::ClosedRow;
 
-/// The maximum number of streams at once. The write time limit of the connection drops a peer that does not read.
+/// The maximum number of streams at once, half of them for one source. The write time limit of the connection drops a
+/// peer that does not read.
 pub(super) const MAX_STREAMS: usize = 200;
 
 /// The interval of comments sent when nothing changes, so that a closed connection is noticed.
@@ -40,11 +42,11 @@ struct EventStream {
     sent: HashMap<NodeId, Arc<Snapshot>>,
     query: Query,
     started: bool,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 /// Starts a stream: the current state, then each change.
-pub(super) fn answer(app: &WebState, query: &str) -> Response<Body> {
+pub(super) fn answer(app: &WebState, source: PeerNetwork, query: &str) -> Response<Body> {
     let mut query = match Query::parse(query, Takes::Nodes) {
         Ok(query) => query,
         Err(sentence) => return response::error(StatusCode::BAD_REQUEST, &sentence),
@@ -52,7 +54,7 @@ pub(super) fn answer(app: &WebState, query: &str) -> Response<Body> {
     if let Err(sentence) = query.resolve_node(&app.latest.read()) {
         return response::error(StatusCode::NOT_FOUND, &sentence);
     }
-    let Ok(permit) = Arc::clone(&app.streams).try_acquire_owned() else {
+    let Some(permit) = app.streams.take(source) else {
         return response::error(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many event streams are open; close some or try again later",

@@ -10,17 +10,17 @@ use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::{Response, StatusCode};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::WebState;
 use super::query::{Query, Takes};
 use super::response::{self, Body};
+use super::slots::{PeerNetwork, Permit};
 use crate::latest::{NodeId, Nodes};
 use crate::view::column::Column;
 use crate::view::row::Row;
 use crate::view::{csv, json};
 
-/// Maximum number of lists that are written at the same time.
+/// Maximum number of lists that are written at the same time, half of them for one source.
 pub(super) const MAX_EXPORTS: usize = 4;
 
 /// Number of clients of one chunk.
@@ -40,18 +40,18 @@ struct Export {
     columns: Vec<&'static Column>,
     /// The remaining clients: the node, and the index of the client's entry.
     remaining: std::vec::IntoIter<(NodeId, usize)>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 /// Answers with a list, which is written while it is sent.
-pub(super) fn answer(state: &WebState, lines: Lines, query: &str) -> Response<Body> {
+pub(super) fn answer(state: &WebState, source: PeerNetwork, lines: Lines, query: &str) -> Response<Body> {
     let mut query = match Query::of_list(query, Takes::Clients) {
         Ok(query) => query,
         Err(sentence) => return response::error(StatusCode::BAD_REQUEST, &sentence),
     };
-    let Ok(permit) = Arc::clone(&state.exports).try_acquire_owned() else {
-        let sentence = format!("{MAX_EXPORTS} lists are in progress, which is the limit; try again later");
-        return response::error(StatusCode::SERVICE_UNAVAILABLE, &sentence);
+    let Some(permit) = state.exports.take(source) else {
+        let sentence = "as many lists are in progress as may be; try again later";
+        return response::error(StatusCode::SERVICE_UNAVAILABLE, sentence);
     };
     let nodes = state.latest.read();
     if let Err(sentence) = query.resolve_node(&nodes) {
@@ -114,22 +114,23 @@ impl Export {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use tokio::sync::Semaphore;
-
     use super::*;
     use crate::latest::{NodeState, Phase};
     use crate::view::fixture::snapshot;
     use crate::web::fixture::app;
+    use crate::web::slots::Permits;
 
     #[test]
     fn the_number_of_lists_at_the_same_time_is_bounded() {
         let app = app();
-        let request = || answer(&app, Lines::Csv, "columns=id");
-        let in_progress: Vec<_> = (0..MAX_EXPORTS).map(|_| request()).collect();
+        let request = |peer: u8| answer(&app, PeerNetwork::of([10, 0, 0, peer].into()), Lines::Csv, "columns=id");
+        let mut in_progress: Vec<_> = (0..MAX_EXPORTS / 2).map(|_| request(1)).collect();
+        assert_eq!(request(1).status(), StatusCode::SERVICE_UNAVAILABLE, "half of them are for others");
+        in_progress.extend((0..MAX_EXPORTS / 2).map(|_| request(2)));
         assert!(in_progress.iter().all(|list| list.status() == StatusCode::OK));
-        assert_eq!(request().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(request(3).status(), StatusCode::SERVICE_UNAVAILABLE);
         drop(in_progress);
-        assert_eq!(request().status(), StatusCode::OK);
+        assert_eq!(request(1).status(), StatusCode::OK);
     }
 
     #[test]
@@ -142,7 +143,7 @@ mod tests {
         let nodes = Arc::new(Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [state]));
         let query = Query::of_list("columns=id&sort=-idle&min_idle=10", Takes::Clients).expect("a query");
         let (_, head, columns, remaining) = begin(&nodes, Lines::Csv, &query);
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("there is room");
+        let permit = Permits::new(1, 1).take(PeerNetwork::of([10, 0, 0, 1].into())).expect("there is room");
         let mut export =
             Export { nodes, lines: Lines::Csv, columns, remaining: remaining.into_iter(), _permit: permit };
         let (mut text, mut chunks) = (head, 0);

@@ -12,11 +12,13 @@ mod health;
 mod metrics;
 mod page_policy;
 mod pages;
+mod progress;
 mod query;
 mod response;
 mod response_cache;
 mod route;
 mod settings;
+mod slots;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +39,7 @@ use events::MAX_STREAMS;
 use export::MAX_EXPORTS;
 use metrics::CachedMetrics;
 use response_cache::ResponseCache;
+use slots::Permits;
 
 pub use page_policy::PagePolicy;
 #[cfg(any(test, fuzzing))]
@@ -69,9 +72,9 @@ struct WebState {
     telemetry_path: String,
     pages: PagePolicy,
     /// Permits for event streams.
-    streams: Arc<Semaphore>,
+    streams: Arc<Permits>,
     /// Permits for exports of all clients.
-    exports: Arc<Semaphore>,
+    exports: Arc<Permits>,
     metrics: CachedMetrics,
     response_cache: ResponseCache,
     client_trends: ClientTrends,
@@ -90,8 +93,8 @@ impl WebState {
             latest: served.latest,
             telemetry_path: served.telemetry_path,
             pages: served.pages,
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
-            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            streams: Permits::new(MAX_STREAMS, MAX_STREAMS / 2),
+            exports: Permits::new(MAX_EXPORTS, MAX_EXPORTS / 2),
             metrics: CachedMetrics::default(),
             response_cache: ResponseCache::default(),
             client_trends: ClientTrends::default(),

@@ -11,10 +11,12 @@ use tracing::debug;
 use super::api::Call;
 use super::auth::{BasicCredentials, Peer};
 use super::export::Lines;
+use super::page_policy::has_several_hosts;
 use super::pages::PageRoute;
 use super::response::{self, Body};
 use super::response_cache::Written;
 use super::settings::WebSettings;
+use super::slots::PeerNetwork;
 use super::{WebState, api, assets, events, export, health, pages};
 use crate::latest::Nodes;
 
@@ -81,12 +83,23 @@ pub(super) async fn route<B: hyper::body::Body>(app: Arc<WebState>, request: Req
         Err(refusal) => refusal,
     };
     settings.apply_headers(response.headers_mut());
-    // An unread body would be parsed as the next request.
-    if !body.is_end_stream() {
+    // An unread body would be parsed as the next request. A peer that is refused has no use for its connection.
+    if !body.is_end_stream() || is_refusal(response.status()) || has_several_hosts(&request.headers) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     app.process_metrics.count_request(route.label(), response.status().as_str());
     response
+}
+
+/// Returns true if the status means that the peer has to come back with something else, or later.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+    )
 }
 
 /// Returns the peer with the result of its authentication, or the response that refuses it. This applies to every
@@ -120,6 +133,9 @@ async fn admit(
 const CHALLENGE: &str = "Basic realm=\"redis-client-exporter\", charset=\"UTF-8\"";
 
 async fn answer(app: &WebState, route: Route<'_>, request: &Parts, peer: &Peer) -> Response<Body> {
+    if has_several_hosts(&request.headers) {
+        return response::error(StatusCode::BAD_REQUEST, "the request has several host headers; send one");
+    }
     if !matches!(request.method, Method::GET | Method::HEAD) {
         let mut response =
             response::error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed: this server is read-only");
@@ -127,7 +143,7 @@ async fn answer(app: &WebState, route: Route<'_>, request: &Parts, peer: &Peer) 
         return response;
     }
     if let Route::Page(_) | Route::Api(_) | Route::Export(_) | Route::Events = route
-        && let Err(refusal) = app.pages.admit(*peer, &request.headers)
+        && let Err(refusal) = app.pages.admit(*peer, request)
     {
         return *refusal;
     }
@@ -135,10 +151,12 @@ async fn answer(app: &WebState, route: Route<'_>, request: &Parts, peer: &Peer) 
     match route {
         Route::Page(page) => app.render(request, |nodes, now| pages::write(app, nodes, now, page, query)).await,
         Route::Api(call) => app.render(request, |nodes, now| api::write(nodes, now, call, query)).await,
-        Route::Export(lines) => tokio::task::block_in_place(|| export::answer(app, lines, query)),
+        Route::Export(lines) => {
+            tokio::task::block_in_place(|| export::answer(app, PeerNetwork::of(peer.address), lines, query))
+        }
         // HEAD gets the headers only and must not start a stream.
         Route::Events if request.method == Method::HEAD => response::answer(StatusCode::OK, "text/event-stream", ""),
-        Route::Events => events::answer(app, query),
+        Route::Events => events::answer(app, PeerNetwork::of(peer.address), query),
         Route::Metrics => app.metrics.answer(app, &request.headers),
         Route::Healthy => health::healthy(),
         Route::Ready => health::ready(&app.latest.read(), &app.was_ready),
