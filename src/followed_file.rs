@@ -6,11 +6,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 /// The interval of checks for a change.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Maximum size of a file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// Requests to reload the files at once. Each is a change of the value.
+pub type ReloadRequests = watch::Receiver<()>;
 
 /// The state of a file at one check: inode, size and modification time. It also changes when a symbolic link is
 /// replaced, as Kubernetes does for mounted volumes.
@@ -48,9 +53,17 @@ impl FollowedFiles {
         Self { previous: read.clone(), read }
     }
 
+    /// Waits until the files have changed and settled, or a reload is requested.
+    pub async fn must_be_read(&mut self, requests: &mut ReloadRequests) {
+        tokio::select! {
+            Ok(()) = requests.changed() => {}
+            () = self.settled_change() => {}
+        }
+    }
+
     /// Waits until the files have changed, and have then been the same for one interval: a file that is half written
     /// may be valid and mean something else.
-    pub async fn settled_change(&mut self) {
+    async fn settled_change(&mut self) {
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
             let now: Vec<_> = self.read.iter().map(FileState::again).collect();
@@ -120,6 +133,23 @@ mod tests {
         let written = writer.await.expect("the writer ends");
         assert!(noticed >= written, "noticed while it was written");
         assert!(files.reloaded(vec![FileState::at(&path)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_reloads_at_once_what_has_not_changed_and_polling_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        let mut files = FollowedFiles::new(vec![FileState::at(&path)]);
+        let (sender, mut requests) = watch::channel(());
+        let began = Instant::now();
+        sender.send_replace(());
+        files.must_be_read(&mut requests).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        // Requests have ended.
+        drop(sender);
+        fs::write(&path, "0").expect("a file");
+        files.must_be_read(&mut requests).await;
+        assert!(began.elapsed() >= POLL_INTERVAL);
     }
 
     #[test]

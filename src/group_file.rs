@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::followed_file::{self, FileState, FollowedFiles};
+use crate::followed_file::{self, FileState, FollowedFiles, ReloadRequests};
 use crate::snapshot::{Grouping, GroupingOptions, Limits};
 
 /// A file with grouping rules that is polled for changes.
@@ -38,10 +38,11 @@ impl GroupFile {
         Arc::clone(&self.valid)
     }
 
-    /// Polls the file forever, and replaces the grouping in the limits at each valid change, once the file has settled.
-    pub async fn follow(mut self, limits: watch::Sender<Arc<Limits>>) {
+    /// Polls the file forever, and replaces the grouping in the limits at each valid change, once the file has settled,
+    /// and when a reload is requested.
+    pub async fn follow(mut self, limits: watch::Sender<Arc<Limits>>, mut requests: ReloadRequests) {
         loop {
-            self.files.settled_change().await;
+            self.files.must_be_read(&mut requests).await;
             let states = vec![FileState::at(&self.path)];
             let (path, options) = (self.path.clone(), self.options.clone());
             // Compiling the patterns may take milliseconds.
@@ -84,7 +85,7 @@ mod tests {
         let (grouping, file) = GroupFile::read(&path, &options).expect("a valid file");
         let valid = file.validity();
         let (sender, receiver) = watch::channel(Arc::new(Limits { grouping: Arc::new(grouping), ..Limits::default() }));
-        let following = tokio::spawn(file.follow(sender));
+        let following = tokio::spawn(file.follow(sender, watch::channel(()).1));
         let app_of = |row: &str| {
             let reply = crate::client_list::parse(row.as_bytes());
             receiver.borrow().grouping.app(&reply.clients[0]).to_string()

@@ -163,8 +163,48 @@ fn a_changed_password_applies_without_a_restart() {
     config.write(&users(&[("ann", "new")]));
     eventually("the new one", || (get_as(&exporter, "/metrics", "ann", "new").status == 200).then_some(()));
     assert_eq!(get_as(&exporter, "/metrics", "ann", "old").status, 401);
+    // An empty file does not open it: that takes a restart. Everything else goes on.
+    let valid = || Scrape::parse(get_as(&exporter, "/metrics", "ann", "new").text()).value(VALID, &[]);
     config.write("# no users any more\n");
-    eventually("access without a password", || (get(&exporter.address, "/metrics").status == 200).then_some(()));
+    eventually("the file is reported refused", || (valid() == Some(0.0)).then_some(()));
+    for path in ["/metrics", "/-/healthy", "/"] {
+        assert_eq!(get(&exporter.address, path).status, 401, "{path}");
+        assert_eq!(get_as(&exporter, path, "ann", "new").status, 200, "{path}");
+    }
+    let refusals = exporter.log().iter().filter(|line| line.contains("no longer has users")).count();
+    assert_eq!(refusals, 1, "logged once: {:?}", exporter.log());
+    config.write(&users(&[("bob", "b")]));
+    eventually("another user", || (get_as(&exporter, "/metrics", "bob", "b").status == 200).then_some(()));
+    assert_eq!(get_as(&exporter, "/metrics", "ann", "new").status, 401);
+    config.write("");
+    drop(exporter);
+    assert_eq!(get(&config.exporter().address, "/metrics").status, 200, "a restart does what the file says");
+}
+
+#[test]
+fn a_hangup_reloads_the_files_and_ends_nothing() {
+    let config = Config::new(&users(&[("ann", "old")]));
+    let groups = config.certificates.path("groups.yml");
+    fs::write(&groups, "rules: [{app: one, name: web}]").expect("a file");
+    let flags =
+        [format!("--web.config.file={}", config.path().display()), format!("--group.file={}", groups.display())];
+    let mut exporter = Exporter::start(&["127.0.0.1:1"], &flags.each_ref().map(String::as_str), &[]);
+    // Without a change, too.
+    for (number, password) in ["old", "new"].into_iter().enumerate() {
+        config.write(&users(&[("ann", password)]));
+        exporter.signal("HUP");
+        eventually("the reload", || {
+            let log = exporter.log();
+            let count = |text: &str| log.iter().filter(|line| line.contains(text)).count();
+            let reloaded = count("reload of --group.file succeeded").min(count("web configuration reloaded"));
+            (reloaded > number && count("SIGHUP") > number).then_some(())
+        });
+        assert_eq!(get_as(&exporter, "/metrics", "ann", password).status, 200);
+    }
+    // Also while it stops.
+    exporter.signal("TERM");
+    exporter.signal("HUP");
+    assert!(exporter.wait().success());
 }
 
 #[test]
@@ -265,7 +305,7 @@ fn a_renewed_certificate_is_used_without_a_restart() {
 }
 
 #[test]
-fn plain_text_becomes_tls_and_plain_text_again() {
+fn plain_text_becomes_tls_and_never_plain_text_again() {
     let config = Config::new("");
     let exporter = config.exporter();
     assert_eq!(get(&exporter.address, "/-/healthy").status, 200);
@@ -273,7 +313,9 @@ fn plain_text_becomes_tls_and_plain_text_again() {
     eventually("TLS", || (config.client().status(&exporter.address) == Some(200)).then_some(()));
     assert_eq!(get(&exporter.address, "/-/healthy").status, 400);
     config.write("{}");
-    eventually("plain text", || (get(&exporter.address, "/-/healthy").status == 200).then_some(()));
+    wait_for_log(&exporter, "it no longer has TLS");
+    assert_eq!(get(&exporter.address, "/-/healthy").status, 400);
+    assert_eq!(config.client().status(&exporter.address), Some(200));
 }
 
 #[test]

@@ -308,8 +308,9 @@ catalogue! {
         "1 if the last reload of --group.file succeeded. 0: the file is invalid and the previous rules are in use. \
          Only exported with --group.file.";
     WEB_CONFIG_VALID: Gauge, Boolean, "redis_client_exporter_web_config_last_reload_successful", [],
-        "1 if the last reload of --web.config.file and the files it names succeeded. 0: they are invalid and the \
-         previous configuration is in use. Only exported with --web.config.file.";
+        "1 if the last reload of --web.config.file and the files it names succeeded. 0: they are invalid, or have no \
+         TLS, users or check of client certificates any more, and the previous configuration is in use. Only exported \
+         with --web.config.file.";
     PROCESS_CPU: Counter, Seconds, "process_cpu_seconds_total", [],
         "Total user and system CPU time spent in seconds.";
     PROCESS_OPEN_FDS: Gauge, Count, "process_open_fds", [],

@@ -41,6 +41,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit> {
 
 async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     let mut signals = Signals::new()?;
+    // From now on, a hangup no longer ends the process.
+    let hangups = signal(SignalKind::hangup())?;
     let bound = web::Bound::bind(&config.listen).await.map_err(anyhow::Error::msg)?;
     for address in bound.addresses() {
         info!(%address, metrics = config.telemetry_path, version = VERSION, revision = REVISION, "listening");
@@ -62,15 +64,16 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     let (limits, limits_now) = watch::channel(Arc::new(config.limits));
     let mut tasks = JoinSet::new();
     let groups_valid = config.group_file.as_ref().map(GroupFile::validity);
+    let (reload, reload_requests) = watch::channel(());
     if let Some(file) = config.group_file {
-        tasks.spawn(file.follow(limits));
+        tasks.spawn(file.follow(limits, reload_requests.clone()));
     }
     let (web_config_valid, settings) = match &config.web_config {
         Some(file) => (Some(file.validity()), file.settings()),
         None => (None, watch::channel(Arc::default()).1),
     };
     if let Some(file) = config.web_config {
-        tasks.spawn(file.follow());
+        tasks.spawn(file.follow(reload_requests));
     }
     let of_node = NodeTasks {
         budget: config.budget,
@@ -97,6 +100,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
         settings,
         validity,
     };
+    tasks.spawn(reload_on_hangup(hangups, reload));
     let mut server = tokio::spawn(bound.serve(served, stop.clone()));
     tokio::select! {
         name = signals.next() => {
@@ -123,6 +127,14 @@ fn own_url(machine: &Machine, addresses: &[SocketAddr], encrypted: bool) -> Stri
     let is_reachable = addresses.iter().any(|address| !address.ip().is_loopback());
     let port = addresses.first().map_or(0, SocketAddr::port);
     format!("{scheme}://{}:{port}", if is_reachable { machine.shown() } else { "localhost" })
+}
+
+/// Requests a reload of the followed files at each SIGHUP. Password files need none: they are read at each connect.
+async fn reload_on_hangup(mut hangups: Signal, reload: watch::Sender<()>) {
+    while hangups.recv().await.is_some() {
+        info!(signal = "SIGHUP", "reloading --web.config.file and --group.file");
+        reload.send_replace(());
+    }
 }
 
 /// The signals that request a stop.

@@ -25,6 +25,16 @@ pub(super) struct Policy {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
+/// The clients that a policy refuses, from none to those without a certificate of a trusted authority and an allowed
+/// name. A certificate of any signer proves nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Strictness {
+    #[default]
+    Open,
+    Verified,
+    VerifiedName,
+}
+
 /// Makes the policy of the file; `None` if no certificate is requested.
 ///
 /// # Errors
@@ -89,6 +99,14 @@ impl Policy {
     /// Returns true if a presented certificate authenticates the client.
     pub(super) fn verifies(&self) -> bool {
         self.chain.is_some()
+    }
+
+    pub(super) fn strictness(&self) -> Strictness {
+        match (self.mandatory && self.verifies(), &self.names) {
+            (false, _) => Strictness::Open,
+            (true, None) => Strictness::Verified,
+            (true, Some(_)) => Strictness::VerifiedName,
+        }
     }
 }
 

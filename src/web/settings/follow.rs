@@ -1,5 +1,6 @@
-//! Reloading: the file is read at the start, and again when it or a file that it names changes. If the new content is
-//! invalid, the settings in use are kept, the fault is logged, and a metric reports it.
+//! Reloading: the file is read at the start, when it or a file that it names changes, and when it is requested. If the
+//! new content is invalid or protects less than the settings in use, these are kept, the fault is logged, and a
+//! metric reports it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use tracing::{info, warn};
 
 use super::WebSettings;
 use super::file::Sections;
-use crate::followed_file::{self, FileState, FollowedFiles};
+use crate::followed_file::{self, FileState, FollowedFiles, ReloadRequests};
 
 /// The file of `--web.config.file`, which is reloaded when it changes.
 #[derive(Debug)]
@@ -45,24 +46,32 @@ impl ConfigFile {
     }
 
     /// Watches the files until the future is dropped, and replaces the settings at each change, once the files have
-    /// settled: a file that is half written may be valid and require no password.
-    pub async fn follow(mut self) {
+    /// settled, and when a reload is requested.
+    pub async fn follow(mut self, mut requests: ReloadRequests) {
         self.log("web configuration loaded");
         loop {
-            self.files.settled_change().await;
+            self.files.must_be_read(&mut requests).await;
             let path = self.path.clone();
             // This may read the system's certificate authorities, which takes milliseconds.
             let Ok((files, settings)) = tokio::task::spawn_blocking(move || read(&path)).await else { continue };
             if !self.files.reloaded(files) {
                 continue;
             }
+            // An empty file is more often an accident (a full disk, a failed template, a wrong mount) than a wish.
+            let settings = settings.and_then(|settings| match settings.protects_less(&self.settings.borrow()) {
+                None => Ok(settings),
+                Some(what) => Err(vec![format!(
+                    "--web.config.file: {}: it no longer has {what}; to run without, restart the exporter",
+                    self.path.display()
+                )]),
+            });
             self.valid.store(settings.is_ok(), Ordering::Relaxed);
             match settings {
                 Ok(settings) => {
                     self.settings.send_replace(Arc::new(settings));
                     self.log("web configuration reloaded");
                 }
-                Err(faults) => warn!("web configuration is invalid; keeping the previous one: {}", faults.join("; ")),
+                Err(faults) => warn!("web configuration is refused; keeping the previous one: {}", faults.join("; ")),
             }
         }
     }
@@ -108,7 +117,7 @@ mod tests {
         fs::write(&path, users("ann")).expect("a file");
         let file = ConfigFile::read(&path).expect("it is valid");
         let mut settings = file.settings();
-        let following = tokio::spawn(file.follow());
+        let following = tokio::spawn(file.follow(watch::channel(()).1));
         for size in 0..20 {
             // Each check finds another state.
             fs::write(&path, "#".repeat(size)).expect("a file");
@@ -118,9 +127,59 @@ mod tests {
         fs::write(&path, users("bob")).expect("a file");
         tokio::time::timeout(10 * POLL_INTERVAL, settings.changed()).await.expect("soon").expect("it is followed");
         assert!(settings.borrow().summary().1);
+        following.abort();
+    }
+
+    /// The clock is the runtime's. Each step is the content of the file, and the expected result: whether it is
+    /// valid, TLS and authentication.
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_that_protects_less_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("web.yml");
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
+        fs::write(folder.path().join("crt"), cert.pem()).expect("a file");
+        fs::write(folder.path().join("key"), signing_key.serialize_pem()).expect("a file");
+        let users = |name: &str| {
+            format!("basic_auth_users: {{{name}: $2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}}\n")
+        };
+        let tls = |more: &str| format!("tls_server_config: {{cert_file: crt, key_file: key{more}}}\n");
+        let (any, verified, named) = (
+            ", client_auth_type: RequireAnyClientCert",
+            ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: crt",
+            ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: crt, client_allowed_sans: [a]",
+        );
         fs::write(&path, "").expect("a file");
-        tokio::time::timeout(10 * POLL_INTERVAL, settings.changed()).await.expect("soon").expect("it is followed");
-        assert!(!settings.borrow().summary().1, "an empty file that stays is what the operator wants");
+        let file = ConfigFile::read(&path).expect("it is valid");
+        let (settings, valid) = (file.settings(), file.validity());
+        let (request, requests) = watch::channel(());
+        let following = tokio::spawn(file.follow(requests));
+        for (text, accepted, summary) in [
+            ("rate_limit: {interval: 1s, burst: 9}".to_owned(), true, (false, false)),
+            (users("ann"), true, (false, true)),
+            (String::new(), false, (false, true)),
+            (users("bob"), true, (false, true)),
+            ("# nothing".to_owned(), false, (false, true)),
+            (tls(""), false, (false, true)),
+            (tls("") + &users("ann"), true, (true, true)),
+            (users("ann"), false, (true, true)),
+            (tls(verified) + &users("ann"), true, (true, true)),
+            (tls("") + &users("ann"), false, (true, true)),
+            (tls(any) + &users("ann"), false, (true, true)),
+            (tls(named) + &users("ann"), true, (true, true)),
+            (tls(verified) + &users("ann"), false, (true, true)),
+            (tls(named), false, (true, true)),
+            (tls(named) + &users("cem"), true, (true, true)),
+        ] {
+            let before = Arc::clone(&settings.borrow());
+            fs::write(&path, &text).expect("a file");
+            request.send_replace(());
+            // Enough for a second reading, if the file changes while it is read.
+            tokio::time::sleep(5 * POLL_INTERVAL).await;
+            let is_replaced = !Arc::ptr_eq(&before, &settings.borrow());
+            assert_eq!((valid.load(Ordering::Relaxed), is_replaced), (accepted, accepted), "{text}");
+            assert_eq!(settings.borrow().summary(), summary, "{text}");
+        }
         following.abort();
     }
 }

@@ -37,6 +37,21 @@ impl WebSettings {
         }
     }
 
+    /// Returns the name of a protection that the settings before have and these lack.
+    fn protects_less(&self, before: &Self) -> Option<&'static str> {
+        let certificates =
+            |settings: &Self| settings.tls.as_ref().map(|tls| tls.client_certificates).unwrap_or_default();
+        if before.tls.is_some() && self.tls.is_none() {
+            Some("TLS (tls_server_config)")
+        } else if !before.users.is_empty() && self.users.is_empty() {
+            Some("users (basic_auth_users)")
+        } else if certificates(before) > certificates(self) {
+            Some("the same check of client certificates (client_auth_type, client_allowed_sans)")
+        } else {
+            None
+        }
+    }
+
     /// Returns whether connections are encrypted, and whether a user and password are required.
     pub fn summary(&self) -> (bool, bool) {
         (self.tls.is_some(), !self.users.is_empty())

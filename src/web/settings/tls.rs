@@ -13,7 +13,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ProtocolVersion, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use secrecy::ExposeSecret;
 
-use super::client_certificate;
+use super::client_certificate::{self, Strictness};
 use super::file::TlsSection;
 use crate::followed_file;
 
@@ -23,6 +23,7 @@ pub(in crate::web) struct Tls {
     pub(in crate::web) config: Arc<ServerConfig>,
     /// True if a client certificate is checked to be signed by a trusted authority.
     pub(in crate::web) verifies_clients: bool,
+    pub(super) client_certificates: Strictness,
 }
 
 /// Go's cipher suites (`crypto/tls: CipherSuites`, and those that it listed as secure until 1.22), each with its rustls
@@ -85,6 +86,7 @@ impl Tls {
         let provider = Arc::new(provider);
         let policy = client_certificate::policy(section, authorities, &provider)?;
         let verifies_clients = policy.as_ref().is_some_and(|policy| policy.verifies());
+        let client_certificates = policy.as_ref().map(|policy| policy.strictness()).unwrap_or_default();
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .map_err(|error| error.to_string())?;
@@ -97,7 +99,7 @@ impl Tls {
             .map_err(|error| format!("{} and {} cannot be used together: {error}", certificate.name, key.name))?;
         config.ignore_client_order = section.prefer_server_cipher_suites.unwrap_or(true);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Some(Self { config: Arc::new(config), verifies_clients }))
+        Ok(Some(Self { config: Arc::new(config), verifies_clients, client_certificates }))
     }
 }
 
