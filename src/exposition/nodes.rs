@@ -359,9 +359,44 @@ fn flag(value: bool) -> f64 {
 mod tests {
     use std::time::Duration;
 
+    use std::sync::Arc;
+
     use super::*;
+    use crate::client_list::Listing;
     use crate::exposition::text;
+    use crate::latest::Phase;
+    use crate::sample::{Page, Sample};
+    use crate::snapshot::{Limits, derive};
     use crate::view::fixture::view as view_for_tests;
+
+    #[test]
+    fn an_id_that_two_pages_list_has_one_series_of_each_metric() {
+        let at = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let page = |idle: u64| {
+            let row = |id: u64| {
+                format!("id={id} addr=10.0.0.1:{id} name=n{idle} age=9 idle={} cmd=get tot-mem=1\n", idle + id)
+            };
+            Listing::new((row(1) + &row(2) + &row(3)).into())
+        };
+        let mut sample = Sample::of(at, page(10));
+        sample.clients.as_mut().expect("it has clients").push(Page { at, listing: page(20) });
+        let limits = Limits { per_client: 4, ..Limits::default() };
+        let now = Instant::now();
+        let mut node = NodeState::starting("node:1".into());
+        let snapshot = Arc::new(derive(None, Arc::new(sample), &limits));
+        node.phase = Phase::Fresh { snapshot, stale_at: now + Duration::from_secs(60) };
+        let text = text(&Nodes::new(1, at, [node]), now);
+        let mut series: Vec<_> = text.lines().filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect();
+        let all = series.len();
+        series.sort_unstable();
+        series.dedup();
+        assert_eq!(series.len(), all, "each series is there once: {text}");
+        let ages: Vec<_> = text.lines().filter(|line| line.starts_with("redis_clients_client_last_inter")).collect();
+        let age = |id, age| {
+            format!("redis_clients_client_last_interaction_age_seconds{{redis=\"node:1\",id=\"{id}\"}} {age}")
+        };
+        assert_eq!(ages, [age(3, 23), age(2, 22), age(1, 21)], "each with its largest idle time");
+    }
 
     #[test]
     fn a_sample_that_is_too_old_is_not_exported() {

@@ -1,7 +1,7 @@
 //! Classifies and counts the clients of one sample in one pass.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -194,7 +194,8 @@ impl<'a> Count<'a> {
     }
 }
 
-/// The indexes of the entries of the application clients with the largest idle times; waiting clients are last.
+/// The indexes of the entries of the application clients with the largest idle times; waiting clients are last. An id
+/// that several pages list has one: its series would be there twice, and a scrape with such series fails as a whole.
 pub(super) fn longest_idle(entries: &[Entry], count: usize) -> Vec<usize> {
     if count == 0 {
         return Vec::new();
@@ -204,8 +205,8 @@ pub(super) fn longest_idle(entries: &[Entry], count: usize) -> Vec<usize> {
     };
     let mut ranked: Vec<_> = entries.iter().enumerate().filter_map(|entry| rank(&entry)).collect();
     ranked.sort_unstable();
-    ranked.truncate(count);
-    ranked.into_iter().map(|(.., index)| index).collect()
+    let mut ids = HashSet::new();
+    ranked.into_iter().filter(|(.., id, _)| ids.insert(*id)).take(count).map(|(.., index)| index).collect()
 }
 
 /// The value of a field to group by; empty if the server prints a placeholder for no value.

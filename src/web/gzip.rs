@@ -99,9 +99,8 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     let offers = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let mut accepts_any = false;
     for offer in offers.flat_map(|offers| offers.split(',')) {
-        let (coding, weight) = offer.split_once(';').unwrap_or((offer, ""));
-        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse::<f32>().ok());
-        let wanted = weight.unwrap_or(1.0) > 0.0;
+        let (coding, parameters) = offer.split_once(';').unwrap_or((offer, ""));
+        let wanted = parameters.split(';').find_map(weight).unwrap_or(1.0) > 0.0;
         match coding.trim() {
             coding if coding.eq_ignore_ascii_case("gzip") => return wanted,
             "*" => accepts_any = wanted,
@@ -109,6 +108,13 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
         }
     }
     accepts_any
+}
+
+/// Returns the value of a parameter that is a weight, named `q` or `Q` (RFC 9110 §12.4.2). An invalid weight counts as
+/// 0: the client can always read an answer that is not compressed.
+fn weight(parameter: &str) -> Option<f32> {
+    let (name, value) = parameter.split_once('=')?;
+    name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse().unwrap_or(0.0))
 }
 
 #[cfg(test)]
@@ -143,6 +149,11 @@ mod tests {
         };
         assert!(accepts("gzip") && accepts("zstd, GZIP;q=0.5") && accepts("*"));
         assert!(!accepts("") && !accepts("gzip;q=0") && !accepts("*, gzip; q=0") && !accepts("zstd"));
+        assert!(accepts("gzip;Q=0.5") && accepts("gzip ; q = 1") && accepts("gzip;level=9;q=0.1") && accepts("gzip;x"));
+        for refused in ["gzip;Q=0", "gzip ; Q = 0.000", "gzip; x=1; q=0", "*;Q=0", "gzip;q=", "gzip;q=NaN", "gzip;q=-1"]
+        {
+            assert!(!accepts(refused), "{refused}");
+        }
         assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }
