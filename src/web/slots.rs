@@ -103,6 +103,9 @@ pub(super) struct SlotLimits {
     pub(super) slots_per_source: usize,
     /// The time that a connection may be silent while more than half of the slots, or of its source's, are taken.
     pub(super) silent: Duration,
+    /// The time that a connection has for its head or its answer before it gives way like others: without it, the only
+    /// new one would give way to the next new one, where all others wait between requests.
+    pub(super) grace: Duration,
 }
 
 /// The slots of a listener.
@@ -126,6 +129,8 @@ struct Connection {
     /// The number of the change that led to this stage.
     since: u64,
     opened: Instant,
+    /// The time of that change.
+    changed: Instant,
     gives_way: CancellationToken,
 }
 
@@ -149,22 +154,28 @@ impl Slots {
         let (source, gives_way) = (PeerNetwork::of(address), CancellationToken::new());
         let mut taken = self.lock();
         let gave_way = if taken.of(source) >= self.limits.slots_per_source {
-            taken.give_way(|connection| connection.source == source)
+            taken.give_way(now, self.limits.grace, |connection| connection.source == source)
         } else if taken.connections.len() >= self.limits.slots {
-            taken.give_way(|_| true)
+            taken.give_way(now, self.limits.grace, |_| true)
         } else {
             None
         };
         let id = taken.next();
-        let connection =
-            Connection { source, stage: Stage::Silent, since: id, opened: now, gives_way: gives_way.clone() };
+        let connection = Connection {
+            source,
+            stage: Stage::Silent,
+            since: id,
+            opened: now,
+            changed: now,
+            gives_way: gives_way.clone(),
+        };
         taken.connections.insert(id, connection);
         (Arc::new(Slot { slots: Arc::clone(self), id, gives_way, is_answered: AtomicBool::new(false) }), gave_way)
     }
 
     /// Ends one connection that is not being answered, if there is one. For when the process has no descriptors left.
     pub(super) fn free_one(&self) -> Option<Stage> {
-        self.lock().give_way(|connection| connection.stage < Stage::Answering)
+        self.lock().give_way(Instant::now(), self.limits.grace, |connection| connection.stage < Stage::Answering)
     }
 
     /// Ends connections that have been silent for too long while slots are scarce, and returns their number.
@@ -200,15 +211,17 @@ impl Taken {
 
     /// Ends one of these connections and returns its stage. Of those that are being answered, one of the source with
     /// the most slots is chosen: it may be a peer that does not read.
-    fn give_way(&mut self, among: impl Fn(&Connection) -> bool) -> Option<Stage> {
+    fn give_way(&mut self, now: Instant, grace: Duration, among: impl Fn(&Connection) -> bool) -> Option<Stage> {
         let mut slots: HashMap<PeerNetwork, usize> = HashMap::new();
         for connection in self.connections.values() {
             *slots.entry(connection.source).or_default() += 1;
         }
         let order = |connection: &Connection| {
+            let is_new =
+                connection.stage != Stage::Waiting && now.saturating_duration_since(connection.changed) < grace;
             let is_answered = connection.stage == Stage::Answering;
             let slots = if is_answered { slots.get(&connection.source).copied() } else { None };
-            (connection.stage, std::cmp::Reverse(slots), connection.since)
+            (is_new, connection.stage, std::cmp::Reverse(slots), connection.since)
         };
         let candidates = self.connections.iter().filter(|(_, connection)| among(connection));
         let id = *candidates.min_by_key(|(_, connection)| order(connection))?.0;
@@ -246,7 +259,7 @@ impl Slot {
         let mut taken = self.slots.lock();
         let since = taken.next();
         if let Some(connection) = taken.connections.get_mut(&self.id) {
-            (connection.stage, connection.since) = (stage, since);
+            (connection.stage, connection.since, connection.changed) = (stage, since, Instant::now());
         }
     }
 }
@@ -261,7 +274,8 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    const LIMITS: SlotLimits = SlotLimits { slots: 6, slots_per_source: 4, silent: Duration::from_secs(2) };
+    const LIMITS: SlotLimits =
+        SlotLimits { slots: 6, slots_per_source: 4, silent: Duration::from_secs(2), grace: Duration::ZERO };
 
     fn address(number: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, number])
@@ -310,6 +324,20 @@ mod tests {
             assert_eq!((gave_way, ended(&own)), (Some(stage), expected.to_vec()));
         }
         assert_eq!((ended(&others), ended(&newer)), (vec![false], vec![false; 4]));
+    }
+
+    #[test]
+    fn a_new_connection_has_time_for_its_request_before_it_gives_way() {
+        for held in [Stage::Waiting, Stage::Answering] {
+            let slots = Slots::new(SlotLimits { grace: Duration::from_secs(1), ..LIMITS });
+            let later = Instant::now() + Duration::from_secs(5);
+            let held = take(&slots, 1, &[held; 4]);
+            let (scraper, _) = slots.take(address(1), later);
+            let newer: Vec<_> = (0..3).map(|_| slots.take(address(1), later).0).collect();
+            assert_eq!((ended(&held), must_end(&scraper)), (vec![true; 4], false));
+            let (_newest, gave_way) = slots.take(address(1), later);
+            assert_eq!((gave_way, must_end(&scraper), ended(&newer)), (Some(Stage::Silent), true, vec![false; 3]));
+        }
     }
 
     #[test]
