@@ -47,7 +47,6 @@ fn connect(server: &Server, size: usize) -> Vec<TcpStream> {
 /// The first reading of a server whose ids are above 20,000 is one full listing.
 #[test]
 fn an_old_server_whose_buffer_limit_cuts_a_full_listing_is_sampled_in_pages() {
-    let _alone = share::alone();
     for binary in some_binaries() {
         println!("{}", binary.name);
         let server = Server::start(&binary);
@@ -121,7 +120,6 @@ fn peak_megabytes(pid: u32) -> u64 {
 /// The limit is smaller than any page. Servers count only the bytes beyond the first 16 KiB, so small pages succeed.
 #[test]
 fn pages_become_as_small_as_the_buffer_limit_requires() {
-    let _alone = share::alone();
     for binary in some_binaries() {
         println!("{}", binary.name);
         let server = Server::start(&binary);
@@ -274,7 +272,6 @@ fn turnover(scrape: &Scrape) -> (f64, f64, f64) {
 
 #[test]
 fn a_client_that_takes_a_huge_name_neither_closes_nor_opens() {
-    let _alone = share::alone();
     for binary in some_binaries() {
         println!("{}", binary.name);
         let server = Server::start(&binary);
@@ -303,7 +300,6 @@ fn a_client_that_takes_a_huge_name_neither_closes_nor_opens() {
 
 #[test]
 fn a_new_client_with_a_huge_name_hides_none_of_those_that_connect_with_it() {
-    let _alone = share::alone();
     for binary in some_binaries() {
         println!("{}", binary.name);
         let server = Server::start(&binary);
@@ -337,7 +333,6 @@ fn a_new_client_with_a_huge_name_hides_none_of_those_that_connect_with_it() {
 /// A scan of more ids than one sample may ask for finds clients that connected long ago.
 #[test]
 fn clients_that_a_scan_finds_later_did_not_open() {
-    let _alone = share::alone();
     let Some(binary) = binary("redis-8.2").or_else(any_binary) else { return };
     let server = Server::start(&binary);
     let mut clients = Vec::new();
