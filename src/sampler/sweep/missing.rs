@@ -257,10 +257,11 @@ impl Sweep<'_> {
         let opened = self.known.opened_during_sweep as i64;
         let started_with = self.opening.connected_clients.zip(connected);
         let closed = started_with.map_or(0, |(before, now)| (before as i64 + opened - now as i64).max(0));
-        // Without the counter it is unknown how many opened.
+        // Clients that were left out may have closed. Without the counter it is unknown how many opened.
         let has_counter = info.and_then(|info| info.connections_received) >= self.opening.connections_received;
-        let is_explained =
-            !has_counter || self.opening.connections_received.is_none() || drift <= opened && -drift <= closed;
+        let is_explained = !has_counter
+            || self.opening.connections_received.is_none()
+            || drift <= opened && -drift <= closed + unlisted;
         let limits = &self.known.limits;
         for (condition, holds) in [
             (SampleCondition::IdsUnordered, self.known.is_unordered),
