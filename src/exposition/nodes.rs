@@ -197,8 +197,9 @@ impl NodeSeries<'_> {
         self.add_known(c::SAMPLE_WITHIN_BUDGET, &[], sample.cost.within_budget.map(flag));
         self.add_known(c::SAMPLE_DRIFT, &[], sample.cost.drift.map(|drift| drift as f64));
         self.add(c::SAMPLE_COMPLETE, &[], flag(snapshot.is_complete()));
+        let conditions = snapshot.conditions();
         for condition in SampleCondition::ALL {
-            self.add(c::SAMPLE_CONDITION, &[condition.label()], flag(snapshot.conditions().has(condition)));
+            self.add(c::SAMPLE_CONDITION, &[condition.label()], flag(conditions.has(condition)));
         }
         match sample.source {
             Source::Sampled => self.add(c::SAMPLE_SOURCE, &["sampled"], 1.0),

@@ -174,8 +174,7 @@ impl ListingLimits {
                 true
             }
             _ => {
-                let (lower, upper) = ids.split_at(ids.len() / 2);
-                self.set_aside.extend([lower.to_vec(), upper.to_vec()]);
+                self.split(ids);
                 false
             }
         }
@@ -200,9 +199,12 @@ impl ListingLimits {
     /// Sets aside the clients that may be tried again now: those that failed once, and skipped ones whose time has
     /// come, as one group.
     pub(super) fn retry(&mut self, now: Instant) {
-        self.set_aside.extend(self.suspects.iter().map(|id| vec![*id]));
+        // Those that were put back are still there.
+        let waiting: HashSet<u64> = self.set_aside.iter().flatten().copied().collect();
+        let is_not_waiting = |id: &u64| !waiting.contains(id);
+        self.set_aside.extend(self.suspects.iter().filter(|id| is_not_waiting(id)).map(|id| vec![*id]));
         let due = self.skipped.iter().filter(|(_, paused)| paused.until <= now).map(|(id, _)| *id);
-        let due: Vec<u64> = due.take(MAX_RETRIED).collect();
+        let due: Vec<u64> = due.filter(is_not_waiting).take(MAX_RETRIED).collect();
         if !due.is_empty() {
             self.set_aside.push_back(due);
         }
@@ -225,8 +227,13 @@ impl ListingLimits {
 
     /// Notes that a page with these ids was listed.
     pub(super) fn listed(&mut self, ids: &[u64]) {
-        self.skipped.retain(|id, _| !ids.contains(id));
-        self.suspects.retain(|id| !ids.contains(id));
+        if self.skipped.is_empty() && self.suspects.is_empty() {
+            return;
+        }
+        for id in ids {
+            self.skipped.remove(id);
+            self.suspects.remove(id);
+        }
     }
 
     /// The ids that are not to be listed with the others.
@@ -271,5 +278,42 @@ impl ListingLimits {
     pub(super) fn full_allowance(&self, clients: Option<u64>) -> u64 {
         let Some(clients) = clients else { return u64::MAX };
         (self.row_bytes() * clients as f64 * ALLOWANCE_RATIO).max(MIN_FULL_ALLOWANCE) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn groups(limits: &mut ListingLimits) -> Vec<Vec<u64>> {
+        std::iter::from_fn(|| limits.next_set_aside()).collect()
+    }
+
+    #[test]
+    fn a_client_is_left_out_if_it_is_too_large_or_fails_in_two_sweeps() {
+        let (mut limits, now) = (ListingLimits::default(), Instant::now());
+        assert!(limits.set_aside(&[7], true, now) && limits.is_skipped(7), "its row is the cause");
+        assert!(!limits.set_aside(&[8], false, now) && !limits.is_skipped(8), "the link may be the cause");
+        limits.retry(now);
+        limits.retry(now);
+        assert_eq!(groups(&mut limits), [[8]], "once a sweep, and 7 not before its time");
+        assert!(limits.set_aside(&[8], false, now) && limits.is_skipped(8));
+        limits.retry_skipped(now);
+        limits.retry(now);
+        assert_eq!(groups(&mut limits), [[7, 8]], "together");
+        limits.listed(&[7, 8, 9]);
+        assert!(limits.is_empty() && limits.apart().is_empty());
+    }
+
+    #[test]
+    fn the_number_of_clients_that_are_left_out_is_bounded() {
+        let (mut limits, now) = (ListingLimits::default(), Instant::now());
+        for id in 0..3 * MAX_SKIPPED as u64 {
+            limits.set_aside(&[id], true, now);
+        }
+        assert_eq!((limits.skipped(), limits.is_skipped(0)), (MAX_SKIPPED, false), "the newest stay");
+        limits.retry_skipped(now);
+        limits.retry(now);
+        assert_eq!(groups(&mut limits).concat().len(), MAX_RETRIED);
     }
 }

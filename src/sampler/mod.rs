@@ -203,7 +203,9 @@ impl Sampler {
         self.link = Some(link);
         // Decays slowly, because the load of quick polls may rise again.
         self.known.quick_poll_load *= 0.8;
-        self.known.rows = sample.clients.clone().unwrap_or_default();
+        if let Ok(pages) = &sample.clients {
+            self.known.rows = pages.clone();
+        }
         self.last = Some(LastSweep {
             pages: sample.clients.as_ref().map_or(0, |pages| pages.count()),
             bound: self.known.tracker.as_ref().map_or(0, IdTracker::bound),

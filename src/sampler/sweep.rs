@@ -141,9 +141,11 @@ impl<'a> Sweep<'a> {
             }
             info.update(&closing);
         }
-        self.carry_over();
+        if listed.is_ok() {
+            self.carry_over();
+        }
         self.judge(info.as_ref().ok(), listed.is_ok());
-        let unreadable_ids = self.known.limits.skipped_ids().filter(|id| !self.listed_ids().contains(id)).collect();
+        let unreadable_ids = self.unreadable_ids();
         self.own_ids.extend(self.link.id);
         self.known.swept_once = true;
         let own = self.node.dials.tally();

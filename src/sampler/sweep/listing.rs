@@ -135,6 +135,8 @@ impl Sweep<'_> {
             listed = self.scan().await?;
         }
         if let Listed::Complete = listed {
+            // Once a sweep, so that one fault of the link is not taken for two failures of a client.
+            self.known.limits.retry(tokio::time::Instant::now());
             listed = self.list_set_aside().await?;
         }
         Ok(match listed {

@@ -142,6 +142,15 @@ impl Sweep<'_> {
         }
     }
 
+    /// The ids of the clients that are left out, and of which no row was kept.
+    pub(super) fn unreadable_ids(&self) -> Vec<u64> {
+        if self.known.limits.skipped() == 0 {
+            return Vec::new();
+        }
+        let listed = self.listed_ids();
+        self.known.limits.skipped_ids().filter(|id| !listed.contains(id)).collect()
+    }
+
     /// The number of clients that were not listed, although they are connected as far as it is known.
     pub(super) fn unlisted(&self) -> i64 {
         if self.attempts.failed == 0 && self.known.limits.is_empty() {
@@ -156,7 +165,6 @@ impl Sweep<'_> {
 
     /// Lists the ids of the pages that failed, in smaller pages.
     pub(super) async fn list_set_aside(&mut self) -> Result<Listed, Failure> {
-        self.known.limits.retry(Instant::now());
         while let Some(ids) = self.known.limits.next_set_aside() {
             if self.attempts.are_used_up() {
                 self.known.limits.put_back(ids);
