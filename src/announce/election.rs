@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::status::PATIENCE;
+
 /// When we announce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -17,10 +19,6 @@ pub enum Mode {
     /// Never.
     Never,
 }
-
-/// The time without a message after which an announcer counts as silent, in multiples of the frequency that it
-/// announced: another exporter takes over, and receivers sample themselves.
-pub const PATIENCE: f64 = 2.5;
 
 /// The time that an exporter listens after its start, in multiples of its frequency.
 const LISTEN_FIRST: f64 = 1.2;

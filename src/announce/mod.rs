@@ -8,7 +8,7 @@ mod listener;
 mod pace;
 
 pub use announcer::Announcer;
-pub use election::{Election, Mode, PATIENCE};
+pub use election::{Election, Mode};
 pub use listener::Listener;
 
 use std::sync::Arc;

@@ -20,5 +20,5 @@ pub use encode::Announcement;
 pub use message::{AppCount, CHANNEL, FIELDS, Header, MAX_MESSAGE, Message, MessageKind, SCHEMA, read};
 pub use receiver::{Received, StatusReceiver, VerifiedMessage};
 pub use rotation::Rotation;
-pub use screen::Screen;
+pub use screen::{PATIENCE, Screen};
 pub use signature::{Key, SIGNATURE_OVERHEAD, verify};

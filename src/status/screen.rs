@@ -20,7 +20,7 @@ const MAX_CHANGE_LINES: usize = 10;
 const MAX_REMEMBERED: usize = 32;
 
 /// The time without a message after which a node is no longer announced, in multiples of the announced frequency.
-const PATIENCE: f64 = 2.5;
+pub const PATIENCE: f64 = 2.5;
 const MIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The time after which a server without any message has no announcer: 2.5 times the default frequency, and more.

@@ -9,12 +9,11 @@ use tokio::sync::mpsc;
 use super::Watcher;
 use super::announced::{Announced, ambiguous};
 use super::schedule::MIN_EARLY_INTERVAL;
-use crate::announce::PATIENCE;
 use crate::clock;
 use crate::failure::{Failure, Reason};
 use crate::latest::Phase;
 use crate::sample::{Sample, Source};
-use crate::status::Received;
+use crate::status::{PATIENCE, Received};
 
 /// The use of statuses that other exporters announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
