@@ -144,10 +144,12 @@ fn the_demo_names_the_fix_of_a_failed_build() {
     }
 }
 
+/// Meanwhile another process listens on its port, as when two demos start at once.
 #[test]
 fn the_demo_names_the_fix_of_a_server_that_does_not_start() {
     let demo = Demo::building("server", "");
-    demo.install("redis-server", "echo no memory >&2; exit 1");
+    let another = "python3 -m http.server --bind 127.0.0.1 \"$2\" > /dev/null 2>&1 &";
+    demo.install("redis-server", &format!("{another} sleep 1; echo no memory >&2; exit 1"));
     let (output, [_, printed]) = demo.run();
     assert_eq!(output.status.code(), Some(1), "{printed}");
     assert!(printed.contains("no memory\ndemo: Redis did not start"), "{printed}");
