@@ -24,6 +24,7 @@ pub mod text;
 // From a server's replies to a sample.
 pub mod client_list;
 pub mod link;
+pub mod memory;
 pub mod sample;
 pub mod sampler;
 pub mod server_info;

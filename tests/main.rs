@@ -14,6 +14,7 @@ mod engines;
 mod failures;
 mod fleet;
 mod hostile_peers;
+mod hostile_servers;
 mod image;
 mod listing_failures;
 mod lists;

@@ -21,6 +21,7 @@ pub use client::Client;
 pub use field::Field;
 pub use flags::Flags;
 
+use crate::memory::{HeldText, Reservation};
 use line::{Layout, Line};
 
 /// The clients of one reply, and the count of unreadable lines.
@@ -229,23 +230,33 @@ self_cell!(
 );
 
 /// A reply together with the clients that borrow from it.
-pub struct Listing(ParsedReply);
+pub struct Listing {
+    parsed: ParsedReply,
+    /// Released with the listing.
+    _reservation: Option<Reservation>,
+}
 
 impl Listing {
     /// Parses a reply and keeps it. Rows longer than 64 KiB are kept with each value truncated to 1 KiB, so that names
     /// of megabytes do not use up our memory.
     pub fn new(reply: Vec<u8>) -> Self {
-        Self(ParsedReply::new(shortened(reply), |reply| parse(reply)))
+        Self::of(reply.into())
+    }
+
+    /// Parses a reply and keeps it, with the memory that is reserved for it.
+    pub fn of(reply: HeldText) -> Self {
+        let (reply, reservation) = reply.into_parts();
+        Self { parsed: ParsedReply::new(shortened(reply), |reply| parse(reply)), _reservation: reservation }
     }
 
     /// The clients in the order of the reply.
     pub fn clients(&self) -> &[Client<'_>] {
-        &self.0.borrow_dependent().clients
+        &self.parsed.borrow_dependent().clients
     }
 
     /// Removes the clients for which `keep` is false. Returns their number.
     pub fn retain(&mut self, keep: impl FnMut(&Client<'_>) -> bool) -> usize {
-        self.0.with_dependent_mut(|_, parsed| {
+        self.parsed.with_dependent_mut(|_, parsed| {
             let before = parsed.clients.len();
             parsed.clients.retain(keep);
             before - parsed.clients.len()
@@ -254,7 +265,7 @@ impl Listing {
 
     /// The counts of lines that could not be parsed.
     pub fn unreadable(&self) -> Unreadable {
-        self.0.borrow_dependent().unreadable
+        self.parsed.borrow_dependent().unreadable
     }
 }
 

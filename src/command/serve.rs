@@ -22,6 +22,7 @@ use crate::group_file::GroupFile;
 use crate::latest::Latest;
 use crate::link::Node;
 use crate::machine::Machine;
+use crate::memory::MemoryLimit;
 use crate::web::{self, Served};
 
 pub(super) fn run(args: &ServeArgs) -> Result<Exit> {
@@ -55,6 +56,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
             to a server can read the password"
         );
     }
+    MemoryLimit::of_process().set(config.max_memory);
     let nodes: Vec<Node> = config.targets.iter().flat_map(Target::nodes).collect();
     for warning in nodes.iter().filter_map(Node::name_warning) {
         warn!("{warning}");

@@ -44,6 +44,8 @@ pub struct ServeConfig {
     pub group_file: Option<GroupFile>,
     /// The limits of sampling.
     pub budget: Budget,
+    /// The memory for the replies of all servers, in bytes.
+    pub max_memory: u64,
     /// Settings for announcing and receiving statuses.
     pub announce: announce::AnnounceSettings,
     /// The use of statuses of other exporters.
@@ -73,6 +75,7 @@ impl ServeConfig {
             limits: limits(args, grouping, &mut faults),
             group_file,
             budget: budget(&args.sample, &mut faults),
+            max_memory: sampling::max_memory(&args.sample, &mut faults),
             announce: announcing(args, &mut faults),
             remote: remote(&args.announce),
             listen: listen(&args.web.listen, &mut faults),
@@ -208,6 +211,7 @@ mod tests {
             "--client-announce-frequency=1e19",
             "--sample.max-stall=fast",
             "--sample.max-load=200%",
+            "--sample.max-memory=1MiB",
             "--idle.thresholds=1m,1500ms",
             "--group.limit=0",
             "--announce.channel=",
@@ -234,6 +238,7 @@ mod tests {
             "--client-announce-frequency",
             "--sample.max-stall",
             "--sample.max-load",
+            "--sample.max-memory",
             "--idle.thresholds",
             "--announce.channel",
             "--announce.max-bytes",

@@ -7,9 +7,13 @@ use super::values::{elements, frequency, percent, positive, whole_seconds};
 use crate::cli::SampleArgs;
 use crate::duration::duration;
 use crate::sampler::Budget;
+use crate::size::bytes;
 
 /// Maximum number of idle thresholds.
 const MAX_THRESHOLDS: usize = 20;
+
+/// Minimum memory for replies, in bytes.
+const MIN_MEMORY: u64 = 16 * 1024 * 1024;
 
 pub(super) fn budget(args: &SampleArgs, faults: &mut Faults) -> Budget {
     Budget {
@@ -19,6 +23,15 @@ pub(super) fn budget(args: &SampleArgs, faults: &mut Faults) -> Budget {
         interval: faults.take("--client-announce-frequency", frequency(&args.frequency), Duration::ZERO),
         quick_poll: faults.take("--sample.quick-poll", quick_poll(&args.quick_poll), None),
     }
+}
+
+/// The memory for the replies of all servers, in bytes.
+pub(super) fn max_memory(args: &SampleArgs, faults: &mut Faults) -> u64 {
+    let memory = bytes(&args.max_memory).and_then(|bytes| match u64::try_from(bytes) {
+        Ok(bytes) if bytes >= MIN_MEMORY => Ok(bytes),
+        _ => Err(format!("{} is too little; the minimum is 16MiB", args.max_memory)),
+    });
+    faults.take("--sample.max-memory", memory, 0)
 }
 
 /// The interval of quick polls. It has the same minimum as the interval of samples.

@@ -77,6 +77,30 @@ impl Command {
         }
     }
 
+    /// Returns true if the reply lists clients.
+    pub(super) fn is_listing(self) -> bool {
+        matches!(self, Command::ClientList | Command::ClientListIds)
+    }
+
+    /// Maximum number of bytes of the reply. That of a listing is bounded by its batch.
+    pub(super) fn max_reply(self) -> u64 {
+        match self {
+            Command::ClientList | Command::ClientListIds => u64::MAX,
+            Command::InfoServer
+            | Command::InfoClients
+            | Command::InfoStats
+            | Command::InfoReplication
+            | Command::InfoCommandStats => 1024 * 1024,
+            Command::ClusterInfo => 64 * 1024,
+            Command::ClientId
+            | Command::ClientSetName
+            | Command::ClientSetInfoName
+            | Command::ClientSetInfoVersion
+            | Command::Publish
+            | Command::Subscribe => super::MAX_CONFIRMATION,
+        }
+    }
+
     /// The ACL rule that permits it.
     pub fn acl_rule(self) -> &'static str {
         match self {

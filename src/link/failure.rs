@@ -3,11 +3,12 @@
 use std::fmt::Display;
 use std::io;
 
-use redis::{ErrorKind, RedisError};
+use redis::RedisError;
 
 use super::address::Endpoint;
 use super::command::Command;
 use super::node::Node;
+use super::reply_reader::ReadFault;
 use crate::failure::{Failure, Reason};
 use crate::text::escaped;
 
@@ -57,10 +58,52 @@ pub(super) fn timed_out(node: &str, what: &str, seconds: f64) -> Failure {
     failure(Reason::Timeout, node, format!("{what} within {seconds} s; {fix}"))
 }
 
-pub(super) fn too_large(node: &str, limit: u64) -> Failure {
-    let megabytes = limit / (1024 * 1024);
-    let fix = "check CLIENT LIST for clients with very long names";
-    failure(Reason::TooLarge, node, format!("a reply is larger than {megabytes} MiB; {fix}"))
+/// A reply could not be read.
+pub(super) fn unreadable(node: &str, command: Command, fault: ReadFault) -> Failure {
+    match fault {
+        ReadFault::Closed(error) => closed(node, &error),
+        ReadFault::Shape => not_redis(node),
+        ReadFault::TooLarge(limit) => {
+            let fix = match command.is_listing() {
+                true => "check CLIENT LIST for clients with very long names",
+                false => "is this a Redis or Valkey server?",
+            };
+            failure(Reason::TooLarge, node, format!("the reply to {command} is larger than {limit} bytes; {fix}"))
+        }
+    }
+}
+
+/// The reply to `AUTH` could not be read.
+pub(super) fn unreadable_login(node: &str, fault: ReadFault) -> Failure {
+    match fault {
+        ReadFault::Closed(error) => closed(node, &error),
+        ReadFault::Shape => not_redis(node),
+        ReadFault::TooLarge(limit) => {
+            let sentence = format!("the reply to AUTH is larger than {limit} bytes; is this a Redis or Valkey server?");
+            failure(Reason::TooLarge, node, sentence)
+        }
+    }
+}
+
+/// The replies of all nodes use up the memory for them.
+pub(super) fn no_memory(node: &str, limit: u64) -> Failure {
+    let sentence = format!(
+        "there was no memory for its reply: the replies of all servers may take {limit} bytes; raise \
+        --sample.max-memory, or check redis_clients_connections for a server with far too many clients"
+    );
+    failure(Reason::TooLarge, node, sentence)
+}
+
+fn not_redis(node: &str) -> Failure {
+    let sentence = "what answers on this port does not speak the Redis protocol; check the port";
+    failure(Reason::Protocol, node, sentence)
+}
+
+fn closed(node: &str, error: &io::Error) -> Failure {
+    let why = plain(&escaped(error.to_string().as_bytes()));
+    let fix = "it may be stopping or restarting; if this is a TLS port, use rediss://, and --redis.tls-cert-file if it \
+               requires a client certificate";
+    failure(Reason::Closed, node, format!("the server closed the connection ({why}); {fix}"))
 }
 
 pub(super) fn closed_while_answering(node: &str) -> Failure {
@@ -80,9 +123,6 @@ pub(super) fn password_unreadable(node: &str, why: &str) -> Failure {
 /// The server refused `AUTH`. The server's answer is never quoted: some servers repeat our args, the password among
 /// them.
 pub(super) fn auth_refused(node: &str, error: &RedisError) -> Failure {
-    if let Some(failure) = connection_error(node, error) {
-        return failure;
-    }
     let text = server_text(error);
     if text.contains("without any password configured") || text.contains("no password is set") {
         let sentence = "the server has no password for this user; leave the password out, or set one on the server";
@@ -95,11 +135,8 @@ pub(super) fn auth_refused(node: &str, error: &RedisError) -> Failure {
     failure(Reason::Auth, node, format!("AUTH failed: the server refused the user or the password; {fix}"))
 }
 
-/// The server refused a command, or the link failed while it was sent.
+/// The server refused a command.
 pub(super) fn refused(node: &str, command: Command, error: &RedisError) -> Failure {
-    if let Some(failure) = connection_error(node, error) {
-        return failure;
-    }
     let text = server_text(error);
     let answer = quoted(&text);
     if let Some(failure) = server_state_error(node, &text) {
@@ -150,21 +187,6 @@ fn server_state_error(node: &str, text: &str) -> Option<Failure> {
         _ => return None,
     };
     Some(failure(reason, node, sentence))
-}
-
-/// Errors of the connection itself.
-fn connection_error(node: &str, error: &RedisError) -> Option<Failure> {
-    if error.kind() == ErrorKind::Parse {
-        let sentence = "what answers on this port does not speak the Redis protocol; check the port";
-        return Some(failure(Reason::Protocol, node, sentence));
-    }
-    if error.is_connection_dropped() || error.is_io_error() {
-        let why = plain(&quoted(&error.to_string()));
-        let fix = "it may be stopping or restarting; if this is a TLS port, use rediss://, and --redis.tls-cert-file \
-                   if it requires a client certificate";
-        return Some(failure(Reason::Closed, node, format!("the server closed the connection ({why}); {fix}")));
-    }
-    None
 }
 
 /// The server's error line, code first.

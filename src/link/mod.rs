@@ -3,25 +3,22 @@
 
 mod address;
 mod admission;
-mod bounded;
 mod command;
 mod dials;
 mod failure;
 mod node;
 mod password;
+mod reply_reader;
 mod subscription;
 mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisResult, Value};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use address::{
@@ -37,17 +34,20 @@ pub use tls::config as tls_config;
 pub use tls::is_server_name;
 
 use crate::failure::{Failure, Reason};
-use bounded::{Allowance, BoundedStream};
+use crate::memory::HeldText;
+#[cfg(test)]
+use crate::memory::MemoryLimit;
 use dials::OwnConnection;
+use reply_reader::{Bounds, RawReply, ReadFault, ReplyReader};
 
 /// Maximum size of all replies to one batch of commands, in bytes: 300,000 clients of 400 bytes.
 const MAX_REPLY: u64 = 128 * 1024 * 1024;
 
 /// The reply to a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Reply {
     /// Text of any length.
-    Text(Vec<u8>),
+    Text(HeldText),
     /// A number.
     Number(i64),
 }
@@ -55,9 +55,14 @@ pub enum Reply {
 impl Reply {
     /// The text; empty for a number.
     pub fn into_text(self) -> Vec<u8> {
+        self.into_held_text().into_text()
+    }
+
+    /// The text with the memory that is reserved for it; empty for a number.
+    pub fn into_held_text(self) -> HeldText {
         match self {
             Reply::Text(text) => text,
-            Reply::Number(_) => Vec::new(),
+            Reply::Number(_) => HeldText::default(),
         }
     }
 }
@@ -68,24 +73,12 @@ impl Reply {
 pub struct Link {
     node: Arc<str>,
     own: OwnConnection,
-    connection: MultiplexedConnection,
-    _driver: Driver,
-    allowance: Allowance,
+    reader: ReplyReader<Box<dyn ByteStream>>,
     timeout: Duration,
     /// The id of our connection; `None` if the server does not report it (before 5.0, or not permitted).
     pub id: Option<u64>,
     /// The identification commands that the server refused. Nothing depends on them; `check` reports them.
     pub refused: Vec<(Command, Failure)>,
-}
-
-/// The task that moves a connection's bytes; it ends with the link.
-#[derive(Debug)]
-struct Driver(JoinHandle<()>);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Link {
@@ -115,40 +108,37 @@ impl Link {
 
     async fn dial_inner(node: &Node) -> Result<Self, Failure> {
         let (stream, own) = open(node).await?;
-        let link = Self::over(stream, Arc::clone(&node.name), node.address.timeout).await?;
-        let mut link = Self { own, ..link };
+        let mut link = Self {
+            node: Arc::clone(&node.name),
+            own,
+            reader: ReplyReader::new(stream, Arc::clone(&node.memory)),
+            timeout: node.address.timeout,
+            id: None,
+            refused: Vec::new(),
+        };
         if let Some(auth) = auth_command(node).await? {
-            let reply: RedisResult<Value> = auth.query_async(&mut link.connection).await;
-            reply.map_err(|error| failure::auth_refused(&link.node, &error))?;
+            log_in(&mut link.reader, &auth, &link.node).await?;
         }
         link.identify().await?;
         Ok(link)
     }
 
     /// A link over a stream that is connected to a node, without logging in.
-    pub(crate) async fn over<S>(stream: S, node: Arc<str>, timeout: Duration) -> Result<Self, Failure>
+    #[cfg(test)]
+    pub(crate) fn over<S>(stream: S, node: Arc<str>, timeout: Duration) -> Self
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
     {
-        let allowance = Allowance::new(MAX_REPLY);
-        let stream = BoundedStream::new(stream, allowance.clone());
-        // We send AUTH and the identification ourselves, so that each failure is reported exactly.
-        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
-            .await
-            .map_err(|error| failure::refused(&node, Command::ClientId, &error))?;
-        let driver = Driver(tokio::spawn(driver));
-        let (own, refused) = (OwnConnection::default(), Vec::new());
-        Ok(Self { node, own, connection, _driver: driver, allowance, timeout, id: None, refused })
+        let reader = ReplyReader::new(Box::new(stream) as Box<dyn ByteStream>, MemoryLimit::of_process().share());
+        Self { node, own: OwnConnection::default(), reader, timeout, id: None, refused: Vec::new() }
     }
 
     /// Gets our id and names the connection, as far as the server permits.
     async fn identify(&mut self) -> Result<(), Failure> {
         // A batch of one command: a server that rejects us answers one command and closes the connection.
-        let reply = self.send_one(Command::ClientId).await;
+        let replies = self.send(&[Command::ClientId.into()]).await;
         self.own.note_answer();
-        match reply {
+        match replies?.remove(0) {
             Ok(Reply::Number(id)) => {
                 self.id = u64::try_from(id).ok();
                 self.id.into_iter().for_each(|id| self.own.identify(id));
@@ -164,12 +154,6 @@ impl Link {
             }
         }
         Ok(())
-    }
-
-    /// Sends one command. Unlike for a batch, the error shows what was received if it was no valid reply.
-    async fn send_one(&mut self, command: Command) -> Result<Reply, Failure> {
-        let reply = Request::from(command).packed().query_async(&mut self.connection).await;
-        read_reply(&self.node, command, reply)
     }
 
     /// The highest id that the server has given to this link, and to those that this process opened after it.
@@ -201,36 +185,82 @@ impl Link {
         requests: &[Request<'_>],
         max_bytes: u64,
     ) -> Result<Vec<Result<Reply, Failure>>, Failure> {
-        let max_bytes = max_bytes.min(MAX_REPLY);
-        let mut pipeline = Pipeline::with_capacity(requests.len());
-        for request in requests {
-            pipeline.add_command(request.packed());
-        }
-        pipeline.ignore_errors();
-        self.allowance.reset(max_bytes);
-        let replies = timeout(self.timeout, pipeline.query_async(&mut self.connection)).await;
-        let Ok(replies) = replies else {
-            return Err(failure::timed_out(&self.node, "did not answer", self.timeout.as_secs_f64()));
-        };
-        let replies: Vec<RedisResult<Value>> = replies.map_err(|error| match self.allowance.is_used_up() {
-            true => failure::too_large(&self.node, max_bytes),
-            false => {
-                let failure = failure::refused(&self.node, requests[0].command, &error);
-                if failure.reason == Reason::Closed {
-                    self.own.note_cut();
-                }
-                failure
+        match timeout(self.timeout, self.exchange(requests, max_bytes.min(MAX_REPLY))).await {
+            Ok(replies) => replies,
+            Err(_) if self.reader.waits_for_memory => {
+                Err(failure::no_memory(&self.node, self.reader.memory().limit().bytes()))
             }
-        })?;
-        let reply = |(request, reply): (&Request<'_>, _)| read_reply(&self.node, request.command, reply);
-        Ok(requests.iter().zip(replies).map(reply).collect())
+            Err(_) => Err(failure::timed_out(&self.node, "did not answer", self.timeout.as_secs_f64())),
+        }
+    }
+
+    /// Returns true if the last batch failed because the replies of all nodes use up the memory for them: another way
+    /// to ask would fail as well.
+    pub fn lacks_memory(&self) -> bool {
+        self.reader.waits_for_memory
+    }
+
+    async fn exchange(
+        &mut self,
+        requests: &[Request<'_>],
+        max_bytes: u64,
+    ) -> Result<Vec<Result<Reply, Failure>>, Failure> {
+        let mut packed = Vec::new();
+        for request in requests {
+            packed.extend_from_slice(&request.packed().get_packed_command());
+        }
+        let written = self.reader.write(&packed).await;
+        written.map_err(|fault| self.unreadable(requests[0].command, fault))?;
+        let mut left = max_bytes;
+        let mut replies = Vec::with_capacity(requests.len());
+        for Request { command, .. } in requests {
+            let bounds = Bounds { has_rows: command.is_listing(), ..Bounds::value(command.max_reply().min(left)) };
+            let reply = self.reader.read(bounds).await;
+            let reply = reply.map_err(|fault| self.unreadable(*command, fault))?;
+            if let RawReply::Text(text) = &reply {
+                left = left.saturating_sub(text.len() as u64);
+            }
+            replies.push(self.answer(*command, reply));
+        }
+        Ok(replies)
+    }
+
+    fn unreadable(&mut self, command: Command, fault: ReadFault) -> Failure {
+        if let ReadFault::Closed(_) = fault {
+            self.own.note_cut();
+        }
+        failure::unreadable(&self.node, command, fault)
+    }
+
+    fn answer(&self, command: Command, reply: RawReply) -> Result<Reply, Failure> {
+        match reply {
+            RawReply::Text(text) => Ok(Reply::Text(text)),
+            RawReply::Number(number) => Ok(Reply::Number(number)),
+            RawReply::Refused(error) => Err(failure::refused(&self.node, command, &error)),
+            RawReply::Nothing | RawReply::Array(_) | RawReply::Skipped(_) => {
+                Err(failure::unexpected_reply(&self.node, command))
+            }
+        }
+    }
+}
+
+/// Maximum size of the reply to a command that only confirms, in bytes.
+const MAX_CONFIRMATION: u64 = 4096;
+
+/// Sends `AUTH`.
+async fn log_in(reader: &mut ReplyReader<Box<dyn ByteStream>>, auth: &redis::Cmd, node: &str) -> Result<(), Failure> {
+    let fault = |fault: ReadFault| failure::unreadable_login(node, fault);
+    reader.write(&auth.get_packed_command()).await.map_err(fault)?;
+    match reader.read(Bounds::value(MAX_CONFIRMATION)).await.map_err(fault)? {
+        RawReply::Refused(error) => Err(failure::auth_refused(node, &error)),
+        _ => Ok(()),
     }
 }
 
 /// A stream of bytes to and from a node: TCP, TLS or a unix socket.
-trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> ByteStream for S {}
 
 /// Runs an attempt to connect, within the node's time-out, if the server is not known to be full. Every connection that
 /// this program opens to a server is opened here.
@@ -327,18 +357,6 @@ async fn connect(node: &Node, host: &str, port: u16) -> Result<TcpStream, Failur
     Err(last)
 }
 
-fn read_reply(node: &str, command: Command, reply: RedisResult<Value>) -> Result<Reply, Failure> {
-    match reply {
-        Ok(Value::BulkString(text)) => Ok(Reply::Text(text)),
-        Ok(Value::VerbatimString { text, .. }) => Ok(Reply::Text(text.into_bytes())),
-        Ok(Value::SimpleString(text)) => Ok(Reply::Text(text.into_bytes())),
-        Ok(Value::Okay) => Ok(Reply::Text(b"OK".to_vec())),
-        Ok(Value::Int(number)) => Ok(Reply::Number(number)),
-        Ok(_) => Err(failure::unexpected_reply(node, command)),
-        Err(error) => Err(failure::refused(node, command, &error)),
-    }
-}
-
 /// Returns true if a failure concerns the node as a whole, so that no other command would succeed.
 fn is_node_wide(failure: &Failure) -> bool {
     use Reason::{Auth, Busy, Closed, Denied, MaxClients, Protocol};
@@ -351,7 +369,7 @@ mod tests {
 
     use super::*;
 
-    /// The allowance is reset for each batch, because a link is used for a long time.
+    /// The bound is that of each batch, because a link is used for a long time.
     #[tokio::test]
     async fn the_bound_is_for_each_batch_and_not_for_all_together() {
         let (near, far) = tokio::io::duplex(1 << 20);
@@ -369,13 +387,13 @@ mod tests {
                 }
             }
         });
-        let mut link = Link::over(near, "node".into(), Duration::from_secs(180)).await.expect("a link");
+        let mut link = Link::over(near, "node".into(), Duration::from_secs(180));
         for _ in 0..4 {
             let replies = link.send(&[Command::ClientList.into()]).await.expect("an answer");
             assert!(matches!(&replies[..], [Ok(Reply::Text(text))] if text.len() == MAX_REPLY as usize / 3));
         }
         let four = [Request::from(Command::ClientList); 4];
-        assert_eq!(link.send(&four).await.map_err(|failure| failure.reason), Err(Reason::TooLarge));
+        assert_eq!(link.send(&four).await.err().map(|failure| failure.reason), Some(Reason::TooLarge));
     }
 
     /// Each read occupies a thread until the pipe has a writer, and names are resolved on the same threads.

@@ -9,6 +9,7 @@ use super::address::{Endpoint, NodeAddress, parse_address};
 use super::admission::Admission;
 use super::dials::Dials;
 use crate::machine::Machine;
+use crate::memory::{MemoryLimit, MemoryShare};
 
 /// One server: its name in outputs, and how to connect to it.
 #[derive(Clone, Debug)]
@@ -23,12 +24,22 @@ pub struct Node {
     pub admission: Arc<Admission>,
     /// The connections that this process opened to it, counted over all copies.
     pub dials: Arc<Dials>,
+    /// Its part of the memory for replies, shared by all copies.
+    pub memory: Arc<MemoryShare>,
 }
 
 impl Node {
     /// A node with a name that the operator chose.
     pub fn named(name: &str, address: NodeAddress) -> Self {
-        Self { name: name.into(), address, is_ambiguous: false, admission: Arc::default(), dials: Arc::default() }
+        let memory = MemoryLimit::of_process().share();
+        Self {
+            name: name.into(),
+            address,
+            is_ambiguous: false,
+            admission: Arc::default(),
+            dials: Arc::default(),
+            memory,
+        }
     }
 
     /// A node that is named by its address. An address on this machine (loopback, a unix socket) is the same on every

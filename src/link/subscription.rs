@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::RedisError;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 #[cfg(any(test, fuzzing))]
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use super::reply_reader::{Bounds, RawReply, ReadFault, ReplyReader};
 use super::{
-    ByteStream, Command, LinkPurpose, Node, OwnConnection, Request, auth_command, connected, failure, is_node_wide,
-    open,
+    ByteStream, Command, LinkPurpose, MAX_CONFIRMATION, Node, OwnConnection, Request, auth_command, connected, failure,
+    is_node_wide, log_in, open,
 };
 use crate::failure::{Failure, Reason};
-
-/// Maximum length of a protocol line: a number, or the text of an error.
-const MAX_LINE: u64 = 4096;
+use crate::memory::HeldText;
+#[cfg(any(test, fuzzing))]
+use crate::memory::MemoryLimit;
 
 /// The time-out for the rest of a message after its first byte.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,15 +41,15 @@ pub enum Delivery {
 pub struct Subscription {
     node: Arc<str>,
     own: OwnConnection,
-    stream: BufReader<Box<dyn ByteStream>>,
+    reader: ReplyReader<Box<dyn ByteStream>>,
     /// Maximum size of a message in bytes. Larger ones are skipped.
     max_message: u64,
 }
 
 /// A part of a reply.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Element {
-    Text(Vec<u8>),
+    Text(HeldText),
     Skipped(u64),
     Number(i64),
 }
@@ -67,18 +67,20 @@ impl Subscription {
 
     /// Reads the replies of a stream that is already subscribed.
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, max_message: usize) -> Self {
-        let (node, own, stream) = ("node".into(), OwnConnection::default(), BufReader::new(Box::new(stream) as Box<_>));
-        Self { node, own, stream, max_message: max_message as u64 }
+    pub(crate) fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+        max_message: usize,
+    ) -> Self {
+        let reader = ReplyReader::new(Box::new(stream) as Box<dyn ByteStream>, MemoryLimit::of_process().share());
+        Self { node: "node".into(), own: OwnConnection::default(), reader, max_message: max_message as u64 }
     }
 
     async fn open_inner(node: &Node, channel: &str, max_message: usize) -> Result<Self, Failure> {
         let (stream, own) = open(node).await?;
-        let mut subscription =
-            Self { stream: BufReader::new(stream), node: Arc::clone(&node.name), own, max_message: max_message as u64 };
+        let reader = ReplyReader::new(stream, Arc::clone(&node.memory));
+        let mut subscription = Self { reader, own, node: Arc::clone(&node.name), max_message: max_message as u64 };
         if let Some(auth) = auth_command(node).await? {
-            let reply = subscription.request(&auth).await?;
-            reply.map_err(|error| failure::auth_refused(&subscription.node, &error))?;
+            log_in(&mut subscription.reader, &auth, &subscription.node).await?;
         }
         // By the id our other links recognize this one. The refusal of the command alone is ignored.
         let reply = subscription.request(&Request::from(Command::ClientId).packed()).await?;
@@ -109,12 +111,9 @@ impl Subscription {
 
     /// Sends a command and reads its reply; the inner error is the server's refusal.
     async fn request(&mut self, command: &redis::Cmd) -> Result<Result<Vec<Element>, RedisError>, Failure> {
-        // A server that refuses the connection says so and closes it. The line can be read even if we can't write.
-        let sent = self.stream.write_all(&command.get_packed_command()).await;
-        match (self.read().await, sent) {
-            (Err(_), Err(error)) => Err(self.closed_error(&error)),
-            (reply, _) => reply,
-        }
+        let written = self.reader.write(&command.get_packed_command()).await;
+        written.map_err(|fault| self.unreadable(fault))?;
+        self.read().await
     }
 
     /// Waits for the next message. Not cancel-safe, so not usable in `select`: a partly read message would be lost.
@@ -127,8 +126,8 @@ impl Subscription {
                 self.read().await?.map_err(|error| failure::refused(&self.node, Command::Subscribe, &error))?;
             let mut elements = elements.into_iter();
             match (elements.next(), elements.next(), elements.next()) {
-                (Some(Element::Text(kind)), Some(_), Some(content)) if kind == b"message" => match content {
-                    Element::Text(message) => return Ok(Delivery::Message(message)),
+                (Some(Element::Text(kind)), Some(_), Some(content)) if *kind == *b"message" => match content {
+                    Element::Text(message) => return Ok(Delivery::Message(message.into_text())),
                     Element::Skipped(bytes) => return Ok(Delivery::Oversize(bytes)),
                     Element::Number(_) => {}
                 },
@@ -143,11 +142,11 @@ impl Subscription {
     /// The link failed.
     pub async fn next_within(&mut self, wait: Duration) -> Result<Option<Delivery>, Failure> {
         // Only the wait for the first byte may be cancelled.
-        match timeout(wait, self.stream.fill_buf()).await {
+        match timeout(wait, self.reader.wait()).await {
             Err(_) => Ok(None),
-            Ok(Err(error)) => Err(self.closed_error(&error)),
+            Ok(Err(error)) => Err(self.unreadable(ReadFault::Closed(error))),
             // Without a time-out, a peer that stops in the middle of a message would block us forever.
-            Ok(Ok(_)) => match timeout(MESSAGE_TIMEOUT, self.next()).await {
+            Ok(Ok(())) => match timeout(MESSAGE_TIMEOUT, self.next()).await {
                 Ok(delivery) => delivery.map(Some),
                 Err(_) => {
                     Err(failure::timed_out(&self.node, "did not complete a message", MESSAGE_TIMEOUT.as_secs_f64()))
@@ -157,67 +156,34 @@ impl Subscription {
     }
 
     async fn read(&mut self) -> Result<Result<Vec<Element>, RedisError>, Failure> {
-        let line = self.line().await?;
-        let (sign, rest) = line.split_first().ok_or_else(|| self.protocol_error())?;
-        match sign {
-            b'*' => {
-                let count = self.number(rest)?;
-                let count = u64::try_from(count).ok().filter(|count| *count <= MAX_ELEMENTS);
-                let mut elements = Vec::new();
-                for _ in 0..count.ok_or_else(|| self.protocol_error())? {
-                    elements.push(self.element().await?);
-                }
-                Ok(Ok(elements))
-            }
-            b'+' => Ok(Ok(vec![Element::Text(rest.to_vec())])),
-            b':' => Ok(Ok(vec![Element::Number(self.number(rest)?)])),
-            b'-' => {
-                let text = String::from_utf8_lossy(rest).into_owned();
-                let (code, detail) = text.split_once(' ').unwrap_or((text.as_str(), ""));
-                Ok(Err(redis::make_extension_error(code.to_owned(), Some(detail.to_owned()))))
-            }
-            _ => Err(self.protocol_error()),
+        let bounds = Bounds { may_be_array: true, ..Bounds::value(MAX_CONFIRMATION) };
+        let count = match self.read_one(bounds).await? {
+            RawReply::Array(count @ ..=MAX_ELEMENTS) => count,
+            RawReply::Array(_) => return Err(self.unreadable(ReadFault::Shape)),
+            RawReply::Refused(error) => return Ok(Err(error)),
+            other => return Ok(Ok(Vec::from_iter(element(other)))),
+        };
+        let mut elements = Vec::new();
+        for place in 0..count {
+            // The content of a message; kind and channel are short.
+            let bytes = if place == CONTENT { self.max_message } else { MAX_CONFIRMATION };
+            let bounds = Bounds { skips_larger: place == CONTENT, ..Bounds::value(bytes) };
+            let reply = self.read_one(bounds).await?;
+            elements.push(element(reply).ok_or_else(|| self.unreadable(ReadFault::Shape))?);
         }
+        Ok(Ok(elements))
     }
 
-    async fn element(&mut self) -> Result<Element, Failure> {
-        let line = self.line().await?;
-        let (sign, rest) = line.split_first().ok_or_else(|| self.protocol_error())?;
-        let number = self.number(rest)?;
-        match sign {
-            b':' => Ok(Element::Number(number)),
-            b'$' => self.bulk(u64::try_from(number).unwrap_or(0)).await,
-            _ => Err(self.protocol_error()),
-        }
+    async fn read_one(&mut self, bounds: Bounds) -> Result<RawReply, Failure> {
+        let reply = self.reader.read(bounds).await;
+        reply.map_err(|fault| self.unreadable(fault))
     }
 
-    async fn bulk(&mut self, size: u64) -> Result<Element, Failure> {
-        // A larger message is skipped, and only its size is reported.
-        if size > self.max_message {
-            let mut skipped = (&mut self.stream).take(size + 2);
-            let copied = tokio::io::copy(&mut skipped, &mut tokio::io::sink()).await;
-            copied.map_err(|error| self.closed_error(&error))?;
-            return Ok(Element::Skipped(size));
+    fn unreadable(&mut self, fault: ReadFault) -> Failure {
+        match fault {
+            ReadFault::Closed(error) => self.closed_error(&error),
+            fault => failure::unreadable(&self.node, Command::Subscribe, fault),
         }
-        let mut bytes = vec![0; size as usize + 2];
-        self.stream.read_exact(&mut bytes).await.map_err(|error| self.closed_error(&error))?;
-        bytes.truncate(size as usize);
-        Ok(Element::Text(bytes))
-    }
-
-    async fn line(&mut self) -> Result<Vec<u8>, Failure> {
-        let mut line = Vec::new();
-        let mut bounded = (&mut self.stream).take(MAX_LINE);
-        bounded.read_until(b'\n', &mut line).await.map_err(|error| self.closed_error(&error))?;
-        match line.strip_suffix(b"\r\n") {
-            Some(line) => Ok(line.to_vec()),
-            None if line.is_empty() => Err(self.closed_error(&std::io::ErrorKind::UnexpectedEof.into())),
-            None => Err(self.protocol_error()),
-        }
-    }
-
-    fn number(&self, text: &[u8]) -> Result<i64, Failure> {
-        std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| self.protocol_error())
     }
 
     fn closed_error(&mut self, error: &std::io::Error) -> Failure {
@@ -229,16 +195,25 @@ impl Subscription {
         );
         Failure { reason: Reason::Closed, message }
     }
+}
 
-    fn protocol_error(&self) -> Failure {
-        let message =
-            format!("{}: what answers on this port does not speak the Redis protocol; check the port", self.node);
-        Failure { reason: Reason::Protocol, message }
+/// The place of the content in a message, after its kind and the channel.
+const CONTENT: u64 = 2;
+
+/// A part of a reply. `None` for one that no message has.
+fn element(reply: RawReply) -> Option<Element> {
+    match reply {
+        RawReply::Text(text) => Some(Element::Text(text)),
+        RawReply::Number(number) => Some(Element::Number(number)),
+        RawReply::Skipped(size) => Some(Element::Skipped(size)),
+        RawReply::Refused(_) | RawReply::Nothing | RawReply::Array(_) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     #[tokio::test]

@@ -188,7 +188,7 @@ impl Shared {
             tls: TlsOptions::default(),
             timeout: Duration::from_secs(600),
         };
-        let mut link = Link::over(near, "node".into(), address.timeout).await.expect("a link");
+        let mut link = Link::over(near, "node".into(), address.timeout);
         link.id = Some(self.lock().open());
         Sampler { link: Some(link), ..Sampler::new(address.into(), budget) }
     }

@@ -7,6 +7,7 @@ use super::{Sweep, request_changes};
 use crate::client_list::Listing;
 use crate::failure::{Failure, Reason};
 use crate::link::{Command, Reply, Request};
+use crate::memory::HeldText;
 use crate::sample::SampleCondition;
 use crate::sampler::id_tracker::NewIds;
 use crate::sampler::plan::{ListMethod, QUICK_POLL_COMMANDS, REST_FACTOR};
@@ -168,7 +169,7 @@ impl Sweep<'_> {
         };
         // Clients that were listed in pages before would be there twice.
         self.drop_pages();
-        let listing = Listing::new(text);
+        let listing = Listing::of(text);
         self.known.limits.observe_rows(&listing);
         self.known.limits.full_succeeded();
         self.check_known(&listing);
@@ -256,7 +257,7 @@ impl Sweep<'_> {
                 _ => return Err(failure),
             },
         };
-        let mut listing = Listing::new(text);
+        let mut listing = Listing::of(text);
         if let Some(failure) = self.drop_unexpected(ids, &mut listing) {
             return Ok(Listed::NoPages(failure));
         }
@@ -343,8 +344,8 @@ impl Sweep<'_> {
     }
 }
 
-fn both(replies: Vec<Result<Reply, Failure>>) -> [Result<Vec<u8>, Failure>; 2] {
-    let mut texts = replies.into_iter().map(|reply| reply.map(Reply::into_text));
+fn both(replies: Vec<Result<Reply, Failure>>) -> [Result<HeldText, Failure>; 2] {
+    let mut texts = replies.into_iter().map(|reply| reply.map(Reply::into_held_text));
     let mut next = || texts.next().expect("there are as many replies as requests");
     [next(), next()]
 }

@@ -79,6 +79,9 @@ impl Sweep<'_> {
     /// # Errors
     /// The node as a whole fails, so that another way would fail as well.
     pub(super) async fn recover(&mut self, failure: Failure) -> Result<Failure, Failure> {
+        if self.link.lacks_memory() {
+            return Err(failure);
+        }
         self.attempts.failed += match failure.reason {
             Reason::Closed | Reason::TooLarge => 1,
             Reason::Timeout => TIMEOUT_WEIGHT,
