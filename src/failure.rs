@@ -115,11 +115,13 @@ pub enum Refusal {
     Signature,
     /// It is above the maximum rate of messages.
     Flood,
+    /// It is a status of another node than the one that is followed.
+    NotFollowed,
 }
 
 impl Refusal {
     /// Every refusal, in the order in which they are counted.
-    pub const ALL: [Refusal; 8] = [
+    pub const ALL: [Refusal; 9] = [
         Refusal::Oversize,
         Refusal::Malformed,
         Refusal::Schema,
@@ -128,6 +130,7 @@ impl Refusal {
         Refusal::Replay,
         Refusal::Signature,
         Refusal::Flood,
+        Refusal::NotFollowed,
     ];
 
     /// The refusal as a metric's label value.
@@ -141,6 +144,7 @@ impl Refusal {
             Refusal::Replay => "replay",
             Refusal::Signature => "signature",
             Refusal::Flood => "flood",
+            Refusal::NotFollowed => "not_followed",
         }
     }
 }

@@ -242,25 +242,24 @@ fn two_nodes_on_one_channel_are_distinguished() {
         control.must(&["PUBLISH", CHANNEL, &forged(&status, &other)]);
     };
     let both_are_announced = |chooser: &Scrape, of_other: &Scrape| {
-        let log = listener.log().join("\n");
-        log.contains("10.0.0.9:6379")
-            && log.contains(&address)
-            && log.contains("--announce.node")
-            && up(chooser) == Some(1.0)
+        up(chooser) == Some(1.0)
             && online(chooser).is_some_and(|online| online > 1.0)
             && (up(of_other), online(of_other)) == (Some(1.0), Some(0.0))
     };
     eventually("each has the statuses that it wants", || {
         publish();
         pause(Duration::from_millis(500));
-        let is_ambiguous = up(&listener.scrape()) == Some(0.0);
-        (is_ambiguous && both_are_announced(&chooser.scrape(), &of_other.scrape())).then_some(())
+        // It warns that there are several, and follows one of them.
+        let log = listener.log().join("\n");
+        let is_warned = log.contains("10.0.0.9:6379") && log.contains(&address) && log.contains("--announce.node");
+        (is_warned && both_are_announced(&chooser.scrape(), &of_other.scrape())).then_some(())
     });
+    let followed = online(&listener.scrape_until("one is followed", |scrape| up(scrape) == Some(1.0)));
     // And it stays like this.
     for _ in 0..6 {
         publish();
         pause(Duration::from_millis(500));
-        assert_eq!(up(&listener.scrape()), Some(0.0));
+        assert!(online(&listener.scrape()).is_none_or(|online| (online == 0.0) == (followed == Some(0.0))));
         assert!(online(&chooser.scrape()).is_none_or(|online| online > 1.0));
         assert!(online(&of_other.scrape()).is_none_or(|online| online == 0.0));
     }
@@ -268,6 +267,77 @@ fn two_nodes_on_one_channel_are_distinguished() {
     of_other.scrape_until("no status of the wanted node", |scrape| {
         up(scrape) == Some(0.0) && errors(scrape, "silent") >= 1.0
     });
+}
+
+/// Each one alone replaced the genuine statuses, or made it unknown which ones are genuine, for half a minute or more.
+#[test]
+fn no_single_forged_message_replaces_the_node_that_is_followed() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let address = server.address();
+    let clients: Vec<Peer> = (0..20).map(|_| server.peer()).collect();
+    let subscriber = Subscriber::on(&address);
+    let exporter = Exporter::start(&[&address], &["--announce=always", FREQUENCY], &[]);
+    exporter.scrape_until("all clients", |scrape| online(scrape) >= Some(clients.len() as f64));
+    let status = eventually("all clients", || {
+        Some(status_of(&subscriber)).filter(|status| status["online"].as_u64() >= Some(20))
+    });
+    // There is no other genuine status, so nothing repairs what a forged one has changed.
+    drop(exporter);
+    let never = ["--sample=never", "--client-announce-frequency=1h", "--sample.max-age=24h"];
+    let node = format!("--announce.node={}", status["redis"].as_str().expect("a name"));
+    let listeners = [
+        Exporter::start(&[&address], &never, &[]),
+        Exporter::start(&[&address], &[&never[..], &[&node]].concat(), &[]),
+    ];
+    let mut control = server.peer();
+    let seconds = |seconds| Duration::from_secs(seconds);
+    for listener in &listeners {
+        eventually("the genuine status", || {
+            control.must(&["PUBLISH", CHANNEL, &forged(&status, &json!({"announcer": status["announcer"]}))]);
+            pause(seconds(1) / 5);
+            (up(&listener.scrape()) == Some(1.0)).then_some(())
+        });
+    }
+    let truth = listeners.each_ref().map(|listener| online(&listener.scrape()));
+    assert!(truth.iter().all(|online| *online >= Some(clients.len() as f64)), "{truth:?}");
+    let other = json!({"run_id": "f".repeat(40), "online": 7777, "connections": 0, "clients": [], "truncated": 0});
+    let announcer = status["announcer"].clone();
+    for (what, changes) in [
+        ("another run", json!({"seq": 1})),
+        ("of the same announcer", json!({"announcer": announcer, "seq": u64::MAX})),
+        ("with an endless frequency", json!({"announcer": announcer, "seq": 2, "frequency": 86_400})),
+        ("from the future", json!({"seq": 3, "sampled_at": (clock::now() + seconds(100)).to_string()})),
+        ("from the past", json!({"seq": 4, "sampled_at": (clock::now() - seconds(100)).to_string()})),
+        ("a heartbeat", json!({"seq": 5, "kind": "heartbeat", "frequency": 86_400})),
+        ("changes", json!({"seq": 6, "kind": "changes", "opened": [], "closed": []})),
+        ("another node", json!({"seq": 7, "redis": "10.0.0.9:6379"})),
+    ] {
+        let mut changes = changes;
+        let object = changes.as_object_mut().expect("an object");
+        for (member, value) in other.as_object().expect("an object") {
+            object.insert(member.clone(), value.clone());
+        }
+        let received = |scrape: &Scrape| {
+            refused(scrape, "not_followed") + scrape.sum("redis_clients_announcements_received_total")
+        };
+        let before = listeners.each_ref().map(|listener| received(&listener.scrape()));
+        control.must(&["PUBLISH", CHANNEL, &forged(&status, &changes)]);
+        for ((listener, truth), before) in listeners.iter().zip(&truth).zip(before) {
+            let scrape = listener.scrape_until(what, |scrape| received(scrape) > before);
+            assert_eq!((up(&scrape), online(&scrape)), (Some(1.0), *truth), "{what}");
+        }
+    }
+    // The genuine one is accepted whatever was forged before.
+    let sampled_at = |scrape: &Scrape| scrape.value("redis_clients_sample_timestamp_seconds", &[]);
+    let before = listeners.each_ref().map(|listener| sampled_at(&listener.scrape()));
+    control.must(&["PUBLISH", CHANNEL, &forged(&status, &json!({"announcer": announcer, "seq": 1}))]);
+    for ((listener, truth), before) in listeners.iter().zip(truth).zip(before) {
+        let scrape = listener.scrape_until("the genuine status", |scrape| sampled_at(scrape) > before);
+        assert_eq!((up(&scrape), online(&scrape)), (Some(1.0), truth));
+        let warnings = listener.log().iter().filter(|line| line.contains("announced on its channel")).count();
+        assert_eq!(warnings, 1, "{:?}", listener.log());
+    }
 }
 
 /// Returns the resident memory of a process, in bytes.

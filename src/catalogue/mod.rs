@@ -144,7 +144,8 @@ catalogue! {
          exporter subscribes.";
     ANNOUNCEMENTS_REFUSED: Counter, Count, "redis_clients_announcements_refused_total", ["redis", "reason"],
         "Messages received on the server's status channel and refused: oversize, malformed, schema, client (an \
-         impossible client), incomplete, replay, signature or flood.";
+         impossible client), incomplete, replay, signature, flood or not_followed (a status of \
+         another node than the one that --sample never shows).";
     SNAPSHOTS_MISSED: Counter, Count, "redis_clients_snapshots_missed_total", ["redis", "subscriber"],
         "Snapshots that a part of this exporter missed because its queue was full. Subscriber is announcer.";
     SERVER_INFO: Gauge, Info, "redis_clients_server_info", ["redis", "product", "version", "role", "mode"],

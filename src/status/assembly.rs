@@ -54,6 +54,10 @@ impl Partial {
         header.announcer == next.announcer && header.seq == next.seq && message.part == self.parts + 1
     }
 
+    pub(super) fn is_of_announcer(&self, other: &Self) -> bool {
+        self.header.announcer == other.header.announcer
+    }
+
     pub(super) fn add(&mut self, message: &Message) -> Result<(), Refusal> {
         self.parts += 1;
         for client in &message.clients {

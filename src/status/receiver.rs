@@ -1,7 +1,8 @@
 //! Verifies received messages: signature, order, age and completeness. The input is bytes and the time; the output is
 //! samples and keep-alives, or the reason of a refusal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +24,11 @@ const MAX_ANNOUNCERS: usize = 64;
 /// within this time is accepted again only if the sequence number of its announcer is forgotten.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(120);
 
-/// Maximum time for which the sequence number of an announcer's last unsigned message is remembered.
-const UNSIGNED_SEQ_TTL: Duration = Duration::from_secs(60);
+/// Number of unsigned messages that are remembered, so that each is accepted once.
+const MAX_RECENT: usize = 256;
+
+/// Maximum number of statuses of which some parts were received: those of one announcer, and forged ones.
+const MAX_PARTIALS: usize = 4;
 
 /// A verified message.
 #[derive(Clone, Debug)]
@@ -60,9 +64,13 @@ pub struct StatusReceiver {
     keys: Vec<Key>,
     /// The name under which we announce.
     own: Option<String>,
+    /// The last message of each announcer, where messages are signed.
     last: BTreeMap<String, LastMessage>,
-    /// The status of which some parts were received. One is enough, because only one exporter announces.
-    partial: Option<Partial>,
+    /// The hashes of the last unsigned messages.
+    recent: VecDeque<u64>,
+    hasher: RandomState,
+    /// The statuses of which some parts were received.
+    partials: VecDeque<Partial>,
     /// True if only the presence of an announcer matters, and not the content.
     presence_only: bool,
 }
@@ -107,7 +115,7 @@ impl StatusReceiver {
         if self.own.as_ref() == Some(&message.header.announcer) {
             return Ok(None);
         }
-        self.refuse_replay(&message, now)?;
+        self.refuse_replay(&message, bytes, now)?;
         if message.header.kind != MessageKind::Status {
             return Ok(Some(Received::KeepAlive { header: message.header, signed }));
         }
@@ -123,7 +131,7 @@ impl StatusReceiver {
         Ok(Some(Received::Status { header, sample, signed }))
     }
 
-    fn refuse_replay(&mut self, message: &Message, now: Timestamp) -> Result<(), Refusal> {
+    fn refuse_replay(&mut self, message: &Message, bytes: &[u8], now: Timestamp) -> Result<(), Refusal> {
         let header = &message.header;
         let age = now.duration_since(header.sampled_at).as_secs_f64();
         let max_skew = MAX_CLOCK_SKEW.as_secs_f64();
@@ -131,17 +139,11 @@ impl StatusReceiver {
         if age > max_skew + 3.0 * header.frequency || age < -max_skew {
             return Err(Refusal::Replay);
         }
+        if self.keys.is_empty() {
+            return self.refuse_repetition(bytes);
+        }
         let next = LastMessage { seq: header.seq, part: message.part, received_at: now };
-        // Without keys, anyone can use an announcer's name with the highest sequence number. So that this does not
-        // block the announcer forever, the number expires.
-        let is_expired = |last: &LastMessage| {
-            let silence = now.duration_since(last.received_at).as_secs_f64();
-            self.keys.is_empty() && silence > (3.0 * header.frequency).min(UNSIGNED_SEQ_TTL.as_secs_f64())
-        };
-        if let Some(last) = self.last.get(&header.announcer)
-            && (next.seq, next.part) <= (last.seq, last.part)
-            && !is_expired(last)
-        {
+        if self.last.get(&header.announcer).is_some_and(|last| (next.seq, next.part) <= (last.seq, last.part)) {
             return Err(Refusal::Replay);
         }
         self.last.insert(header.announcer.clone(), next);
@@ -154,20 +156,40 @@ impl StatusReceiver {
         Ok(())
     }
 
+    /// Refuses a message that was received before. Without keys, anyone can use an announcer's name with the highest
+    /// sequence number, so the numbers do not count: a forged one would block the announcer.
+    fn refuse_repetition(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let hash = self.hasher.hash_one(bytes);
+        if self.recent.contains(&hash) {
+            return Err(Refusal::Replay);
+        }
+        self.recent.push_back(hash);
+        if self.recent.len() > MAX_RECENT {
+            self.recent.pop_front();
+        }
+        Ok(())
+    }
+
     /// Adds a part. Returns the status once its last part is there.
     fn assemble(&mut self, message: &Message) -> Result<Option<Partial>, Refusal> {
-        let started = self.partial.take();
-        // Parts arrive in order, over one connection. If one is missing, the status is discarded.
-        let mut partial = match started.filter(|partial| partial.is_followed_by(message)) {
+        // Parts arrive in order, over one connection. If one is missing, the status is never completed, and discarded
+        // when there are too many.
+        let started = self.partials.iter().position(|partial| partial.is_followed_by(message));
+        let mut partial = match started.and_then(|place| self.partials.remove(place)) {
             Some(partial) => partial,
             None if message.part == 1 => Partial::begin(message),
             None => return Err(Refusal::Incomplete),
         };
         partial.add(message)?;
         if partial.parts == message.parts {
+            // An announcer sends the parts of one status at a time.
+            self.partials.retain(|other| !other.is_of_announcer(&partial));
             return Ok(Some(partial));
         }
-        self.partial = Some(partial);
+        if self.partials.len() >= MAX_PARTIALS {
+            self.partials.pop_front();
+        }
+        self.partials.push_back(partial);
         Ok(None)
     }
 }
@@ -301,12 +323,21 @@ mod tests {
 
     #[test]
     fn a_message_is_accepted_once() {
-        let mut receiver = StatusReceiver::default();
-        let text = status(7, r#""clients":[{"id":1}]"#);
-        assert_eq!(receive_now(&mut receiver, &text), Ok(Some(1)));
-        assert_eq!(receive_now(&mut receiver, &text), Err(Refusal::Replay));
-        assert_eq!(receive_now(&mut receiver, &status(6, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
-        assert_eq!(receive_now(&mut receiver, &status(8, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
+        for keys in [vec![], vec![Key::new(b"secret")]] {
+            let mut receiver = StatusReceiver::new(&keys, None);
+            let signed = |seq| {
+                let mut text = status(seq, r#""clients":[{"id":1}]"#);
+                keys.iter().for_each(|key| key.sign(&mut text));
+                text
+            };
+            assert_eq!(receive_now(&mut receiver, &signed(7)), Ok(Some(1)));
+            assert_eq!(receive_now(&mut receiver, &signed(7)), Err(Refusal::Replay));
+            // Without keys, a sequence number proves nothing.
+            let older = if keys.is_empty() { Ok(Some(1)) } else { Err(Refusal::Replay) };
+            assert_eq!(receive_now(&mut receiver, &signed(6)), older);
+            assert_eq!(receive_now(&mut receiver, &signed(8)), Ok(Some(1)));
+            assert_eq!(receive_now(&mut receiver, &signed(7)), Err(Refusal::Replay));
+        }
     }
 
     #[test]
@@ -362,16 +393,38 @@ mod tests {
             receive_now(&mut receiver, &text).err()
         });
         assert_eq!(refusal, Some(Refusal::Oversize));
-        assert!(receiver.partial.is_none(), "the incomplete status is discarded");
+        assert!(receiver.partials.is_empty(), "the incomplete status is discarded");
+    }
+
+    /// It blocked the announcer for half a minute.
+    #[test]
+    fn a_forged_sequence_number_blocks_no_announcer() {
+        let mut receiver = StatusReceiver::default();
+        assert_eq!(receive_now(&mut receiver, &status(u64::MAX, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
+        assert_eq!(receive_now(&mut receiver, &status(2, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
     }
 
     #[test]
-    fn a_forged_sequence_number_blocks_an_announcer_for_a_limited_time() {
+    fn forged_statuses_between_the_parts_of_another_one_do_not_discard_it() {
         let mut receiver = StatusReceiver::default();
-        assert_eq!(receive_now(&mut receiver, &status(u64::MAX, r#""clients":[{"id":1}]"#)), Ok(Some(1)));
-        assert_eq!(receive_now(&mut receiver, &status(2, r#""clients":[{"id":1}]"#)), Err(Refusal::Replay));
-        let later = now() + Duration::from_secs(31);
-        assert!(receive(&mut receiver, &status(3, r#""clients":[{"id":1}]"#), later).is_ok());
+        let part = |seq, part, id, announcer: &str| {
+            status(seq, &format!(r#""parts":2,"part":{part},"clients":[{{"id":{id}}}]"#))
+                .replace("\"connections\":1", "\"connections\":2")
+                .replace("\"announcer\":\"a\"", &format!("\"announcer\":\"{announcer}\""))
+        };
+        assert_eq!(receive_now(&mut receiver, &part(1, 1, 1, "a")), Ok(None));
+        assert_eq!(receive_now(&mut receiver, &part(1, 1, 7, "forger")), Ok(None));
+        assert_eq!(receive_now(&mut receiver, &part(9, 1, 8, "a")), Ok(None));
+        assert_eq!(receive_now(&mut receiver, &part(3, 2, 9, "forger")), Err(Refusal::Incomplete));
+        assert_eq!(
+            receive_now(&mut receiver, &status(4, r#""clients":[{"id":3}]"#).replace("\"a\"", "\"b\"")),
+            Ok(Some(1))
+        );
+        assert_eq!(receive_now(&mut receiver, &part(1, 2, 2, "a")), Ok(Some(2)));
+        for seq in 10..100 {
+            assert_eq!(receive_now(&mut receiver, &part(seq, 1, 1, "forger")), Ok(None));
+        }
+        assert_eq!(receiver.partials.len(), MAX_PARTIALS);
     }
 
     /// It would be newer than every true status until then.
@@ -387,9 +440,11 @@ mod tests {
 
     #[test]
     fn the_number_of_tracked_announcers_is_bounded() {
-        let mut receiver = StatusReceiver::default();
+        let key = Key::new(b"secret");
+        let mut receiver = StatusReceiver::new(std::slice::from_ref(&key), None);
         for number in 0..1000 {
-            let text = status(1, r#""clients":[{"id":1}]"#).replace("\"a\"", &format!("\"a{number}\""));
+            let mut text = status(1, r#""clients":[{"id":1}]"#).replace("\"a\"", &format!("\"a{number}\""));
+            key.sign(&mut text);
             assert_eq!(receive_now(&mut receiver, &text), Ok(Some(1)));
         }
         assert!(receiver.last.len() <= MAX_ANNOUNCERS);

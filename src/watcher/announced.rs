@@ -1,86 +1,180 @@
-//! Which nodes are announced on a channel. Pure.
+//! The node whose statuses are used, where several may be announced on a channel. Pure.
+//!
+//! Anyone can publish on the channel, so another node than the one that is followed is not taken before that one has
+//! been silent: a forged status would replace it, or make it unknown which one is meant.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::failure::{Failure, Reason};
+use crate::status::Header;
 use crate::text::escaped;
 
-/// The nodes that are announced on a channel, by `run_id`.
+/// The node that is followed.
 #[derive(Debug, Default)]
-pub(super) struct Announced(BTreeMap<String, AnnouncedNode>);
+pub(super) struct FollowedNode {
+    run: Option<FollowedRun>,
+    /// True once another node was announced that is not followed.
+    has_warned: bool,
+}
 
-/// A node that was announced.
+/// A run of the node that is followed.
 #[derive(Debug)]
-struct AnnouncedNode {
+struct FollowedRun {
+    run_id: String,
     name: String,
-    last_seen: Instant,
-    /// True if another run of a node with this name was announced, and this one was not since: it restarted.
-    is_replaced: bool,
+    announcer: String,
+    /// The time from which another one may be followed.
+    silent_at: Instant,
+    /// The latest time to which signs of life without a status can extend that.
+    keep_until: Instant,
 }
 
-/// The time for which a node counts as announced after its last status.
-const ANNOUNCED_NODE_TTL: Duration = Duration::from_secs(60);
+/// The decision about a status.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Its node is followed.
+    Follow,
+    /// Another node is followed. With a warning, the first time.
+    Ignore(Option<String>),
+}
 
-/// Maximum number of nodes that are tracked.
-const MAX_NODES: usize = 100;
-
-impl Announced {
-    /// Notes that a node is announced.
-    pub(super) fn add(&mut self, run_id: &str, name: &str, now: Instant) {
-        self.0.retain(|_, node| now.duration_since(node.last_seen) < ANNOUNCED_NODE_TTL);
-        if !self.0.contains_key(run_id) {
-            self.0.values_mut().filter(|node| node.name == name).for_each(|node| node.is_replaced = true);
+impl FollowedNode {
+    /// Decides about a status. Its node counts as silent after `patience`, or with signs of life after `max_patience`.
+    pub(super) fn status(
+        &mut self,
+        node: &str,
+        header: &Header,
+        signed: bool,
+        patience: Duration,
+        max_patience: Duration,
+        now: Instant,
+    ) -> Decision {
+        if let Some(run) = &self.run
+            && run.run_id != header.run_id
+            && now < run.silent_at
+            // Only who has a key can claim to be this announcer, whose node has restarted.
+            && !(signed && (&run.announcer, &run.name) == (&header.announcer, &header.node))
+        {
+            let is_first = !std::mem::replace(&mut self.has_warned, true);
+            return Decision::Ignore(is_first.then(|| several(node, &run.name, &header.node)));
         }
-        if self.0.len() < MAX_NODES || self.0.contains_key(run_id) {
-            self.0
-                .insert(run_id.to_owned(), AnnouncedNode { name: name.to_owned(), last_seen: now, is_replaced: false });
+        if self.run.as_ref().is_none_or(|run| run.run_id != header.run_id) {
+            self.has_warned = false;
         }
+        self.run = Some(FollowedRun {
+            run_id: header.run_id.clone(),
+            name: header.node.clone(),
+            announcer: header.announcer.clone(),
+            silent_at: now + patience,
+            keep_until: now + max_patience.max(patience),
+        });
+        Decision::Follow
     }
 
-    /// The names of all nodes, if there are several.
-    pub(super) fn several(&self) -> Option<Vec<&str>> {
-        let names: Vec<_> = self.0.values().filter(|node| !node.is_replaced).map(|node| node.name.as_str()).collect();
-        (names.len() > 1).then_some(names)
+    /// Notes a sign of life. It extends the time after which a node counts as silent, but not forever: it may be forged
+    /// after the node has restarted.
+    pub(super) fn keep_alive(&mut self, header: &Header, patience: Duration, now: Instant) {
+        if let Some(run) = self.run.as_mut().filter(|run| run.run_id == header.run_id) {
+            run.silent_at = run.silent_at.max((now + patience).min(run.keep_until));
+        }
     }
 }
 
-/// The failure of a node on whose channel several nodes are announced, so that it is unknown which one it is.
-pub(super) fn ambiguous(node: &str, announced: &[&str]) -> Failure {
-    let distinct: BTreeSet<&str> = announced.iter().copied().collect();
-    let names: Vec<_> = distinct.iter().map(|node| escaped(node.as_bytes())).take(10).collect();
-    let names = names.join(", ");
-    let message = match distinct.len() {
-        1 => format!(
-            "{node}: {} servers are announced on its channel with the same name ({names}); start their exporters with \
-            a different --redis.name for each server",
-            announced.len()
-        ),
-        _ => format!("{node}: several nodes are announced on its channel ({names}); choose one with --announce.node"),
-    };
-    Failure { reason: Reason::Other, message }
+fn several(node: &str, followed: &str, other: &str) -> String {
+    let (followed, other) = (escaped(followed.as_bytes()), escaped(other.as_bytes()));
+    if followed == other {
+        return format!(
+            "{node}: two servers are announced on its channel with the same name ({followed}), and the first one is \
+            followed; start their exporters with a different --redis.name for each server, or find out who forges \
+            statuses"
+        );
+    }
+    format!(
+        "{node}: several nodes are announced on its channel ({followed}, {other}), and {followed} is followed; choose \
+        one with --announce.node"
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::SCHEMA;
+
+    const PATIENCE: Duration = Duration::from_secs(25);
+    const MAX_PATIENCE: Duration = Duration::from_secs(60);
+
+    fn header(run_id: &str, node: &str, announcer: &str) -> Header {
+        let members = serde_json::json!({"schema": SCHEMA, "kind": "status", "announcer": announcer, "redis": node,
+            "run_id": run_id, "seq": 1, "sampled_at": "2026-01-01T00:00:00Z", "frequency": 10, "connections": 0,
+            "online": 0, "silent": 0});
+        serde_json::from_value(members).expect("a header")
+    }
+
+    fn follows(followed: &mut FollowedNode, header: &Header, signed: bool, now: Instant) -> bool {
+        followed.status("n", header, signed, PATIENCE, MAX_PATIENCE, now) == Decision::Follow
+    }
 
     #[test]
-    fn a_restarted_node_counts_once_and_two_nodes_with_one_name_count_twice() {
+    fn another_run_is_followed_only_after_silence() {
+        let (mut followed, start) = (FollowedNode::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (genuine, forged) = (header("a", "here", "x"), header("b", "here", "x"));
+        for second in 0..100 {
+            if second % 10 == 0 {
+                assert!(follows(&mut followed, &genuine, false, at(second)));
+            }
+            assert!(!follows(&mut followed, &forged, false, at(second)), "{second}");
+        }
+        // Its last status was at 90.
+        assert!(!follows(&mut followed, &forged, false, at(114)));
+        assert!(follows(&mut followed, &forged, false, at(115)), "it has restarted");
+        assert!(!follows(&mut followed, &genuine, false, at(116)));
+    }
+
+    #[test]
+    fn signs_of_life_delay_that_but_not_forever() {
+        let (mut followed, start) = (FollowedNode::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (genuine, other) = (header("a", "here", "x"), header("b", "here", "x"));
+        assert!(follows(&mut followed, &genuine, false, start));
+        for second in 0..60 {
+            followed.keep_alive(&genuine, PATIENCE, at(second));
+            followed.keep_alive(&other, Duration::from_secs(1_000_000), at(second));
+            assert!(!follows(&mut followed, &other, false, at(second)), "{second}");
+        }
+        assert!(follows(&mut followed, &other, false, at(60)));
+    }
+
+    #[test]
+    fn a_signed_status_of_the_same_announcer_shows_a_restart_at_once() {
         let now = Instant::now();
-        let mut announced = Announced::default();
-        let mut is_one = |run_id, name| {
-            announced.add(run_id, name, now);
-            announced.several().is_none()
-        };
-        assert!(is_one("a", "here") && is_one("a", "here"));
-        assert!(is_one("b", "here") && is_one("b", "here"), "it restarted");
-        assert!(!is_one("a", "here"), "it did not restart");
-        assert!(!is_one("b", "here") && !is_one("c", "there"));
-        let later = now + ANNOUNCED_NODE_TTL;
-        announced.add("d", "here", later);
-        assert!(announced.several().is_none(), "the others were not announced for a long time");
-        announced.add("e", "there", later);
-        assert_eq!(announced.several(), Some(vec!["here", "there"]));
+        for (signed, node, announcer, expected) in [
+            (true, "here", "x", true),
+            (false, "here", "x", false),
+            (true, "there", "x", false),
+            (true, "here", "y", false),
+        ] {
+            let mut followed = FollowedNode::default();
+            assert!(follows(&mut followed, &header("a", "here", "x"), signed, now));
+            assert_eq!(follows(&mut followed, &header("b", node, announcer), signed, now), expected);
+        }
+    }
+
+    #[test]
+    fn another_node_is_warned_about_once() {
+        let (mut followed, now) = (FollowedNode::default(), Instant::now());
+        let mut warning =
+            |run_id, name| match followed.status("n", &header(run_id, name, "x"), false, PATIENCE, MAX_PATIENCE, now) {
+                Decision::Follow => None,
+                Decision::Ignore(warning) => warning,
+            };
+        assert_eq!(warning("a", "here"), None);
+        assert!(
+            warning("b", "there").is_some_and(|text| text.contains("here, there") && text.contains("--announce.node"))
+        );
+        assert_eq!((warning("b", "there"), warning("c", "\u{1b}[2J")), (None, None));
+        let mut followed = FollowedNode::default();
+        assert!(follows(&mut followed, &header("a", "here", "x"), false, now));
+        let again = followed.status("n", &header("b", "here", "x"), false, PATIENCE, MAX_PATIENCE, now);
+        assert!(matches!(again, Decision::Ignore(Some(text)) if text.contains("--redis.name")));
     }
 }

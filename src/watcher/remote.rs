@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use super::Watcher;
-use super::announced::{Announced, ambiguous};
+use super::announced::{Decision, FollowedNode};
 use super::schedule::MIN_EARLY_INTERVAL;
 use crate::clock;
-use crate::failure::{Failure, Reason};
+use crate::failure::{Failure, Reason, Refusal};
 use crate::latest::Phase;
 use crate::sample::{Sample, Source};
 use crate::status::{PATIENCE, Received};
@@ -67,7 +68,7 @@ impl Watcher {
 
     /// Receives statuses of others and publishes them, until the queue is closed.
     pub(super) async fn receive_only(mut self) {
-        let mut announced = Announced::default();
+        let mut followed = FollowedNode::default();
         let patience = self.budget.interval.mul_f64(PATIENCE) + MIN_EARLY_INTERVAL;
         // Messages about other nodes do not extend this deadline.
         let mut deadline = Instant::now() + patience;
@@ -79,20 +80,27 @@ impl Watcher {
                 Ok(Some(Ok(Received::Status { header, .. }))) if wanted.is_some_and(|wanted| wanted != header.node) => {
                     continue;
                 }
-                Ok(Some(Ok(Received::Status { header, sample, .. }))) => {
-                    announced.add(&header.run_id, &header.node, Instant::now());
-                    match announced.several() {
-                        Some(names) => ambiguous(&self.state.node, &names),
-                        None => {
+                Ok(Some(Ok(Received::Status { header, sample, signed }))) => {
+                    let (patience_of_run, max) = (self.silence_after(header.frequency), self.budget.max_age);
+                    let node = &self.state.node;
+                    match followed.status(node, &header, signed, patience_of_run, max, Instant::now()) {
+                        Decision::Ignore(warning) => {
+                            self.state.channel.add_refused(Refusal::NotFollowed);
+                            if let Some(warning) = warning {
+                                warn!("{warning}");
+                            }
+                        }
+                        Decision::Follow => {
                             if self.is_newer(&sample) {
                                 self.take_received(&sample, header.frequency);
                             }
                             deadline = Instant::now() + patience.max(self.patience());
-                            continue;
                         }
                     }
+                    continue;
                 }
                 Ok(Some(Ok(Received::KeepAlive { header, .. }))) => {
+                    followed.keep_alive(&header, self.silence_after(header.frequency), Instant::now());
                     // While the announcer's next sample takes long, a sign of life from it keeps the last one valid for
                     // a while.
                     if self.stay_fresh(&header.run_id, header.frequency) {
@@ -129,6 +137,12 @@ impl Watcher {
         let by_frequency = Duration::try_from_secs_f64(frequency * (PATIENCE + 0.5)).unwrap_or_default();
         let min = 3 * self.budget.interval;
         by_frequency.clamp(min, self.budget.max_age.max(min))
+    }
+
+    /// The time after a status from which its node counts as silent, so that another one may be followed. It is shorter
+    /// than the time for which the status is valid: a node that has restarted is followed without a gap.
+    fn silence_after(&self, frequency: f64) -> Duration {
+        self.valid_for(frequency).mul_f64(PATIENCE / (PATIENCE + 0.5))
     }
 
     /// Returns true if a received sample is newer than the last snapshot. An older one of the same server may have
