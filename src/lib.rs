@@ -61,6 +61,7 @@ pub mod cli;
 // configuration,
 pub mod config;
 pub mod group_file;
+pub mod key_file;
 
 // and subcommands.
 pub mod command;

@@ -12,6 +12,7 @@ use redis_client_exporter::link::{Node, NodeAddress, TlsOptions, parse_address};
 use redis_client_exporter::sample::OUR_NAME;
 use redis_client_exporter::sampler::Budget;
 use redis_client_exporter::snapshot::Limits;
+use redis_client_exporter::status::KeyRing;
 use redis_client_exporter::watcher::RemoteUse;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -41,7 +42,7 @@ impl Watched {
                 mode: Mode::Auto,
                 channel: "__redis__:cli".into(),
                 max_bytes: Some(1 << 16),
-                keys: Arc::default(),
+                keys: KeyRing::default(),
                 frequency: Duration::from_millis(100),
             },
             remote: RemoteUse::Off,

@@ -241,7 +241,7 @@ impl Announcer {
             seq: self.seq,
             frequency: self.settings.frequency.as_secs_f64(),
             max_bytes,
-            reserve: if self.settings.keys.is_empty() { 0 } else { SIGNATURE_OVERHEAD },
+            reserve: if self.settings.keys.keys().is_empty() { 0 } else { SIGNATURE_OVERHEAD },
         }
     }
 
@@ -294,7 +294,7 @@ impl Announcer {
         if messages.is_empty() {
             return Ok(());
         }
-        if let Some(key) = self.settings.keys.first() {
+        if let Some(key) = self.settings.keys.keys().first() {
             messages.iter_mut().for_each(|message| key.sign(message));
         }
         self.last_sent = Instant::now();

@@ -14,7 +14,7 @@ pub use listener::Listener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::status::Key;
+use crate::status::KeyRing;
 
 /// The smallest maximum size of a status, in bytes.
 pub const MIN_STATUS_BYTES: usize = 4 << 10;
@@ -30,7 +30,7 @@ pub struct AnnounceSettings {
     /// nodes share it.
     pub max_bytes: Option<usize>,
     /// HMAC keys: the first signs, any verifies. Without keys, statuses are neither signed nor trusted.
-    pub keys: Arc<[Key]>,
+    pub keys: KeyRing,
     /// The time between statuses.
     pub frequency: Duration,
 }

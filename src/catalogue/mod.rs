@@ -308,6 +308,9 @@ catalogue! {
     GROUP_FILE_VALID: Gauge, Boolean, "redis_client_exporter_group_file_last_reload_successful", [],
         "1 if the last reload of --group.file succeeded. 0: the file is invalid and the previous rules are in use. \
          Only exported with --group.file.";
+    KEY_FILE_VALID: Gauge, Boolean, "redis_client_exporter_announce_key_file_last_reload_successful", [],
+        "1 if the last reload of --announce.key-file succeeded. 0: the file is invalid and the previous keys are in \
+         use. Only exported with --announce.key-file.";
     WEB_CONFIG_VALID: Gauge, Boolean, "redis_client_exporter_web_config_last_reload_successful", [],
         "1 if the last reload of --web.config.file and the files it names succeeded. 0: they are invalid, or have no \
          TLS, users or check of client certificates any more, and the previous configuration is in use. Only exported \

@@ -19,6 +19,7 @@ use crate::config::ServeConfig;
 use crate::exposition::Validity;
 use crate::fleet::{Fleet, NodeTasks, Target, WatchNode, warn_of_same_servers};
 use crate::group_file::GroupFile;
+use crate::key_file::KeyFile;
 use crate::latest::Latest;
 use crate::link::Node;
 use crate::machine::Machine;
@@ -70,6 +71,10 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     if let Some(file) = config.group_file {
         tasks.spawn(file.follow(limits, reload_requests.clone()));
     }
+    let keys_valid = config.key_file.as_ref().map(KeyFile::validity);
+    if let Some(file) = config.key_file {
+        tasks.spawn(file.follow());
+    }
     let (web_config_valid, settings) = match &config.web_config {
         Some(file) => (Some(file.validity()), file.settings()),
         None => (None, watch::channel(Arc::default()).1),
@@ -91,7 +96,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     tasks.spawn(warn_of_same_servers(Arc::clone(&latest)));
     let encrypted = settings.borrow().summary().0;
     let external_url = config.external_url.unwrap_or_else(|| own_url(&machine, &bound.addresses(), encrypted));
-    let validity = Validity { groups: groups_valid, web_config: web_config_valid };
+    let validity = Validity { groups: groups_valid, keys: keys_valid, web_config: web_config_valid };
     let stop = CancellationToken::new();
     let served = Served {
         latest,

@@ -7,19 +7,15 @@ use super::Faults;
 use super::values::frequency;
 use crate::announce;
 use crate::cli::{AnnounceArgs, AnnounceMode, ChannelArgs, SampleMode, ServeArgs};
-use crate::status::{CHANNEL, Key};
+use crate::key_file::{self, KeyFile};
+use crate::status::{CHANNEL, Key, KeyRing};
 use crate::watcher::RemoteUse;
-
-/// Minimum length of a key in bytes, and maximum number of keys.
-const MIN_KEY_LEN: usize = 16;
-const MAX_KEYS: usize = 16;
 
 /// Maximum size of a status, in bytes.
 const MAX_STATUS_BYTES: usize = 16 << 20;
 
-pub(super) fn announcing(args: &ServeArgs, faults: &mut Faults) -> announce::AnnounceSettings {
+pub(super) fn announcing(args: &ServeArgs, keys: KeyRing, faults: &mut Faults) -> announce::AnnounceSettings {
     let announce = &args.announce;
-    let keys = keys(announce.key_file.as_deref(), faults);
     if announce.sample == SampleMode::Auto && announce.key_file.is_none() {
         faults.add("--sample auto: it uses only signed statuses of others, so it needs keys; add --announce.key-file");
     }
@@ -31,7 +27,7 @@ pub(super) fn announcing(args: &ServeArgs, faults: &mut Faults) -> announce::Ann
         },
         channel: channel(&announce.channel, faults),
         max_bytes: faults.take("--announce.max-bytes", announce.max_bytes.as_deref().map(bytes).transpose(), None),
-        keys: keys.into(),
+        keys,
         // A fault in it is reported by the budget, once.
         frequency: frequency(&args.sample.frequency).unwrap_or_default(),
     }
@@ -55,27 +51,25 @@ pub(super) fn channel(args: &ChannelArgs, faults: &mut Faults) -> Arc<str> {
     faults.take("--announce.channel", channel, "".into())
 }
 
-/// The keys of a file, one per line; the first one signs.
+/// The keys of a file, and the file if there is one.
+pub(super) fn key_file(args: &AnnounceArgs, faults: &mut Faults) -> (KeyRing, Option<KeyFile>) {
+    let Some(path) = &args.key_file else { return Default::default() };
+    match KeyFile::read(path) {
+        Ok((keys, file)) => (keys, Some(file)),
+        Err(fault) => {
+            faults.add(fault);
+            Default::default()
+        }
+    }
+}
+
+/// The keys of a file that is read once.
 pub(super) fn keys(file: Option<&Path>, faults: &mut Faults) -> Vec<Key> {
     let Some(path) = file else { return Vec::new() };
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            faults.add(format!("--announce.key-file: {}: {error}", path.display()));
-            return Vec::new();
-        }
-    };
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let fault = match lines.iter().map(|line| line.len()).min() {
-        None => "the file has no key; create one with: openssl rand -hex 32",
-        Some(length) if length < MIN_KEY_LEN => {
-            "a key is shorter than 16 characters; create a longer one with: openssl rand -hex 32"
-        }
-        _ if lines.len() > MAX_KEYS => "the file has more than 16 keys; remove the oldest ones",
-        _ => return lines.into_iter().map(|line| Key::new(line.as_bytes())).collect(),
-    };
-    faults.add(format!("--announce.key-file: {}: {fault}", path.display()));
-    Vec::new()
+    key_file::keys(path).unwrap_or_else(|fault| {
+        faults.add(fault);
+        Vec::new()
+    })
 }
 
 /// Parses a number of bytes: plain, or with the unit KiB or MiB.

@@ -18,6 +18,7 @@ use crate::announce;
 use crate::cli::{CheckArgs, GroupArgs, HealthyArgs, RedisArgs, ServeArgs, WatchArgs};
 use crate::fleet::Target;
 use crate::group_file::GroupFile;
+use crate::key_file::KeyFile;
 use crate::machine::Machine;
 use crate::sampler::Budget;
 use crate::snapshot::{Grouping, Limits};
@@ -27,7 +28,7 @@ use crate::web::{ConfigFile, PagePolicy};
 
 pub use faults::Faults;
 
-use channel::{announcing, channel, keys, remote};
+use channel::{announcing, channel, key_file, keys, remote};
 use groups::{grouping, limits, network_prefix};
 use sampling::budget;
 use servers::targets;
@@ -48,6 +49,8 @@ pub struct ServeConfig {
     pub max_memory: u64,
     /// Settings for announcing and receiving statuses.
     pub announce: announce::AnnounceSettings,
+    /// The file with the keys of the channel, if there is one.
+    pub key_file: Option<KeyFile>,
     /// The use of statuses of other exporters.
     pub remote: RemoteUse,
     /// The addresses to listen on.
@@ -70,13 +73,15 @@ impl ServeConfig {
     pub fn new(args: &ServeArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let (grouping, group_file) = grouping(&args.group, &mut faults);
+        let (keys, key_file) = key_file(&args.announce, &mut faults);
         let config = Self {
             targets: targets(&args.redis, &Machine::read(), &mut faults),
             limits: limits(args, grouping, &mut faults),
             group_file,
             budget: budget(&args.sample, &mut faults),
             max_memory: sampling::max_memory(&args.sample, &mut faults),
-            announce: announcing(args, &mut faults),
+            announce: announcing(args, keys, &mut faults),
+            key_file,
             remote: remote(&args.announce),
             listen: listen(&args.web.listen, &mut faults),
             telemetry_path: telemetry_path(&args.web, &mut faults),

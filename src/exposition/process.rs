@@ -15,6 +15,8 @@ use crate::catalogue::{self as c, Metric};
 pub struct Validity {
     /// `--group.file`.
     pub groups: Option<Arc<AtomicBool>>,
+    /// `--announce.key-file`.
+    pub keys: Option<Arc<AtomicBool>>,
     /// `--web.config.file`.
     pub web_config: Option<Arc<AtomicBool>>,
 }
@@ -50,7 +52,11 @@ impl ProcessMetrics {
         registry.register(Box::new(info)).expect(unique);
         registry.register(Box::new(web)).expect(unique);
         registry.register(Box::new(ProcessCollector::for_self())).expect(unique);
-        let files = [(validity.groups, c::GROUP_FILE_VALID), (validity.web_config, c::WEB_CONFIG_VALID)];
+        let files = [
+            (validity.groups, c::GROUP_FILE_VALID),
+            (validity.keys, c::KEY_FILE_VALID),
+            (validity.web_config, c::WEB_CONFIG_VALID),
+        ];
         let files = files.into_iter().filter_map(|(valid, metric)| Some((valid?, metric)));
         let validity = files.map(|(valid, metric)| {
             let gauge = IntGauge::with_opts(options(metric)).expect(unique);

@@ -21,4 +21,4 @@ pub use message::{AppCount, CHANNEL, FIELDS, Header, MAX_MESSAGE, Message, Messa
 pub use receiver::{Received, StatusReceiver, VerifiedMessage};
 pub use rotation::Rotation;
 pub use screen::{PATIENCE, Screen};
-pub use signature::{Key, SIGNATURE_OVERHEAD, verify};
+pub use signature::{Key, KeyRing, SIGNATURE_OVERHEAD, verify};

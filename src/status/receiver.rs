@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::assembly::Partial;
 use super::message::{self, Header, Message, MessageKind};
-use super::signature::{self, Key};
+use super::signature::{self, Key, KeyRing};
 use crate::failure::Refusal;
 use crate::sample::Sample;
 
@@ -61,7 +61,7 @@ pub struct VerifiedMessage<'a> {
 /// Receives the messages of a channel.
 #[derive(Debug, Default)]
 pub struct StatusReceiver {
-    keys: Vec<Key>,
+    keys: KeyRing,
     /// The name under which we announce.
     own: Option<String>,
     /// The last message of each announcer, where messages are signed.
@@ -87,7 +87,12 @@ impl StatusReceiver {
     /// A receiver with these keys. If there are any, unsigned messages are refused. Messages with our own name are
     /// ignored.
     pub fn new(keys: &[Key], own: Option<String>) -> Self {
-        Self { keys: keys.to_vec(), own, ..Self::default() }
+        Self::of_ring(keys.to_vec().into(), own)
+    }
+
+    /// Like [`StatusReceiver::new`], with keys that may be replaced.
+    pub fn of_ring(keys: KeyRing, own: Option<String>) -> Self {
+        Self { keys, own, ..Self::default() }
     }
 
     /// Ignores the content of statuses, so that each message is only a sign of life.
@@ -101,7 +106,7 @@ impl StatusReceiver {
     /// # Errors
     /// The receiver has keys, and none of them signed the message.
     pub fn verify<'a>(&self, bytes: &'a [u8]) -> Result<VerifiedMessage<'a>, Refusal> {
-        Ok(VerifiedMessage { bytes, signed: signature::verify(bytes, &self.keys)? })
+        Ok(VerifiedMessage { bytes, signed: signature::verify(bytes, &self.keys.keys())? })
     }
 
     /// Processes a message. Returns `None` for our own messages, and for messages of an unknown kind.
@@ -139,7 +144,7 @@ impl StatusReceiver {
         if age > max_skew + 3.0 * header.frequency || age < -max_skew {
             return Err(Refusal::Replay);
         }
-        if self.keys.is_empty() {
+        if self.keys.keys().is_empty() {
             return self.refuse_repetition(bytes);
         }
         let next = LastMessage { seq: header.seq, part: message.part, received_at: now };

@@ -1,5 +1,7 @@
 //! Signatures of messages: HMAC-SHA256 as the last member of the object.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -12,6 +14,29 @@ pub struct Key(Hmac<Sha256>);
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Key(***)")
+    }
+}
+
+/// The keys of a channel, shared by all that sign and verify, so that they can be rotated: the first one signs, any
+/// verifies.
+#[derive(Clone, Debug, Default)]
+pub struct KeyRing(Arc<RwLock<Arc<[Key]>>>);
+
+impl KeyRing {
+    /// The current keys.
+    pub fn keys(&self) -> Arc<[Key]> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the keys.
+    pub fn replace(&self, keys: Vec<Key>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
+    }
+}
+
+impl From<Vec<Key>> for KeyRing {
+    fn from(keys: Vec<Key>) -> Self {
+        Self(Arc::new(RwLock::new(keys.into())))
     }
 }
 
