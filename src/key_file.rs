@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{info, warn};
 
-use crate::followed_file::{self, FileState, FollowedFiles};
+use crate::followed_file::{self, FileState, FollowedFiles, ReloadRequests};
 use crate::status::{Key, KeyRing};
 
 /// Minimum length of a key in bytes, and maximum number of keys.
@@ -40,10 +40,10 @@ impl KeyFile {
         Arc::clone(&self.valid)
     }
 
-    /// Polls the file forever, and replaces the keys at each valid change, once the file has settled.
-    pub async fn follow(mut self) {
+    /// Polls the file forever, and replaces the keys at each valid change, once the file has settled, or at a request.
+    pub async fn follow(mut self, mut requests: ReloadRequests) {
         loop {
-            self.files.settled_change().await;
+            self.files.must_be_read(&mut requests).await;
             let states = vec![FileState::at(&self.path)];
             let read = keys(&self.path);
             if !self.files.reloaded(states) {
@@ -96,7 +96,7 @@ mod tests {
         let (keys, file) = KeyFile::read(&path).expect("a valid file");
         let valid = file.validity();
         let receiver = StatusReceiver::of_ring(keys.clone(), None);
-        let following = tokio::spawn(file.follow());
+        let following = tokio::spawn(file.follow(tokio::sync::watch::channel(()).1));
         let accepts = |key: &str| {
             let mut message = "{}".to_owned();
             Key::new(key.as_bytes()).sign(&mut message);

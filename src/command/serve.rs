@@ -73,7 +73,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     }
     let keys_valid = config.key_file.as_ref().map(KeyFile::validity);
     if let Some(file) = config.key_file {
-        tasks.spawn(file.follow());
+        tasks.spawn(file.follow(reload_requests.clone()));
     }
     let (web_config_valid, settings) = match &config.web_config {
         Some(file) => (Some(file.validity()), file.settings()),
