@@ -86,9 +86,13 @@ fn a_scrape_and_the_catalogue_have_the_same_metrics() {
     let web_config = folder.path().join("web-config.yml");
     std::fs::write(&web_config, "{}").expect("a file");
     let web_config = format!("--web.config.file={}", web_config.display());
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, format!("{}\n", "k".repeat(32))).expect("a file");
+    let keys = format!("--announce.key-file={}", keys.display());
     let args = [
         groups.as_str(),
         web_config.as_str(),
+        keys.as_str(),
         "--presence.expect=billing",
         "--metrics.per-client=3",
         "--announce=always",
