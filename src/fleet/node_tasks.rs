@@ -38,6 +38,7 @@ pub struct NodeTasks {
 impl NodeTasks {
     /// Watches a node until the future is dropped. It returns only if there is no more source of samples.
     pub async fn run(self, node: Node, publisher: Publisher) {
+        let _open = node.admission.close_at_end();
         let mut watcher = Watcher::new(node.clone(), self.budget, self.limits.clone(), publisher);
         let (tally, mut receivers) = (watcher.channel(), Vec::new());
         if self.remote != RemoteUse::Off {

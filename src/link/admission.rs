@@ -5,7 +5,7 @@
 //! same delay. The link for sampling comes first; without it the others are of no use. If it is lost while the server
 //! is full, the idle link of the announcer takes its place.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -104,6 +104,11 @@ impl Admission {
         self.state().spare = Some(link);
     }
 
+    /// Closes the link that is not used when the returned value is dropped: copies of the node may live longer.
+    pub fn close_at_end(self: &Arc<Self>) -> OpenLinks {
+        OpenLinks(Arc::clone(self))
+    }
+
     /// Returns true if there is a link that is not used now.
     pub fn has_spare(&self) -> bool {
         self.state().spare.is_some()
@@ -112,6 +117,16 @@ impl Admission {
     /// The link that is not used now, if there is one.
     pub fn take_spare(&self) -> Option<Link> {
         self.state().spare.take()
+    }
+}
+
+/// The time in which a node is watched.
+#[derive(Debug)]
+pub struct OpenLinks(Arc<Admission>);
+
+impl Drop for OpenLinks {
+    fn drop(&mut self) {
+        drop(self.0.take_spare());
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 pub use address::{
     Credentials, Endpoint, NodeAddress, ParsedAddress, Password, TlsOptions, parse_address, requires_tls,
 };
-pub use admission::{Admission, LinkPurpose};
+pub use admission::{Admission, LinkPurpose, OpenLinks};
 pub use command::{Command, Request};
 pub use dials::Dials;
 pub use node::Node;
