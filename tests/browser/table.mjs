@@ -1,7 +1,21 @@
 // Reads tables of a page. Cells are found by the heads of their columns.
 
-/** Returns the rows of the table that has this column, each a map from heads to texts. Times are under `HEAD at`. */
-export function rows(page, known = "Client ID") {
+/**
+ * Returns the rows of the table that has this column, each a map from heads to texts. Times are under `HEAD at`. A
+ * search changes the URL before its form loads the next page, so a page that is being left is read again.
+ */
+export async function rows(page, known = "Client ID") {
+  for (;;) {
+    try {
+      return await rowsNow(page, known);
+    } catch (error) {
+      if (!/context was destroyed/.test(error.message)) throw error;
+      await page.waitForLoadState();
+    }
+  }
+}
+
+function rowsNow(page, known) {
   return page.evaluate((known) => {
     const headsOf = (table) => [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
     const table = [...document.querySelectorAll("main table")].find((table) => headsOf(table).includes(known));
