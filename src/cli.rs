@@ -155,7 +155,8 @@ pub struct SampleArgs {
     /// with the least excess is used and redis_clients_sample_within_budget is 0
     #[arg(long = "sample.max-age", env = "SAMPLE_MAX_AGE", value_name = "DURATION", default_value = "60s")]
     pub max_age: String,
-    /// Maximum memory for the replies of all servers together; one that finds no room fails as too_large
+    /// Maximum memory for the replies and received statuses of all servers together; a reply that finds no room fails
+    /// as too_large
     #[arg(long = "sample.max-memory", env = "SAMPLE_MAX_MEMORY", value_name = "SIZE", default_value = "256MiB")]
     pub max_memory: String,
     /// Interval of the quick poll between samples, which detects opened and closed connections and costs the server

@@ -20,11 +20,12 @@ use crate::status::{Announcement, Key, MAX_MESSAGE, Received, Rotation, Screen, 
 pub type Property = fn(&[u8]);
 
 /// Every target, by the name of its file in `tests/fuzz/targets` and of its folder in `tests/fuzz/corpus`.
-pub const TARGETS: [(&str, Property); 6] = [
+pub const TARGETS: [(&str, Property); 7] = [
     ("client_list", client_list),
     ("group_file", group_file),
     ("info", info),
     ("query", query),
+    ("reply", reply),
     ("resp", resp),
     ("status_message", status_message),
 ];
@@ -65,6 +66,11 @@ pub fn info(text: &[u8]) {
     assert_eq!(ServerInfo::parse(fields.as_bytes()), kept);
     let time = CommandTime::parse(text, &["client|list", "client"]);
     assert!(time.is_none_or(|time| time.since(time) == Some(CommandTime::default())));
+}
+
+/// A reply to a command: it is bounded, and read as another parser reads it.
+pub fn reply(bytes: &[u8]) {
+    crate::link::check_reply(bytes);
 }
 
 /// The replies on a subscription: no message is larger than allowed, and the sizes of reads change nothing.

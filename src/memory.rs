@@ -1,5 +1,5 @@
-//! One limit on the memory that replies of all nodes take together. Bytes are reserved before they are read, and
-//! released when the text of the reply is dropped, which for a listing is when the next sample has replaced it.
+//! One limit on the memory that replies and received statuses of all nodes take together. Bytes are reserved before
+//! they are read, and released when the text is dropped, which for a listing is when the next sample has replaced it.
 
 use std::fmt;
 use std::ops::Deref;
@@ -12,6 +12,9 @@ pub const DEFAULT_LIMIT: u64 = 256 * 1024 * 1024;
 
 /// The bytes that each node may have beside the limit, so that small replies never wait.
 pub const FREE_PER_NODE: u64 = 2 * 1024 * 1024;
+
+/// The memory of one line of a listing, beside its text: the positions of its fields, and its entry in the roster.
+pub const LINE_BYTES: u64 = 256;
 
 /// The limit of this process.
 static PROCESS: LazyLock<MemoryLimit> = LazyLock::new(|| MemoryLimit::new(DEFAULT_LIMIT));
@@ -135,14 +138,28 @@ impl Reservation {
         Self { share: Arc::clone(share), bytes: 0 }
     }
 
+    /// Reserves more bytes if there is room now.
+    pub fn try_grow(&mut self, bytes: u64) -> bool {
+        let has_room = self.share.try_reserve(bytes);
+        if has_room {
+            self.bytes += bytes;
+        }
+        has_room
+    }
+
+    /// The bytes that are reserved.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Reserves more bytes. Waits until there is room; how long is up to the caller.
     pub async fn grow(&mut self, bytes: u64) {
+        let share = Arc::clone(&self.share);
         loop {
-            let mut released = std::pin::pin!(self.share.limit.0.released.notified());
+            let mut released = std::pin::pin!(share.limit.0.released.notified());
             // From here on, a release is noticed.
             released.as_mut().enable();
-            if self.share.try_reserve(bytes) {
-                self.bytes += bytes;
+            if self.try_grow(bytes) {
                 return;
             }
             released.await;

@@ -4,6 +4,7 @@
 //! `genRedisInfoString`) and by product. A value that cannot be true is `None` too, and its field is named. Clients can
 //! write lines into the section about replication: a replica's announced address is printed as it is.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -293,7 +294,10 @@ fn known(field: &[u8]) -> Option<&'static str> {
 }
 
 fn text_of(value: &[u8]) -> Option<String> {
-    (value.len() <= MAX_TEXT).then(|| String::from_utf8_lossy(value).into_owned())
+    // A byte that is no text becomes a character of three bytes.
+    Some(String::from_utf8_lossy(value.get(..=MAX_TEXT).unwrap_or(value)))
+        .filter(|text| text.len() <= MAX_TEXT)
+        .map(Cow::into_owned)
 }
 
 fn number_of(value: &[u8], least: u64, most: u64) -> Option<u64> {

@@ -3,6 +3,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::exporter::Exporter;
@@ -41,6 +43,11 @@ fn serve(mut stream: TcpStream, answer: Answer) -> Option<()> {
         match answer(&args) {
             Some((head, piece)) => {
                 stream.write_all(head).ok()?;
+                if piece.is_empty() {
+                    // Until the exporter closes the connection.
+                    std::io::copy(&mut reader, &mut std::io::sink()).ok()?;
+                    return None;
+                }
                 let pieces = piece.repeat((1 << 16) / piece.len());
                 loop {
                     stream.write_all(&pieces).ok()?;
@@ -149,6 +156,34 @@ fn a_listing_of_tiny_rows_is_bounded_by_the_memory_that_they_take() {
     assert_eq!(errors(&scrape, "timeout"), 0.0);
     assert!(exporter.log().iter().any(|line| line.contains("--sample.max-memory")), "{:?}", exporter.log());
     assert!(peak_bytes(&exporter) < 160_000_000, "{}", peak_bytes(&exporter));
+}
+
+/// The number of texts that were declared and never sent.
+static DECLARED: AtomicUsize = AtomicUsize::new(0);
+
+const DECLARED_ONLY: Answer = |args| {
+    is(args, "CLIENT LIST").then(|| {
+        DECLARED.fetch_add(1, Ordering::Relaxed);
+        (&b"$134217728\r\n"[..], &b""[..])
+    })
+};
+
+#[test]
+fn texts_that_are_declared_and_never_sent_take_no_address_space() {
+    let addresses: Vec<String> = (0..40).map(|_| hostile(DECLARED_ONLY)).collect();
+    let mut command = Command::new("sh");
+    let limited = "ulimit -v 1000000; exec \"$@\"";
+    command.env_clear().args(["-c", limited, "sh", env!("CARGO_BIN_EXE_redis-client-exporter")]).args([
+        "--redis.addr",
+        &addresses.join(","),
+        "--web.listen-address=127.0.0.1:0",
+        "--client-announce-frequency=1",
+        "--redis.timeout=5s",
+    ]);
+    let exporter = Exporter::spawn(&mut command);
+    eventually("each declared one", || (DECLARED.load(Ordering::Relaxed) >= addresses.len()).then_some(()));
+    exporter.scrape();
+    assert!(peak_bytes(&exporter) < 80_000_000, "{}", peak_bytes(&exporter));
 }
 
 /// The longest rows take nearly no memory beside their text.

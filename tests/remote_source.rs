@@ -426,6 +426,32 @@ fn hostile_messages_have_no_effect() {
     }
 }
 
+/// The parts of a status that is never complete took 64 MiB, and what waited gigabytes.
+#[test]
+fn forged_statuses_take_no_more_memory_than_replies_may() {
+    let Some(binary) = any_binary() else { return };
+    let server = Server::start(&binary);
+    let args = ["--sample=never", "--client-announce-frequency=1h", "--sample.max-memory=16MiB"];
+    let listener = Exporter::start(&[&server.address()], &args, &[]);
+    let (mut control, mut seq) = (server.peer(), 0);
+    eventually("a status without room is refused", || {
+        seq += 1;
+        for part in 1..=30 {
+            let clients: Vec<Value> = (0..3500).map(|id| json!({ "id": part * 10_000 + id })).collect();
+            let message = json!({"schema": "redis-client-status/2", "kind": "status", "announcer": "forged",
+                "redis": "n:1", "run_id": "r", "seq": seq, "sampled_at": clock::now().to_string(), "frequency": 10,
+                "connections": 1_000_000, "online": 0, "silent": 0, "fields": [], "truncated": 1, "part": part,
+                "parts": 40, "clients": clients});
+            let message = message.to_string();
+            assert!(message.len() < 64 << 10, "it is refused for its own size");
+            control.must(&["PUBLISH", CHANNEL, &message]);
+        }
+        pause(SECOND / 5);
+        (refused(&listener.scrape(), "oversize") >= 1.0).then_some(())
+    });
+    assert!(resident_bytes(listener.pid()) < 80_000_000, "{}", resident_bytes(listener.pid()));
+}
+
 #[test]
 fn a_listener_recovers_from_a_cut_link_and_a_restart() {
     let Some(binary) = any_binary() else { return };

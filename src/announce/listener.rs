@@ -20,6 +20,9 @@ use crate::status::{MAX_MESSAGE, Received, StatusReceiver};
 /// Maximum number of messages per second that are parsed.
 const MAX_PER_SECOND: u32 = 300;
 
+/// Maximum number of messages before other nodes have their turn, however many there are.
+const MAX_TURN: u32 = 64;
+
 /// The delay after the first failure. Each further failure doubles it.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 
@@ -93,7 +96,12 @@ impl Listener {
 
     /// Receives messages until the link fails. Returns `None` after a long silence, or if all receivers are closed.
     async fn listen(&mut self, mut subscription: Subscription) -> Option<Failure> {
+        let mut turn = 0;
         loop {
+            turn = (turn + 1) % MAX_TURN;
+            if turn == 0 {
+                tokio::task::yield_now().await;
+            }
             let delivery = match subscription.next_within(SILENCE).await {
                 Ok(Some(delivery)) => delivery,
                 Ok(None) => return None,

@@ -13,7 +13,7 @@ mod line;
 use std::collections::HashSet;
 use std::fmt;
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 use self_cell::self_cell;
 
 pub use address::Address;
@@ -113,7 +113,11 @@ pub fn parse(reply: &[u8]) -> Parsed<'_> {
     let (parsed, endings) = parse_rows(reply, None);
     // The rows of a server end with the same key. Another end may be that of a row with a line break in it.
     match endings.most_common() {
-        Some(ending) if endings.0.len() > 1 => parse_rows(reply, Some(ending)).0,
+        Some(ending) if endings.0.len() > 1 => {
+            // Both at the same time would take twice the memory.
+            drop(parsed);
+            parse_rows(reply, Some(ending)).0
+        }
         _ => parsed,
     }
 }
@@ -144,8 +148,9 @@ fn parse_rows<'a>(reply: &'a [u8], ending: Option<&[u8]>) -> (Parsed<'a>, Ending
     let mut endings = Endings(Vec::new());
     let mut ids = Ids::default();
     let mut is_cut = false;
-    // A row has about 350 bytes; if the estimate is too low, the vector grows once.
-    let mut parsed = Parsed { clients: Vec::with_capacity(reply.len() / 300), unreadable: Unreadable::default() };
+    // Counted, as a vector that grows takes up to three times the memory for a moment.
+    let lines = memchr_iter(b'\n', reply).count() + 1;
+    let mut parsed = Parsed { clients: Vec::with_capacity(lines), unreadable: Unreadable::default() };
     let mut layout = Layout::new();
     let mut rest = reply;
     while !rest.is_empty() {

@@ -45,7 +45,7 @@ pub struct ServeConfig {
     pub group_file: Option<GroupFile>,
     /// The limits of sampling.
     pub budget: Budget,
-    /// The memory for the replies of all servers, in bytes.
+    /// The memory for replies and received statuses of all servers, in bytes.
     pub max_memory: u64,
     /// Settings for announcing and receiving statuses.
     pub announce: announce::AnnounceSettings,

@@ -65,6 +65,7 @@ impl NodeTasks {
         let listening = (!receivers.is_empty()).then(|| {
             let channel = Arc::clone(&self.announce.channel);
             let receiver = StatusReceiver::of_ring(self.announce.keys.clone(), is_announcing.then_some(name));
+            let receiver = receiver.within(Arc::clone(&node.memory));
             // If we always sample, only the presence of another announcer matters.
             let receiver = if self.remote == RemoteUse::Off { receiver.presence_only() } else { receiver };
             Listener::new(node.clone(), channel, receiver, tally, receivers).run()

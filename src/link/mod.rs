@@ -8,6 +8,8 @@ mod dials;
 mod failure;
 mod node;
 mod password;
+#[cfg(any(test, fuzzing))]
+mod reply_check;
 mod reply_reader;
 mod subscription;
 mod tls;
@@ -29,6 +31,8 @@ pub use command::{Command, Request};
 pub use dials::Dials;
 pub use node::Node;
 pub use password::{Login, check_password_file};
+#[cfg(any(test, fuzzing))]
+pub(crate) use reply_check::check as check_reply;
 pub use subscription::{Delivery, Subscription};
 pub use tls::config as tls_config;
 pub use tls::is_server_name;

@@ -28,6 +28,10 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of elements in one reply: a message has three.
 const MAX_ELEMENTS: u64 = 8;
 
+/// Maximum number of replies in a row that are no messages. A server sends one, if at all, such as when a channel is
+/// unsubscribed; what sends them without end would use up a core.
+const MAX_OTHERS: u32 = 100;
+
 /// A message received from a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -121,7 +125,7 @@ impl Subscription {
     /// # Errors
     /// The link failed.
     pub async fn next(&mut self) -> Result<Delivery, Failure> {
-        loop {
+        for _ in 0..MAX_OTHERS {
             let elements =
                 self.read().await?.map_err(|error| failure::refused(&self.node, Command::Subscribe, &error))?;
             let mut elements = elements.into_iter();
@@ -134,6 +138,7 @@ impl Subscription {
                 _ => {}
             }
         }
+        Err(self.unreadable(ReadFault::Shape))
     }
 
     /// Waits at most this long for the next message. Returns `None` if no message started to arrive.
@@ -239,6 +244,19 @@ mod tests {
         far.write_all(b"*3\r\n$7\r\nmess").await.expect("it reads");
         let result = Subscription::over(near, 64 << 10).next_within(Duration::from_secs(1)).await;
         assert_eq!(result.map_err(|failure| failure.reason), Err(Reason::Timeout));
+    }
+
+    #[tokio::test]
+    async fn replies_that_are_no_messages_are_skipped_but_not_without_end() {
+        let message = "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n";
+        for other in ["*0\r\n", "+PONG\r\n", ":1\r\n", "*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n"] {
+            let (near, mut far) = tokio::io::duplex(1 << 16);
+            let bytes = other.repeat(99) + message + &other.repeat(100) + message;
+            far.write_all(bytes.as_bytes()).await.expect("it has room");
+            let mut subscription = Subscription::over(near, 64 << 10);
+            assert_eq!(subscription.next().await.ok(), Some(Delivery::Message(b"hi".to_vec())), "{other}");
+            assert_eq!(subscription.next().await.map_err(|failure| failure.reason), Err(Reason::Protocol), "{other}");
+        }
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 use super::message::{FIELDS, Header, Message};
 use crate::client_list::{Field, Listing};
 use crate::failure::Refusal;
+use crate::memory::{HeldText, LINE_BYTES, MemoryShare, Reservation};
 use crate::sample::{ReceivedTotals, Sample, Source};
 use crate::server_info::ServerInfo;
 use crate::view::column::Column;
@@ -27,6 +29,8 @@ pub(super) struct Partial {
     rows: String,
     seen: BTreeSet<u64>,
     own_ids: Vec<u64>,
+    /// For the rows.
+    reservation: Reservation,
 }
 
 /// Maximum size of the rows of one status in bytes: about 300,000 clients.
@@ -36,7 +40,7 @@ const MAX_ROW_BYTES: usize = 64 << 20;
 const MAX_SAMPLING_TIME: Duration = Duration::from_secs(10);
 
 impl Partial {
-    pub(super) fn begin(first: &Message) -> Self {
+    pub(super) fn begin(first: &Message, memory: &Arc<MemoryShare>) -> Self {
         Self {
             header: first.header.clone(),
             info: first.info.clone(),
@@ -46,6 +50,7 @@ impl Partial {
             rows: String::new(),
             seen: BTreeSet::new(),
             own_ids: Vec::new(),
+            reservation: Reservation::none(memory),
         }
     }
 
@@ -76,10 +81,17 @@ impl Partial {
         Ok(())
     }
 
+    /// Reserves memory for the rows so far. Returns false if there is no room.
+    pub(super) fn reserve(&mut self) -> bool {
+        let needed = self.rows.capacity() as u64 + self.seen.len() as u64 * LINE_BYTES;
+        let more = needed.saturating_sub(self.reservation.bytes());
+        more == 0 || self.reservation.try_grow(more)
+    }
+
     /// The sample, if the last part arrived at `now`.
     pub(super) fn into_sample(self, now: Timestamp) -> Result<Sample, Refusal> {
         let header = &self.header;
-        let listing = Listing::new(self.rows.into_bytes());
+        let listing = Listing::of(HeldText::new(self.rows.into_bytes(), self.reservation));
         let totals = ReceivedTotals {
             connections: header.connections,
             online: header.online,

@@ -12,6 +12,7 @@ use super::assembly::Partial;
 use super::message::{self, Header, Message, MessageKind};
 use super::signature::{self, Key, KeyRing};
 use crate::failure::Refusal;
+use crate::memory::{MemoryLimit, MemoryShare};
 use crate::sample::Sample;
 
 /// Maximum number of parts of one status: 16 MiB in total.
@@ -59,7 +60,7 @@ pub struct VerifiedMessage<'a> {
 }
 
 /// Receives the messages of a channel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StatusReceiver {
     keys: KeyRing,
     /// The name under which we announce.
@@ -73,6 +74,14 @@ pub struct StatusReceiver {
     partials: VecDeque<Partial>,
     /// True if only the presence of an announcer matters, and not the content.
     presence_only: bool,
+    /// For the clients of statuses.
+    memory: Arc<MemoryShare>,
+}
+
+impl Default for StatusReceiver {
+    fn default() -> Self {
+        Self::of_ring(KeyRing::default(), None)
+    }
 }
 
 /// The last message of an announcer.
@@ -92,7 +101,22 @@ impl StatusReceiver {
 
     /// Like [`StatusReceiver::new`], with keys that may be replaced.
     pub fn of_ring(keys: KeyRing, own: Option<String>) -> Self {
-        Self { keys, own, ..Self::default() }
+        Self {
+            keys,
+            own,
+            last: BTreeMap::new(),
+            recent: VecDeque::new(),
+            hasher: RandomState::new(),
+            partials: VecDeque::new(),
+            presence_only: false,
+            memory: MemoryLimit::of_process().share(),
+        }
+    }
+
+    /// Takes the memory for statuses from this share, so that a node's statuses and replies have one limit.
+    pub fn within(mut self, memory: Arc<MemoryShare>) -> Self {
+        self.memory = memory;
+        self
     }
 
     /// Ignores the content of statuses, so that each message is only a sign of life.
@@ -182,10 +206,14 @@ impl StatusReceiver {
         let started = self.partials.iter().position(|partial| partial.is_followed_by(message));
         let mut partial = match started.and_then(|place| self.partials.remove(place)) {
             Some(partial) => partial,
-            None if message.part == 1 => Partial::begin(message),
+            None if message.part == 1 => Partial::begin(message, &self.memory),
             None => return Err(Refusal::Incomplete),
         };
         partial.add(message)?;
+        // Without room, the statuses that began earlier are given up first.
+        while !partial.reserve() {
+            self.partials.pop_front().ok_or(Refusal::Oversize)?;
+        }
         if partial.parts == message.parts {
             // An announcer sends the parts of one status at a time.
             self.partials.retain(|other| !other.is_of_announcer(&partial));
@@ -378,6 +406,40 @@ mod tests {
         let text = status(1, r#""clients":[{"id":1}]"#);
         assert_eq!(receive_now(&mut StatusReceiver::new(&[], Some("a".into())), &text), Ok(None));
         assert_eq!(receive_now(&mut StatusReceiver::new(&[], Some("b".into())), &text), Ok(Some(1)));
+    }
+
+    /// A publisher sends them faster than they are processed: 64 may wait for that, of up to 64 MiB each.
+    #[test]
+    fn statuses_that_wait_share_the_limit_on_memory() {
+        let limit = MemoryLimit::new(16 << 20);
+        let mut receiver = StatusReceiver::default().within(limit.share());
+        let clients: Vec<String> = (0..7000).map(|id| format!("{{\"id\":{id}}}")).collect();
+        let text = |seq| status(seq, &format!(r#""truncated":1,"clients":[{}]"#, clients.join(",")));
+        let mut waiting = Vec::new();
+        let refusal = (0..20).find_map(|seq| match receive(&mut receiver, &text(seq), now()) {
+            Ok(received) => {
+                waiting.push(Ok(received));
+                None
+            }
+            Err(refusal) => Some(refusal),
+        });
+        assert_eq!(refusal, Some(Refusal::Oversize));
+        assert!((5..12).contains(&waiting.len()), "{}", waiting.len());
+        assert!(limit.used() > 8 << 20 && limit.used() <= 16 << 20, "{}", limit.used());
+        waiting.clear();
+        assert_eq!(limit.used(), 0);
+        // The parts of one that is never completed give way to another one.
+        let parts =
+            |seq, part| text(seq).replace("\"truncated\"", &format!("\"parts\":9,\"part\":{part},\"truncated\""));
+        for part in 1..=7 {
+            let ids = parts(100, part).replace("{\"id\":", &format!("{{\"id\":{part}0000"));
+            assert_eq!(receive_now(&mut receiver, &ids), Ok(None), "{part}");
+        }
+        assert!(limit.used() > 8 << 20);
+        for seq in 200..204 {
+            waiting.push(receive(&mut receiver, &text(seq), now()));
+            assert!(matches!(waiting.last(), Some(Ok(Some(Received::Status { .. })))), "{seq}");
+        }
     }
 
     /// Parts with many small clients must not take many times their size in memory.
