@@ -1,5 +1,5 @@
 # `make help` lists the targets: a target is documented by the comment behind ##.
-.PHONY: help demo unit test acceptance check lint audit fuzz servers static bench bench-stages bench-contenders bench-page screenshots \
+.PHONY: help demo unit test acceptance check lint audit fuzz servers static bench bench-stages bench-contenders bench-page bench-hostile screenshots \
 	screenshots-dashboards screenshots-pages release-crowd
 
 # Servers: real ones of six generations, Prometheus, Alertmanager and systemd-analyze. Kits, each with its own
@@ -91,6 +91,10 @@ bench-contenders: ## measure the cost for a server with 19,000 clients, and that
 bench-page: release-crowd ## measure the pages with 19,000 clients in a browser; 15 minutes
 	tests/browser/install .cache/browser
 	BENCH_SERVER="$(BENCH_SERVER)" node bench/page.mjs
+
+bench-hostile: ## measure scrapes and memory while peers, servers and publishers are hostile; 15 minutes
+	cargo build --locked --release
+	BENCH_SERVER="$(BENCH_SERVER)" node bench/hostile.mjs
 
 release-crowd: ## build the program and the test clients for measurements
 	cargo build --locked --release --features crowd
