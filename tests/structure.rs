@@ -120,11 +120,65 @@ fn the_architecture_names_every_module() {
     assert_eq!(missing, ["fuzzing"], "without a row in its table");
 }
 
+/// The numbers of SECURITY.md, each with the code that it is from.
+const BOUNDS: [(&str, &str, &str); 36] = [
+    (
+        "src/link/mod.rs",
+        "MAX_CONFIRMATION: u64 = 4096;",
+        "that only confirms; a line of the protocol, such as an error | 4 KiB",
+    ),
+    ("src/link/reply_reader.rs", "MAX_LINE: u64 = 4096;", "a line of the protocol, such as an error | 4 KiB"),
+    ("src/link/command.rs", "Command::InfoCommandStats => 1024 * 1024,", "`INFO`, `CLUSTER INFO` | 1 MiB,"),
+    ("src/link/command.rs", "Command::ClusterInfo => 64 * 1024,", "`CLUSTER INFO` | 1 MiB, 64 KiB"),
+    ("src/link/mod.rs", "MAX_REPLY: u64 = 128 * 1024 * 1024;", "a listing | 128 MiB"),
+    ("src/link/subscription.rs", "MAX_ELEMENTS: u64 = 8;", "at most 8 elements"),
+    ("src/link/subscription.rs", "MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);", "after its first byte | 30 s"),
+    ("src/link/subscription.rs", "MAX_OTHERS: u32 = 100;", "100 replies in a row"),
+    ("src/memory.rs", "DEFAULT_LIMIT: u64 = 256 * 1024 * 1024;", "`--sample.max-memory` (256 MiB)"),
+    ("src/memory.rs", "LINE_BYTES: u64 = 256;", "its text and 256 bytes"),
+    ("src/memory.rs", "FREE_PER_NODE: u64 = 2 * 1024 * 1024;", "2 MiB more for each server"),
+    ("src/client_list/line.rs", "MAX_ROW: usize = u16::MAX as usize;", "a row, a value shown as a label | 64 KiB"),
+    ("src/text.rs", "MAX_LABEL: usize = 128;", "64 KiB, 128 bytes"),
+    ("src/snapshot/closed.rs", "MAX_CLOSED: usize = 10_000;", "closed clients that are remembered | 10,000"),
+    ("src/status/message.rs", "MAX_MESSAGE: usize = 64 * 1024;", "a message | 64 KiB"),
+    ("src/announce/listener.rs", "MAX_PER_SECOND: u32 = 300;", "300 a second"),
+    ("src/status/receiver.rs", "MAX_PARTS: u32 = 256;", "256 parts"),
+    ("src/status/assembly.rs", "MAX_ROW_BYTES: usize = 64 << 20;", "64 MiB of rows"),
+    ("src/status/receiver.rs", "MAX_PARTIALS: usize = 4;", "4 incomplete ones"),
+    ("src/status/receiver.rs", "MAX_ANNOUNCERS: usize = 64;", "remembered | 64, 256"),
+    ("src/status/receiver.rs", "MAX_RECENT: usize = 256;", "remembered | 64, 256"),
+    ("src/web/accept.rs", "slots: 256,", "connections | 256,"),
+    ("src/web/accept.rs", "slots_per_source: 128,", "128 of them for one peer"),
+    ("src/web/accept.rs", "grace: Duration::from_millis(500),", "New ones have 0.5 s"),
+    ("src/web/accept.rs", "SOCKETS_PER_SLOT: usize = 2;", "2 for each connection"),
+    ("src/web/accept.rs", "MAX_HEAD: usize = 16 * 1024;", "a TLS handshake | 16 KiB"),
+    ("src/web/accept.rs", "head: Duration::from_secs(20),", "16 KiB; 20 s"),
+    ("src/web/accept.rs", "handshake: Duration::from_secs(10),", "20 s and 10 s."),
+    ("src/web/accept.rs", "silent: Duration::from_secs(2),", "2 s while more than half"),
+    ("src/web/accept.rs", "write: Duration::from_secs(30),", "an answer that is not read | 30 s"),
+    ("src/web/events.rs", "MAX_STREAMS: usize = 200;", "event streams, exports | 200"),
+    ("src/web/export.rs", "MAX_EXPORTS: usize = 4;", "200 and 4, half"),
+    ("src/web/query.rs", "MAX_WINDOW: usize = 1000;", "1,000 rows"),
+    ("src/web/query.rs", "MAX_QUERY_BYTES: usize = 4096;", "1,000 rows, 4 KiB"),
+    ("src/web/auth.rs", "MAX_COMPARISONS: usize = 1;", "1 is compared at once"),
+    ("src/web/auth.rs", "MAX_VERIFIED: usize = 128;", "128 verified ones"),
+];
+
+#[test]
+fn the_bounds_in_the_security_policy_are_those_of_the_code() {
+    let policy = fs::read_to_string(project(".github/SECURITY.md")).expect("the policy");
+    for (file, code, promise) in BOUNDS {
+        assert!(fs::read_to_string(project(file)).expect("a source file").contains(code), "{file}: {code}");
+        assert!(policy.contains(promise), "SECURITY.md does not promise: {promise}");
+    }
+}
+
 #[test]
 fn every_fault_of_the_reliability_page_has_a_test_that_exists() {
     let page = fs::read_to_string(project("docs/reliability.md")).expect("the page");
     let mut checked = 0;
-    for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault")) {
+    let faults = page.split("\n## Figures").next().unwrap_or_default();
+    for row in faults.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault")) {
         let tests: Vec<_> = row.split('`').filter_map(|code| code.split_once("::")).collect();
         assert!(!tests.is_empty(), "no test: {row}");
         for (module, name) in tests {
