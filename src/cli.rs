@@ -75,20 +75,21 @@ pub enum CliCommand {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Servers")]
 pub struct RedisArgs {
-    /// Server to sample: redis://, rediss:// (TLS), valkey://, valkeys:// (TLS), tcp://, unix://, a path, or host:port.
-    /// Repeatable; several are separated by commas or spaces
+    /// Server to sample: redis://, rediss:// (TLS), valkey://, valkeys:// (TLS), tcp://, unix://, a path, or host:port;
+    /// or a cluster: redis+cluster://a:6379,b:6379 (rediss+cluster:// for TLS), whose nodes are discovered. Repeatable;
+    /// several are separated by commas or spaces
     ///
     /// Everyone who may run ps can read a password in it; use --redis.password-file instead.
     #[arg(
         long = "redis.addr",
         env = "REDIS_ADDR",
         value_name = "URL",
-        value_delimiter = ',',
         default_value = "redis://127.0.0.1:6379",
         hide_env_values = true
     )]
     pub addresses: Vec<String>,
-    /// Name of each server in metrics, pages and messages (label redis), one for each --redis.addr, in their order.
+    /// Name of each server in metrics, pages and messages (label redis), one for each --redis.addr, in their order. For
+    /// a cluster, it is the label cluster.
     /// Default: the address; for an address on this machine, host name and port or path. Repeatable, or separated by
     /// commas
     ///
@@ -129,6 +130,73 @@ pub struct RedisArgs {
     /// Time-out for connecting, and for each reply
     #[arg(long = "redis.timeout", env = "REDIS_TIMEOUT", value_name = "DURATION", default_value = "5s")]
     pub timeout: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub discovery: DiscoveryArgs,
+}
+
+/// The args for the discovery of nodes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Discovery")]
+pub struct DiscoveryArgs {
+    /// Time between two discoveries of a cluster's nodes. Its topology is also read at once when a node fails, restarts
+    /// or changes its role
+    #[arg(
+        id = "discovery.interval",
+        long = "discovery.interval",
+        env = "DISCOVERY_INTERVAL",
+        value_name = "DURATION",
+        default_value = "30s"
+    )]
+    pub interval: String,
+    /// Maximum number of discovered nodes. Further ones are left out and counted
+    #[arg(
+        id = "discovery.max-nodes",
+        long = "discovery.max-nodes",
+        env = "DISCOVERY_MAX_NODES",
+        value_name = "N",
+        default_value = "256"
+    )]
+    pub max_nodes: String,
+    /// Roles of the nodes to sample
+    #[arg(
+        id = "discovery.roles",
+        long = "discovery.roles",
+        env = "DISCOVERY_ROLES",
+        value_name = "ROLES",
+        default_value = "all"
+    )]
+    pub roles: DiscoveryRoles,
+    /// Time after which nodes are removed whose discovery fails, or that their cluster calls failed
+    #[arg(
+        id = "discovery.forget-after",
+        long = "discovery.forget-after",
+        env = "DISCOVERY_FORGET_AFTER",
+        value_name = "DURATION",
+        default_value = "5m"
+    )]
+    pub forget_after: String,
+    /// Address to use in place of an announced one, for servers behind NAT: 172.18.0.2:6379=203.0.113.7:7001, or only
+    /// hosts. Repeatable, or separated by commas
+    #[arg(
+        id = "discovery.address-map",
+        long = "discovery.address-map",
+        env = "DISCOVERY_ADDRESS_MAP",
+        value_name = "FROM=TO",
+        value_delimiter = ','
+    )]
+    pub address_map: Vec<String>,
+}
+
+/// The roles of nodes that are sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiscoveryRoles {
+    /// All nodes.
+    All,
+    /// Only primaries.
+    Primary,
+    /// Only replicas.
+    Replica,
 }
 
 /// The args for sampling.

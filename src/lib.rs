@@ -48,6 +48,7 @@ pub mod announce;
 pub mod status;
 
 // The watched nodes.
+pub mod discovery;
 pub mod fleet;
 pub mod watcher;
 

@@ -162,6 +162,16 @@ const CLOCK: &str = "server_time_usec";
 const FURTHER: [&str; 5] = [CLOCK, "server_name", "monitor_task", "executable", "current_client_thread"];
 
 impl ServerInfo {
+    /// Returns true for a primary, and false for a replica; `None` if the role is unknown, or another one such as that
+    /// of a sentinel.
+    pub fn is_primary(&self) -> Option<bool> {
+        match self.role.as_deref()? {
+            "master" | "primary" => Some(true),
+            "slave" | "replica" => Some(false),
+            _ => None,
+        }
+    }
+
     /// Parses the text of one or several sections. A line that is not `field:value` is ignored.
     pub fn parse(text: &[u8]) -> Self {
         let mut info = Self::default();

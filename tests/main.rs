@@ -6,6 +6,7 @@ mod browser;
 mod channel;
 mod churn;
 mod clocks;
+mod clusters;
 mod commands;
 mod dashboards;
 mod demo;

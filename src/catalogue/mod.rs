@@ -148,8 +148,13 @@ catalogue! {
          another node than the one that --sample never shows).";
     SNAPSHOTS_MISSED: Counter, Count, "redis_clients_snapshots_missed_total", ["redis", "subscriber"],
         "Snapshots that a part of this exporter missed because its queue was full. Subscriber is announcer.";
-    SERVER_INFO: Gauge, Info, "redis_clients_server_info", ["redis", "product", "version", "role", "mode"],
-        "Always 1. Product and version of the server; role and mode as INFO reports them.";
+    SERVER_INFO: Gauge, Info, "redis_clients_server_info", ["redis", "product", "version", "mode"],
+        "Always 1. Product and version of the server; mode (standalone, cluster or sentinel) as INFO reports it.";
+    NODE_INFO: Gauge, Info, "redis_clients_node_info",
+        ["redis", "target", "cluster", "shard", "node_id", "availability_zone"],
+        "Always 1. The target that led to the node, and its place in the cluster; empty labels for a single server.";
+    NODE_ROLE: Gauge, Boolean, "redis_clients_node_role", ["redis", "role"],
+        "1 for the role of the node, primary or replica, and 0 for the other one. Absent if INFO is refused.";
     INFO_FIELDS_REFUSED: Gauge, Count, "redis_clients_info_fields_refused", ["redis"],
         "INFO fields whose values cannot be true (named in the log). Their metrics are left out.";
     MAXCLIENTS: Gauge, Connections, "redis_clients_maxclients", ["redis"],
@@ -289,6 +294,19 @@ catalogue! {
         "Memory that the server holds for this client (tot-mem, 6.0.9+).";
     CLIENT_OUTPUT_BUFFER: Gauge, Bytes, "redis_clients_client_output_buffer_bytes", ["redis", "id"],
         "Bytes in the output buffer of this client (obl and omem).";
+    DISCOVERY_NODES: Gauge, Count, "redis_clients_discovery_nodes", ["target"],
+        "Nodes of this target that are watched. Only targets whose nodes are discovered have this metric.";
+    DISCOVERY_DROPPED_NODES: Gauge, Count, "redis_clients_discovery_dropped_nodes", ["target", "reason"],
+        "Nodes of this target that are not watched: their cluster calls them failed, they have not joined it \
+         (handshake), they announce no usable address (no_address) or one that is not dialed (refused_address), or \
+         they are beyond --discovery.roles (role) or --discovery.max-nodes (max_nodes).";
+    DISCOVERY_ERRORS: Counter, Count, "redis_clients_discovery_errors_total", ["target"],
+        "Discoveries of the nodes of this target that failed. Nodes that were found before are still watched, until \
+         --discovery.forget-after.";
+    DISCOVERY_REMOVED_NODES: Counter, Count, "redis_clients_discovery_removed_nodes_total", ["target"],
+        "Nodes of this target that were removed, for example since they left their cluster.";
+    DISCOVERY_LAST_SUCCESS: Gauge, Seconds, "redis_clients_discovery_last_success_timestamp_seconds", ["target"],
+        "Time of the last successful discovery of the nodes of this target. Absent before the first one.";
     BUILD_INFO: Gauge, Info, "redis_client_exporter_build_info", ["version", "revision", "rustc", "platform"],
         "Always 1. Version and Git revision of this exporter, version of its compiler, and the platform that it is \
          built for. The revision is unknown if it was built outside its repository.";

@@ -11,10 +11,11 @@ use super::{Exit, print, small_runtime};
 use crate::cli::CheckArgs;
 use crate::client_list::Field;
 use crate::config::CheckConfig;
+use crate::discovery;
 use crate::failure::{Failure, Reason};
-use crate::fleet::Target;
 use crate::latest::{run_id, same_server_warning, same_servers};
 use crate::link::{Command, Link, Node, Request, Subscription};
+use crate::machine::Machine;
 use crate::sample::{OUR_NAME, Sample};
 use crate::sampler::{ListMethod, Plan, Sampler};
 use crate::server_info::{Product, ServerInfo};
@@ -28,7 +29,13 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
     let config = CheckConfig::new(args)?;
     let runtime = small_runtime()?;
     let (mut worst, mut runs) = (Exit::Success, Vec::new());
-    for node in config.targets.iter().flat_map(Target::nodes) {
+    let machine = Machine::read();
+    let (nodes, failures) = runtime.block_on(discovery::once(&config.targets, &config.discovery, &machine));
+    for (target, failure) in failures {
+        print(&format!("{target}\n  failed   discovery: {failure}\n"))?;
+        worst = worst.max(Exit::Unreachable);
+    }
+    for node in nodes {
         let report = runtime.block_on(check(&node, &config));
         print(&report.text)?;
         worst = worst.max(report.exit);

@@ -6,23 +6,25 @@ use anyhow::Result;
 
 use super::{Exit, print, small_runtime};
 use crate::cli::{ClientsArgs, ListFormat};
-use crate::config::{self, Faults};
-use crate::fleet::Target;
+use crate::config::{self, Faults, ListingConfig};
+use crate::discovery;
+use crate::machine::Machine;
 use crate::sampler::{Budget, Sampler};
-use crate::snapshot::{Limits, Snapshot, derive};
+use crate::snapshot::{Snapshot, derive};
 use crate::view::column::Column;
 use crate::view::filter::{Filter, check_column, unknown_column};
 use crate::view::selection::{Selection, Sort};
 use crate::view::{csv, json, table};
 
 pub(super) fn run(args: &ClientsArgs) -> Result<Exit> {
-    let (targets, limits, request) = validated(args)?;
-    let read = small_runtime()?.block_on(sample_all(&targets, &limits));
+    let (config, request) = validated(args)?;
+    let read = small_runtime()?.block_on(sample_all(&config));
     let nodes = read.nodes.iter().map(|(node, snapshot)| (&**node, snapshot));
     match request.by {
         Some(by) => print(&groups(&request, by, args.format, nodes))?,
         None => {
-            let (text, totals) = clients(&request, args.format, targets.len() > 1, nodes);
+            let (text, totals) =
+                clients(&request, args.format, read.nodes.len() > 1 || config.targets.len() > 1, nodes);
             print(&text)?;
             if args.format == ListFormat::Table {
                 eprintln!("{totals}");
@@ -75,12 +77,16 @@ struct Read {
     failed: bool,
 }
 
-async fn sample_all(targets: &[Target], limits: &Limits) -> Read {
-    let mut read = Read { nodes: Vec::new(), failed: false };
-    for node in targets.iter().flat_map(Target::nodes) {
+async fn sample_all(config: &ListingConfig) -> Read {
+    let (nodes, failures) = discovery::once(&config.targets, &config.discovery, &Machine::read()).await;
+    for (target, failure) in &failures {
+        eprintln!("error: {target}: discovery failed: {failure}");
+    }
+    let mut read = Read { nodes: Vec::new(), failed: !failures.is_empty() };
+    for node in nodes {
         match Sampler::new(node.clone(), Budget::single_sample()).sample().await {
             Ok(sample) => {
-                let snapshot = derive(None, Arc::new(sample), limits);
+                let snapshot = derive(None, Arc::new(sample), &config.limits);
                 for failure in snapshot.refused() {
                     eprintln!("warning: {failure}");
                 }
@@ -145,9 +151,9 @@ fn grouping(name: &str) -> Result<&'static Column, String> {
 }
 
 /// The meaning of the args; the faults of all of them together.
-fn validated(args: &ClientsArgs) -> Result<(Vec<Target>, Limits, ClientsRequest), Faults> {
+fn validated(args: &ClientsArgs) -> Result<(ListingConfig, ClientsRequest), Faults> {
     match (config::listing(&args.redis, &args.group, &args.idle_after), ClientsRequest::new(args)) {
-        (Ok((targets, limits)), Ok(request)) => Ok((targets, limits, request)),
+        (Ok(config), Ok(request)) => Ok((config, request)),
         (Err(faults), Err(more)) => Err(faults.and(more)),
         (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),
     }

@@ -16,8 +16,9 @@ use super::{Exit, log};
 use crate::build_info::{REVISION, VERSION};
 use crate::cli::ServeArgs;
 use crate::config::ServeConfig;
+use crate::discovery::{Discovery, Target};
 use crate::exposition::Validity;
-use crate::fleet::{Fleet, NodeTasks, Target, WatchNode, warn_of_same_servers};
+use crate::fleet::{Fleet, NodeTasks, WatchNode, warn_of_same_servers};
 use crate::group_file::GroupFile;
 use crate::key_file::KeyFile;
 use crate::latest::Latest;
@@ -49,8 +50,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     for address in bound.addresses() {
         info!(%address, metrics = config.telemetry_path, version = VERSION, revision = REVISION, "listening");
     }
-    let insecure_skip_verify =
-        config.targets.iter().flat_map(Target::addresses).any(|address| address.tls.insecure_skip_verify);
+    let insecure_skip_verify = config.targets.iter().any(|target| target.access.tls.insecure_skip_verify);
     if insecure_skip_verify {
         warn!(
             "--redis.tls-insecure-skip-verify: the certificates of servers are not verified; another host on the way \
@@ -58,8 +58,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
         );
     }
     MemoryLimit::of_process().set(config.max_memory);
-    let nodes: Vec<Node> = config.targets.iter().flat_map(Target::nodes).collect();
-    for warning in nodes.iter().filter_map(Node::name_warning) {
+    for warning in config.targets.iter().filter_map(Target::node).filter_map(Node::name_warning) {
         warn!("{warning}");
     }
     let machine = Machine::read();
@@ -90,8 +89,10 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
         host: machine.shown().to_owned(),
     };
     let watch_node: WatchNode = Box::new(move |node, publisher| of_node.clone().run(node, publisher).boxed());
-    // A list that never changes.
-    let nodes = watch::channel(nodes).1;
+    // They change only with a targets file.
+    let targets = watch::channel(config.targets).1;
+    let (discovery, nodes) = Discovery::new(targets, config.discovery, machine.clone(), Arc::clone(&latest));
+    tasks.spawn(discovery.run());
     tasks.spawn(Fleet::start(Arc::clone(&latest), sampling.clone(), watch_node, nodes).run());
     tasks.spawn(warn_of_same_servers(Arc::clone(&latest)));
     let encrypted = settings.borrow().summary().0;

@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use super::{Exit, small_runtime};
 use crate::cli::{WatchArgs, WatchFormat};
 use crate::config::WatchConfig;
+use crate::discovery;
 use crate::failure::{Failure, Refusal};
-use crate::fleet::Target;
 use crate::link::{Delivery, Node, Subscription};
+use crate::machine::Machine;
 use crate::status::{self, Key, MAX_MESSAGE, Message, Screen};
 
 /// The interval at which it is checked that an exporter still announces.
@@ -45,7 +46,11 @@ pub(super) fn run(args: &WatchArgs) -> Result<Exit> {
 async fn watch_all(config: WatchConfig, args: &WatchArgs) -> Result<Exit> {
     let (sender, mut events) = mpsc::channel(QUEUE);
     let mut listeners = tokio::task::JoinSet::new();
-    for node in config.targets.iter().flat_map(Target::nodes) {
+    let (nodes, failures) = discovery::once(&config.targets, &config.discovery, &Machine::read()).await;
+    for (target, failure) in &failures {
+        eprintln!("error: {target}: discovery failed: {failure}");
+    }
+    for node in nodes {
         listeners.spawn(listen(node, config.channel.to_string(), sender.clone()));
     }
     drop(sender);

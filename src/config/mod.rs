@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::announce;
 use crate::cli::{CheckArgs, GroupArgs, HealthyArgs, RedisArgs, ServeArgs, WatchArgs};
-use crate::fleet::Target;
+use crate::discovery::{DiscoverySettings, Target};
 use crate::group_file::GroupFile;
 use crate::key_file::KeyFile;
 use crate::machine::Machine;
@@ -31,7 +31,7 @@ pub use faults::Faults;
 use channel::{announcing, channel, key_file, keys, remote};
 use groups::{grouping, limits, network_prefix};
 use sampling::budget;
-use servers::targets;
+use servers::{discovery, targets};
 use web::{external_url, listen, pages, telemetry_path, web_config};
 
 /// The configuration of `serve`.
@@ -39,6 +39,8 @@ use web::{external_url, listen, pages, telemetry_path, web_config};
 pub struct ServeConfig {
     /// The servers to watch.
     pub targets: Vec<Target>,
+    /// The settings for finding the nodes of targets.
+    pub discovery: DiscoverySettings,
     /// Grouping, thresholds and bounds for deriving snapshots.
     pub limits: Limits,
     /// The file with the operator's grouping rules, if there is one.
@@ -76,6 +78,7 @@ impl ServeConfig {
         let (keys, key_file) = key_file(&args.announce, &mut faults);
         let config = Self {
             targets: targets(&args.redis, &Machine::read(), &mut faults),
+            discovery: discovery(&args.redis.discovery, &mut faults),
             limits: limits(args, grouping, &mut faults),
             group_file,
             budget: budget(&args.sample, &mut faults),
@@ -93,11 +96,22 @@ impl ServeConfig {
     }
 }
 
+/// The configuration of a command that lists clients once.
+#[derive(Debug)]
+pub struct ListingConfig {
+    /// The servers.
+    pub targets: Vec<Target>,
+    /// The settings for finding the nodes of targets.
+    pub discovery: DiscoverySettings,
+    /// The grouping of their clients.
+    pub limits: Limits,
+}
+
 /// Builds the servers and the grouping of their clients, for commands that list clients once.
 ///
 /// # Errors
 /// All faults of the args.
-pub fn listing(redis: &RedisArgs, group: &GroupArgs, idle_after: &str) -> Result<(Vec<Target>, Limits), Faults> {
+pub fn listing(redis: &RedisArgs, group: &GroupArgs, idle_after: &str) -> Result<ListingConfig, Faults> {
     let mut faults = Faults::default();
     let limits = Limits {
         idle_after: sampling::idle_after(idle_after, &mut faults),
@@ -105,7 +119,11 @@ pub fn listing(redis: &RedisArgs, group: &GroupArgs, idle_after: &str) -> Result
         network_prefix: network_prefix(group, &mut faults),
         ..Limits::rows_only()
     };
-    let config = (targets(redis, &Machine::read(), &mut faults), limits);
+    let config = ListingConfig {
+        targets: targets(redis, &Machine::read(), &mut faults),
+        discovery: discovery(&redis.discovery, &mut faults),
+        limits,
+    };
     faults.into_result(config)
 }
 
@@ -114,6 +132,8 @@ pub fn listing(redis: &RedisArgs, group: &GroupArgs, idle_after: &str) -> Result
 pub struct CheckConfig {
     /// The servers.
     pub targets: Vec<Target>,
+    /// The settings for finding the nodes of targets.
+    pub discovery: DiscoverySettings,
     /// The limits of sampling.
     pub budget: Budget,
     /// The grouping of their clients.
@@ -131,6 +151,7 @@ impl CheckConfig {
         let mut faults = Faults::default();
         let config = Self {
             targets: targets(&args.redis, &Machine::read(), &mut faults),
+            discovery: discovery(&args.redis.discovery, &mut faults),
             budget: budget(&args.sample, &mut faults),
             grouping: grouping(&args.group, &mut faults).0,
             channel: channel(&args.channel, &mut faults),
@@ -157,6 +178,8 @@ pub fn listening(args: &HealthyArgs) -> Result<Vec<SocketAddr>, Faults> {
 pub struct WatchConfig {
     /// The servers.
     pub targets: Vec<Target>,
+    /// The settings for finding the nodes of targets.
+    pub discovery: DiscoverySettings,
     /// The channel.
     pub channel: Arc<str>,
     /// The keys of which one must have signed a message. If there are none, unsigned messages are accepted.
@@ -172,6 +195,7 @@ impl WatchConfig {
         let mut faults = Faults::default();
         let config = Self {
             targets: targets(&args.redis, &Machine::read(), &mut faults),
+            discovery: discovery(&args.redis.discovery, &mut faults),
             channel: channel(&args.channel, &mut faults),
             keys: keys(args.key_file.as_deref(), &mut faults),
         };
@@ -201,7 +225,7 @@ mod tests {
         assert_eq!(config.budget.interval, Duration::from_secs(10));
         assert_eq!(config.limits.idle_thresholds, [60, 300, 3600, 86400].map(Duration::from_secs));
         assert_eq!(config.listen, ["[::]:19121".parse().expect("an address")]);
-        assert!(config.targets[0].addresses().all(|address| address.credentials.is_none()));
+        assert!(config.targets[0].access.credentials.is_none());
     }
 
     #[test]
@@ -342,7 +366,7 @@ mod tests {
         }
         let named = ["--redis.addr=localhost,127.0.0.1", "--redis.name=one,two"];
         let targets = config(&named).expect("two names").targets;
-        let names: Vec<_> = targets.iter().flat_map(Target::nodes).map(|node| node.name.to_string()).collect();
+        let names: Vec<_> = targets.iter().filter_map(Target::node).map(|node| node.name.to_string()).collect();
         assert_eq!(names, ["one", "two"]);
     }
 
@@ -369,7 +393,7 @@ mod tests {
         }
         let args = ["--redis.addr=10.0.0.1", "--redis.addr=10.0.0.2", "--redis.name=a b", "--redis.name=10.0.0.1:6379"];
         let targets = config(&args).expect("valid names").targets;
-        let names: Vec<_> = targets.iter().flat_map(Target::nodes).map(|node| node.name.to_string()).collect();
+        let names: Vec<_> = targets.iter().filter_map(Target::node).map(|node| node.name.to_string()).collect();
         assert_eq!(names, ["a b", "10.0.0.1:6379"]);
     }
 
@@ -381,7 +405,8 @@ mod tests {
             "--redis.password=b",
         ];
         let targets = config(&args).expect("valid args").targets;
-        let credentials = targets.iter().flat_map(Target::addresses).map(|address| {
+        let credentials = targets.iter().filter_map(Target::node).map(|node| {
+            let address = &node.address;
             let credentials = address.credentials.as_ref().expect("all have a password");
             let login = credentials.login(&address.endpoint).expect("it was given").expect("it is for this server");
             (credentials.user.as_deref().unwrap_or("-"), login.password.expose_secret().to_owned())

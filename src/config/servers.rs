@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Faults;
-use super::values::{elements, positive};
-use crate::cli::RedisArgs;
-use crate::fleet::Target;
-use crate::link::{self, Credentials, Node, NodeAddress, Password, TlsOptions};
+use super::values::{elements, number, positive};
+use crate::cli::{DiscoveryArgs, DiscoveryRoles, RedisArgs};
+use crate::discovery::{Access, AddressMap, DiscoverySettings, RoleFilter, Target, parse_target, split_targets};
+use crate::link::{self, Credentials, Endpoint, Node, Password, TlsOptions};
 use crate::machine::Machine;
 
 pub(super) fn targets(args: &RedisArgs, machine: &Machine, faults: &mut Faults) -> Vec<Target> {
@@ -15,10 +15,10 @@ pub(super) fn targets(args: &RedisArgs, machine: &Machine, faults: &mut Faults) 
     let tls = tls_options(args, faults);
     let password = password(args, faults);
     let mut targets: Vec<Target> = Vec::new();
-    let texts: Vec<&str> = elements(&args.addresses).flat_map(separated).collect();
+    let texts: Vec<String> = args.addresses.iter().flat_map(|text| split_targets(text)).collect();
     let names = names(args, texts.len(), faults);
-    let has_tls = texts.iter().any(|text| link::requires_tls(text));
-    for (place, text) in texts.into_iter().enumerate() {
+    let has_tls = texts.iter().any(|text| requires_tls(text));
+    for (place, text) in texts.iter().enumerate() {
         // Other clients apply the scheme before the first of several hosts to all of them. Here it would be an address
         // without TLS, to which the password would be sent.
         if has_tls && !text.contains("://") && !text.starts_with('/') {
@@ -30,38 +30,41 @@ pub(super) fn targets(args: &RedisArgs, machine: &Machine, faults: &mut Faults) 
             continue;
         }
         // The text may hold a password, so the fault names the address by its number.
-        let address = match link::parse_address(text) {
-            Ok(address) => address,
+        let parsed = match parse_target(text) {
+            Ok(parsed) => parsed,
             Err(fault) => {
                 faults.add(format!("--redis.addr, address {}: {fault}", place + 1));
                 continue;
             }
         };
         // User and password of an address each take precedence over their flags.
-        let user = address.user.or_else(|| args.user.clone());
-        let password = address.password.map(Password::Given).or_else(|| password.clone());
-        let endpoint = address.endpoint;
+        let user = parsed.user.or_else(|| args.user.clone());
+        let password = parsed.password.map(Password::Given).or_else(|| password.clone());
         if user.is_some() && password.is_none() {
-            faults.add(format!("{endpoint}: a user without a password; add --redis.password-file or --redis.password"));
+            let shown = parsed.form.endpoints().iter().map(Endpoint::to_string).collect::<Vec<_>>().join(",");
+            faults.add(format!("{shown}: a user without a password; add --redis.password-file or --redis.password"));
         }
         let credentials = password.map(|password| Credentials { user, password });
-        let address = NodeAddress { endpoint, credentials, tls: tls.clone(), timeout };
-        let node = match names.get(place) {
-            Some(name) => Node::named(name, address),
-            None => Node::on_machine(address, machine),
-        };
-        if let Some(known) =
-            targets.iter().flat_map(Target::nodes).find(|known| is_same(known, &node, names.is_empty()))
-        {
-            faults.add(twice(&known, &node));
+        let access = Access { credentials, tls: tls.clone(), timeout };
+        let target = Target::new(parsed.form, access, names.get(place).map(String::as_str), machine);
+        if let Some(fault) = targets.iter().find_map(|known| clash(known, &target, names.is_empty())) {
+            faults.add(fault);
         }
-        targets.push(Target::Server(node));
+        targets.push(target);
     }
-    if elements(&args.addresses).next().is_none() {
+    if texts.is_empty() {
         faults.add("--redis.addr: no server is given; example: redis://127.0.0.1:6379");
     }
     check_tls(&targets, &tls, faults);
     targets
+}
+
+/// The fault of two targets that cannot both be watched; `None` if they can.
+fn clash(known: &Target, target: &Target, is_unnamed: bool) -> Option<String> {
+    match (known.node(), target.node()) {
+        (Some(known), Some(node)) => is_same(known, node, is_unnamed).then(|| twice(known, node)),
+        _ => (known.name == target.name).then(|| format!("--redis.addr: {known} is given twice; give it once")),
+    }
 }
 
 /// Maximum length of a name, in bytes. Every series has it as a label.
@@ -114,24 +117,6 @@ fn twice(known: &Node, node: &Node) -> String {
     )
 }
 
-/// Separates addresses at spaces. The path of a unix socket may have spaces, so it ends only before a further scheme.
-fn separated(element: &str) -> Vec<&str> {
-    let is_unix = |address: &str| address.get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case("unix://"));
-    let is_path = |address: &str| is_unix(address) || address.starts_with('/');
-    let (mut addresses, mut rest) = (Vec::new(), element.trim());
-    while !rest.is_empty() {
-        let mut spaces = rest.match_indices(char::is_whitespace).map(|(at, _)| at);
-        let end = spaces.find(|&at| {
-            let next = rest[at..].trim_start().split(char::is_whitespace).next().unwrap_or_default();
-            !is_path(rest) || next.contains("://")
-        });
-        let (address, further) = rest.split_at(end.unwrap_or(rest.len()));
-        addresses.push(address.trim_end());
-        rest = further.trim_start();
-    }
-    addresses
-}
-
 fn password(args: &RedisArgs, faults: &mut Faults) -> Option<Password> {
     let password = match (&args.password, &args.password_file) {
         (Some(_), Some(_)) => {
@@ -179,7 +164,7 @@ fn missing_half(given: &str, missing: &str, faults: &mut Faults) -> Option<(Path
 }
 
 fn check_tls(targets: &[Target], tls: &TlsOptions, faults: &mut Faults) {
-    let wanted = targets.iter().flat_map(Target::addresses).any(|address| address.endpoint.is_tls());
+    let wanted = targets.iter().flat_map(Target::endpoints).any(Endpoint::is_tls);
     if *tls != TlsOptions::default() && !wanted && !targets.is_empty() {
         faults.add("--redis.tls-…: no address uses TLS; write rediss:// instead of redis:// in --redis.addr");
     } else if wanted && let Err(fault) = link::tls_config(tls) {
@@ -187,18 +172,35 @@ fn check_tls(targets: &[Target], tls: &TlsOptions, faults: &mut Faults) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Returns true if a target requires TLS.
+fn requires_tls(text: &str) -> bool {
+    let composite = text.split_once("://").and_then(|(scheme, _)| Some(scheme.rsplit_once('+')?.0));
+    match composite {
+        Some(scheme) => link::requires_tls(&format!("{scheme}://")),
+        None => link::requires_tls(text),
+    }
+}
 
-    #[test]
-    fn addresses_are_separated_by_spaces_but_paths_keep_theirs() {
-        assert_eq!(separated(" a:1  b:2\tredis://c "), ["a:1", "b:2", "redis://c"]);
-        assert_eq!(separated("unix:///tmp/redis sock/a b.sock"), ["unix:///tmp/redis sock/a b.sock"]);
-        assert_eq!(
-            separated("/tmp/a b.sock  unix:///c d redis://e f"),
-            ["/tmp/a b.sock", "unix:///c d", "redis://e", "f"]
-        );
-        assert_eq!(separated("   "), [""; 0]);
+/// Maximum of `--discovery.max-nodes`. Each node takes up to three connections of this process.
+const MAX_NODES: usize = 5000;
+
+pub(super) fn discovery(args: &DiscoveryArgs, faults: &mut Faults) -> DiscoverySettings {
+    let defaults = DiscoverySettings::default();
+    let interval = faults.take("--discovery.interval", positive(&args.interval), defaults.interval);
+    if interval < Duration::from_secs(1) {
+        faults.add("--discovery.interval: shorter than 1s would keep the servers busy; write 1s or more");
+    }
+    let max_nodes = number(&args.max_nodes, 1, MAX_NODES);
+    let address_map = AddressMap::parse(elements(&args.address_map));
+    DiscoverySettings {
+        interval,
+        max_nodes: faults.take("--discovery.max-nodes", max_nodes, defaults.max_nodes),
+        roles: match args.roles {
+            DiscoveryRoles::All => RoleFilter::All,
+            DiscoveryRoles::Primary => RoleFilter::Primary,
+            DiscoveryRoles::Replica => RoleFilter::Replica,
+        },
+        forget_after: faults.take("--discovery.forget-after", positive(&args.forget_after), defaults.forget_after),
+        address_map: faults.take("--discovery.address-map", address_map, defaults.address_map),
     }
 }

@@ -8,7 +8,8 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as 
 use crate::catalogue::{self as c, Metric, MetricKind};
 use crate::client_list::{Address, Fault, Field};
 use crate::failure::{Reason, Refusal};
-use crate::latest::{ChannelTally, NodeState, Nodes, Phase};
+use crate::latest::{ChannelTally, NodeState, Nodes, Phase, TargetState};
+use crate::link::Origin;
 use crate::sample::{SampleCondition, Source};
 use crate::snapshot::{
     Ages, Churn, ClientCounts, ClientKind, CloseReason, Counters, Groups, Presence, Seen, Snapshot, State, Tally,
@@ -26,6 +27,7 @@ pub fn node_families(nodes: &Nodes, now: Instant) -> Vec<MetricFamily> {
         let is_same_server = (nodes.count() > 1).then(|| same_servers.contains(&*node.node));
         families.add_node(node, is_same_server, now);
     }
+    nodes.targets().iter().for_each(|target| families.add_target(target));
     let mut families: Vec<_> = families.0.into_iter().map(|(_, family)| family).collect();
     families.sort_by(|a, b| a.name().cmp(b.name()));
     families
@@ -35,7 +37,7 @@ pub fn node_families(nodes: &Nodes, now: Instant) -> Vec<MetricFamily> {
 #[derive(Default)]
 struct Families(Vec<(&'static str, MetricFamily)>);
 
-/// The series of one node.
+/// The series of one node, or of one target.
 struct NodeSeries<'a> {
     families: &'a mut Families,
     node: &'a str,
@@ -44,6 +46,8 @@ struct NodeSeries<'a> {
 impl Families {
     fn add_node(&mut self, node: &NodeState, is_same_server: Option<bool>, now: Instant) {
         let mut series = NodeSeries { families: self, node: &node.node };
+        let Origin { target, cluster, shard, node_id, availability_zone, .. } = &*node.origin;
+        series.add(c::NODE_INFO, &[target, cluster, shard, node_id, availability_zone], 1.0);
         series.add_tally(node);
         series.add_channel(&node.channel);
         for subscriber in &node.subscribers {
@@ -73,6 +77,18 @@ impl Families {
         }
     }
 
+    fn add_target(&mut self, target: &TargetState) {
+        let mut series = NodeSeries { families: self, node: &target.name };
+        series.add(c::DISCOVERY_NODES, &[], target.nodes as f64);
+        for (reason, count) in &*target.dropped {
+            series.add(c::DISCOVERY_DROPPED_NODES, &[reason], *count as f64);
+        }
+        series.add(c::DISCOVERY_ERRORS, &[], target.errors as f64);
+        series.add(c::DISCOVERY_REMOVED_NODES, &[], target.removed as f64);
+        let last_success = target.last_success.map(|at| at.as_duration().as_secs_f64());
+        series.add_known(c::DISCOVERY_LAST_SUCCESS, &[], last_success);
+    }
+
     fn family(&mut self, metric: Metric) -> &mut MetricFamily {
         let index = match self.0.iter().position(|(name, _)| *name == metric.name) {
             Some(index) => index,
@@ -98,7 +114,7 @@ fn new_family(metric: Metric) -> MetricFamily {
 }
 
 impl NodeSeries<'_> {
-    /// Adds a series. `labels` are the values of the catalogue's labels after `redis`.
+    /// Adds a series. `labels` are the values of the catalogue's labels after `redis` or `target`.
     fn add(&mut self, metric: Metric, labels: &[&str], value: f64) {
         let mut series = self.labeled(metric, labels);
         match metric.kind {
@@ -217,8 +233,11 @@ impl NodeSeries<'_> {
     fn add_server(&mut self, snapshot: &Snapshot) {
         let Some(info) = snapshot.info() else { return };
         let word = |word: &Option<String>| label_value(word.as_deref().unwrap_or_default().as_bytes());
-        let (version, role, mode) = (word(&info.version), word(&info.role), word(&info.mode));
-        self.add(c::SERVER_INFO, &[info.product.name(), &version, &role, &mode], 1.0);
+        self.add(c::SERVER_INFO, &[info.product.name(), &word(&info.version), &word(&info.mode)], 1.0);
+        if let Some(is_primary) = info.is_primary() {
+            self.add(c::NODE_ROLE, &["primary"], flag(is_primary));
+            self.add(c::NODE_ROLE, &["replica"], flag(!is_primary));
+        }
         self.add(c::INFO_FIELDS_REFUSED, &[], info.refused.len() as f64);
         let numbers = [
             (c::MAXCLIENTS, info.maxclients),

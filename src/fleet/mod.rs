@@ -3,7 +3,6 @@
 
 mod node_tasks;
 mod same_server;
-mod target;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +22,6 @@ use crate::link::Node;
 
 pub use node_tasks::NodeTasks;
 pub use same_server::warn_of_same_servers;
-pub use target::Target;
 
 /// The delays before the tasks of a node that ended unexpectedly are started again.
 const FIRST_RESTART: Duration = Duration::from_secs(1);
@@ -111,7 +109,10 @@ impl Fleet {
         for node in list.iter().filter(|node| listed.get(&*node.name).is_some_and(|first| std::ptr::eq(*first, *node)))
         {
             let id = match self.nodes.get(&node.name) {
-                Some(watched) if watched.node.address.is_same(&node.address) => continue,
+                Some(watched) if watched.node.address.is_same(&node.address) => {
+                    self.latest.set_origin(watched.id, &node.origin, clock::now());
+                    continue;
+                }
                 Some(watched) => {
                     watched.task.abort();
                     Some(watched.id)
@@ -119,6 +120,7 @@ impl Fleet {
                 None => self.latest.add(Arc::clone(&node.name), Some(node.address.endpoint.clone()), clock::now()),
             };
             let Some(id) = id else { continue };
+            self.latest.set_origin(id, &node.origin, clock::now());
             let task = self.spawn(node.clone(), id, Duration::ZERO);
             let restarts = Backoff::new(FIRST_RESTART, MAX_RESTART);
             let watched =

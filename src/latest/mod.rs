@@ -3,6 +3,7 @@
 mod publisher;
 mod same_server;
 mod state;
+mod target_state;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,11 +12,12 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::link::Endpoint;
+use crate::link::{Endpoint, Origin};
 
 pub use publisher::{Publication, Publisher};
 pub use same_server::{SameServer, run_id, same_server_warning, same_servers};
 pub use state::{ChannelTally, NodeState, Phase, SampleTally, SubscriberTally};
+pub use target_state::TargetState;
 
 /// Identifies a node from its addition to its removal. Ids are assigned in the order in which nodes are added, and are
 /// never used again: what a removed node still publishes cannot appear under its successor.
@@ -37,6 +39,7 @@ pub struct Nodes {
     changed_at: Timestamp,
     next_id: u64,
     by_id: BTreeMap<NodeId, Arc<NodeState>>,
+    targets: Arc<[TargetState]>,
 }
 
 impl Latest {
@@ -53,6 +56,26 @@ impl Latest {
         added
     }
 
+    /// Sets where a node was found, which may change while it is watched.
+    pub fn set_origin(&self, id: NodeId, origin: &Arc<Origin>, now: Timestamp) {
+        self.change(now, |nodes| match nodes.by_id.get_mut(&id) {
+            Some(place) if place.origin != *origin => {
+                Arc::make_mut(place).origin = Arc::clone(origin);
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Sets the state of the discovery of every target.
+    pub fn set_targets(&self, targets: Vec<TargetState>, now: Timestamp) {
+        self.change(now, |nodes| {
+            let has_changed = *nodes.targets != *targets;
+            nodes.targets = targets.into();
+            has_changed
+        });
+    }
+
     /// Removes a node, and with it all its series and rows.
     pub fn remove(&self, id: NodeId, now: Timestamp) {
         self.change(now, |nodes| nodes.by_id.remove(&id).is_some());
@@ -62,7 +85,8 @@ impl Latest {
     pub fn publish(&self, id: NodeId, state: NodeState, now: Timestamp) {
         self.change(now, |nodes| match nodes.by_id.get_mut(&id) {
             Some(place) => {
-                *place = Arc::new(state);
+                let origin = Arc::clone(&place.origin);
+                *place = Arc::new(NodeState { origin, ..state });
                 true
             }
             None => false,
@@ -157,6 +181,11 @@ impl Nodes {
         found.next().filter(|_| found.next().is_none())
     }
 
+    /// The state of the discovery of each target whose nodes are discovered.
+    pub fn targets(&self) -> &[TargetState] {
+        &self.targets
+    }
+
     /// The number of nodes.
     pub fn count(&self) -> usize {
         self.by_id.len()
@@ -168,9 +197,11 @@ impl Nodes {
         self.iter().map(move |node| node.fresh_snapshot(now).is_some())
     }
 
-    /// Returns true if at least one attempt on every node has completed, successfully or not.
+    /// Returns true if at least one attempt on every node, and one discovery of every target, has completed,
+    /// successfully or not.
     pub fn all_attempted(&self) -> bool {
-        self.iter().all(|node| !matches!(node.phase, Phase::Starting))
+        let is_discovered = |target: &TargetState| target.last_success.is_some() || target.errors > 0;
+        self.targets.iter().all(is_discovered) && self.iter().all(|node| !matches!(node.phase, Phase::Starting))
     }
 }
 

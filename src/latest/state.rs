@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::failure::Refusal;
 use crate::failure::{Failure, Reason};
 use crate::history::History;
-use crate::link::Endpoint;
+use crate::link::{Endpoint, Origin};
 use crate::snapshot::Snapshot;
 
 /// The current state of one node.
@@ -19,6 +19,8 @@ pub struct NodeState {
     pub node: Arc<str>,
     /// The address that is connected to, by which it can be selected; `None` in tests.
     pub address: Option<Endpoint>,
+    /// The target that led to it.
+    pub origin: Arc<Origin>,
     /// The result of the last attempt to sample it.
     pub phase: Phase,
     /// The counts of attempts by result.
@@ -166,6 +168,7 @@ impl NodeState {
         Self {
             node,
             address: None,
+            origin: Arc::default(),
             phase: Phase::Starting,
             tally: SampleTally::default(),
             channel: Arc::default(),

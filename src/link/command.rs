@@ -31,6 +31,16 @@ pub enum Command {
     InfoCommandStats,
     /// Returns the number of nodes of a cluster.
     ClusterInfo,
+    /// Returns the shards of a cluster with their nodes (7.0+).
+    ClusterShards,
+    /// Returns the nodes of a cluster.
+    ClusterNodes,
+    /// Returns the primaries that a sentinel watches, or one of them.
+    SentinelMaster,
+    /// Returns the replicas of a primary.
+    SentinelReplicas,
+    /// Returns the other sentinels of a primary.
+    SentinelSentinels,
     /// Publishes a message on the status channel.
     Publish,
     /// Subscribes to the status channel.
@@ -39,7 +49,7 @@ pub enum Command {
 
 impl Command {
     /// Every command, in the order in which they are sent.
-    pub const ALL: [Command; 14] = [
+    pub const ALL: [Command; 19] = [
         Command::ClientId,
         Command::ClientSetName,
         Command::ClientSetInfoName,
@@ -52,6 +62,11 @@ impl Command {
         Command::ClientListIds,
         Command::InfoCommandStats,
         Command::ClusterInfo,
+        Command::ClusterShards,
+        Command::ClusterNodes,
+        Command::SentinelMaster,
+        Command::SentinelReplicas,
+        Command::SentinelSentinels,
         Command::Publish,
         Command::Subscribe,
     ];
@@ -72,6 +87,11 @@ impl Command {
             Command::InfoReplication => &["INFO", "replication"],
             Command::InfoCommandStats => &["INFO", "commandstats"],
             Command::ClusterInfo => &["CLUSTER", "INFO"],
+            Command::ClusterShards => &["CLUSTER", "SHARDS"],
+            Command::ClusterNodes => &["CLUSTER", "NODES"],
+            Command::SentinelMaster => &["SENTINEL", "MASTER"],
+            Command::SentinelReplicas => &["SENTINEL", "REPLICAS"],
+            Command::SentinelSentinels => &["SENTINEL", "SENTINELS"],
             Command::Publish => &["PUBLISH"],
             Command::Subscribe => &["SUBSCRIBE"],
         }
@@ -92,6 +112,11 @@ impl Command {
             | Command::InfoReplication
             | Command::InfoCommandStats => 1024 * 1024,
             Command::ClusterInfo => 64 * 1024,
+            Command::ClusterShards
+            | Command::ClusterNodes
+            | Command::SentinelMaster
+            | Command::SentinelReplicas
+            | Command::SentinelSentinels => MAX_TOPOLOGY,
             Command::ClientId
             | Command::ClientSetName
             | Command::ClientSetInfoName
@@ -114,11 +139,19 @@ impl Command {
             | Command::InfoReplication
             | Command::InfoCommandStats => "+info",
             Command::ClusterInfo => "+cluster|info",
+            Command::ClusterShards => "+cluster|shards",
+            Command::ClusterNodes => "+cluster|nodes",
+            Command::SentinelMaster => "+sentinel|master",
+            Command::SentinelReplicas => "+sentinel|replicas",
+            Command::SentinelSentinels => "+sentinel|sentinels",
             Command::Publish => "+publish",
             Command::Subscribe => "+subscribe",
         }
     }
 }
+
+/// Maximum size of a reply about topology, in bytes: a cluster of 10,000 nodes has 4 MB.
+const MAX_TOPOLOGY: u64 = 16 * 1024 * 1024;
 
 /// A command with its variable args.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +178,11 @@ impl<'a> Request<'a> {
         Self { command: Command::Publish, ids: &[], texts: [channel.as_bytes(), message] }
     }
 
+    /// Asks a sentinel about a primary.
+    pub fn of_master(command: Command, master: &'a str) -> Self {
+        Self { command, ids: &[], texts: [master.as_bytes(), &[]] }
+    }
+
     pub(super) fn packed(self) -> Cmd {
         let mut command = Cmd::new();
         for arg in self.command.args() {
@@ -153,8 +191,12 @@ impl<'a> Request<'a> {
         for id in self.ids {
             command.arg(*id);
         }
-        if self.command == Command::Publish {
-            command.arg(&self.texts);
+        match self.command {
+            Command::Publish => drop(command.arg(&self.texts)),
+            Command::SentinelMaster | Command::SentinelReplicas | Command::SentinelSentinels => {
+                command.arg(self.texts[0]);
+            }
+            _ => {}
         }
         command
     }

@@ -7,10 +7,12 @@ mod command;
 mod dials;
 mod failure;
 mod node;
+mod origin;
 mod password;
 #[cfg(any(test, fuzzing))]
 mod reply_check;
 mod reply_reader;
+mod reply_tree;
 mod subscription;
 mod tls;
 
@@ -30,9 +32,11 @@ pub use admission::{Admission, LinkPurpose, OpenLinks};
 pub use command::{Command, Request};
 pub use dials::Dials;
 pub use node::Node;
+pub use origin::Origin;
 pub use password::{Login, check_password_file};
 #[cfg(any(test, fuzzing))]
 pub(crate) use reply_check::check as check_reply;
+pub use reply_tree::{HeldTree, ReplyTree};
 pub use subscription::{Delivery, Subscription};
 pub use tls::config as tls_config;
 pub use tls::is_server_name;
@@ -227,6 +231,23 @@ impl Link {
             replies.push(self.answer(*command, reply));
         }
         Ok(replies)
+    }
+
+    /// Asks about topology: sends one command, whose reply may be nested. The inner error is the server's refusal.
+    ///
+    /// # Errors
+    /// The link failed, or the time-out expired: the link must be dropped.
+    pub async fn ask_tree(&mut self, request: Request<'_>) -> Result<Result<HeldTree, Failure>, Failure> {
+        let command = request.command;
+        let exchange = async {
+            self.reader.write(&request.packed().get_packed_command()).await?;
+            self.reader.read_tree(command.max_reply()).await
+        };
+        match timeout(self.timeout, exchange).await {
+            Ok(Ok(reply)) => Ok(reply.map_err(|error| failure::refused(&self.node, command, &error))),
+            Ok(Err(fault)) => Err(self.unreadable(command, fault)),
+            Err(_) => Err(failure::timed_out(&self.node, "did not answer", self.timeout.as_secs_f64())),
+        }
     }
 
     fn unreadable(&mut self, command: Command, fault: ReadFault) -> Failure {

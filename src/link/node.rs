@@ -8,6 +8,7 @@ use url::Host;
 use super::address::{Endpoint, NodeAddress, parse_address};
 use super::admission::Admission;
 use super::dials::Dials;
+use super::origin::Origin;
 use crate::machine::Machine;
 use crate::memory::{MemoryLimit, MemoryShare};
 
@@ -18,6 +19,8 @@ pub struct Node {
     pub name: Arc<str>,
     /// The address to connect to.
     pub address: NodeAddress,
+    /// The target that led to it.
+    pub origin: Arc<Origin>,
     /// True if servers of other machines may have the same name: it is a local address.
     pub is_ambiguous: bool,
     /// The order of its links, shared by all copies.
@@ -35,6 +38,7 @@ impl Node {
         Self {
             name: name.into(),
             address,
+            origin: Arc::default(),
             is_ambiguous: false,
             admission: Arc::default(),
             dials: Arc::default(),

@@ -11,6 +11,7 @@ use memchr::memchr_iter;
 use redis::RedisError;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
+use super::reply_tree::{ELEMENT_BYTES, HeldTree, MAX_ELEMENTS, ReplyTree, TreeBuilder};
 use crate::memory::{HeldText, LINE_BYTES, MemoryShare, Reservation};
 
 /// Maximum length of a protocol line: a number, a status, or the text of an error.
@@ -144,6 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ReplyReader<S> {
                 RawReply::Text(text) => verbatim(text),
                 other => Ok(other),
             },
+            b'*' if line == b"-1" => Ok(RawReply::Nothing),
             b'*' => Ok(RawReply::Array(length(&line)?)),
             _ => Err(ReadFault::Shape),
         }
@@ -153,6 +155,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ReplyReader<S> {
     #[cfg(any(test, fuzzing))]
     pub(super) async fn read_rest(&mut self, rest: &mut Vec<u8>) {
         self.stream.read_to_end(rest).await.expect("a stream in memory");
+    }
+
+    /// Reads one reply that may be nested; the inner error is the server's refusal.
+    pub(super) async fn read_tree(&mut self, max_bytes: u64) -> Result<Result<HeldTree, RedisError>, ReadFault> {
+        let mut reservation = Reservation::none(&self.memory);
+        let (mut builder, mut elements, mut left) = (TreeBuilder::default(), 0, max_bytes);
+        loop {
+            let reply = self.read(Bounds { may_be_array: true, ..Bounds::value(left) }).await?;
+            elements += 1;
+            if elements > MAX_ELEMENTS {
+                return Err(ReadFault::TooLarge(max_bytes));
+            }
+            self.reserve(&mut reservation, ELEMENT_BYTES).await;
+            let complete = match reply {
+                RawReply::Refused(error) if elements == 1 => return Ok(Err(error)),
+                RawReply::Array(count) if count > MAX_ELEMENTS => return Err(ReadFault::TooLarge(max_bytes)),
+                RawReply::Array(count) => builder.open(count).map_err(|()| ReadFault::Shape)?,
+                RawReply::Text(text) => {
+                    left = left.saturating_sub(text.len() as u64);
+                    self.reserve(&mut reservation, text.len() as u64).await;
+                    builder.add(ReplyTree::Text(text.into_text()))
+                }
+                RawReply::Number(number) => builder.add(ReplyTree::Number(number)),
+                RawReply::Nothing => builder.add(ReplyTree::Nothing),
+                RawReply::Refused(_) | RawReply::Skipped(_) => return Err(ReadFault::Shape),
+            };
+            if let Some(tree) = complete {
+                return Ok(Ok(HeldTree { tree, _reservation: reservation }));
+            }
+        }
     }
 
     async fn text(&mut self, size: u64, bounds: Bounds) -> Result<RawReply, ReadFault> {
@@ -381,5 +413,39 @@ mod tests {
         fn each_reply_is_read_as_another_parser_reads_it(bytes in replies()) {
             check(&bytes);
         }
+    }
+
+    fn tree(bytes: &[u8]) -> Result<ReplyTree, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let (near, mut far) = tokio::io::duplex(1 << 20);
+            far.write_all(bytes).await.expect("there is room");
+            drop(far);
+            match reader(near).read_tree(4096).await {
+                Ok(Ok(held)) => Ok(held.tree),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(fault) => Err(format!("{fault:?}")),
+            }
+        })
+    }
+
+    #[test]
+    fn nested_replies_are_bounded_in_depth_elements_and_bytes() {
+        let shards = tree(b"*2\r\n*2\r\n$2\r\nid\r\n:7\r\n*0\r\n").expect("a tree");
+        assert_eq!(shards.list()[0].get("id").and_then(ReplyTree::number), Some(7));
+        assert_eq!(shards.list()[1], ReplyTree::List(Vec::new()));
+        assert!(tree(b"-ERR unknown command\r\n").is_err_and(|error| error.contains("unknown command")));
+        for (bytes, fault) in [
+            (&b"*2147483647\r\n:1\r\n"[..], "TooLarge"),
+            (&b"*1\r\n".repeat(9), "Shape"),
+            (b"*2\r\n$4000\r\n", "Closed"),
+            (b"*1\r\n$5000\r\n", "TooLarge"),
+            (b"*1\r\n-ERR inside\r\n", "Shape"),
+            (b"*1\r\n%1\r\n", "Shape"),
+        ] {
+            assert!(tree(bytes).is_err_and(|error| error.contains(fault)), "{}", String::from_utf8_lossy(bytes));
+        }
+        let half = format!("$2500\r\n{}\r\n", "x".repeat(2500));
+        assert!(tree(format!("*2\r\n{half}{half}").as_bytes()).is_err_and(|error| error.contains("TooLarge")));
     }
 }

@@ -166,7 +166,7 @@ impl Subscription {
             RawReply::Array(count @ ..=MAX_ELEMENTS) => count,
             RawReply::Array(_) => return Err(self.unreadable(ReadFault::Shape)),
             RawReply::Refused(error) => return Ok(Err(error)),
-            other => return Ok(Ok(Vec::from_iter(element(other)))),
+            other => return element(other).map(|one| Ok(vec![one])).ok_or_else(|| self.unreadable(ReadFault::Shape)),
         };
         let mut elements = Vec::new();
         for place in 0..count {

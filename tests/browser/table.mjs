@@ -2,7 +2,8 @@
 
 /**
  * Returns the rows of the table that has this column, each a map from heads to texts. Times are under `HEAD at`. A
- * search changes the URL before its form loads the next page, so a page that is being left is read again.
+ * search changes the URL before its form loads the next page, so the rows of a page that is being left are requested
+ * again.
  */
 export async function rows(page, known = "Client ID") {
   for (;;) {

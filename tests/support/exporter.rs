@@ -88,6 +88,7 @@ impl Exporter {
         });
         let mut exporter = Self { child, address: String::new(), log, _share: share };
         exporter.address = eventually("the exporter listens", || {
+            assert!(exporter.is_running(), "the exporter has ended: {:?}", exporter.log());
             exporter.log().iter().find_map(|line| {
                 let (_, address) = line.split_once("address=").or_else(|| line.split_once("\"address\":\""))?;
                 Some(address.split([' ', '"']).next()?.to_owned())

@@ -1,0 +1,75 @@
+//! Discovery: finds the nodes of targets, again and again. Asks clusters for their topology; knows nothing of clients.
+//!
+//! ```text
+//!  Target --read--> Topology --Registry--> list of nodes --> fleet
+//!                                    `--> TargetState --> latest
+//! ```
+//!
+//! Each target has a task of its own, so one that does not answer delays no other. What they find is merged in one
+//! place, the [`registry::Registry`], which decides what is watched.
+
+mod address_map;
+mod cluster;
+mod registry;
+mod run;
+mod target;
+mod topology;
+
+use std::time::Duration;
+
+pub use address_map::AddressMap;
+pub use registry::Registry;
+pub use run::{Discovery, once};
+pub use target::{Access, ParsedTarget, Target, TargetForm, TargetKind, parse_target, split_targets};
+pub use topology::{DropReason, FoundNode, Role, Topology};
+
+/// The settings of discovery, the same for every target.
+#[derive(Clone, Debug)]
+pub struct DiscoverySettings {
+    /// The time between two discoveries of a target.
+    pub interval: Duration,
+    /// Maximum number of nodes of all targets together.
+    pub max_nodes: usize,
+    /// The roles of nodes that are watched.
+    pub roles: RoleFilter,
+    /// The time for which the nodes of a target are kept while its discovery fails, and a node is kept that its cluster
+    /// calls failed.
+    pub forget_after: Duration,
+    /// Addresses to use in place of announced ones.
+    pub address_map: AddressMap,
+}
+
+impl Default for DiscoverySettings {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(30),
+            max_nodes: 256,
+            roles: RoleFilter::All,
+            forget_after: Duration::from_secs(300),
+            address_map: AddressMap::default(),
+        }
+    }
+}
+
+/// The roles of nodes that are watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoleFilter {
+    /// All nodes.
+    #[default]
+    All,
+    /// Primaries only.
+    Primary,
+    /// Replicas only.
+    Replica,
+}
+
+impl RoleFilter {
+    /// Returns true if a node with this role is watched. A node whose role is unknown is.
+    fn permits(self, role: Option<Role>) -> bool {
+        match (self, role) {
+            (RoleFilter::All, _) | (_, None) => true,
+            (RoleFilter::Primary, Some(role)) => role == Role::Primary,
+            (RoleFilter::Replica, Some(role)) => role == Role::Replica,
+        }
+    }
+}
