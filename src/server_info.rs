@@ -167,7 +167,8 @@ impl ServerInfo {
     pub fn is_primary(&self) -> Option<bool> {
         match self.role.as_deref()? {
             "master" | "primary" => Some(true),
-            "slave" | "replica" => Some(false),
+            // KeyDB calls a replica active that accepts writes.
+            "slave" | "replica" | "active-replica" => Some(false),
             _ => None,
         }
     }

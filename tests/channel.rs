@@ -13,6 +13,7 @@ use redis_client_exporter::clock;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::cluster::cluster_node;
 use crate::support::exporter::{Exporter, program, run};
 use crate::support::peer::Peer;
 use crate::support::server::{Binary, Server, any_binary, binaries, binary, on_free_port};
@@ -324,18 +325,9 @@ fn a_status_of_many_clients_is_truncated_to_64_kib_and_says_so() {
     assert_eq!(scrape.value("redis_clients_sample_complete", &[]), Some(0.0));
 }
 
-/// Starts a server in cluster mode. It ends at once if another program uses its second port, then it is tried again.
-fn cluster_node(binary: &Binary) -> Server {
-    eventually("a server has both ports", || {
-        let server = Server::start_with(binary, &["--cluster-enabled yes"]);
-        let answer = Peer::try_connect(&server.address()).and_then(|mut peer| peer.try_ask(&["PING"]));
-        answer.is_ok_and(|answer| answer == "+PONG").then_some(server)
-    })
-}
-
 /// Starts servers that know each other as nodes of a cluster.
 fn cluster(binary: &Binary, nodes: usize) -> Vec<Server> {
-    let servers: Vec<_> = (0..nodes).map(|_| cluster_node(binary)).collect();
+    let servers: Vec<_> = (0..nodes).map(|_| cluster_node(binary, &["--cluster-enabled yes"])).collect();
     for other in &servers[1..] {
         servers[0].peer().must(&["CLUSTER", "MEET", "127.0.0.1", &other.port.to_string()]);
     }

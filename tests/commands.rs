@@ -9,6 +9,7 @@ use std::process::Output;
 use redis_client_exporter::catalogue::ALL;
 use serde_json::Value;
 
+use crate::support::cluster::cluster_node;
 use crate::support::exporter::{Exporter, program, run};
 use crate::support::http::get;
 use crate::support::project;
@@ -97,12 +98,17 @@ fn a_scrape_and_the_catalogue_have_the_same_metrics() {
         "--metrics.per-client=3",
         "--announce=always",
     ];
-    // The same server twice, which is a metric, too.
+    // The same server twice, and a target whose nodes are discovered, are metrics, too.
     let socket = server.socket().display().to_string();
+    let node = cluster_node(&binary, &["--cluster-enabled yes"]);
+    let cluster = format!("--redis.addr=redis+cluster://{}", node.address());
+    let args = [&args[..], &[&cluster, "--redis.name=one,two,three"]].concat();
     let exporter = Exporter::start(&[&server.address(), &socket], &args, &[]);
     let scrape = exporter.scrape_until("clients of both", |scrape| {
         let online = scrape.by("redis_clients_online", "redis");
-        online.len() == 2 && online.values().all(|online| *online > 5) && scrape.sum("redis_clients_same_server") > 0.0
+        ["one", "two"].iter().all(|name| online.contains_key(*name))
+            && ["one", "two"].iter().all(|name| online[*name] > 5)
+            && scrape.sum("redis_clients_same_server") > 0.0
     });
     let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for series in &scrape.series {

@@ -83,10 +83,11 @@ fn sampled(address: &str) -> (Exporter, Scrape) {
     (exporter, scrape)
 }
 
-/// The labels of `redis_clients_server_info`.
+/// The product and the version of the server, and the roles that it has.
 fn server(scrape: &Scrape) -> [String; 3] {
     let info = scrape.all("redis_clients_server_info", &[]).next().expect("the server is known");
-    ["product", "version", "role"].map(|label| info.labels[label].clone())
+    let roles = scrape.by("redis_clients_node_role", "role").into_keys().collect::<Vec<_>>().join(",");
+    [info.labels["product"].clone(), info.labels["version"].clone(), roles]
 }
 
 fn apps(scrape: &Scrape) -> BTreeSet<String> {
@@ -119,10 +120,10 @@ fn dragonfly_is_known_by_its_own_fields_and_impossible_numbers_are_left_out() {
 #[test]
 fn kvrocks_keydb_and_garnet_are_known_by_their_own_fields() {
     let cases = [
-        ("kvrocks", ["kvrocks", "2.10.0", "master"], Some(10000.0), None, Some(41.0), 1.0),
-        ("keydb", ["keydb", "6.3.4", "active-replica"], Some(10000.0), Some(2.0), Some(62.0), 0.0),
+        ("kvrocks", ["kvrocks", "2.10.0", "primary"], Some(10000.0), None, Some(41.0), 1.0),
+        ("keydb", ["keydb", "6.3.4", "replica"], Some(10000.0), Some(2.0), Some(62.0), 0.0),
         // It has no limit, and counts nothing.
-        ("garnet", ["garnet", "2.2.8", "master"], None, None, None, 0.0),
+        ("garnet", ["garnet", "2.2.8", "primary"], None, None, None, 0.0),
     ];
     for (name, expected, limit, connections, received, refused) in cases {
         let (_exporter, scrape) = sampled(&engine(name));
@@ -147,7 +148,7 @@ fn redict_is_not_redis() {
     let redict = Server::start(&Binary { name: "redict".into(), path });
     let (_exporter, scrape) = sampled(&redict.address());
     let [product, version, role] = server(&scrape);
-    assert_eq!((product.as_str(), role.as_str()), ("redict", "master"));
+    assert_eq!((product.as_str(), role.as_str()), ("redict", "primary"));
     assert!(version.starts_with("7.3."), "{version}");
     assert!(scrape.value("redis_clients_maxclients", &[]).is_some_and(|limit| limit > 0.0));
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::dashboards::{annotations, expressions};
 use crate::runbooks;
+use crate::support::cluster::cluster_node;
 use crate::support::exporter::Exporter;
 use crate::support::http::get;
 use crate::support::prometheus::{Prometheus, promtool};
@@ -113,6 +114,10 @@ fn every_panel_has_data_from_a_real_prometheus() {
     let _churning = churn(&server, "probe", Duration::from_millis(200));
     let closing = hoard(&server, "report", 3);
     let args = ["--client-announce-frequency=1s", "--presence.expect=missing=2,worker"];
+    let node = cluster_node(&binary, &["--cluster-enabled yes"]);
+    let cluster = format!("--redis.addr=redis+cluster://{}", node.address());
+    let name = format!("--redis.name={},a cluster", server.address());
+    let args = [&args[..], &[&cluster, &name]].concat();
     let pair = [(); 2].map(|()| Exporter::start(&[&server.address()], &args, &[]));
     let report = |online: f64| {
         move |scrape: &Scrape| scrape.value("redis_clients_app_online", &[("client_app", "report")]) == Some(online)
@@ -122,7 +127,7 @@ fn every_panel_has_data_from_a_real_prometheus() {
     pair.iter().for_each(|exporter| drop(exporter.scrape_until("it is offline", report(0.0))));
     let Some(prometheus) = Prometheus::scraping(&[&pair[0].address, &pair[1].address]) else { return };
     eventually("both exporters are scraped", || {
-        (prometheus.value("count(redis_clients_online)") == Some(2.0)).then_some(())
+        (prometheus.value("count(redis_clients_online)") == Some(4.0)).then_some(())
     });
 
     let all = expressions();

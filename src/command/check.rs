@@ -255,7 +255,8 @@ impl Report {
         let rules: Vec<_> = Command::ALL
             .iter()
             .filter(|command| !unknown.contains(command))
-            .filter(|command| **command != Command::ClusterInfo || info.is_some_and(ServerInfo::is_cluster))
+            .filter(|command| !command.is_of_cluster() || info.is_some_and(ServerInfo::is_cluster))
+            .filter(|command| !command.is_of_sentinel())
             .map(|command| command.acl_rule())
             .collect();
         let mut line = format!("ACL SETUSER {OUR_NAME} on >PASSWORD resetkeys{channels} -@all");

@@ -113,9 +113,12 @@ impl View<'_> {
         let text = |key: &str| node.get(key).and_then(ReplyTree::text).map(String::from_utf8_lossy);
         let node_id = text("id").unwrap_or_default();
         let port = node.get(if self.tls { "tls-port" } else { "port" }).and_then(ReplyTree::number);
-        // NULL means: the host that you have asked. `?` means: unknown.
+        // NULL means: the host that you have asked. `?` means: unknown. A node that no other one has met does not know
+        // its own address.
+        let is_empty = |key: &str| text(key).is_none_or(|text| text.is_empty());
         let host = match node.get("endpoint") {
             Some(ReplyTree::Nothing) => self.asked.into(),
+            _ if is_empty("endpoint") && is_empty("ip") => self.asked.into(),
             _ => text("endpoint")
                 .filter(|host| host != "?" && !host.is_empty())
                 .or_else(|| text("ip"))
@@ -262,6 +265,7 @@ mod tests {
                     node("a", vec![("endpoint", ReplyTree::Nothing), ("role", text("replica"))]),
                     node("c", vec![("endpoint", text("?")), ("ip", text("10.0.0.3")), ("health", text("fail"))]),
                     node("d", vec![("endpoint", text("?")), ("ip", text(""))]),
+                    node("h", vec![("endpoint", text("")), ("ip", text("")), ("port", ReplyTree::Number(7000))]),
                     node("e", vec![("endpoint", text("169.254.169.254"))]),
                     node("f", vec![("endpoint", text("10.0.0.4")), ("port", ReplyTree::Number(70_000))]),
                     node("g", vec![("endpoint", text("node-g.example"))]),
@@ -274,6 +278,7 @@ mod tests {
             found(&topology),
             [
                 "10.0.0.1:6379 replica a/a",
+                "10.0.0.1:7000 primary a/h",
                 "10.0.0.2:6379 primary a/b",
                 "10.0.0.3:6379 primary failed a/c",
                 "node-g.example:6379 primary a/g",

@@ -97,6 +97,16 @@ impl Command {
         }
     }
 
+    /// Returns true if only a node of a cluster answers.
+    pub fn is_of_cluster(self) -> bool {
+        matches!(self, Command::ClusterInfo | Command::ClusterShards | Command::ClusterNodes)
+    }
+
+    /// Returns true if only a sentinel answers.
+    pub fn is_of_sentinel(self) -> bool {
+        matches!(self, Command::SentinelMaster | Command::SentinelReplicas | Command::SentinelSentinels)
+    }
+
     /// Returns true if the reply lists clients.
     pub(super) fn is_listing(self) -> bool {
         matches!(self, Command::ClientList | Command::ClientListIds)

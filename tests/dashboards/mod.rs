@@ -17,9 +17,10 @@ use serde_json::Value;
 use crate::support::project;
 
 /// The variables of dashboards, each filtered by those before it, with the matcher that a selector needs to follow it.
-const VARIABLES: [(&str, &str); 4] = [
+const VARIABLES: [(&str, &str); 5] = [
     ("job", r#"job=~"$job""#),
     ("instance", r#"instance=~"$instance""#),
+    ("cluster", r#"cluster=~"$cluster""#),
     ("redis", r#"redis=~"$redis""#),
     ("client_app", r#"client_app=~"$client_app""#),
 ];
@@ -34,6 +35,7 @@ const SUBSTITUTES: &[(&str, &str)] = &[
     ("$__range", "1m"),
     ("$job", ".+"),
     ("$instance", ".+"),
+    ("$cluster", ".*"),
     ("$redis", ".+"),
     ("$client_app", ".+"),
 ];
