@@ -195,7 +195,8 @@ fn scrape_configurations_use_the_job_of_the_rules() {
             && service["spec"]["ports"][0]["name"] == monitor["spec"]["endpoints"][0]["port"]
     };
     assert_eq!(services.iter().filter(scraped).count(), 2, "the Services of the Deployment and of the sidecars");
-    for path in ["deploy/compose/prometheus.yml", "deploy/prometheus/scrape.yml"] {
+    for path in ["deploy/compose/prometheus.yml", "deploy/prometheus/scrape.yml", "deploy/prometheus/scrape-nodes.yml"]
+    {
         assert_eq!(yaml(&read(path))["scrape_configs"][0]["job_name"], "redis-clients", "{path}");
     }
 }

@@ -29,6 +29,7 @@ mod runbooks;
 mod sampling;
 mod security;
 mod servers;
+mod service_discovery;
 mod subscribers;
 #[expect(dead_code, reason = "some of it is for the acceptance tests")]
 mod support;

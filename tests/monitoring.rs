@@ -40,6 +40,7 @@ fn promtool_finds_no_fault_in_the_rules() {
     let file = |name: &str| project(&format!("deploy/prometheus/{name}")).display().to_string();
     assert_clean(&["check", "rules", &file("rules.yml")], "");
     assert_clean(&["check", "config", &file("scrape.yml")], "");
+    assert_clean(&["check", "config", &file("scrape-nodes.yml")], "");
 }
 
 #[test]

@@ -96,6 +96,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     tasks.spawn(Fleet::start(Arc::clone(&latest), sampling.clone(), watch_node, nodes).run());
     tasks.spawn(warn_of_same_servers(Arc::clone(&latest)));
     let encrypted = settings.borrow().summary().0;
+    let scrape_url = config.external_url.clone();
     let external_url = config.external_url.unwrap_or_else(|| own_url(&machine, &bound.addresses(), encrypted));
     let validity = Validity { groups: groups_valid, keys: keys_valid, web_config: web_config_valid };
     let stop = CancellationToken::new();
@@ -103,6 +104,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
         latest,
         telemetry_path: config.telemetry_path,
         external_url,
+        scrape_url,
         pages: config.pages,
         insecure_skip_verify,
         settings,

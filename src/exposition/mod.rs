@@ -24,7 +24,7 @@ pub fn encode(families: &[MetricFamily]) -> String {
 
 /// The metrics of all nodes in the text format.
 pub fn text(nodes: &Nodes, now: Instant) -> String {
-    encode(&node_families(nodes, now))
+    encode(&node_families(nodes, None, now))
 }
 
 #[cfg(test)]

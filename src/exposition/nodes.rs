@@ -18,12 +18,12 @@ use crate::snapshot::{
 use crate::text::label_value;
 use crate::view::row::Row;
 
-/// The metric families of all nodes, sorted by name. They are built from scratch for each state, so series of removed
-/// clients and nodes disappear. Gauges of samples that are too old at `now` are left out.
-pub fn node_families(nodes: &Nodes, now: Instant) -> Vec<MetricFamily> {
+/// The metric families of the nodes, sorted by name: of all nodes, or only of one. They are built from scratch for each
+/// state, so series of removed clients and nodes disappear. Gauges of samples that are too old at `now` are left out.
+pub fn node_families(nodes: &Nodes, only: Option<&NodeState>, now: Instant) -> Vec<MetricFamily> {
     let mut families = Families::default();
     let same_servers: BTreeSet<&str> = nodes.same_servers(now).into_iter().flatten().collect();
-    for node in nodes.iter() {
+    for node in nodes.iter().filter(|node| only.is_none_or(|only| only.node == node.node)) {
         let is_same_server = (nodes.count() > 1).then(|| same_servers.contains(&*node.node));
         families.add_node(node, is_same_server, now);
     }

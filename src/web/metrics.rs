@@ -1,5 +1,8 @@
 //! `/metrics`. The metrics of the nodes are written and compressed once per change of their state, not once per scrape.
 //! The metrics of this process are added at each scrape.
+//!
+//! Many nodes are scraped apart: `redis=NODE` has the series of one node, `collect=exporter` all other series. Together
+//! they are the series of a scrape without a parameter.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -9,7 +12,8 @@ use hyper::{Response, StatusCode};
 
 use super::WebState;
 use super::gzip::{self, Part};
-use super::response::Body;
+use super::query::Query;
+use super::response::{self, Body};
 use crate::exposition::{TEXT_FORMAT, encode, node_families};
 use crate::latest::Nodes;
 
@@ -28,10 +32,27 @@ struct CacheKey {
 
 impl CachedMetrics {
     /// Answers a scrape.
-    pub(super) fn answer(&self, app: &WebState, headers: &HeaderMap) -> Response<Body> {
-        let nodes = self.nodes(&app.latest.read(), Instant::now());
+    pub(super) fn answer(&self, app: &WebState, headers: &HeaderMap, query: &str) -> Response<Body> {
+        let (nodes, now) = (app.latest.read(), Instant::now());
+        let refusal = |status, sentence: &str| response::refusal(headers, status, sentence);
+        let mut query = match Query::of_scrape(query) {
+            Ok(query) => query,
+            Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
+        };
+        if let Err(sentence) = query.resolve_node(&nodes) {
+            return refusal(StatusCode::NOT_FOUND, &sentence);
+        }
+        let selected = query.selection.node.as_deref().and_then(|name| nodes.find(name));
+        if let Some((_, node)) = selected {
+            // It is scraped about once per state, so it is not cached.
+            let node = Part::new(encode(&node_families(&nodes, Some(node), now)));
+            return gzip::answer(StatusCode::OK, TEXT_FORMAT, &[&node], headers);
+        }
         let own = Part::new(encode(&app.process_metrics.families()));
-        gzip::answer(StatusCode::OK, TEXT_FORMAT, &[&nodes, &own], headers)
+        match query.is_of_exporter() {
+            true => gzip::answer(StatusCode::OK, TEXT_FORMAT, &[&own], headers),
+            false => gzip::answer(StatusCode::OK, TEXT_FORMAT, &[&self.nodes(&nodes, now), &own], headers),
+        }
     }
 
     fn nodes(&self, view: &Nodes, now: Instant) -> Arc<Part> {
@@ -43,7 +64,7 @@ impl CachedMetrics {
         match &*cached {
             Some((cached_key, part)) if *cached_key == key => Arc::clone(part),
             _ => {
-                let part = Arc::new(Part::new(encode(&node_families(view, now))));
+                let part = Arc::new(Part::new(encode(&node_families(view, None, now))));
                 *cached = Some((key, Arc::clone(&part)));
                 part
             }

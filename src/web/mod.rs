@@ -17,6 +17,7 @@ mod query;
 mod response;
 mod response_cache;
 mod route;
+mod service_discovery;
 mod settings;
 mod slots;
 
@@ -39,6 +40,7 @@ use events::MAX_STREAMS;
 use export::MAX_EXPORTS;
 use metrics::CachedMetrics;
 use response_cache::ResponseCache;
+use service_discovery::ServiceDiscovery;
 use slots::Permits;
 
 pub use page_policy::PagePolicy;
@@ -55,6 +57,8 @@ pub struct Served {
     pub telemetry_path: String,
     /// The URL under which browsers reach the pages (`--web.external-url`).
     pub external_url: String,
+    /// The URL under which the exporter is scraped, if the operator gave one (`--web.external-url`).
+    pub scrape_url: Option<String>,
     /// The access rule of pages and the API (`--web.pages`).
     pub pages: PagePolicy,
     /// True if the certificates of servers are not verified (`--redis.tls-insecure-skip-verify`).
@@ -76,6 +80,7 @@ struct WebState {
     /// Permits for exports of all clients.
     exports: Arc<Permits>,
     metrics: CachedMetrics,
+    service_discovery: ServiceDiscovery,
     response_cache: ResponseCache,
     client_trends: ClientTrends,
     process_metrics: ProcessMetrics,
@@ -91,6 +96,7 @@ impl WebState {
     fn new(served: Served) -> Self {
         Self {
             latest: served.latest,
+            service_discovery: ServiceDiscovery::new(served.scrape_url.as_deref(), &served.telemetry_path),
             telemetry_path: served.telemetry_path,
             pages: served.pages,
             streams: Permits::new(MAX_STREAMS, MAX_STREAMS / 2),
@@ -180,6 +186,7 @@ mod fixture {
             latest: Arc::new(latest),
             telemetry_path: "/metrics".to_owned(),
             external_url: "http://localhost:19121".to_owned(),
+            scrape_url: None,
             pages: PagePolicy::Auto,
             insecure_skip_verify: false,
             settings: watch::channel(Arc::default()).1,

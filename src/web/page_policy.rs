@@ -65,12 +65,16 @@ fn is_forwarded(request: &Parts) -> bool {
         || headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
 }
 
-/// Returns true if the requested host is a name that only a peer on this machine would use. The host of a URI in
-/// absolute form has precedence over the header (RFC 9112 §3.2.2).
+/// Returns true if the requested host is a name that only a peer on this machine would use.
 fn requests_local_name(request: &Parts) -> bool {
+    requested_host(request).is_some_and(|host| is_local(host.host()))
+}
+
+/// The requested host, with its port if one is given. The host of a URI in absolute form has precedence over the header
+/// (RFC 9112 §3.2.2). `None` if there is none, or if it is more than a host and a port.
+pub(super) fn requested_host(request: &Parts) -> Option<Authority> {
     let header = || Authority::try_from(request.headers.get(header::HOST)?.as_bytes()).ok();
-    let host = request.uri.authority().cloned().or_else(header);
-    host.is_some_and(|host| has_only_a_port(&host) && is_local(host.host()))
+    request.uri.authority().cloned().or_else(header).filter(has_only_a_port)
 }
 
 /// Returns true if there is more than one host header: two programs that each use another one would disagree about the

@@ -17,7 +17,10 @@ pub(super) const MAX_WINDOW: usize = 1000;
 const DEFAULT_WINDOW: usize = 200;
 
 /// The parameters that can be given once.
-const UNIQUE: [&str; 7] = ["redis", "q", "sort", "group", "offset", "limit", "closed_at"];
+const UNIQUE: [&str; 8] = ["redis", "q", "sort", "group", "offset", "limit", "closed_at", "collect"];
+
+/// The value of `collect` for the metrics that are not about one node.
+pub(super) const COLLECT_EXPORTER: &str = "exporter";
 
 /// Maximum length of a query string, in bytes.
 const MAX_QUERY_BYTES: usize = 4096;
@@ -35,6 +38,8 @@ pub(super) enum Takes {
     Apps,
     /// Only the node.
     Nodes,
+    /// The parameters of the metrics.
+    Metrics,
 }
 
 /// The query string of a request.
@@ -65,6 +70,7 @@ impl Takes {
             Takes::Closed => &["redis", "q", "filter", "min_age", "sort", "columns", "offset", "limit"],
             Takes::Apps => &["redis", "q", "app"],
             Takes::Nodes => &["redis"],
+            Takes::Metrics => &["redis", "collect", "target"],
         }
     }
 
@@ -73,7 +79,7 @@ impl Takes {
         match self {
             Takes::Clients | Takes::Client => Column::of_clients().collect(),
             Takes::Closed => Column::of_closed().collect(),
-            Takes::Apps | Takes::Nodes => Vec::new(),
+            Takes::Apps | Takes::Nodes | Takes::Metrics => Vec::new(),
         }
     }
 
@@ -103,6 +109,24 @@ impl Query {
     /// See [`Query::parse`].
     pub(super) fn of_page(text: &str, takes: Takes) -> Result<Self, String> {
         Self::parse_with(text, takes, DEFAULT_WINDOW, MAX_WINDOW, true)
+    }
+
+    /// Parses the query string of a scrape. Parameters that no route takes, such as `name[]`, are ignored: scrapers add
+    /// them.
+    ///
+    /// # Errors
+    /// See [`Query::parse`].
+    pub(super) fn of_scrape(text: &str) -> Result<Self, String> {
+        let query = Self::of_page(text, Takes::Metrics)?;
+        match query.selection.node.is_some() && query.is_of_exporter() {
+            true => Err("redis and collect exclude each other; remove one".to_owned()),
+            false => Ok(query),
+        }
+    }
+
+    /// True for the metrics that are not about one node.
+    pub(super) fn is_of_exporter(&self) -> bool {
+        !self.given("collect").is_empty()
     }
 
     /// Parses the query string of a list, which by default has all matching rows.
@@ -167,6 +191,15 @@ impl Query {
             }
             "closed_at" => {
                 self.closed_at = Some(value.parse().map_err(|_| format!("closed_at: {value:?} is not a number"))?);
+            }
+            "collect" if value == COLLECT_EXPORTER => {}
+            "collect" => return Err(format!("collect: {value:?} is unknown; the only value is {COLLECT_EXPORTER}")),
+            "target" => {
+                return Err(
+                    "target: no server of the caller's choice is connected to; redis=NAME selects one that is \
+                            watched"
+                        .to_owned(),
+                );
             }
             "offset" => self.selection.offset = number(name, value, usize::MAX)?,
             "limit" => self.selection.limit = number(name, value, max)?,
@@ -279,7 +312,7 @@ fn canonical(name: &str, takes: Takes) -> &str {
 
 /// True if any route takes the parameter.
 fn is_known(name: &str) -> bool {
-    let all = [Takes::Clients, Takes::Client, Takes::Closed, Takes::Apps, Takes::Nodes];
+    let all = [Takes::Clients, Takes::Client, Takes::Closed, Takes::Apps, Takes::Nodes, Takes::Metrics];
     Column::find(name).is_some() || all.iter().any(|takes| takes.parameters().contains(&name))
 }
 
@@ -298,7 +331,7 @@ fn number(name: &str, value: &str, max: usize) -> Result<usize, String> {
 /// Asserts that an accepted query string has the same meaning after it was written into a link.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn check_query(text: &str) {
-    for takes in [Takes::Clients, Takes::Client, Takes::Closed, Takes::Apps, Takes::Nodes] {
+    for takes in [Takes::Clients, Takes::Client, Takes::Closed, Takes::Apps, Takes::Nodes, Takes::Metrics] {
         for parse in [Query::parse, Query::of_page, Query::of_list] {
             let Ok(query) = parse(text, takes) else { continue };
             let link = query.with(&[]);

@@ -17,7 +17,7 @@ use super::response::{self, Body};
 use super::response_cache::Written;
 use super::settings::WebSettings;
 use super::slots::PeerNetwork;
-use super::{WebState, api, assets, events, export, health, pages};
+use super::{WebState, api, assets, events, export, health, pages, service_discovery};
 use crate::latest::Nodes;
 
 /// A route. Its label is the one of the request counter, so that a requested path never becomes a label value.
@@ -29,6 +29,7 @@ enum Route<'a> {
     Export(Lines),
     Events,
     Metrics,
+    ServiceDiscovery,
     Healthy,
     Ready,
     Asset(&'static assets::Asset),
@@ -46,6 +47,7 @@ impl<'a> Route<'a> {
             "/api/v1/clients.csv" => Route::Export(Lines::Csv),
             "/api/v1/clients.ndjson" => Route::Export(Lines::Ndjson),
             "/api/v1/events" => Route::Events,
+            "/api/v1/sd" => Route::ServiceDiscovery,
             "/-/healthy" | "/health" => Route::Healthy,
             "/-/ready" => Route::Ready,
             _ => {
@@ -63,6 +65,7 @@ impl<'a> Route<'a> {
             Route::Api(_) | Route::Export(_) => "api",
             Route::Events => "events",
             Route::Metrics => "metrics",
+            Route::ServiceDiscovery => "sd",
             Route::Healthy => "healthy",
             Route::Ready => "ready",
             Route::Asset(_) => "asset",
@@ -157,7 +160,8 @@ async fn answer(app: &WebState, route: Route<'_>, request: &Parts, peer: &Peer) 
         // HEAD gets the headers only and must not start a stream.
         Route::Events if request.method == Method::HEAD => response::answer(StatusCode::OK, "text/event-stream", ""),
         Route::Events => events::answer(app, PeerNetwork::of(peer.address), query),
-        Route::Metrics => app.metrics.answer(app, &request.headers),
+        Route::Metrics => app.metrics.answer(app, &request.headers, query),
+        Route::ServiceDiscovery => service_discovery::answer(app, request, query),
         Route::Healthy => health::healthy(),
         Route::Ready => health::ready(&app.latest.read(), &app.was_ready),
         Route::Asset(asset) => asset.answer(&request.headers),

@@ -60,6 +60,11 @@ impl Prometheus {
         Self::start(targets, more, &json!({ "global": { "scrape_interval": "1s", "evaluation_interval": "1s" } }), "")
     }
 
+    /// Starts a Prometheus with this job alone, with the intervals of the job; `None` if it is not installed.
+    pub(crate) fn running(job: &Value) -> Option<Self> {
+        Self::start_with(job, &json!({}), "")
+    }
+
     /// Starts a Prometheus that scrapes four times a second, evaluates these rules, and sends alerts to this
     /// Alertmanager.
     pub(crate) fn alerting(targets: &[&str], rules: &str, alertmanager: &str) -> Option<Self> {
@@ -72,10 +77,14 @@ impl Prometheus {
     }
 
     fn start(targets: &[&str], job_more: &Value, more: &Value, rules: &str) -> Option<Self> {
-        let binary = binary("prometheus")?;
-        let folder = TempDir::new().expect("a temporary folder");
         let mut job = json!({ "job_name": "redis-clients", "static_configs": [{ "targets": targets }] });
         job.as_object_mut().expect("an object").extend(job_more.as_object().expect("an object").clone());
+        Self::start_with(&job, more, rules)
+    }
+
+    fn start_with(job: &Value, more: &Value, rules: &str) -> Option<Self> {
+        let binary = binary("prometheus")?;
+        let folder = TempDir::new().expect("a temporary folder");
         let mut config = json!({ "scrape_configs": [job] });
         config.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         fs::write(folder.path().join("prometheus.yml"), config.to_string()).expect("a file");

@@ -29,6 +29,7 @@ fn paths() -> Vec<(&'static str, Takes, bool)> {
         call("/api/v1/groups", Call::Groups),
         call("/api/v1/history", Call::History),
         ("/api/v1/events", Takes::Nodes, false),
+        ("/api/v1/sd", Takes::Nodes, false),
     ]
 }
 
