@@ -375,6 +375,10 @@ pub struct PresenceArgs {
     /// with its id: keep it small
     #[arg(long = "metrics.per-client", env = "METRICS_PER_CLIENT", value_name = "N", default_value = "0")]
     pub per_client: String,
+    /// Maximum number of series of all servers together. With many servers, --group.limit and --metrics.per-client
+    /// become smaller for each of them alike; redis_clients_group_limit is what is left
+    #[arg(long = "metrics.max-series", env = "METRICS_MAX_SERIES", value_name = "N", default_value = "50000")]
+    pub max_series: String,
 }
 
 /// The args for the web server.

@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::support::eventually;
+use crate::support::scrape::Scrape;
 use crate::support::server::{Server, binary};
 
 fn node(name: &str, server: &Server) -> Node {
@@ -35,9 +36,13 @@ struct Watched {
 
 impl Watched {
     fn start(nodes: Vec<Node>) -> Self {
+        Self::start_with(nodes, Limits::default())
+    }
+
+    fn start_with(nodes: Vec<Node>, limits: Limits) -> Self {
         let tasks = NodeTasks {
             budget: Budget { interval: Duration::from_millis(100), ..Budget::single_sample() },
-            limits: watch::channel(Arc::new(Limits::default())).1,
+            limits: watch::channel(Arc::new(limits)).1,
             announce: AnnounceSettings {
                 mode: Mode::Auto,
                 channel: "__redis__:cli".into(),
@@ -68,6 +73,50 @@ impl Watched {
     fn metrics(&self) -> String {
         exposition::text(&self.latest.read(), Instant::now())
     }
+}
+
+#[test]
+fn more_nodes_leave_fewer_groups_for_each_of_them_and_the_sums_stay() {
+    let Some(binary) = binary("redis-7.0") else { return };
+    let servers = [(); 4].map(|()| Server::start(&binary));
+    let _clients: Vec<_> = (0..30_u8)
+        .map(|number| {
+            let mut peer = servers[0].peer();
+            let name =
+                format!("app{}", char::from(b'a' + number % 26).to_string().repeat(1 + usize::from(number / 26)));
+            peer.ask(&["CLIENT", "SETNAME", &name]);
+            peer
+        })
+        .collect();
+    let node = |number: usize| node(&format!("node-{number}"), &servers[number]);
+    let watched = Watched::start_with(vec![node(0)], Limits { max_series: 2500, ..Limits::default() });
+    let scrape = || Scrape::parse(&watched.metrics());
+    let shown = |limit: Option<f64>, nodes: usize| {
+        eventually("each node has the limit", || {
+            let scrape = scrape();
+            let limits: Vec<f64> = scrape.all("redis_clients_group_limit", &[]).map(|series| series.value).collect();
+            let is_alike = limits.windows(2).all(|pair| pair[0] == pair[1]);
+            let first = *limits.first()?;
+            let is_shown = limits.len() == nodes && is_alike && limit.is_none_or(|limit| first < limit);
+            is_shown.then_some((first, scrape))
+        })
+    };
+    let (alone, before) = shown(None, 1);
+    assert_eq!(alone, 50.0);
+    let app = [("redis", "node-0"), ("client_app", "appa")];
+    assert_eq!(before.value("redis_clients_app_connections", &app), Some(1.0));
+    watched.list.send_replace((0..4).map(node).collect());
+    let (shared, after) = shown(Some(30.0), 4);
+    assert!(after.series.len() <= 2500, "{}", after.series.len());
+    let of_node = [("redis", "node-0")];
+    let sum = |name: &str| after.all(name, &of_node).map(|series| series.value).sum::<f64>();
+    assert_eq!(Some(sum("redis_clients_app_connections")), after.value("redis_clients_online", &of_node));
+    let folded = after.value("redis_clients_groups_folded", &[("redis", "node-0"), ("dimension", "app")]);
+    assert_eq!(folded, Some(30.0 - shared), "{shared} are shown");
+    watched.list.send_replace(vec![node(0)]);
+    eventually("the node has all its groups again", || {
+        (scrape().value("redis_clients_group_limit", &of_node) == Some(50.0)).then_some(())
+    });
 }
 
 /// The number of our connections to a server: the sampler's link, the announcer's and the listener's.

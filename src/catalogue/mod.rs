@@ -222,7 +222,15 @@ catalogue! {
         "Application clients by source network (--group.network-prefix); (unix) for the server's unix socket. The \
          largest groups; all others are (other).";
     GROUPS_FOLDED: Gauge, Count, "redis_clients_groups_folded", ["redis", "dimension"],
-        "Groups that are folded into (other) because there are more than --group.limit.";
+        "Groups that are folded into (other) because there are more than redis_clients_group_limit.";
+    GROUP_LIMIT: Gauge, Count, "redis_clients_group_limit", ["redis"],
+        "Maximum number of groups of one dimension that are exported for the server: --group.limit, or less if there \
+         are so many servers that their series would exceed --metrics.max-series.";
+    FLEET_APP_CONNECTIONS: Gauge, Connections, "redis_clients_fleet_app_connections", ["target", "client_app"],
+        "Application clients by application over all servers of a target that have a current sample. The largest \
+         applications; all others are (other). Only exported for a target with several servers.";
+    FLEET_APPS_FOLDED: Gauge, Count, "redis_clients_fleet_apps_folded", ["target"],
+        "Applications that are folded into (other) in redis_clients_fleet_app_connections.";
     APP_CONNECTIONS: Gauge, Connections, "redis_clients_app_connections", ["redis", "client_app"],
         "Application clients by application: by --group.file, else the client name without its per-process parts, else \
          the user, else the library, else (unnamed). 0 for an application that is offline or expected. The sum is \

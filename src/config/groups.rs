@@ -18,6 +18,16 @@ const MAX_GROUPS: usize = 150;
 /// Maximum number of clients that are exported individually, with five series each.
 const MAX_PER_CLIENT: usize = 1000;
 
+/// Smallest bound on the series of all nodes: one node with a few groups.
+const MIN_SERIES: usize = 1000;
+
+/// Largest bound on the series of all nodes: more than any Prometheus takes from one target.
+const MAX_SERIES: usize = 10_000_000;
+
+fn max_series(text: &str) -> Result<usize, String> {
+    number(text, MIN_SERIES, MAX_SERIES)
+}
+
 pub(super) fn limits(args: &ServeArgs, grouping: Grouping, faults: &mut Faults) -> Limits {
     let group_limit = number(&args.presence.group_limit, 1, MAX_GROUPS);
     let groups = faults.take("--group.limit", group_limit, MAX_GROUPS);
@@ -31,6 +41,7 @@ pub(super) fn limits(args: &ServeArgs, grouping: Grouping, faults: &mut Faults) 
         expected: faults.take("--presence.expect", expected, Vec::new()),
         forget_after: faults.take("--presence.forget-after", positive(&args.presence.forget_after), Duration::ZERO),
         per_client: faults.take("--metrics.per-client", number(&args.presence.per_client, 0, MAX_PER_CLIENT), 0),
+        max_series: faults.take("--metrics.max-series", max_series(&args.presence.max_series), MIN_SERIES),
     }
 }
 

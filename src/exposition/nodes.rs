@@ -8,7 +8,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as 
 use crate::catalogue::{self as c, Metric, MetricKind};
 use crate::client_list::{Address, Fault, Field};
 use crate::failure::{Reason, Refusal};
-use crate::latest::{ChannelTally, NodeState, Nodes, Phase, TargetState};
+use crate::latest::{ChannelTally, NodeState, Nodes, Phase};
 use crate::link::Origin;
 use crate::sample::{SampleCondition, Source};
 use crate::snapshot::{
@@ -27,17 +27,14 @@ pub fn node_families(nodes: &Nodes, only: Option<&NodeState>, now: Instant) -> V
         let is_same_server = (nodes.count() > 1).then(|| same_servers.contains(&*node.node));
         families.add_node(node, is_same_server, now);
     }
-    nodes.targets().iter().for_each(|target| families.add_target(target));
-    let mut families: Vec<_> = families.0.into_iter().map(|(_, family)| family).collect();
-    families.sort_by(|a, b| a.name().cmp(b.name()));
-    families
+    families.sorted()
 }
 
 /// Families in progress, in the order of their first series.
 #[derive(Default)]
-struct Families(Vec<(&'static str, MetricFamily)>);
+pub(super) struct Families(Vec<(&'static str, MetricFamily)>);
 
-/// The series of one node, or of one target.
+/// The series of one node.
 struct NodeSeries<'a> {
     families: &'a mut Families,
     node: &'a str,
@@ -77,16 +74,29 @@ impl Families {
         }
     }
 
-    fn add_target(&mut self, target: &TargetState) {
-        let mut series = NodeSeries { families: self, node: &target.name };
-        series.add(c::DISCOVERY_NODES, &[], target.nodes as f64);
-        for (reason, count) in &*target.dropped {
-            series.add(c::DISCOVERY_DROPPED_NODES, &[reason], *count as f64);
+    /// Adds a series with the values of all labels of the catalogue.
+    pub(super) fn add(&mut self, metric: Metric, labels: &[&str], value: f64) {
+        let mut series = labeled(metric, labels.iter().copied());
+        match metric.kind {
+            MetricKind::Gauge => {
+                let mut gauge = Gauge::default();
+                gauge.set_value(value);
+                series.set_gauge(gauge);
+            }
+            MetricKind::Counter | MetricKind::Histogram => {
+                let mut counter = Counter::default();
+                counter.set_value(value);
+                series.set_counter(counter);
+            }
         }
-        series.add(c::DISCOVERY_ERRORS, &[], target.errors as f64);
-        series.add(c::DISCOVERY_REMOVED_NODES, &[], target.removed as f64);
-        let last_success = target.last_success.map(|at| at.as_duration().as_secs_f64());
-        series.add_known(c::DISCOVERY_LAST_SUCCESS, &[], last_success);
+        self.family(metric).mut_metric().push(series);
+    }
+
+    /// The families, sorted by name.
+    pub(super) fn sorted(self) -> Vec<MetricFamily> {
+        let mut families: Vec<_> = self.0.into_iter().map(|(_, family)| family).collect();
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        families
     }
 
     fn family(&mut self, metric: Metric) -> &mut MetricFamily {
@@ -113,23 +123,23 @@ fn new_family(metric: Metric) -> MetricFamily {
     family
 }
 
+/// A series without a value.
+fn labeled<'a>(metric: Metric, values: impl ExactSizeIterator<Item = &'a str>) -> Series {
+    debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
+    let pairs = metric.labels.iter().zip(values).map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value(value.to_owned());
+        pair
+    });
+    Series::from_label(pairs.collect())
+}
+
 impl NodeSeries<'_> {
-    /// Adds a series. `labels` are the values of the catalogue's labels after `redis` or `target`.
+    /// Adds a series. `labels` are the values of the catalogue's labels after `redis`.
     fn add(&mut self, metric: Metric, labels: &[&str], value: f64) {
-        let mut series = self.labeled(metric, labels);
-        match metric.kind {
-            MetricKind::Gauge => {
-                let mut gauge = Gauge::default();
-                gauge.set_value(value);
-                series.set_gauge(gauge);
-            }
-            MetricKind::Counter | MetricKind::Histogram => {
-                let mut counter = Counter::default();
-                counter.set_value(value);
-                series.set_counter(counter);
-            }
-        }
-        self.families.family(metric).mut_metric().push(series);
+        let labels: Vec<&str> = std::iter::once(self.node).chain(labels.iter().copied()).collect();
+        self.families.add(metric, &labels, value);
     }
 
     /// Adds a series unless its value is unknown.
@@ -150,21 +160,9 @@ impl NodeSeries<'_> {
             bucket
         });
         histogram.set_bucket(buckets.collect());
-        let mut series = self.labeled(metric, &[]);
+        let mut series = labeled(metric, std::iter::once(self.node));
         series.set_histogram(histogram);
         self.families.family(metric).mut_metric().push(series);
-    }
-
-    fn labeled(&self, metric: Metric, labels: &[&str]) -> Series {
-        debug_assert_eq!(metric.labels.len(), labels.len() + 1, "{}", metric.name);
-        let values = std::iter::once(self.node).chain(labels.iter().copied());
-        let pairs = metric.labels.iter().zip(values).map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value(value.to_owned());
-            pair
-        });
-        Series::from_label(pairs.collect())
     }
 
     fn add_tally(&mut self, node: &NodeState) {
@@ -286,6 +284,7 @@ impl NodeSeries<'_> {
             self.add(c::GROUPS_FOLDED, &[dimension], groups.folded() as f64);
         }
         self.add(c::GROUPS_FOLDED, &["app"], presence.folded as f64);
+        self.add(c::GROUP_LIMIT, &[], presence.limit as f64);
     }
 
     fn add_churn(&mut self, churn: &Churn) {

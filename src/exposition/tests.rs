@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::text;
+use super::{shared_limits, text};
 use crate::client_list::Listing;
 use crate::latest::{NodeState, Nodes};
 use crate::sample::Sample;
@@ -83,6 +83,91 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// A node of a fleet: the number of clients, and that of the values of each dimension.
+fn fleet_node() -> impl Strategy<Value = (u32, u32)> {
+    prop_oneof![(0_u32..40, 1_u32..40), (120_u32..240, 100_u32..240)]
+}
+
+/// The state of a node after two samples, of which the second lacks a third of the applications.
+fn sampled_twice(name: &str, (clients, values): (u32, u32), limits: &Limits, now: Instant) -> NodeState {
+    let row = |id: u32| {
+        let (value, idle) = (id % values, id * 7);
+        let letters: String = [value / 26, value % 26].map(|digit| char::from(b'a' + digit as u8)).iter().collect();
+        let state = if id.is_multiple_of(3) { "flags=b" } else { "flags=N" };
+        format!(
+            "id={id} addr=10.{}.{}.1:5 name=app{letters} age=9 idle={idle} cmd=c{value} db={value} user=u{value} \
+             lib-name=l{letters} tot-mem=9 tot-net-in=1 tot-net-out=1 tot-cmds=1 {state}\n",
+            value / 250,
+            value % 250
+        )
+    };
+    let first: String = (1..=clients).map(row).collect();
+    let second: String = (1..=clients).filter(|id| id % values % 3 != 0).map(row).collect();
+    let before = derive(None, listed(0, first), limits);
+    let snapshot = derive(Some(&before), listed(10, second), limits);
+    let mut state = NodeState::starting(name.into());
+    state.subscriber("announcer");
+    state.succeed(Arc::new(snapshot), now + Duration::from_secs(60));
+    state
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    /// However many nodes there are, and whatever clients call themselves: the series of all nodes fit, and what is cut
+    /// is in `(other)` and counted. Only where the series that are never cut do not fit, there are more, and no groups.
+    #[test]
+    fn the_series_of_a_fleet_are_bounded_and_add_up(
+        fleet in vec(fleet_node(), 1..25),
+        groups in 1_usize..60,
+        per_client in 0_usize..40,
+        max_series in 1000_usize..50_000,
+        expects in any::<bool>(),
+    ) {
+        let expected = expects.then(|| ("ghost".into(), 1)).into_iter().collect();
+        let limits = Limits { groups, per_client, max_series, expected, ..Limits::default() };
+        let shared = shared_limits(&limits, fleet.len());
+        let now = Instant::now();
+        let states = fleet.iter().enumerate().map(|(n, node)| sampled_twice(&format!("n{n}"), *node, &shared, now));
+        let scrape = Scrape::parse(&text(&Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, states), now));
+        if shared.groups > 0 {
+            prop_assert!(scrape.series.len() <= max_series, "{} of {max_series}", scrape.series.len());
+        }
+        for (n, (clients, values)) in fleet.into_iter().enumerate() {
+            let node = format!("n{n}");
+            let of_node = [("redis", node.as_str())];
+            let sum = |name: &str| scrape.all(name, &of_node).map(|series| series.value).sum::<f64>();
+            prop_assert_eq!(scrape.value("redis_clients_group_limit", &of_node), Some(shared.groups as f64));
+            let online = scrape.value("redis_clients_online", &of_node).expect("it is never cut");
+            for dimension in ["app", "user", "library", "database", "command", "network"] {
+                let name = format!("redis_clients_{dimension}_connections");
+                let label = if dimension == "app" { "client_app" } else { dimension };
+                let series = scrape.all(&name, &of_node);
+                let groups = series.filter(|series| series.labels[label] != "(other)" && series.value > 0.0).count();
+                // A field that no client has is not exported.
+                prop_assert!(online == 0.0 || sum(&name) == online, "{name}: {} of {online}", sum(&name));
+                let values = (1..=clients).map(|id| id % values).filter(|value| value % 3 != 0);
+                let values = values.collect::<HashSet<_>>().len();
+                let labels = [of_node[0], ("dimension", dimension)];
+                let folded = scrape.value("redis_clients_groups_folded", &labels).unwrap_or_default();
+                prop_assert_eq!(groups + folded as usize, values, "{}: shown and counted", name);
+            }
+            prop_assert!(scrape.value("redis_clients_up", &of_node) == Some(1.0));
+        }
+    }
+}
+
+/// The bound is not much more than what a node can have: otherwise groups are cut without need.
+#[test]
+fn the_bound_on_the_series_of_a_node_is_close_to_what_it_can_have() {
+    let (now, limits) = (Instant::now(), Limits { per_client: 20, ..Limits::default() });
+    let state = sampled_twice("n", (2000, 400), &limits, now);
+    let series = Scrape::parse(&text(&Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [state]), now)).series.len();
+    let with = |max_series| shared_limits(&Limits { max_series, ..limits.clone() }, 1).groups;
+    assert!(with(series - 1) < limits.groups, "{series} series need as many");
+    assert_eq!(with(series + series / 8), limits.groups, "{series} series");
 }
 
 /// 19,000 clients with 6,000 names and applications. One name in ten is 500 bytes long, and the other dimensions have

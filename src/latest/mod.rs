@@ -1,5 +1,6 @@
 //! The newest state of each node: watchers publish it, and every output reads it. Nodes come and go.
 
+mod fleet_apps;
 mod publisher;
 mod same_server;
 mod state;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::link::{Endpoint, Origin};
 
+pub use fleet_apps::TargetApps;
 pub use publisher::{Publication, Publisher};
 pub use same_server::{SameServer, run_id, same_server_warning, same_servers};
 pub use state::{ChannelTally, NodeState, Phase, SampleTally, SubscriberTally};

@@ -49,6 +49,11 @@ impl Publisher {
         self.latest.read().get(self.id).cloned().unwrap_or_else(|| NodeState::starting(Arc::default()))
     }
 
+    /// The number of nodes that are watched now.
+    pub fn node_count(&self) -> usize {
+        self.latest.read().count()
+    }
+
     /// Publishes a state without a new snapshot.
     pub fn publish(&self, state: &NodeState, now: Timestamp) {
         self.latest.publish(self.id, state.clone(), now);

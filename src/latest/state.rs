@@ -177,6 +177,11 @@ impl NodeState {
         }
     }
 
+    /// The target through which the node was found. Without one, as in tests, the node is its own.
+    pub fn target(&self) -> &str {
+        if self.origin.target.is_empty() { &self.node } else { &self.origin.target }
+    }
+
     /// The count of what a subscriber missed, which continues if there was one of this name.
     pub fn subscriber(&mut self, name: &'static str) -> SubscriberTally {
         if let Some(tally) = self.subscribers.iter().find(|tally| tally.name == name) {

@@ -14,6 +14,9 @@ pub struct Ages {
 }
 
 impl Ages {
+    /// The number of bounds.
+    pub const BOUNDS: usize = AGE_BOUNDS_SECONDS.len();
+
     /// Counts one age.
     pub(super) fn add(&mut self, seconds: u64) {
         let bucket = AGE_BOUNDS_SECONDS.partition_point(|&bound| bound < seconds);

@@ -24,6 +24,9 @@ pub struct Limits {
     pub forget_after: Duration,
     /// Maximum number of clients that are exported individually.
     pub per_client: usize,
+    /// Maximum number of series of all nodes together, from which the limits of each node follow
+    /// ([`shared_limits`](crate::exposition::shared_limits)).
+    pub max_series: usize,
 }
 
 /// The prefix lengths by which clients are grouped into networks.
@@ -53,6 +56,7 @@ impl Default for Limits {
             expected: Vec::new(),
             forget_after: Duration::from_secs(86_400),
             per_client: 0,
+            max_series: 50_000,
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Presence {
     pub other: Option<Seen>,
     /// The number of applications that are folded into `other` now.
     pub folded: u64,
+    /// The limit of groups of the last sample.
+    pub limit: usize,
     /// True if the server reports the work of clients: their commands and bytes (Valkey 8.0+, Redis 8.2+).
     pub has_work: bool,
 }
@@ -259,6 +261,7 @@ impl<'a> Ranking<'a> {
         Presence {
             other: self.other(folded),
             folded: folded.len() as u64,
+            limit: self.limits.groups,
             has_work: self.before.has_work || delta.roster.has_work(),
             shown: self.shown,
         }

@@ -209,6 +209,17 @@ impl Roster {
         self.apps.get(entry.app as usize)
     }
 
+    /// The application clients by application, in no order.
+    pub fn connections_by_app(&self) -> impl Iterator<Item = (&str, u64)> {
+        let mut counts = vec![0; self.apps.len()];
+        for entry in &self.entries {
+            if let Some(count) = counts.get_mut(entry.app as usize) {
+                *count += 1;
+            }
+        }
+        self.apps.iter().map(|app| &**app).zip(counts)
+    }
+
     /// The prefix lengths by which clients are grouped into networks.
     pub fn network_prefix(&self) -> NetworkPrefix {
         self.network_prefix

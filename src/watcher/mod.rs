@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::backoff::Backoff;
 use crate::clock;
+use crate::exposition::shared_limits;
 use crate::failure::{Failure, Reason};
 use crate::latest::{ChannelTally, NodeState, Phase, Publication, Publisher};
 use crate::link::{Admission, LinkPurpose, Node};
@@ -138,7 +139,7 @@ impl Watcher {
 
     fn derived(&mut self, sample: Arc<Sample>) -> Arc<Snapshot> {
         self.release_held();
-        let limits = Arc::clone(&self.limits.borrow());
+        let limits = shared_limits(&self.limits.borrow(), self.publisher.node_count());
         Arc::new(derive(self.state.last_snapshot().map(|last| &**last), sample, &limits))
     }
 

@@ -14,7 +14,7 @@ use super::WebState;
 use super::gzip::{self, Part};
 use super::query::Query;
 use super::response::{self, Body};
-use crate::exposition::{TEXT_FORMAT, encode, node_families};
+use crate::exposition::{TEXT_FORMAT, encode, fleet_families, node_families, text};
 use crate::latest::Nodes;
 
 /// The metrics of the nodes in the text format, cached until the state of the nodes changes.
@@ -49,10 +49,11 @@ impl CachedMetrics {
             return gzip::answer(StatusCode::OK, TEXT_FORMAT, &[&node], headers);
         }
         let own = Part::new(encode(&app.process_metrics.families()));
-        match query.is_of_exporter() {
-            true => gzip::answer(StatusCode::OK, TEXT_FORMAT, &[&own], headers),
-            false => gzip::answer(StatusCode::OK, TEXT_FORMAT, &[&self.nodes(&nodes, now), &own], headers),
-        }
+        let nodes = match query.is_of_exporter() {
+            true => Arc::new(Part::new(encode(&fleet_families(&nodes, now)))),
+            false => self.nodes(&nodes, now),
+        };
+        gzip::answer(StatusCode::OK, TEXT_FORMAT, &[&nodes, &own], headers)
     }
 
     fn nodes(&self, view: &Nodes, now: Instant) -> Arc<Part> {
@@ -64,7 +65,7 @@ impl CachedMetrics {
         match &*cached {
             Some((cached_key, part)) if *cached_key == key => Arc::clone(part),
             _ => {
-                let part = Arc::new(Part::new(encode(&node_families(view, None, now))));
+                let part = Arc::new(Part::new(text(view, now)));
                 *cached = Some((key, Arc::clone(&part)));
                 part
             }

@@ -40,6 +40,12 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("redis_clients_info_fields_refused", "a fault of the server, whose metrics are left out; `check` names it"),
     ("redis_clients_clock_difference_seconds", "no other value depends on it; the page and `check` show it"),
     ("redis_clients_snapshots_missed_total", "the exporter's own work on the channel"),
+    ("redis_clients_group_limit", "a setting of the exporter; redis_clients_groups_folded shows its effect"),
+    ("redis_clients_fleet_apps_folded", "beside the sum over a target, in which the small applications are (other)"),
+    (
+        "redis_clients_fleet_app_connections",
+        "the sum of the series by node that the boards show, for scrapes without them",
+    ),
     ("redis_clients_client_info", "only for operators that export individual clients"),
     ("redis_clients_client_last_interaction_age_seconds", "only for operators that export individual clients"),
     ("redis_clients_client_connection_age_seconds", "only for operators that export individual clients"),
