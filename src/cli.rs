@@ -360,8 +360,12 @@ pub struct PresenceArgs {
     /// up as (other)
     #[arg(help_heading = "Groups", long = "group.limit", env = "GROUP_LIMIT", value_name = "N", default_value = "50")]
     pub group_limit: String,
-    /// Expected application, with its minimum number of connections: billing=2. Repeatable
-    #[arg(long = "presence.expect", env = "PRESENCE_EXPECT", value_name = "APP[=MIN]", value_delimiter = ',')]
+    /// Expected application, with its minimum number of connections to all servers together: billing=2. With a name of
+    /// servers, in which * is any text, on each of them: billing@db-*=2. Repeatable
+    ///
+    /// An @ in the name of an application needs another one at its end: job@host@=2. A server that is a replica is
+    /// matched as well.
+    #[arg(long = "presence.expect", env = "PRESENCE_EXPECT", value_name = "APP[@SERVER][=MIN]", value_delimiter = ',')]
     pub expect: Vec<String>,
     /// Time for which an application without connections is remembered
     #[arg(

@@ -188,7 +188,7 @@ const SHOP: [(&str, u64); 6] =
 fn an_application_that_is_killed_is_offline_long_before_the_next_sample_is_due() {
     let Some(binary) = any_binary() else { return };
     let server = Server::start(&binary);
-    let args = ["--client-announce-frequency=1h", "--presence.expect=billing=12,ghost"];
+    let args = ["--client-announce-frequency=1h", "--presence.expect=billing=12,ghost,ghost@127.*=2"];
     let exporter = Exporter::start(&[&server.address()], &args, &[]);
     let seconds = || redis_client_exporter::clock::now().as_duration().as_secs_f64();
     let opened = seconds();
@@ -228,7 +228,12 @@ fn an_application_that_is_killed_is_offline_long_before_the_next_sample_is_due()
     // An expected application is exported although it was never online.
     let ghost = [("client_app", "ghost")];
     assert_eq!(scrape.value("redis_clients_app_online", &ghost), Some(0.0));
-    assert_eq!(scrape.value("redis_clients_app_expected", &ghost), Some(1.0));
+    assert_eq!(scrape.value("redis_clients_app_expected", &ghost), Some(2.0));
+    assert_eq!(scrape.value("redis_clients_app_expected", &billing), None, "it is expected on all nodes together");
+    for (label, minimum) in [(billing, 12.0), (ghost, 1.0)] {
+        assert_eq!(scrape.value("redis_clients_fleet_app_expected", &label), Some(minimum));
+        assert_eq!(scrape.value("redis_clients_fleet_expected_app_connections", &label), Some(0.0));
+    }
     assert_eq!(scrape.value("redis_clients_app_last_seen_timestamp_seconds", &ghost), None);
     // Each of its clients is kept with its name, its command and when it was last seen.
     let ring: Vec<_> = watch.step().churn.ring.iter().cloned().collect();

@@ -97,7 +97,7 @@ fn a_scrape_and_the_catalogue_have_the_same_metrics() {
         groups.as_str(),
         web_config.as_str(),
         keys.as_str(),
-        "--presence.expect=billing",
+        "--presence.expect=billing,billing@*",
         "--metrics.per-client=3",
         "--announce=always",
     ];

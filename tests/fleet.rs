@@ -14,10 +14,13 @@ use redis_client_exporter::sampler::Budget;
 use redis_client_exporter::snapshot::Limits;
 use redis_client_exporter::status::KeyRing;
 use redis_client_exporter::watcher::RemoteUse;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::support::eventually;
+use crate::support::exporter::Exporter;
+use crate::support::http::get;
 use crate::support::scrape::Scrape;
 use crate::support::server::{Server, binary};
 
@@ -117,6 +120,57 @@ fn more_nodes_leave_fewer_groups_for_each_of_them_and_the_sums_stay() {
     eventually("the node has all its groups again", || {
         (scrape().value("redis_clients_group_limit", &of_node) == Some(50.0)).then_some(())
     });
+}
+
+#[test]
+fn an_application_is_expected_on_all_nodes_together_and_may_move_and_is_unknown_while_a_node_is_down() {
+    let Some(binary) = binary("redis-7.0") else { return };
+    let (first, second) = (Server::start(&binary), Server::start(&binary));
+    let args = ["--redis.name=shop-1,shop-2", "--presence.expect=billing=2,cron@shop-*", "--sample.quick-poll=0.1"];
+    let exporter = Exporter::start(&[&first.address(), &second.address()], &args, &[]);
+    let sum = |connections: Option<f64>| {
+        exporter.scrape_until("the sum over the nodes", |scrape| {
+            let label = [("client_app", "billing")];
+            scrape.value("redis_clients_fleet_expected_app_connections", &label) == connections
+                && scrape.value("redis_clients_fleet_app_expected", &label) == Some(2.0)
+        })
+    };
+    let page = |path: &str| get(&exporter.address, path).text().to_owned();
+    sum(Some(0.0));
+    assert!(page("/").contains("billing has 0 of 2 expected connections on all servers together."), "{}", page("/"));
+    let before = [billing(&first), billing(&first)];
+    sum(Some(2.0));
+    assert!(!page("/").contains("billing has"), "{}", page("/"));
+    drop(before);
+    let after = [billing(&second), billing(&second)];
+    let scrape = sum(Some(2.0));
+    let on = |node| [("redis", node), ("client_app", "billing")];
+    assert_eq!(scrape.value("redis_clients_app_expected", &on("shop-1")), None, "not on each node");
+    for node in ["shop-1", "shop-2"] {
+        let cron = [("redis", node), ("client_app", "cron")];
+        assert_eq!(scrape.value("redis_clients_app_expected", &cron), Some(1.0), "on each node");
+        assert_eq!(scrape.value("redis_clients_app_connections", &cron), Some(0.0));
+    }
+    let apps: Value = serde_json::from_str(&page("/api/v1/apps?redis=shop-1&app=billing")).expect("JSON");
+    let billing_on_first = &apps["nodes"][0]["apps"][0];
+    assert_eq!((&billing_on_first["expected"], &billing_on_first["expected_on_all"]), (&Value::Null, &json!(2)));
+    assert!(page("/apps?app=cron").contains("missing") && !page("/apps?app=billing").contains("missing"));
+
+    drop(after);
+    sum(Some(0.0));
+    drop(second);
+    // It may have the missing connections.
+    sum(None);
+    assert!(!page("/").contains("billing has"), "{}", page("/"));
+    let _enough = [billing(&first), billing(&first)];
+    sum(Some(2.0));
+}
+
+/// A connection of the application `billing`.
+fn billing(server: &Server) -> impl Sized + use<> {
+    let mut peer = server.peer();
+    peer.must(&["CLIENT", "SETNAME", "billing"]);
+    peer
 }
 
 /// The number of our connections to a server: the sampler's link, the announcer's and the listener's.

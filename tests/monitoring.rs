@@ -114,7 +114,7 @@ fn every_panel_has_data_from_a_real_prometheus() {
     let _leaking = leak(&server, "resizer", Duration::from_secs(1));
     let _churning = churn(&server, "probe", Duration::from_millis(200));
     let closing = hoard(&server, "report", 3);
-    let args = ["--client-announce-frequency=1s", "--presence.expect=missing=2,worker"];
+    let args = ["--client-announce-frequency=1s", "--presence.expect=missing=2,worker,missing@*,worker@*"];
     let node = cluster_node(&binary, &["--cluster-enabled yes"]);
     let cluster = format!("--redis.addr=redis+cluster://{}", node.address());
     let name = format!("--redis.name={},a cluster", server.address());

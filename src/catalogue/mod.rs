@@ -274,11 +274,17 @@ catalogue! {
          Excludes bytes after the last sample that lists a client.";
     APP_ONLINE: Gauge, Boolean, "redis_clients_app_online", ["redis", "client_app"],
         "1 if an application has a connection, else 0. Stays 0 for --presence.forget-after, unless the application was \
-         folded into (other) or too many others closed later. Always exported for --presence.expect.";
+         folded into (other) or too many others closed later, and always for --presence.expect. Absent instead of 0 \
+         while another server of the same target has it, or may have it because it is down.";
     APP_LAST_SEEN: Gauge, Seconds, "redis_clients_app_last_seen_timestamp_seconds", ["redis", "client_app"],
         "Last time at which an application had a connection, by the exporter's clock.";
     APP_EXPECTED: Gauge, Connections, "redis_clients_app_expected", ["redis", "client_app"],
-        "Minimum expected connections of an application, by --presence.expect.";
+        "Minimum expected connections of an application to this server, by --presence.expect app@server.";
+    FLEET_APP_EXPECTED: Gauge, Connections, "redis_clients_fleet_app_expected", ["client_app"],
+        "Minimum expected connections of an application to all servers together, by --presence.expect.";
+    FLEET_EXPECTED_APP_CONNECTIONS: Gauge, Connections, "redis_clients_fleet_expected_app_connections", ["client_app"],
+        "Connections of an application of redis_clients_fleet_app_expected to all servers. Absent while a server has \
+         no current sample and the others have fewer connections than expected, as it may have the missing ones.";
     CLOSED: Counter, Count, "redis_clients_closed_total", ["redis", "reason"],
         "Connections closed since exporter start, as observed, by reason: limit (closed by the server for a buffer \
          limit), evicted (for maxmemory-clients) or restart where the server's counters prove it, failover (another \

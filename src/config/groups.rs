@@ -1,5 +1,6 @@
 //! The flags for grouping, expected applications, and the number of exported groups and clients.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use super::sampling::{idle_after, idle_thresholds};
 use super::values::{elements, number, positive};
 use crate::cli::{GroupArgs, ServeArgs, UnnamedBy};
 use crate::group_file::GroupFile;
-use crate::snapshot::{Fallback, Grouping, GroupingOptions, Limits, NetworkPrefix};
+use crate::snapshot::{
+    Expectation, ExpectedOn, Fallback, Grouping, GroupingOptions, Limits, NamePattern, NetworkPrefix,
+};
 use crate::text::{app_label, escaped};
 
 /// Maximum number of groups of a dimension. The default of 50 keeps a node below 2,000 series and 200 KB; each
@@ -80,29 +83,39 @@ fn prefixes(text: &str) -> Result<NetworkPrefix, String> {
     Ok(NetworkPrefix { v4: bits(v4, 32)?, v6: bits(v6, 128)? })
 }
 
-fn expected(texts: &[String], groups: usize) -> Result<Vec<(Arc<str>, u64)>, String> {
-    let mut expected: Vec<(Arc<str>, u64)> = Vec::new();
+fn expected(texts: &[String], groups: usize) -> Result<Vec<Expectation>, String> {
+    let mut expected: Vec<Expectation> = Vec::new();
     for text in elements(texts) {
-        let (app, min) = text.rsplit_once('=').unwrap_or((text, "1"));
-        let (app, min) = (app.trim(), min.trim());
-        let min = match min.parse() {
+        let (name, minimum) = text.rsplit_once('=').unwrap_or((text, "1"));
+        let minimum = match minimum.trim().parse() {
             Ok(0) => return Err(format!("{text}: the minimum is 0; it must be 1 or more")),
-            Ok(min) if !app.is_empty() => min,
-            _ => return Err(format!("{text} is not an application with a number; examples: billing, billing=2")),
+            Ok(minimum) if !name.trim().is_empty() => minimum,
+            _ => {
+                let examples = "examples: billing, billing=2, billing@db-1=2, billing@db-*";
+                return Err(format!("{text} is not an application with a number; {examples}"));
+            }
         };
-        if app.starts_with('(') || app_label(app.as_bytes()) != app {
+        let (app, scope) = match name.rsplit_once('@') {
+            None => (name, ExpectedOn::AllNodes),
+            // A name with an @ has another one at its end.
+            Some((app, pattern)) if pattern.trim().is_empty() => (app, ExpectedOn::AllNodes),
+            Some((app, pattern)) => (app, ExpectedOn::EachNode(NamePattern::new(pattern.trim()))),
+        };
+        let app = app.trim();
+        if app.is_empty() || app.starts_with('(') || app_label(app.as_bytes()) != app {
             return Err(format!(
                 "{} cannot be the name of an application; list the names with: redis-client-exporter clients --by app",
                 escaped(app.as_bytes())
             ));
         }
-        if expected.iter().any(|(known, _)| **known == *app) {
+        if expected.iter().any(|known| *known.app == *app && known.scope == scope) {
             return Err(format!("{app} is given twice; remove one"));
         }
-        expected.push((app.into(), min));
+        expected.push(Expectation { app: app.into(), minimum, scope });
     }
-    if expected.len() > groups {
-        return Err(format!("{} applications are expected, but --group.limit is {groups}; raise it", expected.len()));
+    let apps: BTreeSet<_> = expected.iter().map(|expectation| &expectation.app).collect();
+    if apps.len() > groups {
+        return Err(format!("{} applications are expected, but --group.limit is {groups}; raise it", apps.len()));
     }
     Ok(expected)
 }

@@ -212,6 +212,7 @@ mod tests {
 
     use super::*;
     use crate::cli::Cli;
+    use crate::snapshot::{Expectation, ExpectedOn, NamePattern};
 
     fn config(args: &[&str]) -> Result<ServeConfig, Faults> {
         let args = ["redis-client-exporter"].iter().chain(args);
@@ -313,13 +314,33 @@ mod tests {
     fn an_expected_application_may_have_a_minimum() {
         let limits =
             config(&["--presence.expect=billing=2,cron", "--presence.expect=a=b=3"]).expect("valid args").limits;
-        let expected: Vec<_> = limits.expected.iter().map(|(app, min)| (&**app, *min)).collect();
+        let expected: Vec<_> = limits.expected.iter().map(|expected| (&*expected.app, expected.minimum)).collect();
         assert_eq!(expected, [("billing", 2), ("cron", 1), ("a=b", 3)]);
         assert!(config(&["--presence.expect=a,a"]).is_err());
         for name in ["(other)", "(unnamed)=2", "a=0", "=2"] {
             assert!(config(&[&format!("--presence.expect={name}")]).is_err(), "{name}");
         }
         assert!(config(&["--group.limit=1", "--presence.expect=a,b"]).is_err());
+        assert!(config(&["--group.limit=1", "--presence.expect=a,a@db-1,a@db-2"]).is_ok(), "one application");
+    }
+
+    #[test]
+    fn an_application_is_expected_on_all_servers_or_on_each_that_matches() {
+        let on = |pattern: &str| ExpectedOn::EachNode(NamePattern::new(pattern));
+        for (text, app, minimum, scope) in [
+            ("billing", "billing", 1, ExpectedOn::AllNodes),
+            ("billing@db-1:6379=2", "billing", 2, on("db-1:6379")),
+            ("billing@db-*", "billing", 1, on("db-*")),
+            ("redis-py@10.0.0.5@=2", "redis-py@10.0.0.5", 2, ExpectedOn::AllNodes),
+            ("redis-py@10.0.0.5@*=2", "redis-py@10.0.0.5", 2, on("*")),
+        ] {
+            let limits = config(&[&format!("--presence.expect={text}")]).expect("valid args").limits;
+            assert_eq!(limits.expected, [Expectation { app: app.into(), minimum, scope }], "{text}");
+        }
+        assert!(config(&["--presence.expect=a,a@*,a@db-1=2"]).is_ok());
+        for refused in ["a@db,a@db=2", "@db-1", "@", "a@db=0", "a@db=x"] {
+            assert!(config(&[&format!("--presence.expect={refused}")]).is_err(), "{refused}");
+        }
     }
 
     #[test]

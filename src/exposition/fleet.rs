@@ -18,6 +18,12 @@ pub fn fleet_families(nodes: &Nodes, now: Instant) -> Vec<MetricFamily> {
         }
         families.add(c::FLEET_APPS_FOLDED, &[target], folded as f64);
     }
+    for expected in nodes.fleet_expectations(now) {
+        families.add(c::FLEET_APP_EXPECTED, &[expected.app], expected.minimum as f64);
+        if let Some(connections) = expected.connections {
+            families.add(c::FLEET_EXPECTED_APP_CONNECTIONS, &[expected.app], connections as f64);
+        }
+    }
     nodes.targets().iter().for_each(|target| add_discovery(&mut families, target));
     families.sorted()
 }

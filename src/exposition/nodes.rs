@@ -8,8 +8,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as 
 use crate::catalogue::{self as c, Metric, MetricKind};
 use crate::client_list::{Address, Fault, Field};
 use crate::failure::{Reason, Refusal};
-use crate::latest::{ChannelTally, NodeState, Nodes, Phase};
-use crate::link::Origin;
+use crate::latest::{ChannelTally, NodeState, Nodes, Phase, TargetApps};
 use crate::sample::{SampleCondition, Source};
 use crate::snapshot::{
     Ages, Churn, ClientCounts, ClientKind, CloseReason, Counters, Groups, Presence, Seen, Snapshot, State, Tally,
@@ -23,9 +22,10 @@ use crate::view::row::Row;
 pub fn node_families(nodes: &Nodes, only: Option<&NodeState>, now: Instant) -> Vec<MetricFamily> {
     let mut families = Families::default();
     let same_servers: BTreeSet<&str> = nodes.same_servers(now).into_iter().flatten().collect();
+    let targets = nodes.target_apps(now);
     for node in nodes.iter().filter(|node| only.is_none_or(|only| only.node == node.node)) {
         let is_same_server = (nodes.count() > 1).then(|| same_servers.contains(&*node.node));
-        families.add_node(node, is_same_server, now);
+        families.add_node(node, is_same_server, targets.get(node.target()), now);
     }
     families.sorted()
 }
@@ -41,10 +41,21 @@ struct NodeSeries<'a> {
 }
 
 impl Families {
-    fn add_node(&mut self, node: &NodeState, is_same_server: Option<bool>, now: Instant) {
+    /// `target` has the applications of the node's target, if that has several nodes.
+    fn add_node(
+        &mut self,
+        node: &NodeState,
+        is_same_server: Option<bool>,
+        target: Option<&TargetApps<'_>>,
+        now: Instant,
+    ) {
         let mut series = NodeSeries { families: self, node: &node.node };
-        let Origin { target, cluster, shard, node_id, availability_zone, .. } = &*node.origin;
-        series.add(c::NODE_INFO, &[target, cluster, shard, node_id, availability_zone], 1.0);
+        let place = &*node.origin;
+        series.add(
+            c::NODE_INFO,
+            &[node.target(), &place.cluster, &place.shard, &place.node_id, &place.availability_zone],
+            1.0,
+        );
         series.add_tally(node);
         series.add_channel(&node.channel);
         for subscriber in &node.subscribers {
@@ -68,7 +79,7 @@ impl Families {
             if let Some(counts) = &snapshot.client_counts {
                 series.add_client_counts(counts);
                 series.add_groups(counts, &snapshot.presence);
-                series.add_presence(counts, &snapshot.presence);
+                series.add_presence(counts, &snapshot.presence, target);
                 series.add_per_client(snapshot);
             }
         }
@@ -309,7 +320,7 @@ impl NodeSeries<'_> {
         }
     }
 
-    fn add_presence(&mut self, counts: &ClientCounts, presence: &Presence) {
+    fn add_presence(&mut self, counts: &ClientCounts, presence: &Presence, target: Option<&TargetApps<'_>>) {
         for seen in presence.all() {
             let app = &*seen.app;
             self.add(c::APP_CONNECTIONS, &[app], seen.now.connections as f64);
@@ -320,9 +331,12 @@ impl NodeSeries<'_> {
         // `(other)` is not one application that could be online or offline.
         for seen in &presence.shown {
             let app = &*seen.app;
-            self.add(c::APP_ONLINE, &[app], flag(seen.is_online()));
+            // An application that moved to another node of the target is not offline.
+            if seen.is_online() || target.is_none_or(|target| target.is_offline(app)) {
+                self.add(c::APP_ONLINE, &[app], flag(seen.is_online()));
+            }
             self.add_known(c::APP_LAST_SEEN, &[app], seen.last_seen.map(|last| last.as_duration().as_secs_f64()));
-            self.add_known(c::APP_EXPECTED, &[app], seen.expected.map(|minimum| minimum as f64));
+            self.add_known(c::APP_EXPECTED, &[app], seen.expected.on_node.map(|minimum| minimum as f64));
         }
     }
 
@@ -383,7 +397,7 @@ mod tests {
     use super::*;
     use crate::client_list::Listing;
     use crate::exposition::text;
-    use crate::latest::Phase;
+    use crate::latest::{Phase, by_target};
     use crate::sample::{Page, Sample};
     use crate::snapshot::{Limits, derive};
     use crate::view::fixture::view as view_for_tests;
@@ -415,6 +429,32 @@ mod tests {
             format!("redis_clients_client_last_interaction_age_seconds{{redis=\"node:1\",id=\"{id}\"}} {age}")
         };
         assert_eq!(ages, [age(3, 23), age(2, 22), age(1, 21)], "each with its largest idle time");
+    }
+
+    #[test]
+    fn an_application_that_moved_to_another_node_of_the_target_is_not_offline() {
+        let now = Instant::now();
+        let at = |second| jiff::Timestamp::from_second(second).expect("a time");
+        let node = |name: &str, before: &str, after: &str| {
+            let listed = |second, rows: &str| Arc::new(Sample::of(at(second), Listing::new(rows.to_owned().into())));
+            let first = derive(None, listed(1, before), &Limits::default());
+            let second = derive(Some(&first), listed(2, after), &Limits::default());
+            let mut state = NodeState::starting(name.into());
+            state.succeed(Arc::new(second), now + Duration::from_secs(60));
+            state
+        };
+        let row = "id=1 addr=10.0.0.1:1 name=web\n";
+        let (old, new, empty) = (node("old", row, ""), node("new", "", row), node("empty", "", ""));
+        let online = |nodes: [&NodeState; 2]| {
+            let targets = by_target(nodes.iter().map(|node| ("shop", *node)), now);
+            let mut families = Families::default();
+            families.add_node(&old, None, targets.get("shop"), now);
+            let families = families.sorted();
+            let found = families.iter().find(|family| family.name() == c::APP_ONLINE.name);
+            found.map(|family| family.get_metric()[0].get_gauge().get_value())
+        };
+        assert_eq!(online([&old, &new]), None, "it is at the other node");
+        assert_eq!(online([&old, &empty]), Some(0.0), "it is nowhere");
     }
 
     #[test]

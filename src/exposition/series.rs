@@ -72,7 +72,7 @@ fn max_apps(metric: &Metric, limits: &Limits) -> usize {
         c::APP_OUTPUT_BUFFER,
         c::APP_LARGEST_OUTPUT_BUFFER,
     ];
-    let expected = limits.expected.len();
+    let expected = limits.expected_apps().len();
     if *metric == c::APP_EXPECTED {
         return expected;
     }
@@ -104,10 +104,12 @@ fn max_values(metric: &Metric, label: &str, limits: &Limits) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::Expectation;
 
     #[test]
     fn every_label_has_a_number_of_values() {
-        let limits = Limits { per_client: 3, expected: vec![("cron".into(), 1)], ..Limits::default() };
+        let limits =
+            Limits { per_client: 3, expected: vec![Expectation::on_all_nodes("cron", 1)], ..Limits::default() };
         for metric in ALL.iter().filter(|metric| metric.labels.first() == Some(&"redis")) {
             assert!(max_series(metric, &limits) > 0, "{}: add the values of its labels to max_values", metric.name);
         }

@@ -12,7 +12,7 @@ use crate::client_list::Listing;
 use crate::latest::{NodeState, Nodes};
 use crate::sample::Sample;
 use crate::snapshot::model::{SimulatedServer, at, event, play};
-use crate::snapshot::{Limits, Snapshot, derive};
+use crate::snapshot::{Expectation, Limits, Snapshot, derive};
 
 /// The strict parser of the integration tests.
 #[expect(dead_code, reason = "most of it is for the integration tests")]
@@ -49,7 +49,7 @@ proptest! {
     fn counters_never_decrease_and_sums_match(events in vec(event(), 1..80), groups in 1_usize..4) {
         let limits = Limits {
             groups,
-            expected: vec![("cron".into(), 1)].into_iter().take(groups - 1).collect(),
+            expected: vec![Expectation::on_all_nodes("cron", 1)].into_iter().take(groups - 1).collect(),
             forget_after: Duration::from_secs(100_000),
             ..Limits::default()
         };
@@ -126,7 +126,7 @@ proptest! {
         max_series in 1000_usize..50_000,
         expects in any::<bool>(),
     ) {
-        let expected = expects.then(|| ("ghost".into(), 1)).into_iter().collect();
+        let expected = expects.then(|| Expectation::on_all_nodes("ghost", 1)).into_iter().collect();
         let limits = Limits { groups, per_client, max_series, expected, ..Limits::default() };
         let shared = shared_limits(&limits, fleet.len());
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! Applications over all nodes of a target. Pure.
+//! Applications over all nodes of a target, and expected ones over all nodes. Pure.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +12,9 @@ use crate::text::OTHER;
 #[derive(Clone, Debug, Default)]
 pub struct TargetApps<'a> {
     /// The number of nodes of the target.
-    pub nodes: usize,
+    nodes: usize,
+    /// The number of those whose clients are known.
+    known: usize,
     /// The application clients by application; complete, not folded.
     connections: HashMap<&'a str, u64>,
     /// The largest group limit of its nodes.
@@ -23,10 +25,17 @@ impl<'a> TargetApps<'a> {
     fn add(&mut self, snapshot: Option<&'a Snapshot>) {
         self.nodes += 1;
         let Some(snapshot) = snapshot else { return };
+        self.known += 1;
         self.limit = self.limit.max(snapshot.presence.limit);
         for (app, count) in snapshot.clients().into_iter().flat_map(|clients| clients.connections_by_app()) {
             *self.connections.entry(app).or_default() += count;
         }
+    }
+
+    /// True if an application is known to have no connection to any node of the target. An application that moved to
+    /// another node is not offline, and a node that is not known may have it.
+    pub fn is_offline(&self, app: &str) -> bool {
+        self.known == self.nodes && self.connections.get(app).is_none_or(|count| *count == 0)
     }
 
     /// The applications up to the group limit, the most connections first, then the others together as `(other)`; and
@@ -42,7 +51,45 @@ impl<'a> TargetApps<'a> {
     }
 }
 
+/// An application that is expected on all nodes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FleetExpectation<'a> {
+    /// The application.
+    pub app: &'a str,
+    /// The minimum number of its connections.
+    pub minimum: u64,
+    /// Its connections to all nodes; `None` while some node is not known and the others have fewer than the minimum.
+    pub connections: Option<u64>,
+}
+
+impl FleetExpectation<'_> {
+    /// True if it is known that there are too few connections.
+    pub fn is_missing(&self) -> bool {
+        self.connections.is_some_and(|connections| connections < self.minimum)
+    }
+}
+
 impl Nodes {
+    /// The applications that are expected on all nodes together, by name.
+    pub fn fleet_expectations(&self, now: Instant) -> Vec<FleetExpectation<'_>> {
+        let mut expected = BTreeMap::<&str, (u64, u64)>::new();
+        let mut is_known = true;
+        for node in self.iter() {
+            let current = node.fresh_snapshot(now).filter(|snapshot| snapshot.client_counts.is_some());
+            is_known &= current.is_some();
+            for seen in node.last_snapshot().into_iter().flat_map(|snapshot| &snapshot.presence.shown) {
+                let Some(minimum) = seen.expected.on_all_nodes else { continue };
+                let (_, connections) = expected.entry(&seen.app).or_insert((minimum, 0));
+                *connections += current.map_or(0, |_| seen.now.connections);
+            }
+        }
+        let of_app = |(app, (minimum, connections))| {
+            let connections = (is_known || connections >= minimum).then_some(connections);
+            FleetExpectation { app, minimum, connections }
+        };
+        expected.into_iter().map(of_app).collect()
+    }
+
     /// The applications of each target that has several nodes, by the name of the target. For one node they are those
     /// of the node.
     pub fn target_apps(&self, now: Instant) -> BTreeMap<&str, TargetApps<'_>> {
@@ -50,7 +97,8 @@ impl Nodes {
     }
 }
 
-fn by_target<'a>(
+/// See [`Nodes::target_apps`].
+pub(crate) fn by_target<'a>(
     nodes: impl Iterator<Item = (&'a str, &'a NodeState)> + Clone,
     now: Instant,
 ) -> BTreeMap<&'a str, TargetApps<'a>> {
@@ -76,7 +124,7 @@ mod tests {
     use crate::client_list::Listing;
     use crate::failure::{Failure, Reason};
     use crate::sample::Sample;
-    use crate::snapshot::{Limits, derive};
+    use crate::snapshot::{Expectation, Limits, derive};
 
     /// A node with these numbers of clients of the applications a, b, c …
     fn node(name: &str, apps: &[u64], groups: usize, now: Instant) -> NodeState {
@@ -107,6 +155,51 @@ mod tests {
         assert_eq!(largest(&nodes[..1], now), None, "one node has its own series");
         let one = Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, nodes);
         assert!(one.target_apps(now).is_empty(), "each address is a target of its own");
+    }
+
+    #[test]
+    fn an_application_is_offline_only_if_no_node_of_the_target_may_have_it() {
+        let now = Instant::now();
+        let (old, new) = (node("old", &[0, 2], 50, now), node("new", &[3, 2], 50, now));
+        let is_offline = |nodes: &[&NodeState], app| {
+            by_target(nodes.iter().map(|node| ("shop", *node)), now)["shop"].is_offline(app)
+        };
+        assert!(!is_offline(&[&old, &new], "a"), "it moved");
+        assert!(is_offline(&[&old, &old], "a"));
+        let mut down = old.clone();
+        down.fail(Failure { reason: Reason::Closed, message: String::new() }, jiff::Timestamp::UNIX_EPOCH);
+        assert!(!is_offline(&[&old, &down], "a"), "the node that is down may have it");
+    }
+
+    #[test]
+    fn an_expectation_is_met_by_the_sum_over_all_nodes_and_unknown_while_one_may_have_the_missing_ones() {
+        let now = Instant::now();
+        let expecting = |name: &str, connections: usize, minimum: u64| {
+            let rows: String = (1..=connections).map(|id| format!("id={id} addr=10.0.0.1:{id} name=a\n")).collect();
+            let sample = Sample::of(jiff::Timestamp::UNIX_EPOCH, Listing::new(rows.into()));
+            let expected = vec![Expectation::on_all_nodes("a", minimum)];
+            let snapshot = derive(None, Arc::new(sample), &Limits { expected, ..Limits::default() });
+            let mut state = NodeState::starting(name.into());
+            state.succeed(Arc::new(snapshot), now + Duration::from_secs(60));
+            state
+        };
+        let expectation = |nodes: &[&NodeState], now| {
+            let nodes = Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, nodes.iter().map(|node| (*node).clone()));
+            let all = nodes.fleet_expectations(now);
+            all.first().map(|of| (of.minimum, of.connections, of.is_missing()))
+        };
+        let (one, none) = (expecting("one", 2, 3), expecting("two", 0, 3));
+        assert_eq!(expectation(&[&one, &expecting("two", 1, 3)], now), Some((3, Some(3), false)));
+        assert_eq!(expectation(&[&one, &none], now), Some((3, Some(2), true)));
+        let mut down = none.clone();
+        down.fail(Failure { reason: Reason::Closed, message: String::new() }, jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(expectation(&[&one, &down], now), Some((3, None, false)), "the missing one may be there");
+        assert_eq!(expectation(&[&expecting("one", 3, 3), &down], now), Some((3, Some(3), false)), "met anyway");
+        let starting = NodeState::starting("two".into());
+        assert_eq!(expectation(&[&one, &starting], now), Some((3, None, false)));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(expectation(&[&one, &none], later), Some((3, None, false)), "the samples are too old");
+        assert_eq!(expectation(&[&starting], now), None);
     }
 
     proptest! {

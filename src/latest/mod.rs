@@ -15,7 +15,9 @@ use tokio::sync::watch;
 
 use crate::link::{Endpoint, Origin};
 
-pub use fleet_apps::TargetApps;
+#[cfg(test)]
+pub(crate) use fleet_apps::by_target;
+pub use fleet_apps::{FleetExpectation, TargetApps};
 pub use publisher::{Publication, Publisher};
 pub use same_server::{SameServer, run_id, same_server_warning, same_servers};
 pub use state::{ChannelTally, NodeState, Phase, SampleTally, SubscriberTally};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::expectation::Expectation;
 use super::grouping::Grouping;
 
 /// The settings of [`derive`](super::derive): the idle threshold, the number of groups, the expected applications.
@@ -18,8 +19,8 @@ pub struct Limits {
     pub grouping: Arc<Grouping>,
     /// The prefix lengths by which clients are grouped into networks.
     pub network_prefix: NetworkPrefix,
-    /// The expected applications, each with its minimum number of connections.
-    pub expected: Vec<(Arc<str>, u64)>,
+    /// The expected applications.
+    pub expected: Vec<Expectation>,
     /// The time for which an offline application is remembered.
     pub forget_after: Duration,
     /// Maximum number of clients that are exported individually.

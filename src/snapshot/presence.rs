@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::churn::Anonymous;
+use super::expectation::Minimum;
 use super::groups::weight;
 use super::kind::ClientKind;
 use super::limits::Limits;
@@ -47,8 +48,8 @@ pub struct Seen {
     pub now: Tally,
     /// The last time at which it had a connection; `None` for an expected application that was never online.
     pub last_seen: Option<Timestamp>,
-    /// Its minimum expected connections; `None` if it is not expected.
-    pub expected: Option<u64>,
+    /// Its minimum expected connections.
+    pub expected: Minimum,
     /// The work of its connections since it is shown. What it did before is in the totals of `(other)`.
     pub totals: Totals,
     /// The work that is not in the totals yet, of an application that is new.
@@ -176,6 +177,8 @@ struct Ranking<'a> {
     were_online: Option<HashSet<&'a str>>,
     /// The work of applications that are not shown, and of those that are not shown any more.
     others: Totals,
+    /// The number of expected applications.
+    expected: usize,
     shown: Vec<Seen>,
 }
 
@@ -193,15 +196,17 @@ impl<'a> Ranking<'a> {
             growth,
             were_online: delta.before.map(|before| before.apps.iter().map(|app| &**app).collect()),
             others: Totals { opened: delta.anonymous.opened, closed: delta.anonymous.closed, ..Totals::default() },
+            expected: 0,
             shown: Vec::new(),
         }
     }
 
     /// Chooses the expected applications, online or not.
     fn show_expected(&mut self) {
-        for (app, minimum) in &self.limits.expected {
-            let (now, seen) = (self.now.remove(app), self.was_shown.remove(&**app));
-            self.show(app, now, seen, Some(*minimum));
+        for (app, minimum) in self.limits.expected_apps() {
+            let (now, seen) = (self.now.remove(&app), self.was_shown.remove(&*app));
+            self.show(&app, now, seen, minimum);
+            self.expected += 1;
         }
     }
 
@@ -214,7 +219,7 @@ impl<'a> Ranking<'a> {
         let offline: Vec<&Seen> = offline.filter(|seen| !was_renamed(seen, &self.with_closed)).collect();
         let free = self.room().saturating_sub(self.now.len());
         for seen in recently_offline(offline, self.at, free, self.limits) {
-            self.show(&seen.app, None, Some(seen), None);
+            self.show(&seen.app, None, Some(seen), Minimum::default());
         }
     }
 
@@ -227,17 +232,17 @@ impl<'a> Ranking<'a> {
         let folded = candidates.split_off(self.room().min(candidates.len()));
         for (app, now) in candidates {
             let seen = self.was_shown.get(&*app).copied();
-            self.show(&app, Some(now), seen, None);
+            self.show(&app, Some(now), seen, Minimum::default());
         }
         folded.into_iter().map(|(_, now)| now).collect()
     }
 
     /// The number of applications that may be shown beside the expected ones.
     fn room(&self) -> usize {
-        self.limits.groups.saturating_sub(self.limits.expected.len())
+        self.limits.groups.saturating_sub(self.expected)
     }
 
-    fn show(&mut self, app: &Arc<str>, now: Option<Tally>, seen: Option<&Seen>, expected: Option<u64>) {
+    fn show(&mut self, app: &Arc<str>, now: Option<Tally>, seen: Option<&Seen>, expected: Minimum) {
         let last_seen = if now.is_some() { Some(self.at) } else { seen.and_then(|seen| seen.last_seen) };
         let growth = self.growth.remove(app).unwrap_or_default();
         let (totals, held) = seen.map_or_else(Default::default, |seen| (seen.totals, seen.held));
@@ -289,7 +294,7 @@ impl<'a> Ranking<'a> {
             return None;
         }
         let last_seen = if folded.is_empty() { before.and_then(|other| other.last_seen) } else { Some(self.at) };
-        Some(Seen { app: OTHER.into(), now, last_seen, expected: None, totals, held: None })
+        Some(Seen { app: OTHER.into(), now, last_seen, expected: Minimum::default(), totals, held: None })
     }
 }
 

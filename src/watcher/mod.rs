@@ -139,7 +139,7 @@ impl Watcher {
 
     fn derived(&mut self, sample: Arc<Sample>) -> Arc<Snapshot> {
         self.release_held();
-        let limits = shared_limits(&self.limits.borrow(), self.publisher.node_count());
+        let limits = shared_limits(&self.limits.borrow(), self.publisher.node_count()).of_node(&self.state.node);
         Arc::new(derive(self.state.last_snapshot().map(|last| &**last), sample, &limits))
     }
 

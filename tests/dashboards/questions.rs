@@ -46,6 +46,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
         "redis_clients_fleet_app_connections",
         "the sum of the series by node that the boards show, for scrapes without them",
     ),
+    ("redis_clients_fleet_expected_app_connections", "for the alert; the boards show the connections by node"),
     ("redis_clients_client_info", "only for operators that export individual clients"),
     ("redis_clients_client_last_interaction_age_seconds", "only for operators that export individual clients"),
     ("redis_clients_client_connection_age_seconds", "only for operators that export individual clients"),

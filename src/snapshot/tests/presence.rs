@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::model::{APPS, ServerEvent, at, event, play};
+use crate::snapshot::Expectation;
 use crate::snapshot::{CloseReason, Groups, Limits, MAX_CLOSED, Seen, Totals};
 
 proptest! {
@@ -55,7 +56,7 @@ proptest! {
     fn totals_never_decrease_and_sums_match(events in vec(event(), 1..80), groups in 1_usize..4) {
         let limits = Limits {
             groups,
-            expected: vec![("cron".into(), 1)].into_iter().take(groups - 1).collect(),
+            expected: vec![Expectation::on_all_nodes("cron", 1)].into_iter().take(groups - 1).collect(),
             forget_after: Duration::from_secs(100_000),
             ..Limits::default()
         };

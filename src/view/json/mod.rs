@@ -141,7 +141,8 @@ fn app(seen: &Seen) -> Json {
     object.insert("app".to_owned(), (*seen.app).into());
     // (other) is no application that could be online or offline.
     object.insert("online".to_owned(), (&*seen.app != OTHER).then(|| seen.is_online()).into());
-    object.insert("expected".to_owned(), seen.expected.into());
+    object.insert("expected".to_owned(), seen.expected.on_node.into());
+    object.insert("expected_on_all".to_owned(), seen.expected.on_all_nodes.into());
     object.insert("last_seen_at".to_owned(), seen.last_seen.map(|time| format!("{time:.0}")).into());
     object.insert("opened_total".to_owned(), seen.totals.opened.into());
     object.insert("closed_total".to_owned(), seen.totals.closed.into());

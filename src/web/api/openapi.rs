@@ -150,7 +150,8 @@ fn schemas(document: &mut Value) {
     let more = [
         ("app", json!("string"), "Name of the application."),
         ("online", json!(["boolean", "null"]), "True if it has a connection; null for (other)."),
-        ("expected", json!(["integer", "null"]), "Minimum expected connections."),
+        ("expected", json!(["integer", "null"]), "Minimum expected connections to this server."),
+        ("expected_on_all", json!(["integer", "null"]), "Minimum expected connections to all servers together."),
         ("last_seen_at", json!(["string", "null"]), "Last time at which it had a connection."),
         ("opened_total", json!("integer"), "Connections opened since exporter start, as observed."),
         ("closed_total", json!("integer"), "Connections closed since exporter start, as observed."),

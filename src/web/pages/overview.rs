@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{Frame, banners, clients_link, rfc3339, same_server_banners};
 use crate::history::{History, Point, Rates};
-use crate::latest::{NodeState, Nodes};
+use crate::latest::{FleetExpectation, NodeState, Nodes};
 use crate::sample::Source;
 use crate::snapshot::{ClientCounts, CloseReason, Groups, Snapshot, State};
 use crate::text::{escaped, is_cut};
@@ -120,9 +120,10 @@ pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<
     let full_nodes = if query.nodes(nodes).count() > MAX_FULL_NODES { 0 } else { MAX_FULL_NODES };
     Overview {
         frame,
-        banners: same_server_banners(nodes, query, now).collect(),
+        // Without rows, there is one node, which has these banners.
+        banners: same_server_banners(nodes, query, now).chain(missing_on_all(nodes, now)).collect(),
         node_rows,
-        nodes: query.nodes(nodes).take(full_nodes).map(|node| view(node, nodes.changed_at(), now)).collect(),
+        nodes: query.nodes(nodes).take(full_nodes).map(|node| view(nodes, node, now)).collect(),
     }
 }
 
@@ -155,26 +156,38 @@ fn share(part: u64, whole: u64) -> String {
     format!("{percent:.digits$} %")
 }
 
-fn view(node: &NodeState, changed_at: Timestamp, now: Instant) -> NodeView {
+fn view(nodes: &Nodes, node: &NodeState, now: Instant) -> NodeView {
     let snapshot = node.last_snapshot().map(|snapshot| &**snapshot);
+    let missing = missing_on_all(nodes, now).filter(|_| nodes.count() == 1);
+    let missing = missing.chain(snapshot.into_iter().flat_map(missing_on_node));
     NodeView {
         name: node.node.to_string(),
         server: snapshot.map_or_else(String::new, server),
         sampled: snapshot.map(sampled),
-        banners: banners(node, now).into_iter().chain(snapshot.into_iter().flat_map(missing)).collect(),
+        banners: banners(node, now).into_iter().chain(missing).collect(),
         used: snapshot.and_then(|snapshot| used(snapshot, &node.history)),
         tiles: snapshot.map(|snapshot| tiles(&node.node, snapshot, &node.history)).unwrap_or_default(),
-        numbers: numbers(&node.history, changed_at),
+        numbers: numbers(&node.history, nodes.changed_at()),
         offline: snapshot.map(offline).unwrap_or_default(),
         recent: snapshot.and_then(|snapshot| recent(&node.node, snapshot, &node.history)),
         groups: snapshot.map(|snapshot| top_groups(&node.node, snapshot)).unwrap_or_default(),
     }
 }
 
-/// The applications with fewer connections than expected.
-fn missing(snapshot: &Snapshot) -> impl Iterator<Item = String> {
+/// The applications with fewer connections to all nodes than expected.
+fn missing_on_all(nodes: &Nodes, now: Instant) -> impl Iterator<Item = String> {
+    let place = if nodes.count() > 1 { " on all servers together" } else { "" };
+    let missing = nodes.fleet_expectations(now).into_iter().filter(FleetExpectation::is_missing);
+    let sentence = move |of: FleetExpectation<'_>| {
+        format!("{} has {} of {} expected connections{place}.", of.app, of.connections.unwrap_or(0), of.minimum)
+    };
+    missing.map(sentence).take(MAX_ROWS)
+}
+
+/// The applications with fewer connections to a node than expected there.
+fn missing_on_node(snapshot: &Snapshot) -> impl Iterator<Item = String> {
     let missing = snapshot.presence.shown.iter().filter_map(|seen| {
-        let minimum = seen.expected.filter(|minimum| seen.now.connections < *minimum)?;
+        let minimum = seen.expected.on_node.filter(|minimum| seen.now.connections < *minimum)?;
         Some(format!("{} has {} of {minimum} expected connections.", seen.app, seen.now.connections))
     });
     missing.take(MAX_ROWS)
