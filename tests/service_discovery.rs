@@ -51,8 +51,11 @@ fn each_node_is_a_target_with_the_host_of_the_request_and_one_target_is_the_expo
         let answer = request_as(&exporter.address, host, "GET", &path, &[]).expect("it answers");
         (answer.status, answer.header("content-type").map(str::to_owned), answer.text().to_owned())
     };
-    let of_node =
-        |name: &str, host: &str| json!({ "targets": [host], "labels": { "__param_redis": name, "redis": name } });
+    let of_node = |name: &str, host: &str| {
+        let address = if name == "one" { "127.0.0.1:1" } else { "127.0.0.1:2" };
+        let labels = json!({ "__meta_redis_target": address, "__param_redis": name, "redis": name });
+        json!({ "targets": [host], "labels": labels })
+    };
     let of_exporter = json!({ "targets": [exporter.address], "labels": { "__param_collect": "exporter" } });
     let (status, content_type, text) = sd(&exporter.address, "");
     assert_eq!((status, content_type.as_deref()), (200, Some("application/json")));
@@ -75,6 +78,7 @@ fn each_node_is_a_target_with_the_host_of_the_request_and_one_target_is_the_expo
     assert_eq!(
         targets[1],
         json!({ "targets": ["clients.example.org:443"], "labels": {
+            "__meta_redis_target": "127.0.0.1:1",
             "__param_redis": "one", "redis": "one", "__scheme__": "https", "__metrics_path__": "/redis/m",
         }})
     );

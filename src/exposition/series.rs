@@ -90,6 +90,7 @@ fn max_values(metric: &Metric, label: &str, limits: &Limits) -> usize {
         "state" => State::ALL.len(),
         "condition" => SampleCondition::ALL.len(),
         "result" => 3,
+        "role" => 2,
         "reason" if *metric == c::SAMPLE_ERRORS => Reason::ALL.len(),
         "reason" if *metric == c::ANNOUNCEMENTS_REFUSED => Refusal::ALL.len(),
         "reason" if *metric == c::UNREADABLE_LINES => Fault::ALL.len(),

@@ -16,6 +16,7 @@ use super::page_policy::requested_host;
 use super::query::{COLLECT_EXPORTER, Query, Takes};
 use super::response::{self, Body};
 use crate::latest::NodeState;
+use crate::server_info::ServerInfo;
 
 /// The address under which Prometheus reaches this exporter, as far as it is known without a request.
 #[derive(Debug)]
@@ -59,10 +60,28 @@ impl ServiceDiscovery {
     }
 }
 
-/// The labels of a node: its name, which Prometheus also sets on `up` and the other series about the scrape. Further
-/// facts about nodes are added here, as `__meta_redis_…`.
-fn node_labels(node: &NodeState) -> [(&'static str, &str); 2] {
-    [("__param_redis", &node.node), ("redis", &node.node)]
+/// The labels of a node: those that the operator gave its target; its name, which Prometheus also sets on `up` and the
+/// other series about the scrape; and its place, for relabeling.
+fn node_labels(node: &NodeState) -> Vec<(&str, &str)> {
+    let place = &*node.origin;
+    let info = node.last_snapshot().and_then(|snapshot| snapshot.info());
+    let role = match info.and_then(ServerInfo::is_primary) {
+        Some(true) => "primary",
+        Some(false) => "replica",
+        None => "",
+    };
+    let facts = [
+        ("__meta_redis_target", node.target()),
+        ("__meta_redis_cluster", &place.cluster),
+        ("__meta_redis_shard", &place.shard),
+        ("__meta_redis_node_id", &place.node_id),
+        ("__meta_redis_availability_zone", &place.availability_zone),
+        ("__meta_redis_role", role),
+        ("__param_redis", &node.node),
+        ("redis", &node.node),
+    ];
+    let given = place.labels.iter().map(|(name, value)| (&**name, &**value));
+    given.chain(facts.into_iter().filter(|(_, value)| !value.is_empty())).collect()
 }
 
 /// Answers with one entry for each selected node, and one for the exporter if all are selected.
