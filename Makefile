@@ -1,5 +1,5 @@
 # `make help` lists the targets: a target is documented by the comment behind ##.
-.PHONY: help demo unit test acceptance check lint audit fuzz servers static bench bench-stages bench-contenders bench-page bench-hostile screenshots \
+.PHONY: help demo demo-cluster unit test acceptance check lint audit fuzz servers static bench bench-stages bench-contenders bench-page bench-fleet bench-hostile screenshots \
 	screenshots-dashboards screenshots-pages release-crowd
 
 # Servers: real ones of six generations, Prometheus, Alertmanager and systemd-analyze. Kits, each with its own
@@ -17,6 +17,9 @@ help: ## list the targets
 
 demo: ## demonstrate the exporter on a temporary Redis; Ctrl-C stops everything
 	@deploy/demo/run
+
+demo-cluster: ## demonstrate the exporter on a temporary cluster of six nodes whose primaries fail over; Ctrl-C stops it
+	deploy/demo/run-cluster
 
 unit: ## run the tests of pure code, which need no server; under a minute once built
 	cargo test --locked --lib --test unit
@@ -91,6 +94,10 @@ bench-contenders: ## measure the cost for a server with 19,000 clients, and that
 bench-page: release-crowd ## measure the pages with 19,000 clients in a browser; 15 minutes
 	tests/browser/install .cache/browser
 	BENCH_SERVER="$(BENCH_SERVER)" node bench/page.mjs
+
+bench-fleet: ## measure an exporter of 100 servers with 100 clients each; 3 minutes
+	cargo build --locked --release
+	BENCH_SERVER="$(BENCH_SERVER)" node bench/fleet.mjs
 
 bench-hostile: ## measure scrapes and memory while peers, servers and publishers are hostile; 15 minutes
 	cargo build --locked --release

@@ -3,7 +3,8 @@
 //! `crowd redis://127.0.0.1:6379 [40]` opens the given number of connections, prints `ready` when all of them are open,
 //! and keeps them until the process is stopped. More clients do not increase the total load on the server, but they
 //! connect and disconnect more often. With a third argument `troubled`, one more application leaks connections, and
-//! another one never reads the messages of its subscription.
+//! another one never reads the messages of its subscription. In a cluster, the clients use keys of the server that they
+//! are connected to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,7 @@ async fn main() -> RedisResult<()> {
     let smallest: usize = APPLICATIONS.iter().map(|(_, _, count, _)| count).sum();
     let wanted = args.next().and_then(|text| text.parse().ok()).unwrap_or(smallest);
     let scale = wanted as f64 / smallest as f64;
+    let keys = Keys::of(&address).await?;
     let (mut clients, permits) = (JoinSet::new(), Arc::new(Semaphore::new(MAX_CONNECTING)));
     let mut remaining = wanted;
     for (name, library, count, behavior) in APPLICATIONS {
@@ -83,12 +85,13 @@ async fn main() -> RedisResult<()> {
         let behavior = behavior.scaled(count, scale);
         for number in 0..count {
             let name = format!("{name}-{number}");
-            clients.spawn(run(address.clone(), name, library, behavior, Arc::clone(&permits)));
+            clients.spawn(run(address.clone(), name, library, behavior, keys.clone(), Arc::clone(&permits)));
         }
     }
     let troubled = if args.next().is_some_and(|arg| arg == "troubled") { &TROUBLED[..] } else { &[] };
     for &(name, library, behavior) in troubled {
-        clients.spawn(run(address.clone(), format!("{name}-0"), library, behavior, Arc::clone(&permits)));
+        let name = format!("{name}-0");
+        clients.spawn(run(address.clone(), name, library, behavior, keys.clone(), Arc::clone(&permits)));
     }
     // Permits are handed out in order: when all of them are free, every client has connected.
     tokio::task::yield_now().await;
@@ -115,11 +118,33 @@ impl Behavior {
     }
 }
 
+/// The keys that the clients use.
+#[derive(Clone)]
+struct Keys {
+    counter: String,
+    queue: String,
+}
+
+impl Keys {
+    /// Keys that this server has. In a cluster, it refuses the keys of others.
+    async fn of(address: &str) -> RedisResult<Self> {
+        let mut connection = Client::open(address)?.get_multiplexed_async_connection().await?;
+        for tag in 0..1000 {
+            let keys = Self { counter: format!("visits{{{tag}}}"), queue: format!("jobs{{{tag}}}") };
+            if cmd("EXISTS").arg(&keys.queue).query_async::<i64>(&mut connection).await.is_ok() {
+                return Ok(keys);
+            }
+        }
+        Ok(Self { counter: "visits".to_owned(), queue: "jobs".to_owned() })
+    }
+}
+
 async fn run(
     address: String,
     name: String,
     library: &'static str,
     behavior: Behavior,
+    keys: Keys,
     permits: Arc<Semaphore>,
 ) -> RedisResult<()> {
     let info = address.as_str().into_connection_info()?;
@@ -141,8 +166,8 @@ async fn run(
         let mut connection = named(&client, &name).await?;
         drop(permit);
         match behavior {
-            Behavior::Busy(pause) => send_commands(&mut connection, pause).await?,
-            Behavior::Blocks => cmd("BLPOP").arg("jobs").arg(0).query_async::<()>(&mut connection).await?,
+            Behavior::Busy(pause) => send_commands(&mut connection, &keys.counter, pause).await?,
+            Behavior::Blocks => cmd("BLPOP").arg(&keys.queue).arg(0).query_async::<()>(&mut connection).await?,
             Behavior::Leaks(pause) => leak(&client, &name, pause).await?,
             Behavior::Publishes(pause) => publish(&mut connection, pause).await?,
             Behavior::Idles | Behavior::Subscribes | Behavior::NeverReads => std::future::pending().await,
@@ -159,9 +184,9 @@ async fn named(client: &Client, name: &str) -> RedisResult<MultiplexedConnection
     Ok(connection)
 }
 
-async fn send_commands(connection: &mut MultiplexedConnection, pause: u64) -> RedisResult<()> {
+async fn send_commands(connection: &mut MultiplexedConnection, key: &str, pause: u64) -> RedisResult<()> {
     loop {
-        cmd("INCR").arg("visits").query_async::<i64>(connection).await?;
+        cmd("INCR").arg(key).query_async::<i64>(connection).await?;
         sleep(Duration::from_millis(pause)).await;
     }
 }

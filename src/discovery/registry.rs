@@ -23,6 +23,8 @@ pub struct Registry {
     targets: Vec<TargetRecord>,
     /// The names of the nodes in the last list.
     listed: BTreeSet<Arc<str>>,
+    /// Nodes that a target found and another one had already, which were reported.
+    reported: BTreeSet<(Arc<str>, Arc<str>)>,
 }
 
 /// A target, with what its discoveries found.
@@ -53,7 +55,7 @@ struct KnownNode {
 impl Registry {
     /// No targets.
     pub fn new(settings: DiscoverySettings, machine: Machine) -> Self {
-        Self { settings, machine, targets: Vec::new(), listed: BTreeSet::new() }
+        Self { settings, machine, targets: Vec::new(), listed: BTreeSet::new(), reported: BTreeSet::new() }
     }
 
     /// Replaces the targets. Of those that stay, everything that was found is kept.
@@ -131,6 +133,23 @@ impl Registry {
         }
         self.listed = list.nodes.iter().map(|node| Arc::clone(&node.name)).collect();
         list.nodes
+    }
+
+    /// Nodes that several targets found, as `(node, target that does not get it)`, since the last call.
+    pub fn new_duplicates(&mut self) -> Vec<(Arc<str>, Arc<str>)> {
+        let mut list = Merged::default();
+        let mut found = BTreeSet::new();
+        for node in self.targets.iter().filter_map(|record| record.target.node()) {
+            list.add(node);
+        }
+        for record in &self.targets {
+            for known in record.nodes.values().filter(|known| !list.add(&known.node)) {
+                found.insert((Arc::clone(&known.node.name), Arc::clone(&record.target.name)));
+            }
+        }
+        let new = found.difference(&self.reported).cloned().collect();
+        self.reported = found;
+        new
     }
 
     /// The known nodes of a target, those first that work.
@@ -441,6 +460,9 @@ mod tests {
         run.record("d", topology([found(1), found(3)]));
         let names: Vec<_> = run.registry.list().into_iter().map(|node| node.name.to_string()).collect();
         assert_eq!(names, ["billing", "10.0.0.1:1", "10.0.0.1:3"]);
+        let duplicates: Vec<_> = run.registry.new_duplicates().iter().map(|(node, _)| node.to_string()).collect();
+        assert_eq!(duplicates, ["10.0.0.1:1", "10.0.0.1:2"]);
+        assert!(run.registry.new_duplicates().is_empty(), "reported once");
     }
 
     #[test]

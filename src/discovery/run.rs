@@ -144,6 +144,9 @@ impl Discovery {
     }
 
     fn publish(&mut self) {
+        for (node, target) in self.registry.new_duplicates() {
+            info!(node = &*node, target = &*target, "this node is found by several targets; it is watched once");
+        }
         let list = self.registry.list();
         self.list.send_replace(list);
         self.latest.set_targets(self.registry.states(), clock::now());

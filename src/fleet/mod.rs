@@ -27,6 +27,12 @@ pub use same_server::warn_of_same_servers;
 const FIRST_RESTART: Duration = Duration::from_secs(1);
 const MAX_RESTART: Duration = Duration::from_secs(60);
 
+/// The time between the starts of two nodes that are found together, so that a hundred are not dialed in one instant.
+const STAGGER: Duration = Duration::from_millis(20);
+
+/// The longest delay of a node that is found together with others.
+const MAX_STAGGER: Duration = Duration::from_secs(5);
+
 /// Makes the future that watches a node. It runs until it is dropped, and can be dropped at any time.
 pub type WatchNode = Box<dyn Fn(Node, Publisher) -> BoxFuture<'static, ()> + Send>;
 
@@ -106,6 +112,7 @@ impl Fleet {
             keep
         });
         // In the order of the list.
+        let mut added = 0;
         for node in list.iter().filter(|node| listed.get(&*node.name).is_some_and(|first| std::ptr::eq(*first, *node)))
         {
             let id = match self.nodes.get(&node.name) {
@@ -121,7 +128,8 @@ impl Fleet {
             };
             let Some(id) = id else { continue };
             self.latest.set_origin(id, &node.origin, clock::now());
-            let task = self.spawn(node.clone(), id, Duration::ZERO);
+            let task = self.spawn(node.clone(), id, (STAGGER * added).min(MAX_STAGGER));
+            added += 1;
             let restarts = Backoff::new(FIRST_RESTART, MAX_RESTART);
             let watched =
                 WatchedNode { node: node.clone(), id, task, started: Instant::now(), restarts, logged: String::new() };
