@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use crate::support::certificates::Certificates;
 use crate::support::cluster::Cluster;
-use crate::support::exporter::Exporter;
+use crate::support::eventually;
+use crate::support::exporter::{Exporter, run};
 use crate::support::scrape::Scrape;
-use crate::support::server::{Server, binary};
+use crate::support::server::{Server, binary, second_port};
 use crate::support::trouble::hoard;
 
 const SERVERS: [&str; 3] = ["redis-7.0", "redis-8.2", "valkey-9.1"];
@@ -115,4 +117,125 @@ fn a_cluster_is_followed_through_failover_return_a_new_shard_and_a_removal() {
         }
         assert_eq!(closed_unknown(&scrape, &cluster.servers), 0.0, "{name}: the clients are still there");
     }
+}
+
+/// Waits until a scrape shows all servers of a cluster as up.
+fn all_up(exporter: &Exporter, cluster: &Cluster) -> Scrape {
+    exporter.scrape_until("all nodes are up", |scrape| cluster.servers.iter().all(|server| is_up(scrape, server, 1.0)))
+}
+
+#[test]
+fn nodes_are_reached_by_announced_host_names_by_mapped_addresses_and_at_the_host_that_was_asked() {
+    let Some(binary) = binary("redis-7.0") else { return };
+    let cluster = Cluster::start(&binary, 3, false, &[]);
+    let set = |name: &str, value: &str| {
+        for server in &cluster.servers {
+            server.peer().must(&["CONFIG", "SET", name, value]);
+        }
+    };
+    // Each node learns the names of the others from their messages.
+    let announced = |text: &str| {
+        let name = format!(",{text}");
+        let is_known = |server: &Server| server.peer().ask(&["CLUSTER", "NODES"]).matches(&name).count() == 3;
+        eventually("the names are known", || cluster.servers.iter().all(is_known).then_some(()));
+    };
+    set("cluster-preferred-endpoint-type", "unknown-endpoint");
+    let exporter = following(&cluster.servers[0], &[]);
+    let scrape = all_up(&exporter, &cluster);
+    assert_eq!(scrape.sum("redis_clients_discovery_dropped_nodes"), 0.0);
+    drop(exporter);
+
+    set("cluster-announce-hostname", "localhost");
+    set("cluster-preferred-endpoint-type", "hostname");
+    announced("localhost");
+    let exporter = following(&cluster.servers[1], &[]);
+    all_up(&exporter, &cluster);
+    drop(exporter);
+
+    // A name that only the servers can resolve.
+    set("cluster-announce-hostname", "inside.invalid");
+    announced("inside.invalid");
+    let exporter = following(&cluster.servers[2], &["--redis.timeout=1s"]);
+    exporter.scrape_until("none of them is reached", |scrape| {
+        cluster.servers.iter().all(|server| is_up(scrape, server, 0.0))
+    });
+    drop(exporter);
+    let exporter = following(&cluster.servers[2], &["--discovery.address-map=inside.invalid=127.0.0.1"]);
+    all_up(&exporter, &cluster);
+}
+
+#[test]
+fn an_ipv6_cluster_is_found_by_its_addresses() {
+    let Some(binary) = binary("valkey-9.1") else { return };
+    let cluster = Cluster::start(&binary, 3, false, &["--cluster-announce-ip ::1"]);
+    let port = cluster.servers[0].port;
+    let target = format!("--redis.addr=redis+cluster://[::1]:{port}");
+    let exporter = Exporter::start(&[], &[&target, "--discovery.interval=1s"], &[]);
+    all_up(&exporter, &cluster);
+    counts_agree(&exporter, &cluster.servers);
+}
+
+/// The user has exactly the permissions that `check` prints.
+#[test]
+fn a_cluster_with_tls_and_a_user_with_few_permissions_is_found_through_its_tls_ports() {
+    let Some(binary) = binary("redis-8.0") else { return };
+    let certificates = Certificates::new();
+    let file = |name: &str| certificates.text(name);
+    let options = [
+        format!("--tls-cert-file {}", file("server.crt")),
+        format!("--tls-key-file {}", file("server.key")),
+        format!("--tls-ca-cert-file {}", file("ca.crt")),
+        "--tls-auth-clients no".to_owned(),
+        "--tls-port SECOND".to_owned(),
+    ];
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let cluster = Cluster::start(&binary, 3, true, &options);
+    let ports: Vec<u16> = cluster.servers.iter().map(|server| second_port(server.port)).collect();
+    let seed = format!("redis+cluster://{}", cluster.servers[0].address());
+    let check = run(&["check", &format!("--redis.addr={seed}")]);
+    let report = String::from_utf8_lossy(&check.stdout).into_owned();
+    let line =
+        report.lines().find_map(|line| line.trim().strip_prefix("ACL SETUSER ")).expect("an ACL line").to_owned();
+    let rules: Vec<String> = line.replace(">PASSWORD", ">secret").split(' ').map(str::to_owned).collect();
+    for server in &cluster.servers {
+        let args = [&["ACL".to_owned(), "SETUSER".to_owned()][..], &rules].concat();
+        server.peer().must(&args);
+    }
+    let exporter = Exporter::start(
+        &[],
+        &[
+            &format!("--redis.addr=rediss+cluster://redis-client-exporter:secret@127.0.0.1:{}", ports[5]),
+            &format!("--redis.tls-ca-file={}", file("ca.crt")),
+            "--discovery.interval=1s",
+            "--announce=auto",
+        ],
+        &[],
+    );
+    let scrape = exporter.scrape_until("all six are up", |scrape| {
+        ports.iter().all(|port| of_port(scrape, "redis_clients_up", *port, &[]) == Some(1.0))
+    });
+    assert_eq!(scrape.sum("redis_clients_discovery_errors_total"), 0.0);
+    assert_eq!(scrape.sum("redis_clients_sample_errors_total"), 0.0, "{:?}", exporter.log());
+}
+
+#[test]
+fn a_server_that_is_no_cluster_is_an_error_with_the_fix_and_dead_seeds_are_retried() {
+    let Some(binary) = binary("redis-7.0") else { return };
+    let server = Server::start(&binary);
+    let exporter = following(&server, &[]);
+    let scrape = exporter.scrape_until("it fails", |scrape| scrape.sum("redis_clients_discovery_errors_total") >= 2.0);
+    assert_eq!(scrape.sum("redis_clients_discovery_nodes"), 0.0);
+    let logged = exporter.log().into_iter().filter(|line| line.contains("write redis:// instead of redis+cluster://"));
+    assert_eq!(logged.count(), 1, "{:?}", exporter.log());
+    let check = run(&["check", &format!("--redis.addr=redis+cluster://{}", server.address())]);
+    assert_eq!(check.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&check.stdout).contains("write redis:// instead"));
+
+    // The seed starts after the exporter.
+    let mut cluster = Cluster::start(&binary, 3, false, &[]);
+    cluster.servers[0].kill();
+    let exporter = following(&cluster.servers[0], &[]);
+    exporter.scrape_until("discovery fails", |scrape| scrape.sum("redis_clients_discovery_errors_total") >= 1.0);
+    cluster.servers[0].restart();
+    all_up(&exporter, &cluster);
 }

@@ -135,10 +135,18 @@ impl Drop for Server {
     }
 }
 
+/// The port that `SECOND` in an option stands for.
+pub(crate) fn second_port(port: u16) -> u16 {
+    port + 20_000
+}
+
 fn spawn(binary: &Binary, port: u16, folder: &Path, options: &[String]) -> Child {
     // If only TLS is enabled, the options contain the port.
     let plain_port = if options.iter().any(|option| option == "--tls-port") { 0 } else { port };
-    let options = options.iter().map(|option| option.replace("PORT", &port.to_string()));
+    let options = options.iter().map(|option| {
+        let second = second_port(port).to_string();
+        option.replace("SECOND", &second).replace("PORT", &port.to_string())
+    });
     Command::new(&binary.path)
         .args(["--port", &plain_port.to_string(), "--save", "", "--appendonly", "no", "--dir"])
         .arg(folder)
