@@ -30,7 +30,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("redis_clients_sample_source_info", "only for operators of several exporters"),
     (
         "redis_clients_discovery_last_success_timestamp_seconds",
-        "the panel of failed discoveries shows when it stops to advance",
+        "the alert about failing discoveries uses it; a panel shows those that fail",
     ),
     ("redis_clients_own_connections_total", "for adding up the connections that the server received"),
     ("redis_clients_announcements_total", "the exporter's own work on the channel"),
