@@ -76,8 +76,9 @@ pub enum CliCommand {
 #[command(next_help_heading = "Servers")]
 pub struct RedisArgs {
     /// Server to sample: redis://, rediss:// (TLS), valkey://, valkeys:// (TLS), tcp://, unix://, a path, or host:port;
-    /// or a cluster: redis+cluster://a:6379,b:6379 (rediss+cluster:// for TLS), whose nodes are discovered. Repeatable;
-    /// several are separated by commas or spaces
+    /// or a cluster: redis+cluster://a:6379,b:6379; or a Sentinel group: redis+sentinel://a:26379,b:26379/mymaster. The
+    /// nodes of both are discovered; TLS: rediss+cluster://, rediss+sentinel://. Repeatable; several are separated by
+    /// commas or spaces
     ///
     /// Everyone who may run ps can read a password in it; use --redis.password-file instead.
     #[arg(
@@ -89,7 +90,7 @@ pub struct RedisArgs {
     )]
     pub addresses: Vec<String>,
     /// Name of each server in metrics, pages and messages (label redis), one for each --redis.addr, in their order. For
-    /// a cluster, it is the label cluster.
+    /// a cluster or Sentinel group, it is the label cluster.
     /// Default: the address; for an address on this machine, host name and port or path. Repeatable, or separated by
     /// commas
     ///
@@ -106,6 +107,12 @@ pub struct RedisArgs {
     /// File with the password, read at each connect; or with a JSON object of addresses and their passwords
     #[arg(long = "redis.password-file", env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// ACL user for sentinels. User and password of an address are those of the servers
+    #[arg(long = "redis.sentinel-user", env = "REDIS_SENTINEL_USER", value_name = "USER", hide_env_values = true)]
+    pub sentinel_user: Option<String>,
+    /// File with the password for sentinels, read at each connect. Without it, no password is sent to them
+    #[arg(long = "redis.sentinel-password-file", env = "REDIS_SENTINEL_PASSWORD_FILE", value_name = "FILE")]
+    pub sentinel_password_file: Option<PathBuf>,
     /// CA certificates (PEM) to trust for rediss:// instead of the system's
     #[arg(long = "redis.tls-ca-file", env = "REDIS_TLS_CA_FILE", value_name = "FILE")]
     pub tls_ca_file: Option<PathBuf>,
@@ -139,8 +146,8 @@ pub struct RedisArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Discovery")]
 pub struct DiscoveryArgs {
-    /// Time between two discoveries of a cluster's nodes. Its topology is also read at once when a node fails, restarts
-    /// or changes its role
+    /// Time between two discoveries of the nodes of a cluster or Sentinel group. The topology is also read at once when
+    /// a node fails, restarts or changes its role, and when a sentinel reports a failover
     #[arg(
         id = "discovery.interval",
         long = "discovery.interval",

@@ -173,6 +173,11 @@ impl ServerInfo {
         }
     }
 
+    /// The role to show: a Sentinel reports none.
+    pub fn shown_role(&self) -> Option<&str> {
+        self.role.as_deref().or(self.is_sentinel().then_some("sentinel"))
+    }
+
     /// Parses the text of one or several sections. A line that is not `field:value` is ignored.
     pub fn parse(text: &[u8]) -> Self {
         let mut info = Self::default();

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use redis_client_exporter::clock;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::support::cluster::cluster_node;
 use crate::support::exporter::{Exporter, program, run};
+use crate::support::http::get;
 use crate::support::peer::Peer;
-use crate::support::server::{Binary, Server, any_binary, binaries, binary, on_free_port};
+use crate::support::sentinel::Sentinel;
+use crate::support::server::{Binary, Server, any_binary, binaries, binary};
 use crate::support::subscriber::{Received, Subscriber};
 use crate::support::test_clients::{TestClients, Truth};
 use crate::support::{eventually, pause, share};
@@ -393,46 +394,12 @@ fn an_exporter_that_may_not_count_the_nodes_of_a_cluster_announces_small_statuse
     assert!(acl_of(&alone.address()).is_some_and(|line| !line.contains("cluster")), "{:?}", acl_of(&alone.address()));
 }
 
-/// A Sentinel without anything to watch. Killed on drop.
-struct Sentinel {
-    child: Child,
-    port: u16,
-    _folder: TempDir,
-}
-
-impl Sentinel {
-    fn start(binary: &Binary) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let file = folder.path().join("sentinel.conf");
-        let start = |port: u16| {
-            std::fs::write(&file, format!("port {port}\n")).expect("it is written");
-            let mut command = Command::new(&binary.path);
-            command.arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn().expect("it starts")
-        };
-        let (port, child) = on_free_port("a Sentinel", start, |child, port| {
-            eventually("it answers or ends", || {
-                let has_ended = child.try_wait().expect("a child can be waited for").is_some();
-                let answers = || Peer::try_connect(&format!("127.0.0.1:{port}")).ok()?.try_ask(&["PING"]).ok();
-                (has_ended || answers().is_some()).then_some(!has_ended)
-            })
-        });
-        Self { child, port, _folder: folder }
-    }
-}
-
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn nothing_is_announced_on_a_sentinel() {
     for binary in ["redis-7.0", "valkey-9.1"].into_iter().filter_map(binary) {
         println!("{}", binary.name);
-        let sentinel = Sentinel::start(&binary);
-        let address = format!("127.0.0.1:{}", sentinel.port);
+        let sentinel = Sentinel::start(&binary, &[]);
+        let address = sentinel.address();
         let args = ["--announce=always", "--client-announce-frequency=0.1"];
         let exporter = Exporter::start(&[&address], &args, &[]);
         exporter.fresh_scrape();
@@ -444,6 +411,12 @@ fn nothing_is_announced_on_a_sentinel() {
         let text = run(&["check", "--redis.addr", &address]).stdout;
         let text = String::from_utf8_lossy(&text);
         assert!(text.contains("skipped  PUBLISH") && !text.contains("missing  PUBLISH"), "{text}");
+        // It is called what it is, and it is neither a primary nor a replica.
+        assert!(text.lines().any(|line| line.ends_with(", sentinel)")), "{text}");
+        let page = get(&exporter.address, "/");
+        assert!(page.text().contains(", sentinel"), "{}", page.text());
+        assert_eq!(scrape.value("redis_clients_up", &[]), Some(1.0));
+        assert_eq!(scrape.all("redis_clients_node_role", &[]).count(), 0);
     }
 }
 

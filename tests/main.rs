@@ -28,6 +28,7 @@ mod remote_source;
 mod runbooks;
 mod sampling;
 mod security;
+mod sentinels;
 mod servers;
 mod service_discovery;
 mod subscribers;

@@ -11,10 +11,10 @@ use super::{Exit, print, small_runtime};
 use crate::cli::CheckArgs;
 use crate::client_list::Field;
 use crate::config::CheckConfig;
-use crate::discovery;
+use crate::discovery::{self, SWITCH_CHANNEL, Target, TargetKind};
 use crate::failure::{Failure, Reason};
 use crate::latest::{run_id, same_server_warning, same_servers};
-use crate::link::{Command, Link, Node, Request, Subscription};
+use crate::link::{Command, Link, Node, Request, ServerKind, Subscription};
 use crate::machine::Machine;
 use crate::sample::{OUR_NAME, Sample};
 use crate::sampler::{ListMethod, Plan, Sampler};
@@ -31,9 +31,10 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
     let (mut worst, mut runs) = (Exit::Success, Vec::new());
     let machine = Machine::read();
     let (nodes, failures) = runtime.block_on(discovery::once(&config.targets, &config.discovery, &machine));
-    for (target, failure) in failures {
-        print(&format!("{target}\n  failed   discovery: {failure}\n"))?;
-        worst = worst.max(Exit::Unreachable);
+    for target in config.targets.iter().filter(|target| target.node().is_none()) {
+        let failure = failures.iter().find(|(failed, _)| *failed == target.name).map(|(_, failure)| failure);
+        print(&discovered(target, failure, &nodes))?;
+        worst = if failure.is_some() { worst.max(Exit::Unreachable) } else { worst };
     }
     for node in nodes {
         let report = runtime.block_on(check(&node, &config));
@@ -45,6 +46,29 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
         print(&format!("  warning  {}\n", same_server_warning(&names)))?;
     }
     Ok(worst)
+}
+
+/// The report about the discovery of a target.
+fn discovered(target: &Target, failure: Option<&Failure>, nodes: &[Node]) -> String {
+    let mut text = match failure {
+        Some(failure) => format!("{target}\n  failed   discovery: {failure}\n"),
+        None => {
+            let count = nodes.iter().filter(|node| node.origin.target == target.name).count();
+            format!("{target}\n  ok       discovery: {count} nodes\n")
+        }
+    };
+    if let TargetKind::Sentinel { .. } = target.kind {
+        // Without the commands that name our connection after version 6: their rules depend on the version.
+        let rules = [Command::ClientId, Command::ClientSetName, Command::Subscribe];
+        let asked = Command::ALL.into_iter().filter(|command| command.servers() == ServerKind::Sentinel);
+        let rules: Vec<_> = rules.into_iter().chain(asked).map(Command::acl_rule).collect();
+        let rules = rules.join(" ");
+        let line =
+            format!("ACL SETUSER {OUR_NAME} on >PASSWORD resetkeys resetchannels &{SWITCH_CHANNEL} -@all {rules}");
+        let what = "on the sentinels (6.2 and later), a user with exactly the required permissions";
+        text.push_str(&format!("  ACL      {what}:\n           {line}\n"));
+    }
+    text + "\n"
 }
 
 /// The report about one server.
@@ -255,11 +279,17 @@ impl Report {
         let rules: Vec<_> = Command::ALL
             .iter()
             .filter(|command| !unknown.contains(command))
-            .filter(|command| !command.is_of_cluster() || info.is_some_and(ServerInfo::is_cluster))
-            .filter(|command| !command.is_of_sentinel())
+            .filter(|command| match command.servers() {
+                ServerKind::Any => true,
+                ServerKind::Cluster => info.is_some_and(ServerInfo::is_cluster),
+                ServerKind::Sentinel => info.is_some_and(ServerInfo::is_sentinel),
+                ServerKind::Data => !info.is_some_and(ServerInfo::is_sentinel),
+            })
             .map(|command| command.acl_rule())
             .collect();
-        let mut line = format!("ACL SETUSER {OUR_NAME} on >PASSWORD resetkeys{channels} -@all");
+        let is_sentinel = info.is_some_and(ServerInfo::is_sentinel);
+        let events = if is_sentinel { format!(" &{SWITCH_CHANNEL}") } else { String::new() };
+        let mut line = format!("ACL SETUSER {OUR_NAME} on >PASSWORD resetkeys{channels}{events} -@all");
         for rule in distinct(&rules) {
             write!(line, " {rule}").expect("writing to a string cannot fail");
         }
@@ -324,9 +354,11 @@ fn distinct<'a>(rules: &[&'a str]) -> Vec<&'a str> {
 
 fn title(node: &Node, info: Option<&ServerInfo>) -> String {
     let Some(info) = info else { return node.name.to_string() };
-    let text = |field: &Option<String>| field.as_ref().map_or("?".into(), |text| escaped(text.as_bytes()));
-    let (version, mode, role) = (text(&info.version), text(&info.mode), text(&info.role));
-    format!("{} ({} {version}, {mode}, {role})", node.name, info.product.name())
+    let text = |field: Option<&str>| field.map_or("?".into(), |text| escaped(text.as_bytes()));
+    let (version, mode) = (text(info.version.as_deref()), text(info.mode.as_deref()));
+    // The mode of a Sentinel is its role.
+    let role = if info.is_sentinel() { String::new() } else { format!(", {}", text(info.role.as_deref())) };
+    format!("{} ({} {version}, {mode}{role})", node.name, info.product.name())
 }
 
 /// The refused commands that this server does not have. 6.x answers NOPERM before it checks whether a subcommand

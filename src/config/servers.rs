@@ -1,6 +1,6 @@
 //! The flags for the servers: addresses, credentials, TLS, time-out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Faults;
@@ -14,6 +14,7 @@ pub(super) fn targets(args: &RedisArgs, machine: &Machine, faults: &mut Faults) 
     let timeout = faults.take("--redis.timeout", positive(&args.timeout), Duration::ZERO);
     let tls = tls_options(args, faults);
     let password = password(args, faults);
+    let sentinel_credentials = sentinel_credentials(args, faults);
     let mut targets: Vec<Target> = Vec::new();
     let texts: Vec<String> = args.addresses.iter().flat_map(|text| split_targets(text)).collect();
     let names = names(args, texts.len(), faults);
@@ -45,7 +46,8 @@ pub(super) fn targets(args: &RedisArgs, machine: &Machine, faults: &mut Faults) 
             faults.add(format!("{shown}: a user without a password; add --redis.password-file or --redis.password"));
         }
         let credentials = password.map(|password| Credentials { user, password });
-        let access = Access { credentials, tls: tls.clone(), timeout };
+        let sentinel_credentials = sentinel_credentials.clone();
+        let access = Access { credentials, sentinel_credentials, tls: tls.clone(), timeout };
         let target = Target::new(parsed.form, access, names.get(place).map(String::as_str), machine);
         if let Some(fault) = targets.iter().find_map(|known| clash(known, &target, names.is_empty())) {
             faults.add(fault);
@@ -127,15 +129,33 @@ fn password(args: &RedisArgs, faults: &mut Faults) -> Option<Password> {
         (None, Some(file)) => Password::File(file.clone()),
         (None, None) => return None,
     };
-    // A pipe can be read only once, and its content is needed for the first connect.
-    let is_pipe = args.password_file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|file| !file.is_file()));
-    if let Password::File(file) = &password
-        && !is_pipe
-        && let Err(fault) = link::check_password_file(file)
-    {
-        faults.add(format!("--redis.password-file: {fault}"));
+    if let Password::File(file) = &password {
+        check_password_file("--redis.password-file", file, faults);
     }
     Some(password)
+}
+
+fn check_password_file(flag: &str, file: &Path, faults: &mut Faults) {
+    // A pipe can be read only once, and its content is needed for the first connect.
+    let is_pipe = file.metadata().is_ok_and(|file| !file.is_file());
+    if !is_pipe && let Err(fault) = link::check_password_file(file) {
+        faults.add(format!("{flag}: {fault}"));
+    }
+}
+
+/// The credentials for sentinels. Those for the servers are never sent to them.
+fn sentinel_credentials(args: &RedisArgs, faults: &mut Faults) -> Option<Credentials> {
+    match (&args.sentinel_user, &args.sentinel_password_file) {
+        (user, Some(file)) => {
+            check_password_file("--redis.sentinel-password-file", file, faults);
+            Some(Credentials { user: user.clone(), password: Password::File(file.clone()) })
+        }
+        (Some(_), None) => {
+            faults.add("--redis.sentinel-user: a user without a password; add --redis.sentinel-password-file");
+            None
+        }
+        (None, None) => None,
+    }
 }
 
 fn tls_options(args: &RedisArgs, faults: &mut Faults) -> TlsOptions {

@@ -4,49 +4,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-
-use super::address_map::{AddressMap, endpoint};
-use super::topology::usable_host;
+use super::address_map::AddressMap;
+use super::announced::{View, label};
+use super::answers::gather;
 use super::{DropReason, FoundNode, Role, Topology};
 use crate::failure::{Failure, Reason};
 use crate::link::{Command, Endpoint, Link, Node, ReplyTree, Request};
-use crate::text::label_value;
 
 /// The number of nodes whose answers are joined.
 const ANSWERS: usize = 3;
 
-/// Maximum number of nodes that are asked at the same time, so that those that do not answer delay little.
-const CONCURRENT: usize = 6;
-
 /// Asks nodes of a cluster, in this order, until some have answered.
 ///
 /// # Errors
-/// No node answered: the failure of the first one.
+/// No node answered: the failure of one.
 pub(super) async fn read(nodes: &[Node], map: &AddressMap) -> Result<Topology, Failure> {
-    let mut waiting = nodes.iter();
-    let mut asked: FuturesUnordered<_> = waiting.by_ref().take(CONCURRENT).map(|node| ask(node, map)).collect();
-    let (mut topology, mut answers, mut failures) = (Topology::default(), 0, Vec::new());
-    while let Some(answer) = asked.next().await {
-        match answer {
-            Ok(found) => {
-                topology.extend(found);
-                answers += 1;
-                if answers == ANSWERS {
-                    break;
-                }
-            }
-            Err(failure) => {
-                failures.push(failure);
-                asked.extend(waiting.next().map(|node| ask(node, map)));
-            }
-        }
+    let mut topology = Topology::default();
+    for found in gather(nodes, ANSWERS, |node| ask(node, map)).await? {
+        topology.extend(found);
     }
-    match failures.into_iter().next() {
-        Some(failure) if answers == 0 => Err(failure),
-        _ => Ok(topology),
-    }
+    Ok(topology)
 }
 
 async fn ask(node: &Node, map: &AddressMap) -> Result<Topology, Failure> {
@@ -82,14 +59,6 @@ fn no_cluster(node: &Node, failure: Failure) -> Failure {
         node.name
     );
     Failure { message, ..failure }
-}
-
-/// The view of one node.
-struct View<'a> {
-    /// The host that was asked.
-    asked: &'a str,
-    tls: bool,
-    map: &'a AddressMap,
 }
 
 impl View<'_> {
@@ -182,32 +151,11 @@ impl View<'_> {
         }
         topology
     }
-
-    /// Adds a node with the address that it announces, unless that cannot be used.
-    fn add(&self, host: &str, port: Option<u16>, found: FoundNode, topology: &mut Topology) {
-        let identity = if found.node_id.is_empty() { host.to_owned() } else { found.node_id.to_string() };
-        let address = match port {
-            None | Some(0) => Err(DropReason::NoAddress),
-            Some(port) => match self.map.mapped(host, port) {
-                // The operator names it, so it is not checked.
-                Some(mapped) => Ok(mapped),
-                None => usable_host(host, self.asked).map(|host| (host, port)),
-            },
-        };
-        match address {
-            Ok(address) => topology.add(FoundNode { endpoint: endpoint(address, self.tls), ..found }),
-            Err(reason) => topology.drop_node(&identity, reason),
-        }
-    }
 }
 
 /// The id of the primary of a line's shard.
 fn shard_of<'a>(line: &[&'a str]) -> &'a str {
     if line[3] == "-" { line[0] } else { line[3] }
-}
-
-fn label(text: &[u8]) -> Arc<str> {
-    label_value(text).into()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Discovery: finds the nodes of targets, again and again. Asks clusters for their topology; knows nothing of clients.
+//! Discovery: finds the nodes of targets, again and again. Asks clusters and sentinels for their topology; knows
+//! nothing of clients.
 //!
 //! ```text
 //!  Target --read--> Topology --Registry--> list of nodes --> fleet
@@ -9,9 +10,12 @@
 //! place, the [`registry::Registry`], which decides what is watched.
 
 mod address_map;
+mod announced;
+mod answers;
 mod cluster;
 mod registry;
 mod run;
+mod sentinel;
 mod target;
 mod topology;
 
@@ -20,6 +24,7 @@ use std::time::Duration;
 pub use address_map::AddressMap;
 pub use registry::Registry;
 pub use run::{Discovery, once};
+pub use sentinel::SWITCH_CHANNEL;
 pub use target::{Access, ParsedTarget, Target, TargetForm, TargetKind, parse_target, split_targets};
 pub use topology::{DropReason, FoundNode, Role, Topology};
 

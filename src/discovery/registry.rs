@@ -326,7 +326,7 @@ mod tests {
     }
 
     fn access() -> Access {
-        Access { credentials: None, tls: TlsOptions::default(), timeout: SECOND }
+        Access { credentials: None, sentinel_credentials: None, tls: TlsOptions::default(), timeout: SECOND }
     }
 
     fn cluster(name: &str) -> Target {

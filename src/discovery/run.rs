@@ -8,7 +8,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
-use super::{DiscoverySettings, Registry, Target, TargetKind, Topology, cluster};
+use super::sentinel::Sentinels;
+use super::{DiscoverySettings, Registry, Target, TargetKind, Topology, cluster, sentinel};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::failure::Failure;
@@ -205,12 +206,13 @@ impl Followed {
 
 /// True if a target is discovered in the same way.
 fn is_same(one: &Target, other: &Target) -> bool {
-    let address = |target: &Target| target.endpoints().first().map(|endpoint| target.access.to(endpoint.clone()));
+    let address = |target: &Target| target.endpoints().first().map(|endpoint| target.address_to_ask(endpoint.clone()));
     let is_same_access = match (address(one), address(other)) {
         (Some(one), Some(other)) => one.is_same(&other),
         (one, other) => one.is_none() && other.is_none(),
     };
-    is_same_access && one.endpoints() == other.endpoints()
+    // The name has the primary of a Sentinel group.
+    is_same_access && one.endpoints() == other.endpoints() && one.name == other.name
 }
 
 /// Discovers one target again and again.
@@ -221,12 +223,38 @@ async fn follow(
     request: Arc<Notify>,
     results: mpsc::Sender<Discovered>,
 ) {
+    let sentinels = watch::Sender::new(Sentinels::default());
+    let discover = discover(&target, &settings, known, &request, results, &sentinels);
+    match &target.kind {
+        TargetKind::Sentinel { primary, .. } => {
+            let listen = sentinel::listen(primary, sentinels.subscribe(), &request, settings.interval);
+            tokio::select! {
+                () = discover => {}
+                () = listen => {}
+            }
+        }
+        TargetKind::Server(_) | TargetKind::Cluster { .. } => discover.await,
+    }
+}
+
+async fn discover(
+    target: &Target,
+    settings: &DiscoverySettings,
+    known: watch::Receiver<Vec<Node>>,
+    request: &Notify,
+    results: mpsc::Sender<Discovered>,
+    sentinels: &watch::Sender<Sentinels>,
+) {
     let mut seeds: BTreeMap<String, Node> = BTreeMap::new();
     let mut retries = Backoff::new(MIN_PAUSE, settings.interval);
     loop {
         let began = tokio::time::Instant::now();
-        let nodes = candidates(&target, &mut seeds, &known.borrow());
-        let result = read(&target, &nodes, &settings).await;
+        let others = match &target.kind {
+            TargetKind::Sentinel { .. } => sentinels.borrow().all(),
+            TargetKind::Server(_) | TargetKind::Cluster { .. } => known.borrow().clone(),
+        };
+        let nodes = candidates(target, &mut seeds, &others);
+        let result = read(target, &nodes, settings, sentinels).await;
         let delay = match &result {
             Ok(_) => {
                 retries.succeed();
@@ -251,17 +279,28 @@ fn candidates(target: &Target, seeds: &mut BTreeMap<String, Node>, known: &[Node
         // The same node, so that its connections are known as ours.
         known.iter().find(|node| same(node, endpoint)).cloned().unwrap_or_else(|| {
             let seed = seeds.entry(endpoint.to_string());
-            seed.or_insert_with(|| Node::from(target.access.to(endpoint.clone()))).clone()
+            seed.or_insert_with(|| Node::from(target.address_to_ask(endpoint.clone()))).clone()
         })
     });
     let others = known.iter().filter(|node| !target.endpoints().iter().any(|endpoint| same(node, endpoint))).cloned();
     named.chain(others).collect()
 }
 
-async fn read(target: &Target, nodes: &[Node], settings: &DiscoverySettings) -> Result<Topology, Failure> {
+/// Asks nodes about a target; of a Sentinel group, notes the sentinels to ask the next time.
+async fn read(
+    target: &Target,
+    nodes: &[Node],
+    settings: &DiscoverySettings,
+    sentinels: &watch::Sender<Sentinels>,
+) -> Result<Topology, Failure> {
     match &target.kind {
         TargetKind::Server(_) => Ok(Topology::default()),
         TargetKind::Cluster { .. } => cluster::read(nodes, &settings.address_map).await,
+        TargetKind::Sentinel { primary, .. } => {
+            let (topology, known) = sentinel::read(nodes, primary, &settings.address_map).await?;
+            sentinels.send_replace(known);
+            Ok(topology)
+        }
     }
 }
 
@@ -276,7 +315,7 @@ pub async fn once(
     let mut failures = Vec::new();
     for target in targets.iter().filter(|target| target.node().is_none()) {
         let nodes = candidates(target, &mut BTreeMap::new(), &[]);
-        let result = read(target, &nodes, settings).await;
+        let result = read(target, &nodes, settings, &watch::Sender::new(Sentinels::default())).await;
         failures.extend(result.as_ref().err().map(|failure| (Arc::clone(&target.name), failure.clone())));
         registry.record(&target.name, result, Instant::now(), clock::now());
     }

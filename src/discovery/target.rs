@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::link::{Credentials, Endpoint, Node, NodeAddress, Origin, TlsOptions, parse_address};
+use crate::link::{
+    Credentials, Endpoint, Node, NodeAddress, Origin, TlsOptions, parse_address, parse_address_with_port,
+};
 use crate::machine::Machine;
 
 /// A target, as named on the command line or in a targets file.
@@ -33,6 +35,13 @@ pub enum TargetKind {
         /// The addresses to ask first.
         seeds: Vec<Endpoint>,
     },
+    /// A primary with its replicas, which sentinels watch.
+    Sentinel {
+        /// The sentinels to ask first.
+        sentinels: Vec<Endpoint>,
+        /// The name of the primary on the sentinels.
+        primary: Arc<str>,
+    },
 }
 
 /// The way in which nodes are connected to.
@@ -40,6 +49,8 @@ pub enum TargetKind {
 pub struct Access {
     /// The credentials; `None` for no `AUTH`.
     pub credentials: Option<Credentials>,
+    /// The credentials for sentinels; `None` for no `AUTH`.
+    pub sentinel_credentials: Option<Credentials>,
     /// The options for TLS.
     pub tls: TlsOptions,
     /// The time-out for connecting in total, and for each reply.
@@ -49,7 +60,7 @@ pub struct Access {
 impl Access {
     /// The address of a server, with this access to it.
     pub fn to(&self, endpoint: Endpoint) -> NodeAddress {
-        let Self { credentials, tls, timeout } = self.clone();
+        let Self { credentials, tls, timeout, .. } = self.clone();
         NodeAddress { endpoint, credentials, tls, timeout }
     }
 }
@@ -57,7 +68,9 @@ impl Access {
 impl Target {
     /// A target with the name that the operator gave the server or the cluster, if there is one.
     pub fn new(form: TargetForm, access: Access, name: Option<&str>, machine: &Machine) -> Self {
-        let seeds = match form {
+        let shown: Vec<_> = form.endpoints().iter().map(Endpoint::to_string).collect();
+        let mut shown = shown.join(",");
+        let kind = match form {
             TargetForm::Server(endpoint) => {
                 let address = access.to(endpoint);
                 return Self::server(match name {
@@ -65,12 +78,14 @@ impl Target {
                     None => Node::on_machine(address, machine),
                 });
             }
-            TargetForm::Cluster(seeds) => seeds,
+            TargetForm::Cluster(seeds) => TargetKind::Cluster { seeds },
+            TargetForm::Sentinel { sentinels, primary } => {
+                shown = format!("{shown}/{primary}");
+                TargetKind::Sentinel { sentinels, primary: primary.into() }
+            }
         };
-        let shown: Vec<_> = seeds.iter().map(Endpoint::to_string).collect();
         let labels = name.map(|name| ("cluster".to_owned(), name.to_owned())).into_iter().collect();
-        let kind = TargetKind::Cluster { seeds };
-        Self { name: shown.join(",").into(), kind, access, labels: Arc::new(labels) }
+        Self { name: shown.into(), kind, access, labels: Arc::new(labels) }
     }
 
     /// A target that is one server.
@@ -78,7 +93,7 @@ impl Target {
         let NodeAddress { endpoint, credentials, tls, timeout } = node.address.clone();
         let name: Arc<str> = endpoint.to_string().into();
         node.origin = Arc::new(Origin { target: Arc::clone(&name), ..Origin::default() });
-        let access = Access { credentials, tls, timeout };
+        let access = Access { credentials, sentinel_credentials: None, tls, timeout };
         Self { name, kind: TargetKind::Server(Box::new(node)), access, labels: Arc::default() }
     }
 
@@ -86,7 +101,7 @@ impl Target {
     pub fn node(&self) -> Option<&Node> {
         match &self.kind {
             TargetKind::Server(node) => Some(node),
-            TargetKind::Cluster { .. } => None,
+            TargetKind::Cluster { .. } | TargetKind::Sentinel { .. } => None,
         }
     }
 
@@ -95,6 +110,18 @@ impl Target {
         match &self.kind {
             TargetKind::Server(node) => std::slice::from_ref(&node.address.endpoint),
             TargetKind::Cluster { seeds } => seeds,
+            TargetKind::Sentinel { sentinels, .. } => sentinels,
+        }
+    }
+
+    /// The address of a server that the target names, with the access to it.
+    pub fn address_to_ask(&self, endpoint: Endpoint) -> NodeAddress {
+        let address = self.access.to(endpoint);
+        match self.kind {
+            TargetKind::Server(_) | TargetKind::Cluster { .. } => address,
+            TargetKind::Sentinel { .. } => {
+                NodeAddress { credentials: self.access.sentinel_credentials.clone(), ..address }
+            }
         }
     }
 
@@ -104,6 +131,7 @@ impl Target {
         given.unwrap_or_else(|| match &self.kind {
             TargetKind::Server(_) => Arc::default(),
             TargetKind::Cluster { .. } => Arc::clone(&self.name),
+            TargetKind::Sentinel { primary, .. } => Arc::clone(primary),
         })
     }
 }
@@ -133,6 +161,13 @@ pub enum TargetForm {
     Server(Endpoint),
     /// Some nodes of a cluster.
     Cluster(Vec<Endpoint>),
+    /// A primary with its replicas.
+    Sentinel {
+        /// Some sentinels that watch it.
+        sentinels: Vec<Endpoint>,
+        /// Its name on the sentinels.
+        primary: String,
+    },
 }
 
 impl TargetForm {
@@ -141,6 +176,7 @@ impl TargetForm {
         match self {
             TargetForm::Server(endpoint) => std::slice::from_ref(endpoint),
             TargetForm::Cluster(seeds) => seeds,
+            TargetForm::Sentinel { sentinels, .. } => sentinels,
         }
     }
 }
@@ -148,8 +184,8 @@ impl TargetForm {
 /// Maximum number of addresses in one target.
 const MAX_SEEDS: usize = 32;
 
-/// Parses a target: an address ([`parse_address`]), or `redis+cluster://a:6379,b:6379`. The scheme before the `+` is
-/// one of those of an address.
+/// Parses a target: an address ([`parse_address`]), `redis+cluster://a:6379,b:6379`, or
+/// `redis+sentinel://a:26379,b:26379/mymaster`. The scheme before the `+` is one of those of an address.
 ///
 /// # Errors
 /// A sentence with the fault, without any part of the text that may be secret.
@@ -162,32 +198,58 @@ pub fn parse_target(text: &str) -> Result<ParsedTarget, String> {
     };
     match kind.to_ascii_lowercase().as_str() {
         "cluster" => {
-            let (seeds, user, password) = seeds(scheme, rest)?;
+            let parts = AddressList::of(rest);
+            // A database is accepted and ignored, as in the address of a server.
+            if !is_database(parts.path) {
+                return Err("unexpected text after the addresses; write / ? # in a password as %2F %3F %23".to_owned());
+            }
+            let (seeds, user, password) =
+                seeds(scheme, &parts, DEFAULT_PORT, "redis+cluster://10.0.0.1:6379,10.0.0.2:6379")?;
             Ok(ParsedTarget { form: TargetForm::Cluster(seeds), user, password })
         }
-        _ => Err("unknown scheme; for a cluster, use redis+cluster://, or rediss+cluster:// for TLS".to_owned()),
+        "sentinel" => sentinel_group(scheme, &AddressList::of(rest)),
+        _ => Err("unknown scheme; a cluster is redis+cluster://10.0.0.1:6379, a Sentinel group \
+            redis+sentinel://10.0.0.1:26379/mymaster (with TLS: rediss+cluster://, rediss+sentinel://)"
+            .to_owned()),
     }
+}
+
+/// The port of a server without one.
+const DEFAULT_PORT: u16 = 6379;
+
+/// The port of a sentinel without one.
+const SENTINEL_PORT: u16 = 26379;
+
+/// The parts of a target that names several servers.
+struct AddressList<'a> {
+    /// User and password with the `@` after them; empty if there are none.
+    login: &'a str,
+    hosts: &'a str,
+    path: &'a str,
+}
+
+impl<'a> AddressList<'a> {
+    fn of(text: &'a str) -> Self {
+        let (login, rest) = text.split_at(text.rfind('@').map_or(0, |at| at + 1));
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+        Self { login, hosts, path }
+    }
+}
+
+fn is_database(path: &str) -> bool {
+    path.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Addresses with the user and the password for all of them.
 type Seeds = (Vec<Endpoint>, Option<String>, Option<SecretString>);
 
 /// The addresses of a list, which all have the scheme and the credentials before it.
-fn seeds(scheme: &str, rest: &str) -> Result<Seeds, String> {
-    let (login, hosts) = match rest.rsplit_once('@') {
-        Some((login, hosts)) => (format!("{login}@"), hosts),
-        None => (String::new(), rest),
-    };
-    // A database is accepted and ignored, as in the address of a server.
-    let (hosts, path) = hosts.split_once('/').unwrap_or((hosts, ""));
-    if !path.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("unexpected text after the addresses; write / ? # in a password as %2F %3F %23".to_owned());
-    }
+fn seeds(scheme: &str, parts: &AddressList<'_>, default_port: u16, example: &str) -> Result<Seeds, String> {
     let (mut seeds, mut user, mut password) = (Vec::new(), None, None);
-    for host in hosts.split(',').map(str::trim).filter(|host| !host.is_empty()) {
-        let address = parse_address(&format!("{scheme}://{login}{host}"))?;
+    for host in parts.hosts.split(',').map(str::trim).filter(|host| !host.is_empty()) {
+        let address = parse_address_with_port(&format!("{scheme}://{}{host}", parts.login), default_port)?;
         if matches!(address.endpoint, Endpoint::Unix(_)) {
-            return Err("the address of a cluster is a host; example: redis+cluster://10.0.0.1:6379".to_owned());
+            return Err(format!("a unix socket cannot be given here; example: {example}"));
         }
         (user, password) = (address.user, address.password);
         if !seeds.contains(&address.endpoint) {
@@ -195,15 +257,42 @@ fn seeds(scheme: &str, rest: &str) -> Result<Seeds, String> {
         }
     }
     match seeds.len() {
-        0 => Err("the host is missing; example: redis+cluster://10.0.0.1:6379,10.0.0.2:6379".to_owned()),
+        0 => Err(format!("the host is missing; example: {example}")),
         1..=MAX_SEEDS => Ok((seeds, user, password)),
-        _ => Err(format!("more than {MAX_SEEDS} addresses; a cluster is found from a few of its nodes")),
+        _ => Err(format!("more than {MAX_SEEDS} addresses; all nodes are found from a few")),
     }
 }
 
+/// A Sentinel group. Its user and password are for the data nodes, as those in other addresses are.
+fn sentinel_group(scheme: &str, parts: &AddressList<'_>) -> Result<ParsedTarget, String> {
+    const EXAMPLE: &str = "redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/mymaster";
+    let (sentinels, user, password) = seeds(scheme, parts, SENTINEL_PORT, EXAMPLE)?;
+    let (primary, database) = parts.path.split_once('/').unwrap_or((parts.path, ""));
+    if primary.is_empty() {
+        return Err(format!("the name of the primary, as the sentinels have it, is missing; example: {EXAMPLE}"));
+    }
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'%');
+    let decoded = percent_encoding::percent_decode_str(primary).decode_utf8().ok();
+    let decoded = decoded.filter(|name| !name.chars().any(char::is_control) && name.len() <= MAX_PRIMARY);
+    match decoded {
+        Some(decoded) if primary.bytes().all(is_name) && is_database(database) => {
+            let form = TargetForm::Sentinel { sentinels, primary: decoded.into_owned() };
+            Ok(ParsedTarget { form, user, password })
+        }
+        // It may be a part of a password.
+        _ => Err(format!(
+            "the name of the primary after the / may have letters, digits, . - and _, others as %XX; write / ? # in a \
+            password as %2F %3F %23; example: {EXAMPLE}"
+        )),
+    }
+}
+
+/// Maximum length of the name of a primary, in bytes. It is a label value.
+const MAX_PRIMARY: usize = 128;
+
 /// Separates targets at commas and spaces. The addresses of a cluster are separated by commas, too: an address without
 /// a scheme that follows one of a cluster after a comma belongs to it. The path of a unix socket may have spaces, so it
-/// ends only at a comma, or before a further scheme.
+/// ends only at a comma, or before a further scheme. A Sentinel group with several primaries is one target for each.
 pub fn split_targets(text: &str) -> Vec<String> {
     let mut targets: Vec<String> = Vec::new();
     for spaced in text.split(',').map(str::trim).enumerate() {
@@ -211,7 +300,7 @@ pub fn split_targets(text: &str) -> Vec<String> {
         for (number, address) in separated(part).into_iter().enumerate() {
             let continues = place > 0 && number == 0 && !address.contains("://") && !address.starts_with('/');
             match targets.last_mut() {
-                Some(last) if continues && is_composite(last) => {
+                Some(last) if continues && is_continued(last, address) => {
                     last.push(',');
                     last.push_str(address);
                 }
@@ -219,11 +308,27 @@ pub fn split_targets(text: &str) -> Vec<String> {
             }
         }
     }
-    targets
+    targets.into_iter().flat_map(|target| one_by_one(&target)).collect()
 }
 
-fn is_composite(target: &str) -> bool {
-    target.split_once("://").is_some_and(|(scheme, _)| scheme.contains('+'))
+/// Returns true if a text that follows a target after a comma belongs to it: a further address, or after a `/` the name
+/// of a further primary.
+fn is_continued(target: &str, text: &str) -> bool {
+    let Some((scheme, rest)) = target.split_once("://") else { return false };
+    scheme.contains('+') && (AddressList::of(rest).path.is_empty() || !text.contains(':'))
+}
+
+/// A target for each primary of a Sentinel group.
+fn one_by_one(target: &str) -> Vec<String> {
+    let is_group = |scheme: &str| scheme.to_ascii_lowercase().ends_with("+sentinel");
+    let group = target.split_once("://").filter(|(scheme, _)| is_group(scheme));
+    let Some(AddressList { path, .. }) =
+        group.map(|(_, rest)| AddressList::of(rest)).filter(|parts| parts.path.contains(','))
+    else {
+        return vec![target.to_owned()];
+    };
+    let begin = &target[..target.len() - path.len()];
+    path.split(',').filter(|name| !name.is_empty()).map(|name| format!("{begin}{name}")).collect()
 }
 
 /// Separates addresses at spaces.
@@ -259,6 +364,9 @@ mod tests {
             ("redis+cluster://a,b c", &["redis+cluster://a,b", "c"]),
             ("x,rediss+cluster://a, b,redis://c,d,/e", &["x", "rediss+cluster://a,b", "redis://c", "d", "/e"]),
             ("redis+cluster://:s@a,b", &["redis+cluster://:s@a,b"]),
+            ("redis+sentinel://a,b:1/m, n,c:2", &["redis+sentinel://a,b:1/m", "redis+sentinel://a,b:1/n", "c:2"]),
+            ("rediss+SENTINEL://:s@[::1],b/m/0 c,d", &["rediss+SENTINEL://:s@[::1],b/m/0", "c", "d"]),
+            ("redis+sentinel://a,b,redis://c", &["redis+sentinel://a,b", "redis://c"]),
             ("   ", &[]),
         ] {
             assert_eq!(split_targets(text), expected, "{text}");
@@ -276,6 +384,7 @@ mod tests {
             ("redis+cluster://me:hush@", "10.0.0.2:6379"),
             ("unix+cluster:///hush.sock", "unexpected text"),
             ("redis+hush://a", "redis+cluster://"),
+            ("redis+hush://a", "redis+sentinel://"),
             ("redis+cluster://me:hu/sh@a", "%2F"),
             ("redis+cluster://a/hush", "%2F"),
             ("redis+cluster://a:99999", "invalid address"),
@@ -283,5 +392,54 @@ mod tests {
             let error = parse_target(text).expect_err(text);
             assert!(error.contains(fix) && !error.contains("hush"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_sentinel_group_is_read_with_the_name_of_its_primary() {
+        let target = parse_target("valkeys+sentinel://me:s%40cret@a,[::1]:26380/main-1.db/0").expect("a group");
+        let TargetForm::Sentinel { sentinels, primary } = &target.form else { panic!("a group") };
+        assert_eq!(sentinels.iter().map(Endpoint::to_string).collect::<Vec<_>>(), ["a:26379", "[::1]:26380"]);
+        assert!(sentinels.iter().all(Endpoint::is_tls) && primary == "main-1.db");
+        assert_eq!(target.user.as_deref(), Some("me"));
+        let target = parse_target("redis+sentinel://a/m%3A1").expect("a name with a colon");
+        assert!(matches!(target.form, TargetForm::Sentinel { primary, .. } if primary == "m:1"));
+        for (text, fix) in [
+            ("redis+sentinel://", "the host is missing"),
+            ("redis+sentinel://a,b", "/mymaster"),
+            ("redis+sentinel://a/", "/mymaster"),
+            ("redis+sentinel://:hush@a/m/hush", "%2F"),
+            ("redis+sentinel://a/hush#0", "%XX"),
+            ("redis+sentinel://a/%00hush", "%XX"),
+            ("redis+sentinel://me:hu/sh@a/m", "%2F"),
+            ("unix+sentinel:///hush.sock/m", "redis+sentinel://10.0.0.1:26379"),
+        ] {
+            let error = parse_target(text).expect_err(text);
+            assert!(error.contains(fix) && !error.contains("hush"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn credentials_of_a_group_are_for_the_data_nodes_and_its_sentinels_have_their_own() {
+        let credentials = |user: &str| {
+            let password = crate::link::Password::Given("secret".into());
+            Some(Credentials { user: Some(user.to_owned()), password })
+        };
+        let access = Access {
+            credentials: credentials("data"),
+            sentinel_credentials: credentials("watch"),
+            tls: TlsOptions::default(),
+            timeout: Duration::from_secs(1),
+        };
+        let machine = Machine { name: "m".to_owned(), is_container: false };
+        let target =
+            |text: &str, name| Target::new(parse_target(text).expect(text).form, access.clone(), name, &machine);
+        let user = |address: NodeAddress| address.credentials.and_then(|credentials| credentials.user);
+        let group = target("redis+sentinel://a,b/main", None);
+        assert_eq!((&*group.name, &*group.cluster()), ("a:26379,b:26379/main", "main"));
+        assert_eq!(user(group.address_to_ask(group.endpoints()[0].clone())).as_deref(), Some("watch"));
+        assert_eq!(user(group.access.to(group.endpoints()[0].clone())).as_deref(), Some("data"));
+        assert_eq!(&*target("redis+sentinel://a/main", Some("billing")).cluster(), "billing");
+        let cluster = target("redis+cluster://a", None);
+        assert_eq!(user(cluster.address_to_ask(cluster.endpoints()[0].clone())).as_deref(), Some("data"));
     }
 }

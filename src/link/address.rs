@@ -119,6 +119,14 @@ pub struct ParsedAddress {
 /// # Errors
 /// A sentence with the fault, without any part of the address that may be secret.
 pub fn parse_address(text: &str) -> Result<ParsedAddress, String> {
+    parse_address_with_port(text, DEFAULT_PORT)
+}
+
+/// Parses an address like [`parse_address`], but with another port if the text has none.
+///
+/// # Errors
+/// See [`parse_address`].
+pub fn parse_address_with_port(text: &str, default_port: u16) -> Result<ParsedAddress, String> {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
         None if text.starts_with('/') => ("unix".to_owned(), text),
@@ -136,7 +144,7 @@ pub fn parse_address(text: &str) -> Result<ParsedAddress, String> {
         return Err("the scheme ends in ://, as in redis://:PASSWORD@host:6379".to_owned());
     }
     if let Ok(address) = rest.parse::<Ipv6Addr>() {
-        return bare_ipv6(rest, address, tls);
+        return bare_ipv6(rest, address, default_port, tls);
     }
     // A scheme that the URL standard does not know: hosts are not rewritten.
     let url = Url::parse(&format!("redis://{rest}")).map_err(|error| match has_reserved_character(rest) {
@@ -151,9 +159,9 @@ pub fn parse_address(text: &str) -> Result<ParsedAddress, String> {
     let host =
         url.host_str().filter(|host| !host.is_empty()).ok_or("the host is missing; example: redis://host:6379")?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = url.port().unwrap_or(DEFAULT_PORT);
+    let port = url.port().unwrap_or(default_port);
     if port == 0 {
-        return Err("the port is 0; the usual port is 6379".into());
+        return Err(format!("the port is 0; the usual port is {default_port}"));
     }
     let user = Some(decoded(url.username())?).filter(|user| !user.is_empty());
     let password = url.password().map(decoded).transpose()?.map(SecretString::from);
@@ -182,10 +190,16 @@ fn has_reserved_character(rest: &str) -> bool {
 }
 
 fn unknown_scheme(scheme: &str) -> String {
-    let one_by_one = "give the address of each server instead: redis://host1:6379,redis://host2:6379";
     match scheme {
-        sentinel if sentinel.contains("sentinel") => format!("Sentinel groups are not followed; {one_by_one}"),
-        cluster if cluster.contains("cluster") => format!("clusters are not followed; {one_by_one}"),
+        sentinel if sentinel.contains("sentinel") => {
+            "unknown scheme; a Sentinel group is redis+sentinel://host1:26379,host2:26379/mymaster, or with TLS \
+                rediss+sentinel://"
+                .to_owned()
+        }
+        cluster if cluster.contains("cluster") => {
+            "unknown scheme; a cluster is redis+cluster://host1:6379,host2:6379, or with TLS rediss+cluster://"
+                .to_owned()
+        }
         socket if socket.contains("socket") || socket.contains("unix") => {
             "unknown scheme; the address of a unix socket is unix:///run/redis.sock".to_owned()
         }
@@ -196,12 +210,12 @@ fn unknown_scheme(scheme: &str) -> String {
 }
 
 /// An IPv6 address without brackets: it has no port. One whose last group looks like a port is ambiguous.
-fn bare_ipv6(text: &str, address: Ipv6Addr, tls: bool) -> Result<ParsedAddress, String> {
+fn bare_ipv6(text: &str, address: Ipv6Addr, default_port: u16, tls: bool) -> Result<ParsedAddress, String> {
     let (before, last) = text.rsplit_once(':').unwrap_or(("", text));
     if last.len() >= 4 && last.parse::<u16>().is_ok() {
-        return Err(format!("an IPv6 address needs brackets; write [{before}]:{last}, or [{text}]:{DEFAULT_PORT}"));
+        return Err(format!("an IPv6 address needs brackets; write [{before}]:{last}, or [{text}]:{default_port}"));
     }
-    let endpoint = Endpoint::Tcp { host: address.to_string(), port: DEFAULT_PORT, tls };
+    let endpoint = Endpoint::Tcp { host: address.to_string(), port: default_port, tls };
     Ok(ParsedAddress { endpoint, user: None, password: None })
 }
 
@@ -278,9 +292,10 @@ mod tests {
             ("redis://:pa#hush@h", "%23"),
             ("redis://:pa/hush@h:6379", "%2F"),
             ("redis://:pa?hush@h:6379", "%3F"),
-            ("redis-sentinel://h1:26379/hush", "redis://host1:6379,redis://host2:6379"),
-            ("redis+sentinel://:hush@h1,h2/main", "redis://host1:6379,redis://host2:6379"),
-            ("rediss+cluster://:hush@h1", "redis://host1:6379,redis://host2:6379"),
+            ("redis-sentinel://h1:26379/hush", "redis+sentinel://host1:26379,host2:26379/mymaster"),
+            ("rediss-sentinel://:hush@h1,h2/0#main", "rediss+sentinel://"),
+            ("redis-cluster://:hush@h1", "redis+cluster://host1:6379,host2:6379"),
+            ("rediss-cluster://:hush@h1", "rediss+cluster://"),
             ("redis-socket:///hush.sock", "unix:///run/redis.sock"),
             ("https://u:hush@h:1", "redis://host:6379"),
             ("hush://h", "valkeys://"),

@@ -35,7 +35,9 @@ pub enum Command {
     ClusterShards,
     /// Returns the nodes of a cluster.
     ClusterNodes,
-    /// Returns the primaries that a sentinel watches, or one of them.
+    /// Returns all primaries that a sentinel watches.
+    SentinelMasters,
+    /// Returns one of the primaries that a sentinel watches.
     SentinelMaster,
     /// Returns the replicas of a primary.
     SentinelReplicas,
@@ -47,9 +49,22 @@ pub enum Command {
     Subscribe,
 }
 
+/// The servers to which a command is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerKind {
+    /// All servers.
+    Any,
+    /// Servers with data, so all but sentinels.
+    Data,
+    /// Nodes of a cluster.
+    Cluster,
+    /// Sentinels.
+    Sentinel,
+}
+
 impl Command {
     /// Every command, in the order in which they are sent.
-    pub const ALL: [Command; 19] = [
+    pub const ALL: [Command; 20] = [
         Command::ClientId,
         Command::ClientSetName,
         Command::ClientSetInfoName,
@@ -64,6 +79,7 @@ impl Command {
         Command::ClusterInfo,
         Command::ClusterShards,
         Command::ClusterNodes,
+        Command::SentinelMasters,
         Command::SentinelMaster,
         Command::SentinelReplicas,
         Command::SentinelSentinels,
@@ -89,6 +105,7 @@ impl Command {
             Command::ClusterInfo => &["CLUSTER", "INFO"],
             Command::ClusterShards => &["CLUSTER", "SHARDS"],
             Command::ClusterNodes => &["CLUSTER", "NODES"],
+            Command::SentinelMasters => &["SENTINEL", "MASTERS"],
             Command::SentinelMaster => &["SENTINEL", "MASTER"],
             Command::SentinelReplicas => &["SENTINEL", "REPLICAS"],
             Command::SentinelSentinels => &["SENTINEL", "SENTINELS"],
@@ -97,14 +114,28 @@ impl Command {
         }
     }
 
-    /// Returns true if only a node of a cluster answers.
-    pub fn is_of_cluster(self) -> bool {
-        matches!(self, Command::ClusterInfo | Command::ClusterShards | Command::ClusterNodes)
-    }
-
-    /// Returns true if only a sentinel answers.
-    pub fn is_of_sentinel(self) -> bool {
-        matches!(self, Command::SentinelMaster | Command::SentinelReplicas | Command::SentinelSentinels)
+    /// The servers to which it is sent. Others do not know the subcommand, and refuse an ACL rule with it.
+    pub fn servers(self) -> ServerKind {
+        match self {
+            Command::ClusterInfo | Command::ClusterShards | Command::ClusterNodes => ServerKind::Cluster,
+            Command::SentinelMasters
+            | Command::SentinelMaster
+            | Command::SentinelReplicas
+            | Command::SentinelSentinels => ServerKind::Sentinel,
+            Command::Publish => ServerKind::Data,
+            Command::ClientId
+            | Command::ClientSetName
+            | Command::ClientSetInfoName
+            | Command::ClientSetInfoVersion
+            | Command::ClientList
+            | Command::ClientListIds
+            | Command::InfoServer
+            | Command::InfoClients
+            | Command::InfoStats
+            | Command::InfoReplication
+            | Command::InfoCommandStats
+            | Command::Subscribe => ServerKind::Any,
+        }
     }
 
     /// Returns true if the reply lists clients.
@@ -124,6 +155,7 @@ impl Command {
             Command::ClusterInfo => 64 * 1024,
             Command::ClusterShards
             | Command::ClusterNodes
+            | Command::SentinelMasters
             | Command::SentinelMaster
             | Command::SentinelReplicas
             | Command::SentinelSentinels => MAX_TOPOLOGY,
@@ -151,6 +183,7 @@ impl Command {
             Command::ClusterInfo => "+cluster|info",
             Command::ClusterShards => "+cluster|shards",
             Command::ClusterNodes => "+cluster|nodes",
+            Command::SentinelMasters => "+sentinel|masters",
             Command::SentinelMaster => "+sentinel|master",
             Command::SentinelReplicas => "+sentinel|replicas",
             Command::SentinelSentinels => "+sentinel|sentinels",

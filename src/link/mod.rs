@@ -26,10 +26,11 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 pub use address::{
-    Credentials, Endpoint, NodeAddress, ParsedAddress, Password, TlsOptions, parse_address, requires_tls,
+    Credentials, Endpoint, NodeAddress, ParsedAddress, Password, TlsOptions, parse_address, parse_address_with_port,
+    requires_tls,
 };
 pub use admission::{Admission, LinkPurpose, OpenLinks};
-pub use command::{Command, Request};
+pub use command::{Command, Request, ServerKind};
 pub use dials::Dials;
 pub use node::Node;
 pub use origin::Origin;

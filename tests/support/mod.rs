@@ -12,6 +12,7 @@ pub(crate) mod promql;
 pub(crate) mod proxy;
 pub(crate) mod rules;
 pub(crate) mod scrape;
+pub(crate) mod sentinel;
 pub(crate) mod server;
 pub(crate) mod share;
 pub(crate) mod subscriber;

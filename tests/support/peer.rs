@@ -97,6 +97,15 @@ impl Peer {
         let _ = self.reader.read_to_end(&mut Vec::new());
     }
 
+    /// Sends a command and returns the elements of its reply, a list of texts; none for any other reply.
+    pub(crate) fn list(&mut self, args: &[impl AsRef<[u8]>]) -> Vec<String> {
+        self.send(args);
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let head = self.answer().map(text).expect("the server answers");
+        let count = head.strip_prefix('*').and_then(|count| count.parse().ok()).unwrap_or(0);
+        (0..count).map(|_| self.answer().map(text).expect("an element")).collect()
+    }
+
     fn answer(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         if self.reader.read_until(b'\n', &mut line)? == 0 {

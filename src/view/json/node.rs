@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::latest::{NodeState, Phase};
 use crate::sample::SampleCondition;
+use crate::server_info::ServerInfo;
 use crate::snapshot::{ClientKind, CloseReason, Snapshot, State};
 
 /// The state of a node at this time.
@@ -27,7 +28,7 @@ pub(super) fn node(node: &NodeState, now: Instant) -> Value {
         "clock_difference_seconds": clock_difference(snapshot),
         "failure": failure(node),
         "version": info.and_then(|info| info.version.clone()),
-        "role": info.and_then(|info| info.role.clone()),
+        "role": info.and_then(ServerInfo::shown_role),
         "maxclients": info.and_then(|info| info.maxclients),
         "connections": client_counts.map(|counts| counts.connections()),
         "online": client_counts.map(|counts| counts.online()),

@@ -207,8 +207,8 @@ fn offline(snapshot: &Snapshot) -> Vec<(String, String, i64)> {
 
 fn server(snapshot: &Snapshot) -> String {
     let Some(info) = snapshot.info() else { return String::new() };
-    let text = |text: Option<&String>| text.map_or_else(|| "?".to_owned(), |text| escaped(text.as_bytes()));
-    format!("{} {}, {}", info.product.name(), text(info.version.as_ref()), text(info.role.as_ref()))
+    let text = |text: Option<&str>| text.map_or_else(|| "?".to_owned(), |text| escaped(text.as_bytes()));
+    format!("{} {}, {}", info.product.name(), text(info.version.as_deref()), text(info.shown_role()))
 }
 
 fn sampled(snapshot: &Snapshot) -> Sampled {
