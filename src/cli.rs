@@ -76,9 +76,9 @@ pub enum CliCommand {
 #[command(next_help_heading = "Servers")]
 pub struct RedisArgs {
     /// Server to sample: redis://, rediss:// (TLS), valkey://, valkeys:// (TLS), tcp://, unix://, a path, or host:port;
-    /// or a cluster: redis+cluster://a:6379,b:6379; or a Sentinel group: redis+sentinel://a:26379,b:26379/mymaster. The
-    /// nodes of both are discovered; TLS: rediss+cluster://, rediss+sentinel://. Repeatable; several are separated by
-    /// commas or spaces
+    /// or what leads to several: a cluster redis+cluster://a:6379,b:6379, a Sentinel group
+    /// redis+sentinel://a:26379,b:26379/mymaster, SRV records redis+srv://NAME, all addresses of a name
+    /// redis+dns://NAME:6379 (with TLS: rediss+…). Repeatable; several are separated by commas or spaces
     ///
     /// Everyone who may run ps can read a password in it; use --redis.password-file instead.
     #[arg(
@@ -193,6 +193,15 @@ pub struct DiscoveryArgs {
         value_delimiter = ','
     )]
     pub address_map: Vec<String>,
+    /// DNS server to ask for redis+srv:// and redis+dns://, such as 127.0.0.1:8600 (Consul). Default: those of
+    /// /etc/resolv.conf
+    #[arg(
+        id = "discovery.dns-server",
+        long = "discovery.dns-server",
+        env = "DISCOVERY_DNS_SERVER",
+        value_name = "ADDRESS"
+    )]
+    pub dns_server: Option<String>,
 }
 
 /// The roles of nodes that are sampled.

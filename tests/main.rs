@@ -11,6 +11,7 @@ mod commands;
 mod dashboards;
 mod demo;
 mod deployment;
+mod dns;
 mod engines;
 mod failures;
 mod fleet;

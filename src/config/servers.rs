@@ -1,5 +1,6 @@
 //! The flags for the servers: addresses, credentials, TLS, time-out.
 
+use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use super::Faults;
 use super::values::{elements, number, positive};
 use crate::cli::{DiscoveryArgs, DiscoveryRoles, RedisArgs};
 use crate::discovery::{Access, AddressMap, DiscoverySettings, RoleFilter, Target, parse_target, split_targets};
-use crate::link::{self, Credentials, Endpoint, Node, Password, TlsOptions};
+use crate::link::{self, Credentials, Node, Password, TlsOptions};
 use crate::machine::Machine;
 
 pub(super) fn targets(args: &RedisArgs, machine: &Machine, faults: &mut Faults) -> Vec<Target> {
@@ -42,7 +43,7 @@ pub(super) fn targets(args: &RedisArgs, machine: &Machine, faults: &mut Faults) 
         let user = parsed.user.or_else(|| args.user.clone());
         let password = parsed.password.map(Password::Given).or_else(|| password.clone());
         if user.is_some() && password.is_none() {
-            let shown = parsed.form.endpoints().iter().map(Endpoint::to_string).collect::<Vec<_>>().join(",");
+            let shown = &parsed.form;
             faults.add(format!("{shown}: a user without a password; add --redis.password-file or --redis.password"));
         }
         let credentials = password.map(|password| Credentials { user, password });
@@ -184,7 +185,7 @@ fn missing_half(given: &str, missing: &str, faults: &mut Faults) -> Option<(Path
 }
 
 fn check_tls(targets: &[Target], tls: &TlsOptions, faults: &mut Faults) {
-    let wanted = targets.iter().flat_map(Target::endpoints).any(Endpoint::is_tls);
+    let wanted = targets.iter().any(Target::is_tls);
     if *tls != TlsOptions::default() && !wanted && !targets.is_empty() {
         faults.add("--redis.tls-…: no address uses TLS; write rediss:// instead of redis:// in --redis.addr");
     } else if wanted && let Err(fault) = link::tls_config(tls) {
@@ -222,5 +223,22 @@ pub(super) fn discovery(args: &DiscoveryArgs, faults: &mut Faults) -> DiscoveryS
         },
         forget_after: faults.take("--discovery.forget-after", positive(&args.forget_after), defaults.forget_after),
         address_map: faults.take("--discovery.address-map", address_map, defaults.address_map),
+        dns_server: args.dns_server.as_deref().and_then(|text| {
+            let server = dns_server(text).map(Some);
+            faults.take("--discovery.dns-server", server, None)
+        }),
     }
+}
+
+/// The usual port of a DNS server.
+const DNS_PORT: u16 = 53;
+
+/// Parses an IP address, with a port or without.
+fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse().or_else(|_| {
+        let address: IpAddr = text.trim_start_matches('[').trim_end_matches(']').parse()?;
+        Ok(SocketAddr::new(address, DNS_PORT))
+    });
+    address
+        .map_err(|_: AddrParseError| format!("{text} is no IP address; examples: 10.0.0.2, 127.0.0.1:8600, [::1]:53"))
 }

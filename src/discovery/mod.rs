@@ -1,5 +1,5 @@
-//! Discovery: finds the nodes of targets, again and again. Asks clusters and sentinels for their topology; knows
-//! nothing of clients.
+//! Discovery: finds the nodes of targets, again and again. Asks clusters, sentinels and DNS; knows nothing of
+//! clients.
 //!
 //! ```text
 //!  Target --read--> Topology --Registry--> list of nodes --> fleet
@@ -13,19 +13,21 @@ mod address_map;
 mod announced;
 mod answers;
 mod cluster;
+mod dns;
 mod registry;
 mod run;
 mod sentinel;
 mod target;
 mod topology;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use address_map::AddressMap;
 pub use registry::Registry;
 pub use run::{Discovery, once};
 pub use sentinel::SWITCH_CHANNEL;
-pub use target::{Access, ParsedTarget, Target, TargetForm, TargetKind, parse_target, split_targets};
+pub use target::{Access, DnsName, ParsedTarget, Target, TargetForm, TargetKind, parse_target, split_targets};
 pub use topology::{DropReason, FoundNode, Role, Topology};
 
 /// The settings of discovery, the same for every target.
@@ -42,6 +44,8 @@ pub struct DiscoverySettings {
     pub forget_after: Duration,
     /// Addresses to use in place of announced ones.
     pub address_map: AddressMap,
+    /// The DNS server for names of targets; `None` for those of this machine.
+    pub dns_server: Option<SocketAddr>,
 }
 
 impl Default for DiscoverySettings {
@@ -52,6 +56,7 @@ impl Default for DiscoverySettings {
             roles: RoleFilter::All,
             forget_after: Duration::from_secs(300),
             address_map: AddressMap::default(),
+            dns_server: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
 use super::sentinel::Sentinels;
-use super::{DiscoverySettings, Registry, Target, TargetKind, Topology, cluster, sentinel};
+use super::{DiscoverySettings, Registry, Target, TargetKind, Topology, cluster, dns, sentinel};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::failure::Failure;
@@ -116,7 +116,7 @@ impl Discovery {
         let targets: BTreeMap<_, _> =
             self.registry.discovering().map(|target| (Arc::clone(&target.name), target.clone())).collect();
         self.followed.retain(|name, followed| {
-            let stays = targets.get(name).is_some_and(|target| is_same(target, &followed.target));
+            let stays = targets.get(name).is_some_and(|target| target.is_same(&followed.target));
             if !stays {
                 followed.task.abort();
             }
@@ -204,17 +204,6 @@ impl Followed {
     }
 }
 
-/// True if a target is discovered in the same way.
-fn is_same(one: &Target, other: &Target) -> bool {
-    let address = |target: &Target| target.endpoints().first().map(|endpoint| target.address_to_ask(endpoint.clone()));
-    let is_same_access = match (address(one), address(other)) {
-        (Some(one), Some(other)) => one.is_same(&other),
-        (one, other) => one.is_none() && other.is_none(),
-    };
-    // The name has the primary of a Sentinel group.
-    is_same_access && one.endpoints() == other.endpoints() && one.name == other.name
-}
-
 /// Discovers one target again and again.
 async fn follow(
     target: Target,
@@ -233,7 +222,7 @@ async fn follow(
                 () = listen => {}
             }
         }
-        TargetKind::Server(_) | TargetKind::Cluster { .. } => discover.await,
+        TargetKind::Server(_) | TargetKind::Cluster { .. } | TargetKind::Dns(_) => discover.await,
     }
 }
 
@@ -251,7 +240,7 @@ async fn discover(
         let began = tokio::time::Instant::now();
         let others = match &target.kind {
             TargetKind::Sentinel { .. } => sentinels.borrow().all(),
-            TargetKind::Server(_) | TargetKind::Cluster { .. } => known.borrow().clone(),
+            TargetKind::Server(_) | TargetKind::Cluster { .. } | TargetKind::Dns(_) => known.borrow().clone(),
         };
         let nodes = candidates(target, &mut seeds, &others);
         let result = read(target, &nodes, settings, sentinels).await;
@@ -301,6 +290,7 @@ async fn read(
             sentinels.send_replace(known);
             Ok(topology)
         }
+        TargetKind::Dns(name) => dns::read(name, settings, target.access.timeout).await,
     }
 }
 

@@ -42,6 +42,28 @@ pub enum TargetKind {
         /// The name of the primary on the sentinels.
         primary: Arc<str>,
     },
+    /// A name in DNS, which leads to several servers.
+    Dns(DnsName),
+}
+
+/// A name in DNS, which leads to several servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsName {
+    /// The name.
+    pub name: String,
+    /// The port of all servers, whose addresses are asked for; `None` to ask for SRV records, which have ports.
+    pub port: Option<u16>,
+    /// True if the servers are connected to with TLS.
+    pub tls: bool,
+}
+
+impl fmt::Display for DnsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
 }
 
 /// The way in which nodes are connected to.
@@ -67,9 +89,8 @@ impl Access {
 
 impl Target {
     /// A target with the name that the operator gave the server or the cluster, if there is one.
-    pub fn new(form: TargetForm, access: Access, name: Option<&str>, machine: &Machine) -> Self {
-        let shown: Vec<_> = form.endpoints().iter().map(Endpoint::to_string).collect();
-        let mut shown = shown.join(",");
+    pub fn new(form: TargetForm, mut access: Access, name: Option<&str>, machine: &Machine) -> Self {
+        let shown = form.to_string();
         let kind = match form {
             TargetForm::Server(endpoint) => {
                 let address = access.to(endpoint);
@@ -79,9 +100,13 @@ impl Target {
                 });
             }
             TargetForm::Cluster(seeds) => TargetKind::Cluster { seeds },
-            TargetForm::Sentinel { sentinels, primary } => {
-                shown = format!("{shown}/{primary}");
-                TargetKind::Sentinel { sentinels, primary: primary.into() }
+            TargetForm::Sentinel { sentinels, primary } => TargetKind::Sentinel { sentinels, primary: primary.into() },
+            TargetForm::Dns(dns) => {
+                // The nodes are addresses, and certificates have names.
+                if dns.port.is_some() && access.tls.server_name.is_none() {
+                    access.tls.server_name = Some(dns.name.clone());
+                }
+                TargetKind::Dns(dns)
             }
         };
         let labels = name.map(|name| ("cluster".to_owned(), name.to_owned())).into_iter().collect();
@@ -101,24 +126,48 @@ impl Target {
     pub fn node(&self) -> Option<&Node> {
         match &self.kind {
             TargetKind::Server(node) => Some(node),
-            TargetKind::Cluster { .. } | TargetKind::Sentinel { .. } => None,
+            TargetKind::Cluster { .. } | TargetKind::Sentinel { .. } | TargetKind::Dns(_) => None,
         }
     }
 
-    /// The addresses that the target names.
+    /// The addresses that the target names; none for a name in DNS.
     pub fn endpoints(&self) -> &[Endpoint] {
         match &self.kind {
             TargetKind::Server(node) => std::slice::from_ref(&node.address.endpoint),
             TargetKind::Cluster { seeds } => seeds,
             TargetKind::Sentinel { sentinels, .. } => sentinels,
+            TargetKind::Dns(_) => &[],
         }
+    }
+
+    /// Returns true if its servers are connected to with TLS.
+    pub fn is_tls(&self) -> bool {
+        match &self.kind {
+            TargetKind::Dns(dns) => dns.tls,
+            _ => self.endpoints().iter().any(Endpoint::is_tls),
+        }
+    }
+
+    /// Returns true if another target with this name is discovered in the same way.
+    pub(super) fn is_same(&self, other: &Target) -> bool {
+        // For any address: the access is the same.
+        let any = || Endpoint::Unix(std::path::PathBuf::new());
+        let is_same_kind = match (&self.kind, &other.kind) {
+            (TargetKind::Dns(one), TargetKind::Dns(other)) => one == other,
+            (TargetKind::Sentinel { primary: one, .. }, TargetKind::Sentinel { primary: other, .. }) => one == other,
+            (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
+        };
+        is_same_kind
+            && self.endpoints() == other.endpoints()
+            && self.access.to(any()).is_same(&other.access.to(any()))
+            && self.address_to_ask(any()).is_same(&other.address_to_ask(any()))
     }
 
     /// The address of a server that the target names, with the access to it.
     pub fn address_to_ask(&self, endpoint: Endpoint) -> NodeAddress {
         let address = self.access.to(endpoint);
         match self.kind {
-            TargetKind::Server(_) | TargetKind::Cluster { .. } => address,
+            TargetKind::Server(_) | TargetKind::Cluster { .. } | TargetKind::Dns(_) => address,
             TargetKind::Sentinel { .. } => {
                 NodeAddress { credentials: self.access.sentinel_credentials.clone(), ..address }
             }
@@ -130,7 +179,7 @@ impl Target {
         let given = self.labels.get("cluster").map(|name| name.as_str().into());
         given.unwrap_or_else(|| match &self.kind {
             TargetKind::Server(_) => Arc::default(),
-            TargetKind::Cluster { .. } => Arc::clone(&self.name),
+            TargetKind::Cluster { .. } | TargetKind::Dns(_) => Arc::clone(&self.name),
             TargetKind::Sentinel { primary, .. } => Arc::clone(primary),
         })
     }
@@ -168,15 +217,19 @@ pub enum TargetForm {
         /// Its name on the sentinels.
         primary: String,
     },
+    /// A name in DNS.
+    Dns(DnsName),
 }
 
-impl TargetForm {
-    /// The addresses that it names.
-    pub fn endpoints(&self) -> &[Endpoint] {
+impl fmt::Display for TargetForm {
+    /// The addresses without scheme, user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |endpoints: &[Endpoint]| endpoints.iter().map(Endpoint::to_string).collect::<Vec<_>>().join(",");
         match self {
-            TargetForm::Server(endpoint) => std::slice::from_ref(endpoint),
-            TargetForm::Cluster(seeds) => seeds,
-            TargetForm::Sentinel { sentinels, .. } => sentinels,
+            TargetForm::Server(endpoint) => write!(f, "{endpoint}"),
+            TargetForm::Cluster(seeds) => f.write_str(&list(seeds)),
+            TargetForm::Sentinel { sentinels, primary } => write!(f, "{}/{primary}", list(sentinels)),
+            TargetForm::Dns(dns) => write!(f, "{dns}"),
         }
     }
 }
@@ -184,8 +237,9 @@ impl TargetForm {
 /// Maximum number of addresses in one target.
 const MAX_SEEDS: usize = 32;
 
-/// Parses a target: an address ([`parse_address`]), `redis+cluster://a:6379,b:6379`, or
-/// `redis+sentinel://a:26379,b:26379/mymaster`. The scheme before the `+` is one of those of an address.
+/// Parses a target: an address ([`parse_address`]), `redis+cluster://a:6379,b:6379`,
+/// `redis+sentinel://a:26379,b:26379/mymaster`, `redis+srv://name`, or `redis+dns://name:6379`. The scheme before the
+/// `+` is one of those of an address.
 ///
 /// # Errors
 /// A sentence with the fault, without any part of the text that may be secret.
@@ -208,8 +262,11 @@ pub fn parse_target(text: &str) -> Result<ParsedTarget, String> {
             Ok(ParsedTarget { form: TargetForm::Cluster(seeds), user, password })
         }
         "sentinel" => sentinel_group(scheme, &AddressList::of(rest)),
+        "dns" => dns_name(scheme, &AddressList::of(rest), true),
+        "srv" => dns_name(scheme, &AddressList::of(rest), false),
         _ => Err("unknown scheme; a cluster is redis+cluster://10.0.0.1:6379, a Sentinel group \
-            redis+sentinel://10.0.0.1:26379/mymaster (with TLS: rediss+cluster://, rediss+sentinel://)"
+            redis+sentinel://10.0.0.1:26379/mymaster, a name with several addresses redis+dns://NAME:6379, one with \
+            SRV records redis+srv://NAME; with TLS, they begin with rediss+"
             .to_owned()),
     }
 }
@@ -285,6 +342,31 @@ fn sentinel_group(scheme: &str, parts: &AddressList<'_>) -> Result<ParsedTarget,
             password as %2F %3F %23; example: {EXAMPLE}"
         )),
     }
+}
+
+/// A name in DNS: with a port for addresses, without one for SRV records.
+fn dns_name(scheme: &str, list: &AddressList<'_>, has_port: bool) -> Result<ParsedTarget, String> {
+    let example = if has_port { "redis+dns://redis.example:6379" } else { "redis+srv://_redis._tcp.redis.example" };
+    if !is_database(list.path) {
+        return Err(format!(
+            "unexpected text after the name; write / ? # in a password as %2F %3F %23; example: {example}"
+        ));
+    }
+    if list.hosts.contains(',') {
+        return Err(format!("several names; give each as a target of its own; example: {example}"));
+    }
+    let (mut seeds, user, password) = seeds(scheme, list, DEFAULT_PORT, example)?;
+    let Some(Endpoint::Tcp { host: name, port, tls }) = seeds.pop() else {
+        return Err(format!("the name is missing; example: {example}"));
+    };
+    if name.contains(':') || name.parse::<std::net::IpAddr>().is_ok() {
+        return Err("this is an address and not a name in DNS; write redis:// in front of it".to_owned());
+    }
+    if !has_port && list.hosts.contains(':') {
+        return Err(format!("SRV records have ports of their own; leave the port out; example: {example}"));
+    }
+    let form = TargetForm::Dns(DnsName { name, port: has_port.then_some(port), tls });
+    Ok(ParsedTarget { form, user, password })
 }
 
 /// Maximum length of the name of a primary, in bytes. It is a label value.
@@ -441,5 +523,44 @@ mod tests {
         assert_eq!(&*target("redis+sentinel://a/main", Some("billing")).cluster(), "billing");
         let cluster = target("redis+cluster://a", None);
         assert_eq!(user(cluster.address_to_ask(cluster.endpoints()[0].clone())).as_deref(), Some("data"));
+    }
+
+    #[test]
+    fn names_in_dns_have_a_port_or_srv_records() {
+        let name = |text: &str| match parse_target(text).expect(text).form {
+            TargetForm::Dns(dns) => (dns.to_string(), dns.port, dns.tls),
+            form => panic!("{form}"),
+        };
+        assert_eq!(name("redis+dns://:s@redis.example:7000/0"), ("redis.example:7000".into(), Some(7000), false));
+        assert_eq!(name("valkeys+dns://redis"), ("redis:6379".into(), Some(6379), true));
+        assert_eq!(name("rediss+srv://_redis._tcp.redis"), ("_redis._tcp.redis".into(), None, true));
+        for (text, fix) in [
+            ("redis+dns://", "redis+dns://redis.example:6379"),
+            ("redis+dns://10.0.0.1:6379", "redis://"),
+            ("redis+dns://[::1]:6379", "redis://"),
+            ("redis+dns://a,b", "each as a target"),
+            ("redis+dns://a/hush", "%2F"),
+            ("redis+srv://a:6379", "leave the port out"),
+            ("redis+srv://:hush@", "_redis._tcp"),
+        ] {
+            let error = parse_target(text).expect_err(text);
+            assert!(error.contains(fix) && !error.contains("hush"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_certificates_of_addresses_have_the_name_that_led_to_them() {
+        let machine = Machine { name: "m".to_owned(), is_container: false };
+        let server_name = |text: &str, given: Option<&str>| {
+            let tls = TlsOptions { server_name: given.map(str::to_owned), ..TlsOptions::default() };
+            let timeout = Duration::from_secs(1);
+            let access = Access { credentials: None, sentinel_credentials: None, tls, timeout };
+            let target = Target::new(parse_target(text).expect(text).form, access, None, &machine);
+            assert!(target.is_tls() && target.is_same(&target.clone()));
+            target.access.tls.server_name
+        };
+        assert_eq!(server_name("rediss+dns://redis.example:6379", None).as_deref(), Some("redis.example"));
+        assert_eq!(server_name("rediss+dns://redis.example:6379", Some("x")).as_deref(), Some("x"));
+        assert_eq!(server_name("rediss+srv://redis.example", None), None, "its records have names");
     }
 }

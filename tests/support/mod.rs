@@ -3,6 +3,7 @@
 pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod cluster;
+pub(crate) mod dns;
 pub(crate) mod exporter;
 pub(crate) mod http;
 pub(crate) mod https;
