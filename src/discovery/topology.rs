@@ -162,7 +162,7 @@ pub(super) fn usable_host(announced: &str, asked: &str) -> Result<String, DropRe
             host.rsplit('.').next().is_some_and(|last| last.bytes().next().is_none_or(|b| b.is_ascii_digit()));
         let is_host = !host.is_empty() && host.len() <= MAX_HOST && host.bytes().all(is_name) && !is_number;
         return match is_host {
-            true if host == "localhost" || host.ends_with(".localhost") => local(asked).map(|()| host.to_owned()),
+            true if is_local(host) => local(asked).map(|()| host.to_owned()),
             true => Ok(host.to_owned()),
             false => Err(DropReason::NoAddress),
         };
@@ -185,8 +185,12 @@ pub(super) fn usable_host(announced: &str, asked: &str) -> Result<String, DropRe
 
 /// A loopback address is this machine only if the server that announces it is on this machine.
 fn local(asked: &str) -> Result<(), DropReason> {
-    let endpoint = Endpoint::Tcp { host: asked.to_owned(), port: 1, tls: false };
-    if endpoint.local_part().is_some() { Ok(()) } else { Err(DropReason::Refused) }
+    if is_local(asked) { Ok(()) } else { Err(DropReason::Refused) }
+}
+
+/// True for an address or a name of this machine.
+fn is_local(host: &str) -> bool {
+    Endpoint::Tcp { host: host.to_owned(), port: 1, tls: false }.local_part().is_some()
 }
 
 #[cfg(test)]
@@ -205,6 +209,9 @@ mod tests {
             ("127.0.0.1", "10.0.0.1", Err(DropReason::Refused)),
             ("::ffff:127.0.0.1", "10.0.0.1", Err(DropReason::Refused)),
             ("localhost", "10.0.0.1", Err(DropReason::Refused)),
+            ("LOCALHOST", "10.0.0.1", Err(DropReason::Refused)),
+            ("ip6-localhost", "10.0.0.1", Err(DropReason::Refused)),
+            ("LocalHost", "127.0.0.1", Ok("LocalHost")),
             ("169.254.169.254", "10.0.0.1", Err(DropReason::Refused)),
             ("::ffff:169.254.169.254", "127.0.0.1", Err(DropReason::Refused)),
             ("169.254.7.7", "169.254.7.1", Ok("169.254.7.7")),
