@@ -420,22 +420,24 @@ mod tests {
         assert_eq!(names, ["a b", "10.0.0.1:6379"]);
     }
 
-    #[test]
-    fn credentials_of_an_address_take_precedence_over_flags() {
+    #[tokio::test]
+    async fn credentials_of_an_address_take_precedence_over_flags() {
         let args = [
             "--redis.addr=redis://alice:a@one, redis://two,redis://:c@three,redis://dora@four,",
             "--redis.user=bob",
             "--redis.password=b",
         ];
         let targets = config(&args).expect("valid args").targets;
-        let credentials = targets.iter().filter_map(Target::node).map(|node| {
+        let mut logins = Vec::new();
+        for node in targets.iter().filter_map(Target::node) {
             let address = &node.address;
             let credentials = address.credentials.as_ref().expect("all have a password");
-            let login = credentials.login(&address.endpoint).expect("it was given").expect("it is for this server");
-            (credentials.user.as_deref().unwrap_or("-"), login.password.expose_secret().to_owned())
-        });
+            let login = credentials.login(&address.endpoint).await.expect("it was given");
+            let password = login.expect("it is for this server").password.expose_secret().to_owned();
+            logins.push((credentials.user.as_deref().unwrap_or("-"), password));
+        }
         let expected = [("alice", "a"), ("bob", "b"), ("bob", "c"), ("dora", "b")];
-        assert_eq!(credentials.collect::<Vec<_>>(), expected.map(|(user, password)| (user, password.to_owned())));
+        assert_eq!(logins, expected.map(|(user, password)| (user, password.to_owned())));
         assert!(config(&["--redis.addr=redis://dora@four"]).is_err(), "a user without a password");
     }
 

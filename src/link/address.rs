@@ -3,10 +3,13 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
+
+use super::password_command::PasswordCommand;
 
 /// The address and the credentials of a server.
 #[derive(Clone, Debug)]
@@ -24,15 +27,11 @@ pub struct NodeAddress {
 impl NodeAddress {
     /// Returns true if nothing differs from another address, secrets included.
     pub fn is_same(&self, other: &Self) -> bool {
-        let secret = |credentials: &Credentials| match &credentials.password {
-            Password::Given(password) => (credentials.user.clone(), Some(password.expose_secret().to_owned()), None),
-            Password::File(path) => (credentials.user.clone(), None, Some(path.clone())),
+        let is_same_login = match (&self.credentials, &other.credentials) {
+            (Some(one), Some(other)) => one.user == other.user && one.password.is_same(&other.password),
+            (one, other) => one.is_none() && other.is_none(),
         };
-        let credentials = |address: &Self| address.credentials.as_ref().map(secret);
-        self.endpoint == other.endpoint
-            && self.tls == other.tls
-            && self.timeout == other.timeout
-            && credentials(self) == credentials(other)
+        self.endpoint == other.endpoint && self.tls == other.tls && self.timeout == other.timeout && is_same_login
     }
 }
 
@@ -78,7 +77,7 @@ pub struct Credentials {
     pub password: Password,
 }
 
-/// A password, or the file that holds it.
+/// A password, or its source.
 #[derive(Clone, Debug)]
 pub enum Password {
     /// The password itself; `Debug` does not print it.
@@ -86,6 +85,19 @@ pub enum Password {
     /// A file, read at each connect, so that a rotated password needs no restart. A byte order mark and line breaks at
     /// its end are not part of the password.
     File(PathBuf),
+    /// A command that prints it.
+    Command(Arc<PasswordCommand>),
+}
+
+impl Password {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Password::Given(one), Password::Given(other)) => one.expose_secret() == other.expose_secret(),
+            (Password::File(one), Password::File(other)) => one == other,
+            (Password::Command(one), Password::Command(other)) => one.is_same(other),
+            _ => false,
+        }
+    }
 }
 
 /// The options for TLS. Files are in PEM format, and read at each connect.
@@ -273,6 +285,38 @@ mod tests {
         assert_eq!(address.endpoint, Endpoint::Unix("/tmp/redis sock/a=b.sock".into()));
         let address = parse_address("/run/redis.sock").expect("a path");
         assert_eq!(address.endpoint, Endpoint::Unix("/run/redis.sock".into()));
+    }
+
+    #[test]
+    fn an_address_is_the_same_only_with_the_same_source_of_its_password() {
+        let with = |user: &str, password: Option<Password>| NodeAddress {
+            endpoint: parse_address("host").expect("an address").endpoint,
+            credentials: password.map(|password| Credentials { user: Some(user.to_owned()), password }),
+            tls: TlsOptions::default(),
+            timeout: Duration::ZERO,
+        };
+        let command = |arg: &str, ttl| {
+            let args = vec!["token".to_owned(), arg.to_owned()];
+            Some(Password::Command(Arc::new(PasswordCommand::new(args, Duration::from_secs(ttl)))))
+        };
+        let addresses = || {
+            [
+                with("a", None),
+                with("a", Some(Password::Given("x".into()))),
+                with("b", Some(Password::Given("x".into()))),
+                with("a", Some(Password::Given("y".into()))),
+                with("a", Some(Password::File("x".into()))),
+                with("a", Some(Password::File("y".into()))),
+                with("a", command("x", 1)),
+                with("a", command("y", 1)),
+                with("a", command("x", 2)),
+            ]
+        };
+        for (place, one) in addresses().iter().enumerate() {
+            for (other_place, other) in addresses().iter().enumerate() {
+                assert_eq!(one.is_same(other), place == other_place, "{place} {other_place}");
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 
 use redis::RedisError;
 
-use super::address::Endpoint;
+use super::address::{Credentials, Endpoint, Password};
 use super::command::Command;
 use super::node::Node;
 use super::reply_reader::ReadFault;
@@ -116,8 +116,13 @@ pub(super) fn unexpected_reply(node: &str, command: Command) -> Failure {
     failure(Reason::Protocol, node, format!("{command} returned a reply of an unexpected type; {fix}"))
 }
 
-pub(super) fn password_unreadable(node: &str, why: &str) -> Failure {
-    failure(Reason::Auth, node, format!("the password file cannot be read ({why}); check --redis.password-file"))
+pub(super) fn password_unreadable(node: &Node, why: &str) -> Failure {
+    let is_command = |credentials: &Credentials| matches!(credentials.password, Password::Command(_));
+    let sentence = match node.address.credentials.as_ref().is_some_and(is_command) {
+        true => format!("there is no password ({why}); check password_command in --redis.auth-file, and the log"),
+        false => format!("the password file cannot be read ({why}); check --redis.password-file"),
+    };
+    failure(Reason::Auth, &node.name, sentence)
 }
 
 /// The server refused `AUTH`. The server's answer is never quoted: some servers repeat our args, the password among
@@ -131,7 +136,8 @@ pub(super) fn auth_refused(node: &str, error: &RedisError) -> Failure {
     if let Some(failure) = server_state_error(node, &text) {
         return failure;
     }
-    let fix = "check --redis.user, --redis.password-file and the user's ACL on the server";
+    let fix = "check --redis.user and --redis.password-file, or the module of --redis.auth-file, and the user's ACL on \
+               the server";
     failure(Reason::Auth, node, format!("AUTH failed: the server refused the user or the password; {fix}"))
 }
 

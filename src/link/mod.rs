@@ -9,6 +9,7 @@ mod failure;
 mod node;
 mod origin;
 mod password;
+mod password_command;
 #[cfg(any(test, fuzzing))]
 mod reply_check;
 mod reply_reader;
@@ -22,7 +23,6 @@ use std::time::{Duration, Instant};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 pub use address::{
@@ -35,6 +35,7 @@ pub use dials::Dials;
 pub use node::Node;
 pub use origin::Origin;
 pub use password::{Login, check_password_file};
+pub use password_command::PasswordCommand;
 #[cfg(any(test, fuzzing))]
 pub(crate) use reply_check::check as check_reply;
 pub use reply_tree::{HeldTree, ReplyTree};
@@ -125,9 +126,7 @@ impl Link {
             id: None,
             refused: Vec::new(),
         };
-        if let Some(auth) = auth_command(node).await? {
-            log_in(&mut link.reader, &auth, &link.node).await?;
-        }
+        log_in(node, &mut link.reader).await?;
         link.identify().await?;
         Ok(link)
     }
@@ -273,8 +272,13 @@ impl Link {
 /// Maximum size of the reply to a command that only confirms, in bytes.
 const MAX_CONFIRMATION: u64 = 4096;
 
-/// Sends `AUTH`.
-async fn log_in(reader: &mut ReplyReader<Box<dyn ByteStream>>, auth: &redis::Cmd, node: &str) -> Result<(), Failure> {
+/// Sends `AUTH`, whose args are secret.
+async fn send_auth(reader: &mut ReplyReader<Box<dyn ByteStream>>, login: &Login, node: &str) -> Result<(), Failure> {
+    let mut auth = redis::cmd("AUTH");
+    if let Some(user) = &login.user {
+        auth.arg(user);
+    }
+    auth.arg(login.password.expose_secret());
     let fault = |fault: ReadFault| failure::unreadable_login(node, fault);
     reader.write(&auth.get_packed_command()).await.map_err(fault)?;
     match reader.read(Bounds::value(MAX_CONFIRMATION)).await.map_err(fault)? {
@@ -334,31 +338,20 @@ async fn open(node: &Node) -> Result<(Box<dyn ByteStream>, OwnConnection), Failu
     }
 }
 
-/// Permits for reading password files. A read outlives our time-out if the file is a pipe without a writer; without a
-/// limit, such reads would take all threads.
-static READING: Semaphore = Semaphore::const_new(16);
-
-/// The `AUTH` command, whose args are secret; `None` if there is no password for this node.
-async fn auth_command(node: &Node) -> Result<Option<redis::Cmd>, Failure> {
-    let Some(credentials) = node.address.credentials.clone() else { return Ok(None) };
-    let endpoint = node.address.endpoint.clone();
-    let Ok(permit) = READING.try_acquire() else {
-        return Err(failure::password_unreadable(&node.name, "earlier reads of password files have not ended"));
-    };
-    let read = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        credentials.login(&endpoint)
-    });
-    let login = read.await.unwrap_or_else(|error| Err(error.to_string()));
-    let login = login.map_err(|why| failure::password_unreadable(&node.name, &why))?;
-    Ok(login.map(|login| {
-        let mut auth = redis::cmd("AUTH");
-        if let Some(user) = &login.user {
-            auth.arg(user);
-        }
-        auth.arg(login.password.expose_secret());
-        auth
-    }))
+/// Sends `AUTH`, if there is a password for this node. If it is refused and its source has another one by now, that one
+/// is tried, too.
+async fn log_in(node: &Node, reader: &mut ReplyReader<Box<dyn ByteStream>>) -> Result<(), Failure> {
+    let Some(credentials) = &node.address.credentials else { return Ok(()) };
+    let login = credentials.login(&node.address.endpoint).await;
+    let login = login.map_err(|why| failure::password_unreadable(node, &why))?;
+    let Some(login) = login else { return Ok(()) };
+    match send_auth(reader, &login, &node.name).await {
+        Err(failure) if failure.reason == Reason::Auth => match credentials.renewed(&login).await {
+            Some(renewed) => send_auth(reader, &renewed, &node.name).await,
+            None => Err(failure),
+        },
+        result => result,
+    }
 }
 
 /// Connects to the first address of a host that answers.
@@ -393,6 +386,7 @@ fn is_node_wide(failure: &Failure) -> bool {
 mod tests {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
+    use super::password::READING;
     use super::*;
 
     /// The bound is that of each batch, because a link is used for a long time.
@@ -431,12 +425,17 @@ mod tests {
         let credentials = Some(Credentials { user: None, password: Password::File(pipe.clone()) });
         let (endpoint, timeout) = (Endpoint::Unix("/nowhere".into()), Duration::from_secs(1));
         let node = Node::from(NodeAddress { endpoint, credentials, tls: TlsOptions::default(), timeout });
-        let read = |node: Node| tokio::spawn(async move { auth_command(&node).await.map(|auth| auth.is_some()) });
+        let read = |node: Node| {
+            let (near, _far) = tokio::io::duplex(64);
+            let stream = Box::new(near) as Box<dyn ByteStream>;
+            let mut reader = ReplyReader::new(stream, MemoryLimit::of_process().share());
+            tokio::spawn(async move { log_in(&node, &mut reader).await })
+        };
         let waiting: Vec<_> = (0..16).map(|_| read(node.clone())).collect();
         while READING.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        let failure = auth_command(&node).await.expect_err("one too many");
+        let failure = read(node).await.expect("it ends").expect_err("one too many");
         assert!(failure.message.contains("have not ended") && failure.reason == Reason::Auth, "{failure}");
         // A writer for each reader: some may open the pipe after the first one has closed it.
         let writer = tokio::task::spawn_blocking(move || {

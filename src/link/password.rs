@@ -1,11 +1,12 @@
-//! Reads passwords: given ones, those of a file, and those of a file that maps servers to passwords, as
-//! redis_exporter has it.
+//! Reads passwords: given ones, those of a file, those of a file that maps servers to passwords, as redis_exporter has
+//! it, and those that a command prints.
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
 
 use super::address::{Credentials, Endpoint, Password, parse_address};
 
@@ -23,18 +24,42 @@ impl Credentials {
     /// password is sent to a server that it is not for.
     ///
     /// # Errors
-    /// A sentence that names the file, and never a password.
-    pub fn login(&self, server: &Endpoint) -> Result<Option<Login>, String> {
+    /// A sentence that names the file or the command, and never a password.
+    pub async fn login(&self, server: &Endpoint) -> Result<Option<Login>, String> {
         let user = self.user.clone();
         match &self.password {
             Password::Given(password) => Ok(Some(Login { user, password: password.clone() })),
-            Password::File(path) => Ok(match read(path)? {
-                PasswordFile::One(password) => Some(Login { user, password }),
-                PasswordFile::Map(map) => login_of(map, server, user),
-            }),
+            Password::Command(command) => command.password(None).await.map(|password| Some(Login { user, password })),
+            Password::File(path) => {
+                let Ok(permit) = READING.try_acquire() else {
+                    return Err("earlier reads of password files have not ended".to_owned());
+                };
+                let (path, server) = (path.clone(), server.clone());
+                let read = tokio::task::spawn_blocking(move || {
+                    let _permit = permit;
+                    Ok(match read(&path)? {
+                        PasswordFile::One(password) => Some(Login { user, password }),
+                        PasswordFile::Map(map) => login_of(map, &server, user),
+                    })
+                });
+                read.await.unwrap_or_else(|error| Err(error.to_string()))
+            }
         }
     }
+
+    /// The login to try after the server has refused this one: `None` if there is no other one. A token may have
+    /// expired, or may have been replaced.
+    pub(super) async fn renewed(&self, refused: &Login) -> Option<Login> {
+        let Password::Command(command) = &self.password else { return None };
+        let password = command.password(Some(refused.password.clone())).await.ok()?;
+        let is_another = password.expose_secret() != refused.password.expose_secret();
+        is_another.then(|| Login { user: refused.user.clone(), password })
+    }
 }
+
+/// Permits for reading password files. A read outlives our time-out if the file is a pipe without a writer; without a
+/// limit, such reads would take all threads.
+pub(super) static READING: Semaphore = Semaphore::const_new(16);
 
 /// Checks that a password file can be read.
 ///
@@ -135,7 +160,8 @@ mod tests {
         std::fs::write(&path, text).expect("a file");
         let credentials = Credentials { user: user.map(str::to_owned), password: Password::File(path) };
         let server = parse_address(address).expect("an address").endpoint;
-        let login = credentials.login(&server)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let login = runtime.block_on(credentials.login(&server))?;
         Ok(login.map(|login| (login.user, login.password.expose_secret().to_owned())))
     }
 
@@ -190,10 +216,10 @@ mod tests {
         assert!(error.contains("entry 1") && !error.contains("hush"), "{error}");
     }
 
-    #[test]
-    fn a_password_file_without_end_is_refused() {
+    #[tokio::test]
+    async fn a_password_file_without_end_is_refused() {
         let credentials = Credentials { user: None, password: Password::File("/dev/zero".into()) };
         let server = parse_address("one").expect("an address").endpoint;
-        assert!(credentials.login(&server).is_err_and(|error| error.contains("larger than")));
+        assert!(credentials.login(&server).await.is_err_and(|error| error.contains("larger than")));
     }
 }

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::reply_reader::{Bounds, RawReply, ReadFault, ReplyReader};
 use super::{
-    ByteStream, Command, LinkPurpose, MAX_CONFIRMATION, Node, OwnConnection, Request, auth_command, connected, failure,
-    is_node_wide, log_in, open,
+    ByteStream, Command, LinkPurpose, MAX_CONFIRMATION, Node, OwnConnection, Request, connected, failure, is_node_wide,
+    log_in, open,
 };
 use crate::failure::{Failure, Reason};
 use crate::memory::HeldText;
@@ -83,9 +83,7 @@ impl Subscription {
         let (stream, own) = open(node).await?;
         let reader = ReplyReader::new(stream, Arc::clone(&node.memory));
         let mut subscription = Self { reader, own, node: Arc::clone(&node.name), max_message: max_message as u64 };
-        if let Some(auth) = auth_command(node).await? {
-            log_in(&mut subscription.reader, &auth, &subscription.node).await?;
-        }
+        log_in(node, &mut subscription.reader).await?;
         // By the id our other links recognize this one. The refusal of the command alone is ignored.
         let reply = subscription.request(&Request::from(Command::ClientId).packed()).await?;
         subscription.own.note_answer();
