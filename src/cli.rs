@@ -5,7 +5,7 @@ mod clients;
 
 use std::path::PathBuf;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{ArgPredicate, BoolishValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::build_info::LONG_VERSION;
@@ -86,9 +86,25 @@ pub struct RedisArgs {
         env = "REDIS_ADDR",
         value_name = "URL",
         default_value = "redis://127.0.0.1:6379",
+        default_value_if("targets_file", ArgPredicate::IsPresent, None),
         hide_env_values = true
     )]
     pub addresses: Vec<String>,
+    /// File (JSON or YAML, in the format of Prometheus's file_sd) with more servers and clusters, which may come and
+    /// go: it is reloaded when it changes. With it, --redis.addr has no default
+    ///
+    /// [{"targets": ["redis://10.0.0.5:6379"], "labels": {"__name": "billing", "__auth": "prod"}}, {"targets":
+    /// ["redis+cluster://10.0.1.1,10.0.1.2"], "labels": {"cluster": "sessions"}}]. __name is the name of a server or a
+    /// cluster, __auth a module of --redis.auth-file. A file with a fault is refused, and the previous targets stay.
+    #[arg(long = "redis.targets-file", env = "REDIS_TARGETS_FILE", value_name = "FILE")]
+    pub targets_file: Option<PathBuf>,
+    /// File (JSON or YAML) with modules for targets with the label __auth: user, password_file or password_command,
+    /// tls_ca_file and others. Reloaded when it changes
+    ///
+    /// prod: {user: monitor, password_file: prod.password}. A password_command is a list of args, such as [sh, -c, …],
+    /// that prints the password: for tokens that expire. See docs/authentication.md.
+    #[arg(long = "redis.auth-file", env = "REDIS_AUTH_FILE", value_name = "FILE")]
+    pub auth_file: Option<PathBuf>,
     /// Name of each server in metrics, pages and messages (label redis), one for each --redis.addr, in their order. For
     /// a cluster or Sentinel group, it is the label cluster.
     /// Default: the address; for an address on this machine, host name and port or path. Repeatable, or separated by

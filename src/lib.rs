@@ -63,6 +63,7 @@ pub mod cli;
 pub mod config;
 pub mod group_file;
 pub mod key_file;
+pub mod targets_file;
 
 // and subcommands.
 pub mod command;

@@ -93,10 +93,14 @@ fn a_scrape_and_the_catalogue_have_the_same_metrics() {
     let keys = folder.path().join("keys");
     std::fs::write(&keys, format!("{}\n", "k".repeat(32))).expect("a file");
     let keys = format!("--announce.key-file={}", keys.display());
+    let targets = folder.path().join("targets.yml");
+    std::fs::write(&targets, "[]").expect("a file");
+    let targets = format!("--redis.targets-file={}", targets.display());
     let args = [
         groups.as_str(),
         web_config.as_str(),
         keys.as_str(),
+        targets.as_str(),
         "--presence.expect=billing,billing@*",
         "--metrics.per-client=3",
         "--announce=always",

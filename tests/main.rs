@@ -35,5 +35,6 @@ mod service_discovery;
 mod subscribers;
 #[expect(dead_code, reason = "some of it is for the acceptance tests")]
 mod support;
+mod targets_file;
 mod web;
 mod web_config;

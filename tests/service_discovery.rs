@@ -181,7 +181,7 @@ impl Watched {
             external_url: format!("http://{address}"),
             scrape_url: None,
             pages: PagePolicy::Off,
-            insecure_skip_verify: false,
+            insecure_skip_verify: Arc::default(),
             settings: watch::channel(Arc::default()).1,
             validity: Validity::default(),
         };

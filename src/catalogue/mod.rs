@@ -327,8 +327,8 @@ catalogue! {
     WEB_INFO: Gauge, Info, "redis_client_exporter_web_info", ["external_url"],
         "Always 1. URL of the exporter's pages, for links: --web.external-url, else the host name and the port.";
     TLS_SKIP_VERIFY: Gauge, Boolean, "redis_client_exporter_tls_insecure_skip_verify", [],
-        "1 if the certificates of servers are not verified (--redis.tls-insecure-skip-verify), so that \
-         another host on the way can read passwords.";
+        "1 if the certificates of servers are not verified (--redis.tls-insecure-skip-verify, or the same in a \
+         module of --redis.auth-file), so that another host on the way can read passwords.";
     HTTP_REQUESTS: Counter, Count, "redis_client_exporter_http_requests_total", ["handler", "code"],
         "HTTP requests by handler and status code.";
     HTTP_ACCEPT_ERRORS: Counter, Count, "redis_client_exporter_http_accept_errors_total", [],
@@ -343,6 +343,9 @@ catalogue! {
     KEY_FILE_VALID: Gauge, Boolean, "redis_client_exporter_announce_key_file_last_reload_successful", [],
         "1 if the last reload of --announce.key-file succeeded. 0: the file is invalid and the previous keys are in \
          use. Only exported with --announce.key-file.";
+    TARGETS_FILE_VALID: Gauge, Boolean, "redis_client_exporter_targets_file_last_reload_successful", [],
+        "1 if the last reload of --redis.targets-file and --redis.auth-file succeeded. 0: one of them is invalid and \
+         the previous targets are in use. Only exported with --redis.targets-file.";
     WEB_CONFIG_VALID: Gauge, Boolean, "redis_client_exporter_web_config_last_reload_successful", [],
         "1 if the last reload of --web.config.file and the files it names succeeded. 0: they are invalid, or have no \
          TLS, users or check of client certificates any more, and the previous configuration is in use. Only exported \

@@ -31,6 +31,9 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
     let (mut worst, mut runs) = (Exit::Success, Vec::new());
     let machine = Machine::read();
     let (nodes, failures) = runtime.block_on(discovery::once(&config.targets, &config.discovery, &machine));
+    for note in &config.notes {
+        print(&format!("  warning  {note}\n"))?;
+    }
     for target in config.targets.iter().filter(|target| target.node().is_none()) {
         let failure = failures.iter().find(|(failed, _)| *failed == target.name).map(|(_, failure)| failure);
         print(&discovered(target, failure, &nodes))?;

@@ -79,6 +79,7 @@ struct Read {
 
 async fn sample_all(config: &ListingConfig) -> Read {
     let (nodes, failures) = discovery::once(&config.targets, &config.discovery, &Machine::read()).await;
+    config.notes.iter().for_each(|note| eprintln!("warning: {note}"));
     for (target, failure) in &failures {
         eprintln!("error: {target}: discovery failed: {failure}");
     }

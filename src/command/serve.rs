@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use futures_util::FutureExt;
@@ -25,6 +26,7 @@ use crate::latest::Latest;
 use crate::link::Node;
 use crate::machine::Machine;
 use crate::memory::MemoryLimit;
+use crate::targets_file::{INSECURE, TargetsFile};
 use crate::web::{self, Served};
 
 pub(super) fn run(args: &ServeArgs) -> Result<Exit> {
@@ -50,13 +52,11 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
     for address in bound.addresses() {
         info!(%address, metrics = config.telemetry_path, version = VERSION, revision = REVISION, "listening");
     }
-    let insecure_skip_verify = config.targets.iter().any(|target| target.access.tls.insecure_skip_verify);
-    if insecure_skip_verify {
-        warn!(
-            "--redis.tls-insecure-skip-verify: the certificates of servers are not verified; another host on the way \
-            to a server can read the password"
-        );
+    let is_insecure = config.targets.iter().any(|target| target.access.tls.insecure_skip_verify);
+    if is_insecure {
+        warn!("{INSECURE}");
     }
+    config.targets_file.iter().flat_map(TargetsFile::notes).for_each(|note| warn!("{note}"));
     MemoryLimit::of_process().set(config.max_memory);
     for warning in config.targets.iter().filter_map(Target::node).filter_map(Node::name_warning) {
         warn!("{warning}");
@@ -79,7 +79,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
         None => (None, watch::channel(Arc::default()).1),
     };
     if let Some(file) = config.web_config {
-        tasks.spawn(file.follow(reload_requests));
+        tasks.spawn(file.follow(reload_requests.clone()));
     }
     let of_node = NodeTasks {
         budget: config.budget,
@@ -89,16 +89,24 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
         host: machine.shown().to_owned(),
     };
     let watch_node: WatchNode = Box::new(move |node, publisher| of_node.clone().run(node, publisher).boxed());
-    // They change only with a targets file.
-    let targets = watch::channel(config.targets).1;
-    let (discovery, nodes) = Discovery::new(targets, config.discovery, machine.clone(), Arc::clone(&latest));
+    let (targets, targets_now) = watch::channel(config.targets);
+    let (discovery, nodes) = Discovery::new(targets_now, config.discovery, machine.clone(), Arc::clone(&latest));
     tasks.spawn(discovery.run());
     tasks.spawn(Fleet::start(Arc::clone(&latest), sampling.clone(), watch_node, nodes).run());
     tasks.spawn(warn_of_same_servers(Arc::clone(&latest)));
     let encrypted = settings.borrow().summary().0;
     let scrape_url = config.external_url.clone();
     let external_url = config.external_url.unwrap_or_else(|| own_url(&machine, &bound.addresses(), encrypted));
-    let validity = Validity { groups: groups_valid, keys: keys_valid, web_config: web_config_valid };
+    let targets_valid = config.targets_file.as_ref().map(TargetsFile::validity);
+    let insecure_skip_verify = match &config.targets_file {
+        Some(file) => file.insecure(),
+        None => Arc::new(AtomicBool::new(is_insecure)),
+    };
+    if let Some(file) = config.targets_file {
+        tasks.spawn(file.follow(targets, reload_requests));
+    }
+    let validity =
+        Validity { groups: groups_valid, keys: keys_valid, targets: targets_valid, web_config: web_config_valid };
     let stop = CancellationToken::new();
     let served = Served {
         latest,
@@ -142,7 +150,10 @@ fn own_url(machine: &Machine, addresses: &[SocketAddr], encrypted: bool) -> Stri
 /// Requests a reload of the followed files at each SIGHUP. Password files need none: they are read at each connect.
 async fn reload_on_hangup(mut hangups: Signal, reload: watch::Sender<()>) {
     while hangups.recv().await.is_some() {
-        info!(signal = "SIGHUP", "reloading --web.config.file and --group.file");
+        info!(
+            signal = "SIGHUP",
+            "reloading the files of --web.config.file, --group.file, --announce.key-file and --redis.targets-file"
+        );
         reload.send_replace(());
     }
 }

@@ -47,6 +47,7 @@ async fn watch_all(config: WatchConfig, args: &WatchArgs) -> Result<Exit> {
     let (sender, mut events) = mpsc::channel(QUEUE);
     let mut listeners = tokio::task::JoinSet::new();
     let (nodes, failures) = discovery::once(&config.targets, &config.discovery, &Machine::read()).await;
+    config.notes.iter().for_each(|note| eprintln!("warning: {note}"));
     for (target, failure) in &failures {
         eprintln!("error: {target}: discovery failed: {failure}");
     }

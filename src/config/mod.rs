@@ -23,6 +23,7 @@ use crate::machine::Machine;
 use crate::sampler::Budget;
 use crate::snapshot::{Grouping, Limits};
 use crate::status::Key;
+use crate::targets_file::TargetsFile;
 use crate::watcher::RemoteUse;
 use crate::web::{ConfigFile, PagePolicy};
 
@@ -39,6 +40,8 @@ use web::{external_url, listen, pages, telemetry_path, web_config};
 pub struct ServeConfig {
     /// The servers to watch.
     pub targets: Vec<Target>,
+    /// The file from which some of them are, if there is one.
+    pub targets_file: Option<TargetsFile>,
     /// The settings for finding the nodes of targets.
     pub discovery: DiscoverySettings,
     /// Grouping, thresholds and bounds for deriving snapshots.
@@ -76,8 +79,10 @@ impl ServeConfig {
         let mut faults = Faults::default();
         let (grouping, group_file) = grouping(&args.group, &mut faults);
         let (keys, key_file) = key_file(&args.announce, &mut faults);
+        let (targets, targets_file) = targets(&args.redis, &Machine::read(), &mut faults);
         let config = Self {
-            targets: targets(&args.redis, &Machine::read(), &mut faults),
+            targets,
+            targets_file,
             discovery: discovery(&args.redis.discovery, &mut faults),
             limits: limits(args, grouping, &mut faults),
             group_file,
@@ -96,11 +101,19 @@ impl ServeConfig {
     }
 }
 
+/// The targets of a command that reads their file once, and sentences on what was left out in it.
+fn once(args: &RedisArgs, faults: &mut Faults) -> (Vec<Target>, Vec<String>) {
+    let (targets, file) = targets(args, &Machine::read(), faults);
+    (targets, file.map(|file| file.notes().to_vec()).unwrap_or_default())
+}
+
 /// The configuration of a command that lists clients once.
 #[derive(Debug)]
 pub struct ListingConfig {
     /// The servers.
     pub targets: Vec<Target>,
+    /// Sentences on what was left out in the file of servers.
+    pub notes: Vec<String>,
     /// The settings for finding the nodes of targets.
     pub discovery: DiscoverySettings,
     /// The grouping of their clients.
@@ -119,11 +132,8 @@ pub fn listing(redis: &RedisArgs, group: &GroupArgs, idle_after: &str) -> Result
         network_prefix: network_prefix(group, &mut faults),
         ..Limits::rows_only()
     };
-    let config = ListingConfig {
-        targets: targets(redis, &Machine::read(), &mut faults),
-        discovery: discovery(&redis.discovery, &mut faults),
-        limits,
-    };
+    let (targets, notes) = once(redis, &mut faults);
+    let config = ListingConfig { targets, notes, discovery: discovery(&redis.discovery, &mut faults), limits };
     faults.into_result(config)
 }
 
@@ -132,6 +142,8 @@ pub fn listing(redis: &RedisArgs, group: &GroupArgs, idle_after: &str) -> Result
 pub struct CheckConfig {
     /// The servers.
     pub targets: Vec<Target>,
+    /// Sentences on what was left out in the file of servers.
+    pub notes: Vec<String>,
     /// The settings for finding the nodes of targets.
     pub discovery: DiscoverySettings,
     /// The limits of sampling.
@@ -149,8 +161,10 @@ impl CheckConfig {
     /// All faults of the args.
     pub fn new(args: &CheckArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
+        let (targets, notes) = once(&args.redis, &mut faults);
         let config = Self {
-            targets: targets(&args.redis, &Machine::read(), &mut faults),
+            targets,
+            notes,
             discovery: discovery(&args.redis.discovery, &mut faults),
             budget: budget(&args.sample, &mut faults),
             grouping: grouping(&args.group, &mut faults).0,
@@ -178,6 +192,8 @@ pub fn listening(args: &HealthyArgs) -> Result<Vec<SocketAddr>, Faults> {
 pub struct WatchConfig {
     /// The servers.
     pub targets: Vec<Target>,
+    /// Sentences on what was left out in the file of servers.
+    pub notes: Vec<String>,
     /// The settings for finding the nodes of targets.
     pub discovery: DiscoverySettings,
     /// The channel.
@@ -193,8 +209,10 @@ impl WatchConfig {
     /// All faults of the args.
     pub fn new(args: &WatchArgs) -> Result<Self, Faults> {
         let mut faults = Faults::default();
+        let (targets, notes) = once(&args.redis, &mut faults);
         let config = Self {
-            targets: targets(&args.redis, &Machine::read(), &mut faults),
+            targets,
+            notes,
             discovery: discovery(&args.redis.discovery, &mut faults),
             channel: channel(&args.channel, &mut faults),
             keys: keys(args.key_file.as_deref(), &mut faults),

@@ -7,15 +7,47 @@ use std::time::Duration;
 use super::Faults;
 use super::values::{elements, number, positive};
 use crate::cli::{DiscoveryArgs, DiscoveryRoles, RedisArgs};
-use crate::discovery::{Access, AddressMap, DiscoverySettings, RoleFilter, Target, parse_target, split_targets};
+use crate::discovery::{
+    Access, AddressMap, DiscoverySettings, RoleFilter, Target, check_name, parse_target, split_targets,
+};
 use crate::link::{self, Credentials, Node, Password, TlsOptions};
 use crate::machine::Machine;
+use crate::targets_file::{DefaultAccess, TargetSources, TargetsFile};
 
-pub(super) fn targets(args: &RedisArgs, machine: &Machine, faults: &mut Faults) -> Vec<Target> {
+/// The targets, and the file from which some are and that must be followed.
+pub(super) type Targets = (Vec<Target>, Option<TargetsFile>);
+
+pub(super) fn targets(args: &RedisArgs, machine: &Machine, faults: &mut Faults) -> Targets {
     let timeout = faults.take("--redis.timeout", positive(&args.timeout), Duration::ZERO);
     let tls = tls_options(args, faults);
     let password = password(args, faults);
     let sentinel_credentials = sentinel_credentials(args, faults);
+    let defaults = DefaultAccess { user: args.user.clone(), password, sentinel_credentials, tls, timeout };
+    let given = given(args, &defaults, machine, faults);
+    check_tls(&given, &defaults.tls, args.targets_file.is_some(), faults);
+    let Some(targets_file) = args.targets_file.clone() else {
+        if args.auth_file.is_some() {
+            faults
+                .add("--redis.auth-file is given without --redis.targets-file, whose labels name its modules; add it");
+        }
+        return (given, None);
+    };
+    // A fault of this flag is reported elsewhere.
+    let max_targets = max_nodes(&args.discovery).unwrap_or(MAX_NODES);
+    let auth_file = args.auth_file.clone();
+    let (machine, known) = (machine.clone(), given.clone());
+    match TargetsFile::read(TargetSources { targets_file, auth_file, given, defaults, machine, max_targets }) {
+        Ok((targets, file)) => (targets, Some(file)),
+        Err(of_file) => {
+            of_file.into_iter().for_each(|fault| faults.add(fault));
+            (known, None)
+        }
+    }
+}
+
+/// The targets of the command line.
+fn given(args: &RedisArgs, defaults: &DefaultAccess, machine: &Machine, faults: &mut Faults) -> Vec<Target> {
+    let DefaultAccess { password, sentinel_credentials, tls, timeout, .. } = defaults;
     let mut targets: Vec<Target> = Vec::new();
     let texts: Vec<String> = args.addresses.iter().flat_map(|text| split_targets(text)).collect();
     let names = names(args, texts.len(), faults);
@@ -48,17 +80,16 @@ pub(super) fn targets(args: &RedisArgs, machine: &Machine, faults: &mut Faults) 
         }
         let credentials = password.map(|password| Credentials { user, password });
         let sentinel_credentials = sentinel_credentials.clone();
-        let access = Access { credentials, sentinel_credentials, tls: tls.clone(), timeout };
+        let access = Access { credentials, sentinel_credentials, tls: tls.clone(), timeout: *timeout };
         let target = Target::new(parsed.form, access, names.get(place).map(String::as_str), machine);
         if let Some(fault) = targets.iter().find_map(|known| clash(known, &target, names.is_empty())) {
             faults.add(fault);
         }
         targets.push(target);
     }
-    if texts.is_empty() {
+    if texts.is_empty() && args.targets_file.is_none() {
         faults.add("--redis.addr: no server is given; example: redis://127.0.0.1:6379");
     }
-    check_tls(&targets, &tls, faults);
     targets
 }
 
@@ -69,9 +100,6 @@ fn clash(known: &Target, target: &Target, is_unnamed: bool) -> Option<String> {
         _ => (known.name == target.name).then(|| format!("--redis.addr: {known} is given twice; give it once")),
     }
 }
-
-/// Maximum length of a name, in bytes. Every series has it as a label.
-const MAX_NAME: usize = 128;
 
 /// The given names of the servers, in the order of their addresses; empty if none is given.
 fn names(args: &RedisArgs, addresses: usize, faults: &mut Faults) -> Vec<String> {
@@ -85,12 +113,8 @@ fn names(args: &RedisArgs, addresses: usize, faults: &mut Faults) -> Vec<String>
     }
     for (place, name) in names.iter().enumerate() {
         // It may hold a password, so the fault names it by its number.
-        if name.contains('@') || name.contains("://") {
-            let place = place + 1;
-            faults.add(format!("--redis.name, name {place}: an address is no name; example: --redis.name=billing"));
-        } else if name.len() > MAX_NAME || name.chars().any(char::is_control) {
-            let place = place + 1;
-            faults.add(format!("--redis.name, name {place}: use at most {MAX_NAME} bytes, without control characters"));
+        if let Err(fault) = check_name(name) {
+            faults.add(format!("--redis.name, name {}: {fault}", place + 1));
         } else if names[..place].contains(name) {
             faults.add(format!("--redis.name: {name} is given twice; each server needs a name of its own"));
         }
@@ -184,9 +208,11 @@ fn missing_half(given: &str, missing: &str, faults: &mut Faults) -> Option<(Path
     None
 }
 
-fn check_tls(targets: &[Target], tls: &TlsOptions, faults: &mut Faults) {
-    let wanted = targets.iter().any(Target::is_tls);
-    if *tls != TlsOptions::default() && !wanted && !targets.is_empty() {
+/// Checks the options for TLS. If there is a file with targets, they may be for those.
+fn check_tls(targets: &[Target], tls: &TlsOptions, has_file: bool, faults: &mut Faults) {
+    let is_given = *tls != TlsOptions::default();
+    let wanted = targets.iter().any(Target::is_tls) || has_file && is_given;
+    if is_given && !wanted && !targets.is_empty() {
         faults.add("--redis.tls-…: no address uses TLS; write rediss:// instead of redis:// in --redis.addr");
     } else if wanted && let Err(fault) = link::tls_config(tls) {
         faults.add(format!("--redis.tls-…: {fault}"));
@@ -205,17 +231,20 @@ fn requires_tls(text: &str) -> bool {
 /// Maximum of `--discovery.max-nodes`. Each node takes up to three connections of this process.
 const MAX_NODES: usize = 5000;
 
+fn max_nodes(args: &DiscoveryArgs) -> Result<usize, String> {
+    number(&args.max_nodes, 1, MAX_NODES)
+}
+
 pub(super) fn discovery(args: &DiscoveryArgs, faults: &mut Faults) -> DiscoverySettings {
     let defaults = DiscoverySettings::default();
     let interval = faults.take("--discovery.interval", positive(&args.interval), defaults.interval);
     if interval < Duration::from_secs(1) {
         faults.add("--discovery.interval: shorter than 1s would keep the servers busy; write 1s or more");
     }
-    let max_nodes = number(&args.max_nodes, 1, MAX_NODES);
     let address_map = AddressMap::parse(elements(&args.address_map));
     DiscoverySettings {
         interval,
-        max_nodes: faults.take("--discovery.max-nodes", max_nodes, defaults.max_nodes),
+        max_nodes: faults.take("--discovery.max-nodes", max_nodes(args), defaults.max_nodes),
         roles: match args.roles {
             DiscoveryRoles::All => RoleFilter::All,
             DiscoveryRoles::Primary => RoleFilter::Primary,

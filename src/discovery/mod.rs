@@ -27,7 +27,9 @@ pub use address_map::AddressMap;
 pub use registry::Registry;
 pub use run::{Discovery, once};
 pub use sentinel::SWITCH_CHANNEL;
-pub use target::{Access, DnsName, ParsedTarget, Target, TargetForm, TargetKind, parse_target, split_targets};
+pub use target::{
+    Access, DnsName, ParsedTarget, Target, TargetForm, TargetKind, check_name, parse_target, split_targets,
+};
 pub use topology::{DropReason, FoundNode, Role, Topology};
 
 /// The settings of discovery, the same for every target.

@@ -58,14 +58,15 @@ impl Registry {
         Self { settings, machine, targets: Vec::new(), listed: BTreeSet::new(), reported: BTreeSet::new() }
     }
 
-    /// Replaces the targets. Of those that stay, everything that was found is kept.
+    /// Replaces the targets. Of those that stay, everything that was found is kept. A target whose addresses are the
+    /// same, but whose kind or encryption is not, is another one.
     pub fn set_targets(&mut self, targets: &[Target]) {
         let mut before: BTreeMap<Arc<str>, TargetRecord> =
             self.targets.drain(..).map(|record| (Arc::clone(&record.target.name), record)).collect();
         for target in targets {
             let record = match before.remove(&target.name) {
-                Some(record) => record.with_target(target.clone()),
-                None => TargetRecord::new(target.clone()),
+                Some(record) if record.is_for(target) => record.with_target(target.clone()),
+                _ => TargetRecord::new(target.clone()),
             };
             self.targets.push(record);
         }
@@ -179,6 +180,11 @@ impl TargetRecord {
             failure: None,
             succeeded: None,
         }
+    }
+
+    /// Returns true if a target leads to the same nodes, perhaps with other credentials or labels.
+    fn is_for(&self, target: &Target) -> bool {
+        self.target.node().is_none() == target.node().is_none() && self.target.endpoints() == target.endpoints()
     }
 
     /// Replaces the target by one with the same name, perhaps with other credentials or labels.
@@ -314,7 +320,7 @@ impl Role {
 #[cfg(test)]
 mod tests {
     use super::super::RoleFilter;
-    use super::super::target::{Access, TargetKind};
+    use super::super::target::{Access, TargetKind, parse_target};
     use super::*;
     use crate::failure::Reason;
     use crate::link::{Endpoint, TlsOptions};
@@ -477,5 +483,22 @@ mod tests {
         assert!(run.registry.list()[0].address.tls.insecure_skip_verify);
         assert!(!run.record("c", topology([found(1)])), "a late result of a removed target");
         assert_eq!(run.ports(), [3]);
+    }
+
+    #[test]
+    fn a_target_with_the_same_addresses_but_another_kind_or_encryption_is_another_one() {
+        let target = |form: &str| {
+            let form = parse_target(form).expect("a target").form;
+            Target::new(form, access(), None, &Machine::default())
+        };
+        let mut run = Run::of(DiscoverySettings::default(), &[target("redis+cluster://10.0.0.1:1")]);
+        run.record("10.0.0.1:1", topology([found(1), found(2)]));
+        assert_eq!(run.ports(), [1, 2]);
+        run.registry.set_targets(&[target("rediss+cluster://10.0.0.1:1")]);
+        assert_eq!(run.ports(), [0; 0], "its nodes were found without TLS");
+        run.registry.set_targets(&[target("redis+cluster://10.0.0.1:1")]);
+        run.record("10.0.0.1:1", topology([found(1), found(2)]));
+        run.registry.set_targets(&[target("redis://10.0.0.1:1")]);
+        assert_eq!(run.ports(), [1], "it is one server now");
     }
 }

@@ -122,6 +122,17 @@ impl Target {
         Self { name, kind: TargetKind::Server(Box::new(node)), access, labels: Arc::default() }
     }
 
+    /// The same target with labels of the operator.
+    #[must_use]
+    pub fn with_labels(mut self, labels: BTreeMap<String, String>) -> Self {
+        self.labels = Arc::new(labels);
+        let (target, cluster, labels) = (Arc::clone(&self.name), self.cluster(), Arc::clone(&self.labels));
+        if let TargetKind::Server(node) = &mut self.kind {
+            node.origin = Arc::new(Origin { target, cluster, labels, ..Origin::default() });
+        }
+        self
+    }
+
     /// The node of a target that is one server.
     pub fn node(&self) -> Option<&Node> {
         match &self.kind {
@@ -192,6 +203,23 @@ impl fmt::Display for Target {
     }
 }
 
+/// Maximum length of a name, in bytes. Every series has it as a label.
+const MAX_NAME: usize = 128;
+
+/// Checks the name that the operator gives a server or a cluster.
+///
+/// # Errors
+/// A sentence without the name, which may hold a password.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.contains('@') || name.contains("://") {
+        Err("an address is no name; example: billing".to_owned())
+    } else if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        Err(format!("use at most {MAX_NAME} bytes, without control characters"))
+    } else {
+        Ok(())
+    }
+}
+
 /// The parts of a target given by the operator.
 #[derive(Debug)]
 pub struct ParsedTarget {
@@ -219,6 +247,19 @@ pub enum TargetForm {
     },
     /// A name in DNS.
     Dns(DnsName),
+}
+
+impl TargetForm {
+    /// Returns true if a server is connected to by TCP without TLS.
+    pub fn is_plain_tcp(&self) -> bool {
+        let is_plain = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Tcp { tls: false, .. });
+        match self {
+            TargetForm::Server(endpoint) => is_plain(endpoint),
+            TargetForm::Cluster(seeds) => seeds.iter().any(is_plain),
+            TargetForm::Sentinel { sentinels, .. } => sentinels.iter().any(is_plain),
+            TargetForm::Dns(dns) => !dns.tls,
+        }
+    }
 }
 
 impl fmt::Display for TargetForm {

@@ -17,6 +17,8 @@ pub struct Validity {
     pub groups: Option<Arc<AtomicBool>>,
     /// `--announce.key-file`.
     pub keys: Option<Arc<AtomicBool>>,
+    /// `--redis.targets-file` and `--redis.auth-file`.
+    pub targets: Option<Arc<AtomicBool>>,
     /// `--web.config.file`.
     pub web_config: Option<Arc<AtomicBool>>,
 }
@@ -28,12 +30,13 @@ pub struct ProcessMetrics {
     requests: IntCounterVec,
     accept_errors: IntCounter,
     dropped: IntCounterVec,
-    validity: Vec<(Arc<AtomicBool>, IntGauge)>,
+    /// Gauges that show flags.
+    flags: Vec<(Arc<AtomicBool>, IntGauge)>,
 }
 
 impl ProcessMetrics {
     /// The metrics at the start: the URL of the pages, and the operator's files.
-    pub fn new(external_url: &str, insecure_skip_verify: bool, validity: Validity) -> Self {
+    pub fn new(external_url: &str, insecure_skip_verify: Arc<AtomicBool>, validity: Validity) -> Self {
         let unique = "the catalogue's names are valid and unique";
         let registry = Registry::new();
         let requests = IntCounterVec::new(options(c::HTTP_REQUESTS), c::HTTP_REQUESTS.labels).expect(unique);
@@ -43,28 +46,27 @@ impl ProcessMetrics {
         info.with_label_values(&[VERSION, REVISION, RUSTC, PLATFORM]).set(1);
         let web = IntGaugeVec::new(options(c::WEB_INFO), c::WEB_INFO.labels).expect(unique);
         web.with_label_values(&[external_url]).set(1);
-        let skip_verify = IntGauge::with_opts(options(c::TLS_SKIP_VERIFY)).expect(unique);
-        skip_verify.set(insecure_skip_verify.into());
-        registry.register(Box::new(skip_verify)).expect(unique);
         registry.register(Box::new(requests.clone())).expect(unique);
         registry.register(Box::new(accept_errors.clone())).expect(unique);
         registry.register(Box::new(dropped.clone())).expect(unique);
         registry.register(Box::new(info)).expect(unique);
         registry.register(Box::new(web)).expect(unique);
         registry.register(Box::new(ProcessCollector::for_self())).expect(unique);
-        let files = [
+        let flags = [
+            (Some(insecure_skip_verify), c::TLS_SKIP_VERIFY),
             (validity.groups, c::GROUP_FILE_VALID),
             (validity.keys, c::KEY_FILE_VALID),
+            (validity.targets, c::TARGETS_FILE_VALID),
             (validity.web_config, c::WEB_CONFIG_VALID),
         ];
-        let files = files.into_iter().filter_map(|(valid, metric)| Some((valid?, metric)));
-        let validity = files.map(|(valid, metric)| {
+        let flags = flags.into_iter().filter_map(|(flag, metric)| Some((flag?, metric)));
+        let flags = flags.map(|(flag, metric)| {
             let gauge = IntGauge::with_opts(options(metric)).expect(unique);
             registry.register(Box::new(gauge.clone())).expect(unique);
-            (valid, gauge)
+            (flag, gauge)
         });
-        let validity = validity.collect();
-        Self { registry, requests, accept_errors, dropped, validity }
+        let flags = flags.collect();
+        Self { registry, requests, accept_errors, dropped, flags }
     }
 
     /// Counts an answered request.
@@ -84,8 +86,8 @@ impl ProcessMetrics {
 
     /// The current families.
     pub fn families(&self) -> Vec<MetricFamily> {
-        for (valid, gauge) in &self.validity {
-            gauge.set(valid.load(Ordering::Relaxed).into());
+        for (flag, gauge) in &self.flags {
+            gauge.set(flag.load(Ordering::Relaxed).into());
         }
         self.registry.gather()
     }

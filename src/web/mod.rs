@@ -62,7 +62,7 @@ pub struct Served {
     /// The access rule of pages and the API (`--web.pages`).
     pub pages: PagePolicy,
     /// True if the certificates of servers are not verified (`--redis.tls-insecure-skip-verify`).
-    pub insecure_skip_verify: bool,
+    pub insecure_skip_verify: Arc<AtomicBool>,
     /// The settings of `--web.config.file`: TLS, users, headers and the rate limit.
     pub settings: watch::Receiver<Arc<WebSettings>>,
     /// The validity of the operator's files.
@@ -188,7 +188,7 @@ mod fixture {
             external_url: "http://localhost:19121".to_owned(),
             scrape_url: None,
             pages: PagePolicy::Auto,
-            insecure_skip_verify: false,
+            insecure_skip_verify: Arc::default(),
             settings: watch::channel(Arc::default()).1,
             validity: Validity::default(),
         })
