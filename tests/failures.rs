@@ -29,8 +29,10 @@ fn errors(scrape: &Scrape, reason: &str) -> f64 {
 
 /// The gauges about clients. They must disappear when their sample is no longer valid.
 fn client_gauges(scrape: &Scrape) -> Vec<&str> {
+    // They are about the node, or about the settings of the exporter.
+    const OTHERS: [&str; 3] = ["redis_clients_up", "redis_clients_node_info", "redis_clients_group_limit"];
     let of_clients =
-        |name: &&str| !name.ends_with("_total") && name.starts_with("redis_clients_") && *name != "redis_clients_up";
+        |name: &&str| !name.ends_with("_total") && name.starts_with("redis_clients_") && !OTHERS.contains(name);
     scrape.series.iter().map(|series| series.name.as_str()).filter(of_clients).collect()
 }
 
