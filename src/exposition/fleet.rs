@@ -12,9 +12,9 @@ use crate::latest::{Nodes, TargetState};
 pub fn fleet_families(nodes: &Nodes, now: Instant) -> Vec<MetricFamily> {
     let mut families = Families::default();
     for (target, apps) in nodes.target_apps(now) {
-        let (largest, folded) = apps.largest();
-        for (app, connections) in largest {
-            families.add(c::FLEET_APP_CONNECTIONS, &[target, app], connections as f64);
+        let (largest, folded) = apps.largest(|_| true);
+        for (app, sum) in largest {
+            families.add(c::FLEET_APP_CONNECTIONS, &[target, app], sum.connections as f64);
         }
         families.add(c::FLEET_APPS_FOLDED, &[target], folded as f64);
     }

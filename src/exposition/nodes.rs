@@ -8,7 +8,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as 
 use crate::catalogue::{self as c, Metric, MetricKind};
 use crate::client_list::{Address, Fault, Field};
 use crate::failure::{Reason, Refusal};
-use crate::latest::{ChannelTally, NodeState, Nodes, Phase, TargetApps};
+use crate::latest::{ChannelTally, FleetApps, NodeState, Nodes, Phase};
 use crate::sample::{SampleCondition, Source};
 use crate::snapshot::{
     Ages, Churn, ClientCounts, ClientKind, CloseReason, Counters, Groups, Presence, Seen, Snapshot, State, Tally,
@@ -46,7 +46,7 @@ impl Families {
         &mut self,
         node: &NodeState,
         is_same_server: Option<bool>,
-        target: Option<&TargetApps<'_>>,
+        target: Option<&FleetApps<'_>>,
         now: Instant,
     ) {
         let mut series = NodeSeries { families: self, node: &node.node };
@@ -320,7 +320,7 @@ impl NodeSeries<'_> {
         }
     }
 
-    fn add_presence(&mut self, counts: &ClientCounts, presence: &Presence, target: Option<&TargetApps<'_>>) {
+    fn add_presence(&mut self, counts: &ClientCounts, presence: &Presence, target: Option<&FleetApps<'_>>) {
         for seen in presence.all() {
             let app = &*seen.app;
             self.add(c::APP_CONNECTIONS, &[app], seen.now.connections as f64);

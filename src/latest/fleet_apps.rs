@@ -1,4 +1,4 @@
-//! Applications over all nodes of a target, and expected ones over all nodes. Pure.
+//! Applications over several nodes, and expected ones over all nodes. Pure.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -8,44 +8,69 @@ use super::{NodeState, Nodes};
 use crate::snapshot::Snapshot;
 use crate::text::OTHER;
 
-/// The applications of a target: their connections over those of its nodes that have a current sample of all clients.
+/// The applications of several nodes: their connections to those that have a current sample of all clients.
 #[derive(Clone, Debug, Default)]
-pub struct TargetApps<'a> {
-    /// The number of nodes of the target.
-    nodes: usize,
+pub struct FleetApps<'a> {
+    /// The number of nodes.
+    pub nodes: usize,
     /// The number of those whose clients are known.
-    known: usize,
+    pub known: usize,
     /// The application clients by application; complete, not folded.
-    connections: HashMap<&'a str, u64>,
-    /// The largest group limit of its nodes.
-    limit: usize,
+    connections: HashMap<&'a str, AppSum>,
+    /// The largest group limit of the nodes.
+    pub limit: usize,
 }
 
-impl<'a> TargetApps<'a> {
+/// An application over several nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppSum {
+    /// Its connections to all nodes.
+    pub connections: u64,
+    /// The number of nodes that it is connected to.
+    pub nodes: u64,
+}
+
+impl<'a> FleetApps<'a> {
+    /// The applications of these nodes.
+    pub fn of(nodes: impl Iterator<Item = &'a NodeState>, now: Instant) -> Self {
+        let mut apps = Self::default();
+        nodes.for_each(|node| apps.add(node.fresh_snapshot(now).map(|snapshot| &**snapshot)));
+        apps
+    }
+
     fn add(&mut self, snapshot: Option<&'a Snapshot>) {
         self.nodes += 1;
-        let Some(snapshot) = snapshot else { return };
+        let Some(snapshot) = snapshot.filter(|snapshot| snapshot.client_counts.is_some()) else { return };
         self.known += 1;
         self.limit = self.limit.max(snapshot.presence.limit);
         for (app, count) in snapshot.clients().into_iter().flat_map(|clients| clients.connections_by_app()) {
-            *self.connections.entry(app).or_default() += count;
+            let sum = self.connections.entry(app).or_default();
+            sum.connections += count;
+            sum.nodes += u64::from(count > 0);
         }
     }
 
-    /// True if an application is known to have no connection to any node of the target. An application that moved to
-    /// another node is not offline, and a node that is not known may have it.
-    pub fn is_offline(&self, app: &str) -> bool {
-        self.known == self.nodes && self.connections.get(app).is_none_or(|count| *count == 0)
+    /// The connections of an application.
+    pub fn sum(&self, app: &str) -> AppSum {
+        self.connections.get(app).copied().unwrap_or_default()
     }
 
-    /// The applications up to the group limit, the most connections first, then the others together as `(other)`; and
-    /// the number of the others.
-    pub fn largest(&self) -> (Vec<(&'a str, u64)>, usize) {
-        let mut apps: Vec<_> = self.connections.iter().map(|(app, count)| (*app, *count)).collect();
-        apps.sort_unstable_by_key(|(app, count)| (Reverse(*count), *app));
+    /// True if an application is known to have no connection to any of the nodes. An application that moved to
+    /// another node is not offline, and a node that is not known may have it.
+    pub fn is_offline(&self, app: &str) -> bool {
+        self.known == self.nodes && self.sum(app).connections == 0
+    }
+
+    /// The matching applications up to the group limit, the most connections first, then the others together as
+    /// `(other)`, of which the number of nodes is not counted; and the number of the others.
+    pub fn largest(&self, matches: impl Fn(&str) -> bool) -> (Vec<(&'a str, AppSum)>, usize) {
+        let all = self.connections.iter().filter(|(app, _)| matches(app));
+        let mut apps: Vec<_> = all.map(|(app, sum)| (*app, *sum)).collect();
+        apps.sort_unstable_by_key(|(app, sum)| (Reverse(sum.connections), *app));
         let others = apps.split_off(self.limit.min(apps.len()));
         if !others.is_empty() {
-            apps.push((OTHER, others.iter().map(|(_, count)| count).sum()));
+            let connections = others.iter().map(|(_, sum)| sum.connections).sum();
+            apps.push((OTHER, AppSum { connections, nodes: 0 }));
         }
         (apps, others.len())
     }
@@ -92,7 +117,7 @@ impl Nodes {
 
     /// The applications of each target that has several nodes, by the name of the target. For one node they are those
     /// of the node.
-    pub fn target_apps(&self, now: Instant) -> BTreeMap<&str, TargetApps<'_>> {
+    pub fn target_apps(&self, now: Instant) -> BTreeMap<&str, FleetApps<'_>> {
         by_target(self.iter().map(|node| (node.target(), node)), now)
     }
 }
@@ -101,13 +126,12 @@ impl Nodes {
 pub(crate) fn by_target<'a>(
     nodes: impl Iterator<Item = (&'a str, &'a NodeState)> + Clone,
     now: Instant,
-) -> BTreeMap<&'a str, TargetApps<'a>> {
+) -> BTreeMap<&'a str, FleetApps<'a>> {
     let mut counts = BTreeMap::<&str, usize>::new();
     nodes.clone().for_each(|(target, _)| *counts.entry(target).or_default() += 1);
-    let mut targets = BTreeMap::<&str, TargetApps<'_>>::new();
+    let mut targets = BTreeMap::<&str, FleetApps<'_>>::new();
     for (target, node) in nodes.filter(|(target, _)| counts[target] > 1) {
-        let counted = |snapshot: &&Snapshot| snapshot.client_counts.is_some();
-        targets.entry(target).or_default().add(node.fresh_snapshot(now).map(|snapshot| &**snapshot).filter(counted));
+        targets.entry(target).or_default().add(node.fresh_snapshot(now).map(|snapshot| &**snapshot));
     }
     targets
 }
@@ -139,8 +163,8 @@ mod tests {
 
     fn largest(nodes: &[NodeState], now: Instant) -> Option<(Vec<(String, u64)>, usize)> {
         let targets = by_target(nodes.iter().map(|node| ("shop", node)), now);
-        let (apps, folded) = targets.get("shop")?.largest();
-        Some((apps.into_iter().map(|(app, count)| (app.to_owned(), count)).collect(), folded))
+        let (apps, folded) = targets.get("shop")?.largest(|_| true);
+        Some((apps.into_iter().map(|(app, sum)| (app.to_owned(), sum.connections)).collect(), folded))
     }
 
     #[test]
@@ -155,6 +179,18 @@ mod tests {
         assert_eq!(largest(&nodes[..1], now), None, "one node has its own series");
         let one = Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, nodes);
         assert!(one.target_apps(now).is_empty(), "each address is a target of its own");
+    }
+
+    #[test]
+    fn the_nodes_of_an_application_are_counted_and_a_search_finds_what_would_be_folded() {
+        let now = Instant::now();
+        let nodes = [node("one", &[5, 0, 1], 1, now), node("two", &[2, 3, 1], 1, now)];
+        let apps = FleetApps::of(nodes.iter(), now);
+        assert_eq!((apps.nodes, apps.known), (2, 2));
+        let sum = |connections, nodes| AppSum { connections, nodes };
+        assert_eq!(apps.largest(|_| true), (vec![("a", sum(7, 2)), (OTHER, sum(5, 0))], 2));
+        assert_eq!(apps.largest(|app| app == "c"), (vec![("c", sum(2, 2))], 0));
+        assert_eq!((apps.sum("b"), apps.sum("none")), (sum(3, 1), sum(0, 0)));
     }
 
     #[test]
