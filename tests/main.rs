@@ -15,6 +15,7 @@ mod dns;
 mod engines;
 mod failures;
 mod fleet;
+mod fleet_pages;
 mod hostile_peers;
 mod hostile_servers;
 mod image;

@@ -141,13 +141,13 @@ fn the_scrapes_of_the_nodes_and_of_the_exporter_are_together_the_scrape_of_all()
 }
 
 /// A web server over nodes that a list names.
-struct Watched {
+pub(crate) struct Watched {
     _runtime: Runtime,
-    list: watch::Sender<Vec<Node>>,
-    address: String,
+    pub(crate) list: watch::Sender<Vec<Node>>,
+    pub(crate) address: String,
 }
 
-fn node(name: &str, server: &Server) -> Node {
+pub(crate) fn node(name: &str, server: &Server) -> Node {
     let endpoint = parse_address(&server.address()).expect("an address").endpoint;
     let timeout = Duration::from_secs(60);
     Node::named(name, NodeAddress { endpoint, credentials: None, tls: TlsOptions::default(), timeout })
@@ -155,6 +155,10 @@ fn node(name: &str, server: &Server) -> Node {
 
 impl Watched {
     fn start(nodes: Vec<Node>) -> Self {
+        Self::start_with(nodes, PagePolicy::Off)
+    }
+
+    pub(crate) fn start_with(nodes: Vec<Node>, pages: PagePolicy) -> Self {
         let tasks = NodeTasks {
             budget: Budget { interval: Duration::from_millis(100), ..Budget::single_sample() },
             limits: watch::channel(Arc::new(Limits::default())).1,
@@ -180,7 +184,7 @@ impl Watched {
             telemetry_path: "/metrics".to_owned(),
             external_url: format!("http://{address}"),
             scrape_url: None,
-            pages: PagePolicy::Off,
+            pages,
             insecure_skip_verify: Arc::default(),
             settings: watch::channel(Arc::default()).1,
             validity: Validity::default(),

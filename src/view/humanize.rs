@@ -48,6 +48,13 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// Formats a share as a percentage, with one decimal below 10 %: `0.4 %`, `87 %`.
+pub fn share(part: u64, whole: u64) -> String {
+    let percent = part as f64 / whole as f64 * 100.0;
+    let digits = usize::from(percent < 10.0);
+    format!("{percent:.digits$} %")
+}
+
 /// Formats a number of bytes in the largest unit in which it is at least 1: `0 B`, `19.9 KiB`, `1.5 GiB`.
 pub fn bytes(number: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

@@ -1,5 +1,5 @@
 //! A selection of clients: their filters, their order, and a window. It is made from URL parameters in `web` and from
-//! flags in `command`. Pure.
+//! flags in `command`, which choose the nodes. Pure.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -23,8 +23,6 @@ pub const MAX_FILTERS: usize = 16;
 /// A selection of clients.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
-    /// The node; `None` for all.
-    pub node: Option<String>,
     /// Text that one of a client's values must contain, in lower case.
     search: Option<String>,
     filters: Vec<Filter>,
@@ -48,7 +46,7 @@ pub struct Sort {
 /// A window of the matching clients.
 #[derive(Debug)]
 pub struct Window<R> {
-    /// The number of clients of the selected nodes.
+    /// The number of clients of the nodes.
     pub total: usize,
     /// The number of matching clients.
     pub matched: usize,
@@ -68,7 +66,7 @@ pub struct Group<'a> {
 /// A window of the groups of the matching clients.
 #[derive(Debug)]
 pub struct GroupWindow<'a> {
-    /// The number of clients of the selected nodes.
+    /// The number of clients of the nodes.
     pub total: usize,
     /// The number of matching clients that are counted in a group.
     pub matched: usize,
@@ -85,7 +83,7 @@ impl Default for Selection {
     fn default() -> Self {
         let column = Column::of_field(crate::client_list::Field::Idle);
         let sort = Sort { column, descending: true };
-        Self { node: None, search: None, filters: Vec::new(), sort, offset: 0, limit: usize::MAX }
+        Self { search: None, filters: Vec::new(), sort, offset: 0, limit: usize::MAX }
     }
 }
 
@@ -112,11 +110,6 @@ impl Selection {
         self.search = Some(text.to_lowercase());
     }
 
-    /// True if the node is selected.
-    pub fn has_node(&self, node: &str) -> bool {
-        self.node.as_ref().is_none_or(|selected| selected == node)
-    }
-
     /// True if a row meets all conditions and contains the search text.
     pub fn matches<'a>(&self, row: impl Record<'a>) -> bool {
         self.filters.iter().all(|filter| filter.matches(row)) && self.contains_search(row)
@@ -131,14 +124,9 @@ impl Selection {
         })
     }
 
-    /// The clients of the selected nodes.
-    fn clients<'a>(&self, nodes: impl Iterator<Item = (&'a str, &'a Snapshot)>) -> impl Iterator<Item = Row<'a>> {
-        nodes.filter(|(node, _)| self.has_node(node)).flat_map(|(node, snapshot)| rows(node, snapshot))
-    }
-
     /// The window of the clients of these nodes.
     pub fn window<'a>(&self, nodes: impl Iterator<Item = (&'a str, &'a Snapshot)>) -> Window<Row<'a>> {
-        self.window_of(self.clients(nodes))
+        self.window_of(nodes.flat_map(|(node, snapshot)| rows(node, snapshot)))
     }
 
     /// The window of these rows. Keeps at most twice as many rows as the window and the rows before it.
@@ -173,7 +161,7 @@ impl Selection {
         let counts_internal = self.counts_internal(by);
         let (mut total, mut matched, mut internal) = (0, 0, 0);
         let mut tallies: HashMap<Value<'a>, Tally> = HashMap::new();
-        for row in self.clients(nodes) {
+        for row in nodes.flat_map(|(node, snapshot)| rows(node, snapshot)) {
             total += 1;
             if !self.matches(row) {
                 continue;

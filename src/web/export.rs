@@ -54,11 +54,11 @@ pub(super) fn answer(state: &WebState, source: PeerNetwork, lines: Lines, query:
         return response::error(StatusCode::SERVICE_UNAVAILABLE, sentence);
     };
     let nodes = state.latest.read();
-    if let Err(sentence) = query.resolve_node(&nodes) {
+    if let Err(sentence) = query.resolve_nodes(&nodes) {
         return response::error(StatusCode::NOT_FOUND, &sentence);
     }
     if let Some(by) = query.group {
-        let groups = query.selection.groups(by, Query::snapshots(&nodes)).rows;
+        let groups = query.selection.groups(by, query.snapshots(&nodes)).rows;
         return match lines {
             Lines::Csv => response::answer(StatusCode::OK, csv::CONTENT_TYPE, csv::groups(&groups)),
             Lines::Ndjson => {
@@ -83,7 +83,7 @@ fn begin(
     lines: Lines,
     query: &Query,
 ) -> (&'static str, String, Vec<&'static Column>, Vec<(NodeId, usize)>) {
-    let rows = query.selection.window(Query::snapshots(nodes)).rows;
+    let rows = query.selection.window(query.snapshots(nodes)).rows;
     let ids: HashMap<&str, NodeId> = nodes.with_ids().map(|(id, node)| (&*node.node, id)).collect();
     let remaining = rows.iter().filter_map(|row| Some((*ids.get(row.node)?, row.index))).collect();
     match lines {

@@ -39,10 +39,10 @@ impl CachedMetrics {
             Ok(query) => query,
             Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
         };
-        if let Err(sentence) = query.resolve_node(&nodes) {
+        if let Err(sentence) = query.resolve_nodes(&nodes) {
             return refusal(StatusCode::NOT_FOUND, &sentence);
         }
-        let selected = query.selection.node.as_deref().and_then(|name| nodes.find(name));
+        let selected = query.node.as_deref().and_then(|name| nodes.find(name));
         if let Some((_, node)) = selected {
             // It is scraped about once per state, so it is not cached.
             let node = Part::new(encode(&node_families(&nodes, Some(node), now)));

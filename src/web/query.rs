@@ -1,9 +1,11 @@
 //! Parses the query string of a page or an API call: the accepted parameters, the selection, and the query strings of
 //! links to other windows.
 
+use std::collections::BTreeSet;
+
 use url::form_urlencoded;
 
-use crate::latest::{NodeState, Nodes};
+use crate::latest::{NodeState, Nodes, TargetState};
 use crate::snapshot::Snapshot;
 use crate::view::column::Column;
 use crate::view::filter::{Filter, check_column, unknown_column};
@@ -17,10 +19,13 @@ pub(super) const MAX_WINDOW: usize = 1000;
 const DEFAULT_WINDOW: usize = 200;
 
 /// The parameters that can be given once.
-const UNIQUE: [&str; 8] = ["redis", "q", "sort", "group", "offset", "limit", "closed_at", "collect"];
+const UNIQUE: [&str; 9] = ["redis", "cluster", "q", "sort", "group", "offset", "limit", "closed_at", "collect"];
 
 /// The value of `collect` for the metrics that are not about one node.
 pub(super) const COLLECT_EXPORTER: &str = "exporter";
+
+/// The number of names in a sentence about an unknown server or cluster.
+const MAX_NAMES: usize = 20;
 
 /// Maximum length of a query string, in bytes.
 const MAX_QUERY_BYTES: usize = 4096;
@@ -36,7 +41,7 @@ pub(super) enum Takes {
     Closed,
     /// The parameters of applications.
     Apps,
-    /// Only the node.
+    /// Only the nodes.
     Nodes,
     /// The parameters of the metrics.
     Metrics,
@@ -47,7 +52,11 @@ pub(super) enum Takes {
 pub(super) struct Query {
     /// The given parameters by their canonical names, for links to other windows.
     pub(super) given: Vec<(String, String)>,
-    /// The selection of clients.
+    /// The selected node; `None` for all.
+    pub(super) node: Option<String>,
+    /// The selected cluster; `None` for all nodes.
+    pub(super) cluster: Option<String>,
+    /// The selection of clients of these nodes.
     pub(super) selection: Selection,
     /// The column to group by; `None` for a list.
     pub(super) group: Option<&'static Column>,
@@ -63,13 +72,13 @@ impl Takes {
     pub(super) fn parameters(self) -> &'static [&'static str] {
         match self {
             Takes::Clients => &[
-                "redis", "q", "filter", "min_idle", "max_idle", "min_age", "sort", "group", "columns", "offset",
-                "limit",
+                "redis", "cluster", "q", "filter", "min_idle", "max_idle", "min_age", "sort", "group", "columns",
+                "offset", "limit",
             ],
-            Takes::Client => &["redis", "columns", "closed_at"],
-            Takes::Closed => &["redis", "q", "filter", "min_age", "sort", "columns", "offset", "limit"],
-            Takes::Apps => &["redis", "q", "app"],
-            Takes::Nodes => &["redis"],
+            Takes::Client => &["redis", "cluster", "columns", "closed_at"],
+            Takes::Closed => &["redis", "cluster", "q", "filter", "min_age", "sort", "columns", "offset", "limit"],
+            Takes::Apps => &["redis", "cluster", "q", "app"],
+            Takes::Nodes => &["redis", "cluster"],
             Takes::Metrics => &["redis", "collect", "target"],
         }
     }
@@ -118,7 +127,7 @@ impl Query {
     /// See [`Query::parse`].
     pub(super) fn of_scrape(text: &str) -> Result<Self, String> {
         let query = Self::of_page(text, Takes::Metrics)?;
-        match query.selection.node.is_some() && query.is_of_exporter() {
+        match query.node.is_some() && query.is_of_exporter() {
             true => Err("redis and collect exclude each other; remove one".to_owned()),
             false => Ok(query),
         }
@@ -142,7 +151,16 @@ impl Query {
             return Err(format!("the query is longer than {MAX_QUERY_BYTES} bytes"));
         }
         let selection = Selection::of(limit);
-        let mut query = Self { given: Vec::new(), selection, group: None, columns: Vec::new(), closed_at: None, takes };
+        let mut query = Self {
+            given: Vec::new(),
+            node: None,
+            cluster: None,
+            selection,
+            group: None,
+            columns: Vec::new(),
+            closed_at: None,
+            takes,
+        };
         if takes == Takes::Closed {
             query.selection.sort = Sort { column: takes.column("closed_at")?, descending: true };
         }
@@ -167,7 +185,8 @@ impl Query {
             return self.set_column(name, value);
         }
         match name {
-            "redis" => self.selection.node = Some(value.to_owned()),
+            "redis" => self.node = Some(value.to_owned()),
+            "cluster" => self.cluster = Some(value.to_owned()),
             "q" => self.selection.search(value),
             "filter" => self.add(Filter::parse(value))?,
             "min_idle" => self.add(Filter::parse(&format!("idle_seconds>={value}")))?,
@@ -230,14 +249,31 @@ impl Query {
         self.selection.add_filter(filter)
     }
 
-    /// The selected nodes.
-    pub(super) fn nodes<'a>(&self, nodes: &'a Nodes) -> impl Iterator<Item = &'a NodeState> {
-        nodes.iter().filter(|node| self.selection.has_node(&node.node))
+    /// True if the node is selected.
+    pub(super) fn has(&self, node: &NodeState) -> bool {
+        self.node.as_ref().is_none_or(|name| **name == *node.node) && self.is_of_cluster(node)
     }
 
-    /// The last snapshots of all nodes, as input of a selection.
-    pub(super) fn snapshots(nodes: &Nodes) -> impl Iterator<Item = (&str, &Snapshot)> {
-        nodes.iter().filter_map(|node| Some((&*node.node, &**node.last_snapshot()?)))
+    /// True if only some nodes are selected.
+    pub(super) fn selects_nodes(&self) -> bool {
+        self.node.is_some() || self.cluster.is_some()
+    }
+
+    /// The selected nodes.
+    pub(super) fn nodes<'a>(&self, nodes: &'a Nodes) -> impl Iterator<Item = &'a NodeState> + Clone {
+        nodes.iter().filter(|node| self.has(node))
+    }
+
+    /// The targets that lead to a selected node; if none is selected, all of them.
+    pub(super) fn targets<'a>(&self, nodes: &'a Nodes) -> impl Iterator<Item = &'a TargetState> {
+        let selected: BTreeSet<&str> = self.nodes(nodes).map(NodeState::target).collect();
+        let selects_nodes = self.selects_nodes();
+        nodes.targets().iter().filter(move |target| !selects_nodes || selected.contains(&*target.name))
+    }
+
+    /// The last snapshots of the selected nodes, as input of a selection.
+    pub(super) fn snapshots<'a>(&self, nodes: &'a Nodes) -> impl Iterator<Item = (&'a str, &'a Snapshot)> {
+        self.nodes(nodes).filter_map(|node| Some((&*node.node, &**node.last_snapshot()?)))
     }
 
     /// The clients with an id: at most one per selected node.
@@ -246,30 +282,49 @@ impl Query {
             let index = snapshot.clients()?.find(id)?;
             Row::new(node, snapshot, index)
         };
-        Self::snapshots(nodes).filter(|(node, _)| self.selection.has_node(node)).filter_map(of_node).collect()
+        self.snapshots(nodes).filter_map(of_node).collect()
     }
 
     /// The window of the closed clients; the default order is the last closed first.
     pub(super) fn closed<'a>(&self, nodes: &'a Nodes) -> Window<ClosedRow<'a>> {
-        let nodes = Self::snapshots(nodes).filter(|(node, _)| self.selection.has_node(node));
-        self.selection.window_of(nodes.flat_map(|(node, snapshot)| closed_rows(node, snapshot)))
+        self.selection.window_of(self.snapshots(nodes).flat_map(|(node, snapshot)| closed_rows(node, snapshot)))
     }
 
-    /// Finds the selected node by its name or its address, and selects it by its name.
+    /// Finds the selected node by its name or its address, and selects it by its name. Checks the selected cluster.
     ///
     /// # Errors
-    /// Returns a sentence that names the watched nodes, if none of them is selected.
-    pub(super) fn resolve_node(&mut self, nodes: &Nodes) -> Result<(), String> {
-        let Some(selected) = &self.selection.node else { return Ok(()) };
-        if let Some(node) = nodes.find_by_name_or_address(selected) {
-            self.selection.node = Some(node.node.to_string());
+    /// Returns a sentence that names watched nodes or clusters, if none of them is selected.
+    pub(super) fn resolve_nodes(&mut self, nodes: &Nodes) -> Result<(), String> {
+        if let Some(cluster) = &self.cluster
+            && !nodes.iter().any(|node| *node.origin.cluster == **cluster)
+        {
+            let clusters: BTreeSet<&str> = nodes.iter().map(|node| &*node.origin.cluster).collect();
+            return Err(match some_names(clusters.into_iter().filter(|cluster| !cluster.is_empty())) {
+                names if names.is_empty() => "cluster: no server that is watched belongs to a cluster".to_owned(),
+                names => format!("cluster: no server of this cluster is watched; clusters are {names}"),
+            });
+        }
+        let Some(selected) = &self.node else { return Ok(()) };
+        let found = nodes.find_by_name_or_address(selected).filter(|node| self.is_of_cluster(node));
+        if let Some(node) = found.map(|node| node.node.to_string()) {
             for (_, value) in self.given.iter_mut().filter(|(name, _)| name == "redis") {
-                *value = node.node.to_string();
+                value.clone_from(&node);
             }
+            self.node = Some(node);
             return Ok(());
         }
-        let names: Vec<&str> = nodes.iter().map(|node| &*node.node).take(20).collect();
-        Err(format!("redis: this server is not watched; servers are {}", names.join(", ")))
+        let place = if self.cluster.is_some() { " in this cluster" } else { "" };
+        let names = some_names(self.nodes_of_cluster(nodes).map(|node| &*node.node));
+        Err(format!("redis: this server is not watched{place}; servers are {names}"))
+    }
+
+    /// The nodes of the selected cluster; all nodes if none is selected.
+    pub(super) fn nodes_of_cluster<'a>(&self, nodes: &'a Nodes) -> impl Iterator<Item = &'a NodeState> {
+        nodes.iter().filter(|node| self.is_of_cluster(node))
+    }
+
+    fn is_of_cluster(&self, node: &NodeState) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| **cluster == *node.origin.cluster)
     }
 
     /// The first value of a parameter; empty if it is not given.
@@ -316,6 +371,16 @@ fn is_known(name: &str) -> bool {
     Column::find(name).is_some() || all.iter().any(|takes| takes.parameters().contains(&name))
 }
 
+/// The first of some names, and the number of the others.
+fn some_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    let shown = names[..names.len().min(MAX_NAMES)].join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => shown,
+        others => format!("{shown} and {others} more"),
+    }
+}
+
 fn grouping(name: &str) -> Result<&'static Column, String> {
     Column::find(name).ok_or_else(|| unknown_column(name))?.check_groupable()
 }
@@ -350,7 +415,7 @@ mod tests {
 
     use super::*;
     use crate::latest::Phase;
-    use crate::link::Endpoint;
+    use crate::link::{Endpoint, Origin};
     use crate::view::fixture::snapshot;
 
     const REPLY: &str = "id=1 addr=10.0.0.1:1 name=web-1 user=app idle=5 age=10 cmd=get flags=N\n\
@@ -369,7 +434,7 @@ mod tests {
 
     fn ids(text: &str) -> (usize, Vec<u64>) {
         let (nodes, query) = (nodes(), parse(text).expect(text));
-        let window = query.selection.window(Query::snapshots(&nodes));
+        let window = query.selection.window(query.snapshots(&nodes));
         (window.matched, window.rows.iter().filter_map(|row| row.entry.id).collect())
     }
 
@@ -464,7 +529,7 @@ mod tests {
     #[test]
     fn a_server_that_is_not_watched_is_an_error() {
         let nodes = nodes();
-        assert!(parse("redis=node:1").expect("a query").resolve_node(&nodes).is_ok());
+        assert!(parse("redis=node:1").expect("a query").resolve_nodes(&nodes).is_ok());
         let mut by_address = parse("redis=rediss%3A%2F%2Flocalhost:7000/3&q=web").expect("a query");
         let local = |name: &str, port: u16| {
             let endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port, tls: false };
@@ -472,15 +537,41 @@ mod tests {
         };
         // A name takes precedence over the address of another node.
         let named = Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [local("a", 7000), local("127.0.0.1:7000", 7001)]);
-        assert!(by_address.resolve_node(&named).is_ok() && by_address.selection.has_node("a"));
+        assert!(by_address.resolve_nodes(&named).is_ok() && by_address.node.as_deref() == Some("a"));
         assert_eq!(by_address.with(&[]), "redis=a&q=web");
         let mut by_name = parse("redis=127.0.0.1:7000").expect("a query");
-        assert!(by_name.resolve_node(&named).is_ok() && !by_name.selection.has_node("a"));
-        assert!(parse("redis=localhost:7002").expect("a query").resolve_node(&named).is_err());
+        assert!(by_name.resolve_nodes(&named).is_ok() && by_name.node.as_deref() != Some("a"));
+        assert!(parse("redis=localhost:7002").expect("a query").resolve_nodes(&named).is_err());
         let twice = Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, [local("a", 7000), local("b", 7000)]);
-        assert!(parse("redis=localhost:7000").expect("a query").resolve_node(&twice).is_err(), "it could be either");
-        let fault = parse("redis=node:2").expect("a query").resolve_node(&nodes).expect_err("it is not watched");
+        assert!(parse("redis=localhost:7000").expect("a query").resolve_nodes(&twice).is_err(), "it could be either");
+        let fault = parse("redis=node:2").expect("a query").resolve_nodes(&nodes).expect_err("it is not watched");
         assert!(fault.contains("servers are node:1"), "{fault}");
+    }
+
+    #[test]
+    fn a_cluster_selects_its_servers_and_an_unknown_one_is_an_error_that_names_others() {
+        let node = |name: &str, cluster: &str| {
+            let origin = Arc::new(Origin { cluster: cluster.into(), ..Origin::default() });
+            NodeState { origin, ..NodeState::starting(name.into()) }
+        };
+        let all = [node("a", "shop"), node("b", "mail"), node("c", "shop"), node("single", "")];
+        let nodes = Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, all);
+        let resolved = |text: &str| {
+            let mut query = parse(text).expect(text);
+            query.resolve_nodes(&nodes)?;
+            Ok::<Vec<String>, String>(query.nodes(&nodes).map(|node| node.node.to_string()).collect())
+        };
+        assert_eq!(resolved("cluster=shop"), Ok(vec!["a".to_owned(), "c".to_owned()]));
+        assert_eq!(resolved("cluster=shop&redis=c"), Ok(vec!["c".to_owned()]));
+        let fault = |text| resolved(text).expect_err("it is not watched");
+        assert!(fault("cluster=shops").ends_with("clusters are mail, shop"), "{}", fault("cluster=shops"));
+        assert!(fault("cluster=shop&redis=b").ends_with("in this cluster; servers are a, c"));
+        let many = (0..30).map(|number| node(&format!("n{number}"), &format!("c{number:02}")));
+        let many = Nodes::new(1, jiff::Timestamp::UNIX_EPOCH, many);
+        let fault = parse("cluster=x").expect("a query").resolve_nodes(&many).expect_err("it is unknown");
+        assert!(fault.ends_with(", c18, c19 and 10 more"), "{fault}");
+        let none = parse("cluster=x").expect("a query").resolve_nodes(&self::nodes());
+        assert!(none.is_err_and(|fault| fault.contains("no server that is watched belongs to a cluster")));
     }
 
     #[test]

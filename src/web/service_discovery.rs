@@ -92,7 +92,7 @@ pub(super) fn answer(app: &WebState, request: &Parts, query: &str) -> Response<B
         Ok(query) => query,
         Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
     };
-    if let Err(sentence) = query.resolve_node(&nodes) {
+    if let Err(sentence) = query.resolve_nodes(&nodes) {
         return refusal(StatusCode::NOT_FOUND, &sentence);
     }
     let is_encrypted = app.settings.borrow().tls.is_some();
@@ -105,7 +105,7 @@ pub(super) fn answer(app: &WebState, request: &Parts, query: &str) -> Response<B
         labels.extend(more.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))));
         json!({ "targets": [target], "labels": labels })
     };
-    let exporter = query.selection.node.is_none().then(|| entry(&[("__param_collect", COLLECT_EXPORTER)]));
+    let exporter = (!query.selects_nodes()).then(|| entry(&[("__param_collect", COLLECT_EXPORTER)]));
     let entries = exporter.into_iter().chain(query.nodes(&nodes).map(|node| entry(&node_labels(node))));
     response::answer(StatusCode::OK, "application/json", format!("{}\n", Value::from_iter(entries)))
 }

@@ -34,11 +34,21 @@ pub(crate) fn browse(script: &str, server: Option<Binary>, args: &[&str]) -> Opt
     let _clients = TestClients::join(&server);
     let exporter = Exporter::start(&[&server.address()], args, &[]);
     exporter.scrape_until("clients", |scrape| scrape.sum("redis_clients_online") > 5.0);
+    run_script(script, &exporter.address, &server.address(), &[])
+}
+
+/// Runs a script with an exporter and a server at these addresses, and with these variables. Returns what it prints;
+/// `None` if something is missing.
+pub(crate) fn run_script(script: &str, exporter: &str, server: &str, variables: &[(&str, &str)]) -> Option<String> {
+    if !can_browse() {
+        return None;
+    }
     let output = Command::new("timeout")
         .args(["-k", "5", MAX_SECONDS, "node", "--test-reporter=tap"])
         .arg(project(&format!("tests/browser/{script}.test.mjs")))
-        .env("EXPORTER_URL", format!("http://{}", exporter.address))
-        .env("REDIS_ADDRESS", server.address())
+        .env("EXPORTER_URL", format!("http://{exporter}"))
+        .env("REDIS_ADDRESS", server)
+        .envs(variables.iter().copied())
         .output()
         .expect("node starts");
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

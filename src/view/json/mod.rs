@@ -16,7 +16,7 @@ use super::row::{ClosedRow, Record, Row};
 use super::selection::{Group, GroupWindow, Selection};
 use crate::client_list::Field;
 use crate::history::STEP_SECONDS;
-use crate::latest::NodeState;
+use crate::latest::{AppSum, FleetApps, NodeState, TargetState};
 use crate::snapshot::{Groups, Seen, Tally};
 use crate::text::{OTHER, escaped};
 
@@ -109,9 +109,16 @@ pub fn group_window<'a>(
     all
 }
 
-/// The state of each node.
-pub fn status<'a>(nodes: impl Iterator<Item = &'a NodeState>, now: Instant) -> Json {
-    json!({ "nodes": nodes.map(|node| node::node(node, now)).collect::<Vec<_>>() })
+/// The state of each of these nodes, and of the discovery of these targets.
+pub fn status<'a>(
+    nodes: impl Iterator<Item = &'a NodeState>,
+    targets: impl Iterator<Item = &'a TargetState>,
+    now: Instant,
+) -> Json {
+    json!({
+        "nodes": nodes.map(|node| node::node(node, now)).collect::<Vec<_>>(),
+        "targets": targets.map(node::target).collect::<Vec<_>>(),
+    })
 }
 
 /// The hour of each node before `now`.
@@ -119,15 +126,29 @@ pub fn histories<'a>(nodes: impl Iterator<Item = &'a NodeState>, now: Timestamp)
     json!({ "step_seconds": STEP_SECONDS, "nodes": nodes.map(|node| history::history(node, now)).collect::<Vec<_>>() })
 }
 
-/// The applications of each node that the selection matches.
-pub fn apps<'a>(nodes: impl Iterator<Item = &'a NodeState>, selection: &Selection) -> Json {
+/// The applications of each node that the selection matches, and their sums over all these nodes.
+pub fn apps<'a>(nodes: impl Iterator<Item = &'a NodeState> + Clone, selection: &Selection, now: Instant) -> Json {
+    let sums = FleetApps::of(nodes.clone(), now);
+    let (largest, folded) = sums.largest(|app| selection.matches(AppRow { node: "", app }));
+    let sum = |(app, sum): &(&str, AppSum)| {
+        let servers = (*app != OTHER).then_some(sum.nodes);
+        json!({ "app": app, "connections": sum.connections, "servers": servers })
+    };
     let of_node = |node: &NodeState| {
         let presence = &node.last_snapshot()?.presence;
         let is_matching = |seen: &&Seen| selection.matches(AppRow { node: &node.node, app: &seen.app });
         let apps: Vec<Json> = presence.all().filter(is_matching).map(app).collect();
         Some(json!({ "redis": &*node.node, "folded": presence.folded, "apps": apps }))
     };
-    json!({ "nodes": nodes.filter_map(of_node).collect::<Vec<_>>() })
+    json!({
+        "nodes": nodes.filter_map(of_node).collect::<Vec<_>>(),
+        "fleet": {
+            "servers": sums.nodes,
+            "known": sums.known,
+            "folded": folded,
+            "apps": largest.iter().map(sum).collect::<Vec<_>>(),
+        },
+    })
 }
 
 /// The groups of each node whose clients are known.
@@ -167,6 +188,11 @@ fn counted(groups: &Option<Groups>) -> Json {
     let Some(groups) = groups else { return Json::Null };
     let counts = groups.iter().map(|(group, connections)| json!({ "group": group, "connections": connections }));
     json!({ "folded": groups.folded(), "groups": counts.collect::<Vec<_>>() })
+}
+
+/// A node that is no longer watched, as an event.
+pub fn removed(node: &str) -> Json {
+    json!({ "redis": node })
 }
 
 /// A connection that opened, as an event.

@@ -1,4 +1,4 @@
-//! The state of a node.
+//! The state of a node, and of the discovery of a target.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::latest::{NodeState, Phase};
+use crate::latest::{NodeState, Phase, TargetState};
 use crate::sample::SampleCondition;
 use crate::server_info::ServerInfo;
 use crate::snapshot::{ClientKind, CloseReason, Snapshot, State};
@@ -23,6 +23,11 @@ pub(super) fn node(node: &NodeState, now: Instant) -> Value {
     json!({
         "redis": &*node.node,
         "address": node.address.as_ref().map(ToString::to_string),
+        "target": node.target(),
+        "cluster": known(&node.origin.cluster),
+        "shard": known(&node.origin.shard),
+        "node_id": known(&node.origin.node_id),
+        "availability_zone": known(&node.origin.availability_zone),
         "fresh": node.fresh_snapshot(now).is_some(),
         "sampled_at": snapshot.map(|snapshot| format!("{:.0}", snapshot.sample.at)),
         "clock_difference_seconds": clock_difference(snapshot),
@@ -41,6 +46,26 @@ pub(super) fn node(node: &NodeState, now: Instant) -> Value {
         "conditions": snapshot.map(|snapshot| conditions(snapshot)),
         "within_budget": snapshot.and_then(|snapshot| snapshot.sample.cost.within_budget),
     })
+}
+
+/// The state of the discovery of a target.
+pub(super) fn target(target: &TargetState) -> Value {
+    let failure =
+        target.failure.as_ref().map(|failure| json!({ "reason": failure.reason.label(), "message": failure.message }));
+    json!({
+        "target": &*target.name,
+        "nodes": target.nodes,
+        "dropped": target.dropped.iter().copied().collect::<BTreeMap<_, _>>(),
+        "removed_total": target.removed,
+        "errors_total": target.errors,
+        "last_success_at": target.last_success.map(|at| format!("{at:.0}")),
+        "failure": failure,
+    })
+}
+
+/// A text of the origin of a node; `None` if it is unknown.
+fn known(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn clock_difference(snapshot: Option<&Arc<Snapshot>>) -> Option<f64> {

@@ -9,11 +9,11 @@ use crate::web::query::Query;
 
 pub(super) fn list(nodes: &Nodes, query: &Query) -> Value {
     let Some(by) = query.group else {
-        let window = query.selection.window(Query::snapshots(nodes));
+        let window = query.selection.window(query.snapshots(nodes));
         let items: Vec<Value> = window.rows.iter().map(|row| json::client(*row, &query.columns)).collect();
         return json::window(query.nodes(nodes), &query.selection, (window.total, window.matched), &items);
     };
-    let groups = query.selection.groups(by, Query::snapshots(nodes));
+    let groups = query.selection.groups(by, query.snapshots(nodes));
     json::group_window(query.nodes(nodes), &query.selection, &groups)
 }
 

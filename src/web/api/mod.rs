@@ -77,14 +77,14 @@ pub(super) fn write(nodes: &Nodes, now: Instant, call: Call<'_>, query: &str) ->
     let is_list = matches!(call, Call::ClosedLines(_));
     let query = if is_list { Query::of_list(query, call.takes()) } else { Query::parse(query, call.takes()) };
     let mut query = query.map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
-    query.resolve_node(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
+    query.resolve_nodes(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
     let value = match call {
-        Call::Status => json::status(query.nodes(nodes), now),
+        Call::Status => json::status(query.nodes(nodes), query.targets(nodes), now),
         Call::Clients => clients::list(nodes, &query),
         Call::Client(id) => clients::one(nodes, id, &query)?,
         Call::Closed => closed::list(nodes, &query),
         Call::ClosedLines(lines) => return Ok(closed::lines(nodes, lines, &query)),
-        Call::Apps => json::apps(query.nodes(nodes), &query.selection),
+        Call::Apps => json::apps(query.nodes(nodes), &query.selection, now),
         Call::Groups => json::groups(query.nodes(nodes)),
         Call::History => json::histories(query.nodes(nodes), nodes.changed_at()),
         Call::OpenApi => return Ok((JSON, OPENAPI.to_owned())),

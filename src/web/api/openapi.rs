@@ -76,6 +76,7 @@ fn components() -> Value {
     let columns = "A column name, an alias, or a key of CLIENT LIST";
     let fixed = [
         ("redis", "Name or address of one server. Default: all.".to_owned(), text()),
+        ("cluster", "Name of one cluster, of which all servers are selected. Default: all servers.".to_owned(), text()),
         ("q", "Text that id, address, name, user, library, command or app contains, in any case.".to_owned(), text()),
         ("filter", "A condition: idle>10m, memory>1MB, name!=web, address=10.0.0.0/8. Repeatable.".to_owned(), text()),
         ("min_idle", "Minimum idle time: 10m.".to_owned(), text()),

@@ -62,11 +62,11 @@ function showFault(sentence) {
   form.after(fault);
 }
 
-// The page has other windows if the exporter was restarted with other servers.
+// The page has other windows if another version of the exporter was started.
 function reload() {
   const [visit] = performance.getEntriesByType("navigation");
   if (visit?.type === "reload" && performance.now() < MIN_RELOAD_INTERVAL_MS) {
-    problem = "the servers changed; the page reloads within a minute";
+    problem = "the exporter changed; the page reloads within a minute";
   } else {
     location.reload();
   }
@@ -146,7 +146,7 @@ function tick(page) {
 }
 
 function onStreamEvent(name) {
-  if (name === "status") return refreshAll();
+  if (name === "status" || name === "removed") return refreshAll();
   if (name === "opened" || name === "closed") {
     if (!paused) return;
     missed += 1;

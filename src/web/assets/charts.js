@@ -226,10 +226,17 @@ const isPaused = () => document.querySelector("[data-pause]")?.getAttribute("ari
 // The address of the history of the servers that are shown.
 function address() {
   const [one, another] = sections();
-  return `/api/v1/history${another ? "" : `?${new URLSearchParams({ redis: one.dataset.charts })}`}`;
+  const cluster = new URLSearchParams(location.search).get("cluster");
+  const selected = another ? { ...(cluster && { cluster }) } : { redis: one.dataset.charts };
+  return `/api/v1/history?${new URLSearchParams(selected)}`;
 }
 
 function show(nodes) {
+  for (const [figure, { chart }] of drawn) {
+    if (figure.isConnected) continue;
+    chart.destroy();
+    drawn.delete(figure);
+  }
   for (const section of sections()) {
     const node = nodes.find((node) => node.redis === section.dataset.charts);
     if (!node) continue;

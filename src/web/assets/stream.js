@@ -53,7 +53,9 @@ export class Stream {
     const source = new EventSource("/api/v1/events");
     signal.addEventListener("abort", () => source.close());
     source.addEventListener("open", () => this.#publish("open", "open"));
-    for (const name of ["status", "opened", "closed"]) source.addEventListener(name, () => this.#publish(name));
+    for (const name of ["status", "removed", "opened", "closed"]) {
+      source.addEventListener(name, () => this.#publish(name));
+    }
     source.addEventListener("error", () => {
       // The browser does not retry after an answer that is not a stream.
       const isRefused = source.readyState === EventSource.CLOSED;

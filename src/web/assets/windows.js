@@ -11,10 +11,12 @@ let postponed = false;
 
 const within = (root, selector) => [...(root.matches(selector) ? [root] : []), ...root.querySelectorAll(selector)];
 
-function isInUse(window) {
+// True if the reader has selected text, presses the pointer, or chooses a server in this element.
+function isInUse(element) {
   const selection = getSelection();
-  const isSelected = selection !== null && !selection.isCollapsed && selection.containsNode(window, true);
-  return isSelected || window.contains(pressed);
+  const isSelected = selection !== null && !selection.isCollapsed && selection.containsNode(element, true);
+  const isChoosing = element.contains(document.activeElement) && document.activeElement.matches("select, input");
+  return isSelected || isChoosing || element.contains(pressed);
 }
 
 // Identifies an element in the old and the new window by its type, with its link or name.
@@ -45,14 +47,39 @@ function replace(now, next) {
   successor?.focus({ preventScroll: true });
 }
 
+// Adds the sections of servers that the page shows now, and removes those of others. Returns false if one that should
+// be removed is in use.
+function replaceSections(page, isRequested) {
+  const [now, next] = [document, page].map((root) => root.querySelector("[data-nodes]"));
+  if (!now || !next) return true;
+  const shown = new Map([...now.children].map((section) => [section.dataset.node, section]));
+  const sections = [...next.children];
+  const names = new Set(sections.map((section) => section.dataset.node));
+  const others = [...shown.values()].filter((section) => !names.has(section.dataset.node));
+  if (!isRequested && others.some(isInUse)) return false;
+  for (const other of others) other.remove();
+  // The sections that stay keep their charts.
+  sections.forEach((section, place) => {
+    const one = shown.get(section.dataset.node) ?? document.importNode(section, true);
+    if (now.children[place] !== one) now.insertBefore(one, now.children[place] ?? null);
+  });
+  return true;
+}
+
 // Replaces the windows. Returns true if all were replaced, false if some are in use, and `null` if the new page has
 // other windows. A view that the reader requested replaces windows in use, too.
 export function replaceWindows(page, isRequested) {
+  if (!replaceSections(page, isRequested)) {
+    postponed = true;
+    return false;
+  }
   const shown = [...document.querySelectorAll("[data-window]")];
   const next = page.querySelectorAll("[data-window]");
   if (shown.length !== next.length) return null;
   postponed = false;
   shown.forEach((now, place) => {
+    // A reader may be choosing from a list that has not changed.
+    if (now.isEqualNode(next[place])) return;
     if (!isRequested && isInUse(now)) postponed = true;
     else replace(now, next[place]);
   });
@@ -75,4 +102,6 @@ export function onRelease(callback) {
   // The pointer may be released outside of the page.
   document.addEventListener("pointermove", (event) => pressed && event.buttons === 0 && release());
   document.addEventListener("selectionchange", check);
+  // The focus has not moved yet.
+  document.addEventListener("focusout", () => setTimeout(check));
 }

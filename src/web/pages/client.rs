@@ -82,7 +82,8 @@ pub(super) fn write(
 /// The closed clients with an id, the last closed first.
 fn closed_clients<'a>(nodes: &'a Nodes, id: u64, query: &Query) -> Vec<ClosedRow<'a>> {
     let Ok(mut closed) = Query::of_list(&format!("id={id}"), Takes::Closed) else { return Vec::new() };
-    closed.selection.node.clone_from(&query.selection.node);
+    closed.node.clone_from(&query.node);
+    closed.cluster.clone_from(&query.cluster);
     closed.closed(nodes).rows
 }
 

@@ -89,7 +89,7 @@ pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<
 
 impl ClientsPage<'_> {
     fn listed(mut self, nodes: &Nodes, query: &Query, columns: &[&'static Column]) -> Self {
-        let window = query.selection.window(Query::snapshots(nodes));
+        let window = query.selection.window(query.snapshots(nodes));
         self.heads = columns.iter().map(|column| head("/clients", query, column)).collect();
         self.rows = window.rows.iter().map(|row| columns.iter().map(|column| cell(*row, column)).collect()).collect();
         self.paging = Paging::new("/clients", query, window.rows.len(), window.matched);
@@ -97,7 +97,7 @@ impl ClientsPage<'_> {
     }
 
     fn grouped(mut self, nodes: &Nodes, query: &Query, by: &'static Column) -> Self {
-        let window = query.selection.groups(by, Query::snapshots(nodes));
+        let window = query.selection.groups(by, query.snapshots(nodes));
         let measures = Measure::shown().map(|measure| Head {
             text: measure.title,
             help: measure.help,

@@ -6,8 +6,11 @@ mod client;
 mod clients;
 mod closed;
 mod overview;
+mod servers;
+mod switcher;
 mod table;
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use askama::Template;
@@ -15,12 +18,13 @@ use hyper::StatusCode;
 use jiff::Timestamp;
 use url::form_urlencoded;
 
+use self::switcher::Switcher;
 use super::WebState;
 use super::query::{Query, Takes};
 use super::response_cache::Written;
 use crate::latest::{NodeState, Nodes, Phase, SameServer, same_server_warning};
 use crate::sample::SampleCondition;
-use crate::snapshot::Closed;
+use crate::snapshot::{Closed, Snapshot};
 
 /// A page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +36,21 @@ pub(super) enum PageRoute<'a> {
     Closed,
 }
 
+/// Maximum number of servers that a page shows in full or has banners of.
+const MAX_FULL_NODES: usize = 4;
+
+/// Maximum number of rows of each table of the overview, and of sentences about missing applications.
+const MAX_ROWS: usize = 10;
+
 /// The parts that all pages have.
-#[derive(Clone, Copy)]
 struct Frame<'a> {
     /// The path of the current page in the navigation.
     path: &'static str,
     version: &'static str,
     telemetry_path: &'a str,
+    /// The query string that selects the same nodes on another page: `?redis=…`; empty for all.
+    selected: String,
+    switcher: Switcher,
 }
 
 impl PageRoute<'_> {
@@ -56,8 +68,15 @@ impl PageRoute<'_> {
 /// Writes a page.
 pub(super) fn write(state: &WebState, nodes: &Nodes, now: Instant, page: PageRoute<'_>, query: &str) -> Written {
     let mut query = Query::of_page(query, page.takes()).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
-    query.resolve_node(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
-    let frame = |path| Frame { path, version: env!("CARGO_PKG_VERSION"), telemetry_path: &state.telemetry_path };
+    query.resolve_nodes(nodes).map_err(|sentence| (StatusCode::NOT_FOUND, sentence))?;
+    let selected = selected_pairs(&query);
+    let frame = |path| Frame {
+        path,
+        version: env!("CARGO_PKG_VERSION"),
+        telemetry_path: &state.telemetry_path,
+        selected: if selected.is_empty() { String::new() } else { format!("?{}", pairs_text(&selected)) },
+        switcher: Switcher::new(path, nodes, &query, !matches!(page, PageRoute::Client(_))),
+    };
     match page {
         PageRoute::Overview => html(&overview::page(nodes, now, &query, frame("/"))),
         PageRoute::Apps => html(&apps::page(nodes, now, &query, frame("/apps"))),
@@ -109,7 +128,8 @@ fn without_node<'a>(node: &str, message: &'a str) -> &'a str {
 
 /// The banners about selected nodes that are one server.
 fn same_server_banners(nodes: &Nodes, query: &Query, now: Instant) -> impl Iterator<Item = String> {
-    let is_selected = |names: &SameServer<'_>| names.iter().any(|name| query.selection.has_node(name));
+    let selected: HashSet<&str> = query.nodes(nodes).map(|node| &*node.node).collect();
+    let is_selected = move |names: &SameServer<'_>| names.iter().any(|name| selected.contains(name));
     nodes.same_servers(now).into_iter().filter(is_selected).map(|names| {
         let warning = same_server_warning(&names);
         format!("{warning}.")
@@ -126,14 +146,51 @@ fn all_banners(nodes: &Nodes, query: &Query, now: Instant) -> Vec<String> {
         };
         banners(node, now).into_iter().map(named).collect::<Vec<_>>()
     };
-    query.nodes(nodes).flat_map(named).chain(same_server_banners(nodes, query, now)).collect()
+    let mut selected: Vec<&NodeState> = query.nodes(nodes).collect();
+    selected.sort_by_key(|node| trouble(node, now));
+    let mut of_nodes = selected.into_iter().map(named).filter(|banners| !banners.is_empty());
+    let mut all: Vec<String> = of_nodes.by_ref().take(MAX_FULL_NODES).flatten().collect();
+    match of_nodes.count() {
+        0 => {}
+        1 => all.push("1 more server has a problem; the overview lists it.".to_owned()),
+        others => all.push(format!("{others} more servers have a problem; the overview lists them.")),
+    }
+    all.extend(same_server_banners(nodes, query, now).take(MAX_FULL_NODES));
+    all
+}
+
+/// The place of a node in a list that is sorted by trouble: 0 if it is down.
+fn trouble(node: &NodeState, now: Instant) -> u8 {
+    match &node.phase {
+        Phase::Failing { .. } => 0,
+        Phase::Fresh { .. } if node.fresh_snapshot(now).is_none() => 1,
+        Phase::Fresh { .. } => 2,
+        Phase::Starting => 3,
+    }
+}
+
+/// The applications with fewer connections to a node than expected there.
+fn missing_on_node(snapshot: &Snapshot) -> impl Iterator<Item = String> {
+    let missing = snapshot.presence.shown.iter().filter_map(|seen| {
+        let minimum = seen.expected.on_node.filter(|minimum| seen.now.connections < *minimum)?;
+        Some(format!("{} has {} of {minimum} expected connections.", seen.app, seen.now.connections))
+    });
+    missing.take(MAX_ROWS)
+}
+
+/// The parameters that select the same nodes.
+fn selected_pairs(query: &Query) -> Vec<(&'static str, &str)> {
+    let pairs = [("redis", query.node.as_deref()), ("cluster", query.cluster.as_deref())];
+    pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn pairs_text(parameters: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
 }
 
 /// The link to the clients page with these parameters.
 fn clients_link(parameters: &[(&str, &str)]) -> String {
-    let mut pairs = form_urlencoded::Serializer::new(String::new());
-    pairs.extend_pairs(parameters);
-    format!("/clients?{}", pairs.finish())
+    format!("/clients?{}", pairs_text(parameters))
 }
 
 /// The link to the page of one client.

@@ -8,20 +8,19 @@ use std::time::{Duration, Instant};
 use askama::Template;
 use jiff::Timestamp;
 
-use super::{Frame, banners, clients_link, rfc3339, same_server_banners};
+use super::apps::{fleet_app_link, partly};
+use super::servers::ServerList;
+use super::{
+    Frame, MAX_FULL_NODES, MAX_ROWS, banners, clients_link, missing_on_node, pairs_text, rfc3339, same_server_banners,
+    selected_pairs,
+};
 use crate::history::{History, Point, Rates};
-use crate::latest::{FleetExpectation, NodeState, Nodes};
+use crate::latest::{AppSum, FleetApps, FleetExpectation, NodeState, Nodes};
 use crate::sample::Source;
 use crate::snapshot::{ClientCounts, CloseReason, Groups, Snapshot, State};
-use crate::text::{escaped, is_cut};
-use crate::view::humanize::{clock_difference, count, rate};
+use crate::text::{OTHER, escaped, is_cut};
+use crate::view::humanize::{clock_difference, count, rate, share};
 use crate::web::query::Query;
-
-/// Maximum number of rows of each table.
-const MAX_ROWS: usize = 10;
-
-/// Maximum number of nodes that are shown in full. If there are more, they are only rows of a table with links.
-const MAX_FULL_NODES: usize = 4;
 
 /// The time over which rates are computed.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
@@ -37,21 +36,25 @@ const POINTS_PER_ROW: usize = 30;
 pub(super) struct Overview<'a> {
     frame: Frame<'a>,
     banners: Vec<String>,
-    node_rows: Vec<NodeRow>,
+    servers: ServerList,
+    apps: Option<TopApps>,
     nodes: Vec<NodeView>,
 }
 
-/// A node as a row of a table.
-struct NodeRow {
+/// The applications with the most connections to the selected nodes.
+struct TopApps {
+    /// The nodes over which they are added up, if some are not known.
+    partly: String,
+    /// The link to all applications.
+    link: String,
+    rows: Vec<TopApp>,
+}
+
+struct TopApp {
     name: String,
     link: String,
-    server: String,
     connections: String,
-    used: String,
-    online: String,
-    idle: String,
-    at: String,
-    problem: String,
+    nodes: String,
 }
 
 /// A node in full.
@@ -115,45 +118,41 @@ struct Change {
 }
 
 pub(super) fn page<'a>(nodes: &Nodes, now: Instant, query: &Query, frame: Frame<'a>) -> Overview<'a> {
-    let several = nodes.count() > 1;
-    let node_rows = nodes.iter().filter(|_| several).map(|node| node_row(node, now)).collect();
     let full_nodes = if query.nodes(nodes).count() > MAX_FULL_NODES { 0 } else { MAX_FULL_NODES };
+    // One node has these banners itself.
+    let missing = missing_on_all(nodes, now).filter(|_| nodes.count() > 1);
     Overview {
         frame,
-        // Without rows, there is one node, which has these banners.
-        banners: same_server_banners(nodes, query, now).chain(missing_on_all(nodes, now)).collect(),
-        node_rows,
+        banners: same_server_banners(nodes, query, now).take(MAX_ROWS).chain(missing).collect(),
+        servers: ServerList::new(nodes, now, query),
+        apps: top_apps(nodes, now, query),
         nodes: query.nodes(nodes).take(full_nodes).map(|node| view(nodes, node, now)).collect(),
     }
 }
 
-fn node_row(node: &NodeState, now: Instant) -> NodeRow {
-    let snapshot = node.last_snapshot();
-    let client_counts = snapshot.and_then(|snapshot| snapshot.client_counts.as_ref());
-    let number =
-        |number: fn(&ClientCounts) -> u64| client_counts.map_or_else(|| "?".to_owned(), |counts| count(number(counts)));
-    let used = client_counts
-        .zip(snapshot.and_then(|snapshot| snapshot.info()?.maxclients))
-        .filter(|(_, maxclients)| *maxclients > 0);
-    let redis: String = url::form_urlencoded::byte_serialize(node.node.as_bytes()).collect();
-    NodeRow {
-        name: node.node.to_string(),
-        link: format!("/?redis={redis}"),
-        server: snapshot.map_or_else(String::new, |snapshot| server(snapshot)),
-        connections: number(ClientCounts::connections),
-        used: used.map_or_else(String::new, |(counts, maxclients)| share(counts.connections(), maxclients)),
-        online: number(ClientCounts::online),
-        idle: number(|counts| counts.in_state(State::Idle)),
-        at: rfc3339(snapshot.map(|snapshot| snapshot.sample.at)),
-        problem: banners(node, now).into_iter().next().unwrap_or_default(),
+/// The applications over several nodes; `None` for one node, which has its own.
+fn top_apps(nodes: &Nodes, now: Instant, query: &Query) -> Option<TopApps> {
+    let apps = FleetApps::of(query.nodes(nodes), now);
+    let (mut largest, _) = apps.largest(|_| true);
+    if apps.nodes < 2 || largest.is_empty() {
+        return None;
     }
-}
-
-/// Formats a share as a percentage, with one decimal below 10 %: `0.4 %`, `87 %`.
-fn share(part: u64, whole: u64) -> String {
-    let percent = part as f64 / whole as f64 * 100.0;
-    let digits = usize::from(percent < 10.0);
-    format!("{percent:.digits$} %")
+    if largest.len() > MAX_ROWS {
+        let others = largest.split_off(MAX_ROWS - 1);
+        let connections = others.iter().map(|(_, sum)| sum.connections).sum();
+        largest.push((OTHER, AppSum { connections, nodes: 0 }));
+    }
+    let row = |(app, sum): (&str, AppSum)| TopApp {
+        name: app.to_owned(),
+        link: fleet_app_link(query, app),
+        connections: count(sum.connections),
+        nodes: if app == OTHER { String::new() } else { count(sum.nodes) },
+    };
+    Some(TopApps {
+        partly: partly(&apps),
+        link: format!("/apps?{}", pairs_text(&selected_pairs(query))),
+        rows: largest.into_iter().map(row).collect(),
+    })
 }
 
 fn view(nodes: &Nodes, node: &NodeState, now: Instant) -> NodeView {
@@ -182,15 +181,6 @@ fn missing_on_all(nodes: &Nodes, now: Instant) -> impl Iterator<Item = String> {
         format!("{} has {} of {} expected connections{place}.", of.app, of.connections.unwrap_or(0), of.minimum)
     };
     missing.map(sentence).take(MAX_ROWS)
-}
-
-/// The applications with fewer connections to a node than expected there.
-fn missing_on_node(snapshot: &Snapshot) -> impl Iterator<Item = String> {
-    let missing = snapshot.presence.shown.iter().filter_map(|seen| {
-        let minimum = seen.expected.on_node.filter(|minimum| seen.now.connections < *minimum)?;
-        Some(format!("{} has {} of {minimum} expected connections.", seen.app, seen.now.connections))
-    });
-    missing.take(MAX_ROWS)
 }
 
 /// The offline applications, the last seen first.
@@ -367,7 +357,7 @@ fn changes(node: &str, then: &AppConnections, now: &AppConnections) -> Vec<Chang
 
 /// The link to the clients of an application; empty for `(other)`, which is not one application.
 pub(super) fn app_link(node: &str, app: &str) -> String {
-    if app == crate::text::OTHER { String::new() } else { clients_link(&[("redis", node), ("app", app)]) }
+    if app == OTHER { String::new() } else { clients_link(&[("redis", node), ("app", app)]) }
 }
 
 fn top_groups(node: &str, snapshot: &Snapshot) -> Vec<(&'static str, Vec<GroupView>)> {
