@@ -1,5 +1,6 @@
 # `make help` lists the targets: a target is documented by the comment behind ##.
-.PHONY: help demo demo-cluster unit test acceptance check lint audit fuzz servers static bench bench-stages bench-contenders bench-page bench-fleet bench-hostile screenshots \
+.PHONY: help demo demo-cluster unit test acceptance check lint audit fuzz servers static bench bench-stages bench-contenders bench-page bench-fleet bench-hostile \
+	bench-cluster screenshots \
 	screenshots-dashboards screenshots-pages release-crowd
 
 # Servers: real ones of six generations, Prometheus, Alertmanager and systemd-analyze. Kits, each with its own
@@ -102,6 +103,10 @@ bench-fleet: ## measure an exporter of 100 servers with 100 clients each; 3 minu
 bench-hostile: ## measure scrapes and memory while peers, servers and publishers are hostile; 15 minutes
 	cargo build --locked --release
 	BENCH_SERVER="$(BENCH_SERVER)" node bench/hostile.mjs
+
+bench-cluster: ## measure what announcing costs the nodes of a cluster; a minute once built
+	cargo build --locked --release
+	BENCH_SERVER="$(BENCH_SERVER)" node bench/cluster.mjs
 
 release-crowd: ## build the program and the test clients for measurements
 	cargo build --locked --release --features crowd
