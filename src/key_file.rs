@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
     use crate::followed_file::POLL_INTERVAL;
-    use crate::status::StatusReceiver;
+    use crate::status::{OwnNames, StatusReceiver};
 
     #[tokio::test(start_paused = true)]
     async fn keys_are_rotated_and_an_invalid_file_keeps_the_previous_ones() {
@@ -95,7 +95,7 @@ mod tests {
         fs::write(&path, old).expect("a file");
         let (keys, file) = KeyFile::read(&path).expect("a valid file");
         let valid = file.validity();
-        let receiver = StatusReceiver::of_ring(keys.clone(), None);
+        let receiver = StatusReceiver::of_ring(keys.clone(), OwnNames::default());
         let following = tokio::spawn(file.follow(tokio::sync::watch::channel(()).1));
         let accepts = |key: &str| {
             let mut message = "{}".to_owned();

@@ -240,7 +240,7 @@ fn only_announcer(subscriber: &Subscriber) -> String {
 }
 
 /// Returns the index of the exporter that announces under this name.
-fn index_of(exporters: &[Exporter], name: &str) -> usize {
+pub(crate) fn index_of(exporters: &[Exporter], name: &str) -> usize {
     let logs_name = |exporter: &Exporter| exporter.log().iter().any(|line| line.contains(&format!("name={name}")));
     exporters.iter().position(logs_name).expect("one of them announces")
 }
@@ -282,7 +282,7 @@ fn an_exporter_does_not_announce_if_it_is_disabled() {
 }
 
 /// Connects clients with long names.
-fn long_names(server: &Server, count: usize, length: usize) -> Vec<Peer> {
+pub(crate) fn long_names(server: &Server, count: usize, length: usize) -> Vec<Peer> {
     let join = |number| {
         let mut peer = server.peer();
         peer.must(&["CLIENT", "SETNAME", &format!("{number}-{}", "n".repeat(length))]);
@@ -494,14 +494,14 @@ fn watch_prints_the_announced_statuses() {
 }
 
 /// A running `watch`, and what it has printed. Killed on drop.
-struct Watch {
+pub(crate) struct Watch {
     child: Child,
     output: Arc<Mutex<String>>,
     notes: Arc<Mutex<String>>,
 }
 
 impl Watch {
-    fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         let mut command = program();
         let command = command.arg("watch").args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
@@ -510,12 +510,12 @@ impl Watch {
         Self { child, output, notes }
     }
 
-    fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         self.output.lock().expect("no writer panics").clone()
     }
 
     /// Waits until its notes contain a text this many times.
-    fn notes_until(&self, what: &str, text: &str, count: usize) -> String {
+    pub(crate) fn notes_until(&self, what: &str, text: &str, count: usize) -> String {
         eventually(what, || {
             let notes = self.notes.lock().expect("no writer panics").clone();
             (notes.matches(text).count() >= count).then_some(notes)

@@ -54,6 +54,7 @@ impl Watched {
                 frequency: Duration::from_millis(100),
             },
             remote: RemoteUse::Off,
+            channels: Arc::default(),
             host: "test".to_owned(),
         };
         let runtime = Runtime::new().expect("a runtime");

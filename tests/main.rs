@@ -6,6 +6,7 @@ mod browser;
 mod channel;
 mod churn;
 mod clocks;
+mod cluster_channel;
 mod clusters;
 mod commands;
 mod dashboards;

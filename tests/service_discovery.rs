@@ -170,6 +170,7 @@ impl Watched {
                 frequency: Duration::from_millis(100),
             },
             remote: RemoteUse::Off,
+            channels: Arc::default(),
             host: "test".to_owned(),
         };
         let (runtime, latest) = (Runtime::new().expect("a runtime"), Arc::new(Latest::default()));

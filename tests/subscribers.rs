@@ -71,7 +71,8 @@ fn assert_prints_counts(binary: &Binary, command: &mut Command, lists_clients: b
     eventually("it prints the counts of CLIENT LIST", || {
         let truth = Truth::ask(&mut control, 300);
         let connections: u64 = truth.kinds.values().sum();
-        let expected = format!("connections {connections} online {}", truth.kinds["application"]);
+        let expected =
+            format!("connections {connections} online {} on {}", truth.kinds["application"], server.address());
         (subscriber.line(|line| line.starts_with("connections ")) == expected).then_some(())
     });
     // It continues.
@@ -373,7 +374,7 @@ now = 699.0
 assert nodes() == [("c", "1", False)]
 now = 701.0
 assert nodes() == [] and monitor.get_client_info() == []
-for index in range(100):
+for index in range(300):
     receive(f"node-{index}", "1", 1)
 assert len(nodes()) == app.MAX_NODES
 "#;

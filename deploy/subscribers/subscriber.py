@@ -1,4 +1,7 @@
-"""Prints the number of connected and online clients, and the last interaction of each. Needs redis-py: pip install redis"""
+"""Prints the number of connected and online clients of each node, and the last interaction of each client.
+
+Needs redis-py: pip install redis. In a cluster, one node sends the statuses of all.
+"""
 import json
 import os
 from datetime import datetime
@@ -11,7 +14,7 @@ pubsub.subscribe("__redis__:cli")
 for message in pubsub.listen():
     status = json.loads(message["data"])
     if status["kind"] == "status":
-        print(f"connections {status['connections']} online {status['online']}", flush=True)
+        print(f"connections {status['connections']} online {status['online']} on {status['redis']}", flush=True)
         for one in status["clients"]:
             if "last_interaction" in one:
                 last = datetime.fromisoformat(one["last_interaction"].replace("Z", "+00:00")).astimezone().isoformat()

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::pace::Pace;
 use super::{AnnounceSettings, Election, MIN_STATUS_BYTES};
 use crate::failure::{Failure, Reason};
-use crate::latest::{ChannelTally, Publication};
+use crate::latest::{ChannelTally, NodeReader, Publication};
 use crate::link::{Command, Link, Node, Reply, Request};
 use crate::sample::Source;
 use crate::server_info::{CommandTime, ServerInfo, cluster_nodes};
@@ -46,6 +46,8 @@ pub struct Announcer {
     announcing: bool,
     /// True if it was logged that the node is a Sentinel.
     is_sentinel: bool,
+    /// For the number of nodes that the discovery knows.
+    reader: Option<NodeReader>,
 }
 
 /// The size of a status in a cluster, of which each node receives every message.
@@ -62,10 +64,12 @@ struct ClusterShare {
 const CLUSTER_INTERVAL: Duration = Duration::from_secs(60);
 
 impl ClusterShare {
-    /// Maximum size of a status, in bytes. The smallest one if the number of nodes is unknown.
-    fn max_bytes(self) -> usize {
+    /// Maximum size of a status, in bytes, where a discovery knows `discovered` nodes. The larger number counts: the
+    /// server knows nodes that no discovery watches, and a discovery knows of new ones sooner. The smallest size if the
+    /// number of nodes is unknown.
+    fn max_bytes(self, discovered: Option<u64>) -> usize {
         let share = |nodes: u64| MAX_MESSAGE / usize::try_from(nodes.max(1)).unwrap_or(usize::MAX);
-        self.nodes.map_or(MIN_STATUS_BYTES, |nodes| share(nodes).max(MIN_STATUS_BYTES))
+        self.nodes.max(discovered).map_or(MIN_STATUS_BYTES, |nodes| share(nodes).max(MIN_STATUS_BYTES))
     }
 }
 
@@ -96,7 +100,13 @@ impl Announcer {
             announcing: false,
             cluster: ClusterShare::default(),
             is_sentinel: false,
+            reader: None,
         }
+    }
+
+    /// Sets where the number of nodes of the cluster is read that its discovery knows.
+    pub fn known_by(self, reader: NodeReader) -> Self {
+        Self { reader: Some(reader), ..self }
     }
 
     /// Announces until there are no more snapshots.
@@ -150,7 +160,13 @@ impl Announcer {
     async fn take(&mut self, snapshot: Arc<Snapshot>) {
         let is_new = self.latest.as_ref().is_none_or(|latest| latest.sample.at != snapshot.sample.at);
         self.latest = Some(Arc::clone(&snapshot));
-        self.connect().await;
+        let is_sentinel = snapshot.info().is_some_and(ServerInfo::is_sentinel);
+        if is_sentinel {
+            // The link that was opened for announcing is of no use.
+            drop(self.node.admission.take_spare());
+        } else {
+            self.connect().await;
+        }
         if !self.is_announceable(&snapshot) || !self.may_announce() {
             self.unannounced = None;
             self.changes.clear();
@@ -247,7 +263,8 @@ impl Announcer {
 
     /// Maximum size of a status, in bytes.
     fn max_bytes(&self) -> usize {
-        let default = if self.is_in_cluster() { self.cluster.max_bytes() } else { MAX_MESSAGE };
+        let discovered = || self.reader.as_ref().and_then(NodeReader::nodes_of_target);
+        let default = if self.is_in_cluster() { self.cluster.max_bytes(discovered()) } else { MAX_MESSAGE };
         self.settings.max_bytes.unwrap_or(default)
     }
 
@@ -276,6 +293,8 @@ impl Announcer {
         self.spent.fetch_add(ASSUMED_INFO_MICROS, Ordering::Relaxed);
         match replies.pop().expect("there are as many replies as requests") {
             Ok(reply) => self.cluster.nodes = cluster_nodes(&reply.into_text()),
+            // The discovery knows the number, or one that is nearly right.
+            Err(_) if self.reader.as_ref().is_some_and(|reader| reader.nodes_of_target().is_some()) => {}
             Err(failure) if !std::mem::replace(&mut self.cluster.is_logged, true) => {
                 let (node, max_bytes) = (&*self.node.name, self.max_bytes());
                 warn!(
@@ -389,8 +408,10 @@ mod tests {
 
     #[test]
     fn the_nodes_of_a_cluster_share_the_size_of_a_message() {
-        let share = |nodes| ClusterShare { nodes, ..ClusterShare::default() }.max_bytes();
+        let share = |nodes| ClusterShare { nodes, ..ClusterShare::default() }.max_bytes(None);
         assert_eq!([Some(0), Some(1), Some(3), Some(16)].map(share), [65_536, 65_536, 21_845, 4_096]);
         assert_eq!([Some(1000), Some(u64::MAX), None].map(share), [4_096; 3], "not less, and if it is unknown");
+        let both = |nodes, discovered| ClusterShare { nodes, ..ClusterShare::default() }.max_bytes(discovered);
+        assert_eq!([both(Some(2), Some(4)), both(Some(4), Some(2)), both(None, Some(4))], [16_384; 3]);
     }
 }

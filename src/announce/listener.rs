@@ -1,4 +1,7 @@
-//! Subscribes to the channel of one node, and forwards verified messages.
+//! Subscribes to the channel on one node, and forwards verified messages to the nodes that they are about.
+//!
+//! The nodes of a cluster share one subscription: while the listener of one subscribes, the others wait. When its
+//! subscription fails, or receives nothing about other nodes for long, the next one subscribes.
 //!
 //! At most one message is in memory, plus bounded queues of verified messages. A flood of messages is bounded: above
 //! the maximum rate, messages are counted but not parsed.
@@ -6,19 +9,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{self, error::TrySendError};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use super::channel_group::{Inbox, Membership};
 use crate::backoff::Backoff;
-use crate::clock;
 use crate::failure::Failure;
-use crate::failure::Refusal;
-use crate::latest::ChannelTally;
-use crate::link::{Delivery, LinkPurpose, Node, Subscription};
-use crate::status::{MAX_MESSAGE, Received, StatusReceiver};
-
-/// Maximum number of messages per second that are parsed.
-const MAX_PER_SECOND: u32 = 300;
+use crate::link::{LinkPurpose, Node, Subscription};
+use crate::status::MAX_MESSAGE;
 
 /// Maximum number of messages before other nodes have their turn, however many there are.
 const MAX_TURN: u32 = 64;
@@ -33,126 +30,108 @@ const MAX_DELAY: Duration = Duration::from_secs(10);
 /// the connection.
 const SILENCE: Duration = Duration::from_secs(90);
 
-/// Receives the messages on the channel of one node.
+/// The interval at which it is checked whether another node should subscribe.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// Receives the messages on the channel of one node, or of all nodes of its cluster.
 #[derive(Debug)]
 pub struct Listener {
     node: Node,
     channel: Arc<str>,
-    receiver: StatusReceiver,
-    tally: Arc<ChannelTally>,
-    receivers: Vec<mpsc::Sender<Result<Received, Failure>>>,
-    /// Reasons that were logged.
-    logged: Vec<Refusal>,
-    /// The start of the current second, and the number of messages in it.
-    second: (Instant, u32),
+    membership: Membership,
+}
+
+/// The end of a subscription.
+enum Ended {
+    /// The link failed.
+    Failed(Failure),
+    /// Nothing was received for long. It may be another node's turn.
+    Silent,
 }
 
 impl Listener {
-    /// A listener that forwards verified messages, and failures of the subscription, to these receivers.
-    pub fn new(
-        node: Node,
-        channel: Arc<str>,
-        receiver: StatusReceiver,
-        tally: Arc<ChannelTally>,
-        receivers: Vec<mpsc::Sender<Result<Received, Failure>>>,
-    ) -> Self {
-        Self { node, channel, receiver, tally, receivers, logged: Vec::new(), second: (Instant::now(), 0) }
+    /// A listener that forwards verified messages to the members of the group, and failures of the subscription to
+    /// this one.
+    pub fn new(channel: Arc<str>, membership: Membership) -> Self {
+        Self { node: membership.node(), channel, membership }
     }
 
-    /// Listens until all receivers are closed.
-    pub async fn run(mut self) {
+    /// Listens until messages about this node are not wanted anymore.
+    pub async fn run(self) {
+        let group = Arc::clone(&self.membership.group);
         let mut backoff = Backoff::new(FIRST_DELAY, MAX_DELAY);
         // True while a failure is logged and not yet a recovery.
         let mut is_failing = false;
-        while !self.receivers.is_empty() {
-            let (failure, lasted) = match Subscription::open(&self.node, &self.channel, MAX_MESSAGE).await {
+        loop {
+            let mut inbox = group.inbox.lock().await;
+            if !self.membership.is_wanted() {
+                return;
+            }
+            let (node, channel) = (&*self.node.name, &*self.channel);
+            let (ended, lasted) = match Subscription::open(&self.node, &self.channel, MAX_MESSAGE).await {
                 Ok(subscription) => {
                     if std::mem::take(&mut is_failing) {
-                        info!(node = &*self.node.name, channel = &*self.channel, "receiving statuses again");
+                        info!(node, channel, "receiving statuses again");
                     }
+                    debug!(node, channel, "subscribed");
                     let opened = Instant::now();
-                    (self.listen(subscription).await, opened.elapsed())
+                    let ended = self.listen(subscription, &mut inbox).await;
+                    if let Ended::Failed(failure) = &ended
+                        && !self.membership.has_others()
+                    {
+                        self.membership.fail(failure.clone());
+                    }
+                    (ended, opened.elapsed())
                 }
-                Err(failure) => (Some(failure), Duration::ZERO),
+                Err(failure) => {
+                    self.membership.fail(failure.clone());
+                    (Ended::Failed(failure), Duration::ZERO)
+                }
             };
+            drop(inbox);
             // A subscription that is closed right after it was opened, each time, has not recovered.
             if lasted >= MAX_DELAY {
                 backoff.succeed();
             }
-            if let Some(failure) = failure {
-                if !backoff.is_failing() {
-                    is_failing = true;
-                    let (node, channel) = (&*self.node.name, &*self.channel);
-                    warn!(node, channel, "cannot receive statuses: {failure}");
-                }
-                self.forward(&Err(failure));
-                let due = Instant::now() + backoff.fail();
-                // All links of the node together try to connect to a full server.
-                let due = self.node.admission.due(LinkPurpose::Channel).map_or(due, |admitted| admitted.max(due));
-                tokio::time::sleep_until(due.into()).await;
+            let Ended::Failed(failure) = ended else { continue };
+            if !backoff.is_failing() {
+                is_failing = true;
+                warn!(node, channel, "cannot receive statuses: {failure}");
             }
+            let due = Instant::now() + backoff.fail();
+            // All links of the node together try to connect to a full server.
+            let due = self.node.admission.due(LinkPurpose::Channel).map_or(due, |admitted| admitted.max(due));
+            tokio::time::sleep_until(due.into()).await;
         }
     }
 
-    /// Receives messages until the link fails. Returns `None` after a long silence, or if all receivers are closed.
-    async fn listen(&mut self, mut subscription: Subscription) -> Option<Failure> {
-        let mut turn = 0;
+    /// Receives messages until the link fails, nothing is received for long, or messages are not wanted anymore.
+    async fn listen(&self, mut subscription: Subscription, inbox: &mut Inbox) -> Ended {
+        let wait = if self.membership.is_shared() { CHECK } else { SILENCE };
+        let (mut turn, mut received_at, mut others_at) = (0, Instant::now(), Instant::now());
         loop {
             turn = (turn + 1) % MAX_TURN;
             if turn == 0 {
                 tokio::task::yield_now().await;
             }
-            let delivery = match subscription.next_within(SILENCE).await {
-                Ok(Some(delivery)) => delivery,
-                Ok(None) => return None,
-                Err(failure) => return Some(failure),
-            };
-            match self.accept(&delivery) {
-                Ok(Some(received)) => {
-                    self.tally.add_received();
-                    self.forward(&Ok(received));
-                    if self.receivers.is_empty() {
-                        return None;
+            match subscription.next_within(wait).await {
+                Ok(Some(delivery)) => {
+                    received_at = Instant::now();
+                    if self.membership.process(inbox, &delivery) {
+                        others_at = received_at;
+                        inbox.receives_of_others();
                     }
                 }
                 Ok(None) => {}
-                Err(refusal) => self.refuse(refusal),
+                Err(failure) => return Ended::Failed(failure),
             }
-        }
-    }
-
-    /// Forwards a message to all receivers. A receiver whose queue is full misses it, like a slow subscriber of the
-    /// channel.
-    fn forward(&mut self, received: &Result<Received, Failure>) {
-        self.receivers.retain(|receiver| !matches!(receiver.try_send(received.clone()), Err(TrySendError::Closed(_))));
-    }
-
-    fn accept(&mut self, delivery: &Delivery) -> Result<Option<Received>, Refusal> {
-        // Verified before it is counted: unsigned messages must not use up the rate limit of signed ones.
-        let message = match delivery {
-            Delivery::Message(bytes) => Ok(self.receiver.verify(bytes)?),
-            Delivery::Oversize(_) => Err(Refusal::Oversize),
-        };
-        if self.second.0.elapsed() >= Duration::from_secs(1) {
-            self.second = (Instant::now(), 0);
-        }
-        self.second.1 += 1;
-        if self.second.1 > MAX_PER_SECOND {
-            return Err(Refusal::Flood);
-        }
-        self.receiver.receive(message?, clock::now())
-    }
-
-    fn refuse(&mut self, refusal: Refusal) {
-        self.tally.add_refused(refusal);
-        if !self.logged.contains(&refusal) {
-            self.logged.push(refusal);
-            let (node, channel) = (&*self.node.name, &*self.channel);
-            let reason = refusal.label();
-            warn!(
-                node,
-                channel, reason, "a message on the channel was refused; further ones with this reason are only counted"
-            );
+            if received_at.elapsed() >= SILENCE || !self.membership.is_wanted() {
+                return Ended::Silent;
+            }
+            if others_at.elapsed() >= self.membership.hold(inbox) && self.membership.has_others() {
+                inbox.gives_up();
+                return Ended::Silent;
+            }
         }
     }
 }

@@ -1,13 +1,16 @@
 //! The status channel: announces samples, receives the statuses of other exporters, and elects the announcer.
 //!
 //! `election` decides who announces, and `pace` when; both are pure. `listener` and `announcer` run for each node.
+//! `channel_group` decides which nodes share a subscription, and which of them a message is about.
 
 mod announcer;
+mod channel_group;
 mod election;
 mod listener;
 mod pace;
 
 pub use announcer::Announcer;
+pub use channel_group::{ChannelGroups, GroupSettings, Membership, MessageQueue, MessageUse};
 pub use election::{Election, Mode};
 pub use listener::Listener;
 

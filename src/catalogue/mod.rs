@@ -140,12 +140,13 @@ catalogue! {
     ANNOUNCEMENTS: Counter, Count, "redis_clients_announcements_total", ["redis"],
         "Messages published on the server's status channel: statuses, changes and heartbeats.";
     ANNOUNCEMENTS_RECEIVED: Counter, Count, "redis_clients_announcements_received_total", ["redis"],
-        "Messages of other exporters received on the server's status channel and verified. Only counted while the \
-         exporter subscribes.";
+        "Messages of other exporters about the node, received on its status channel or that of its cluster, and \
+         verified. Only counted while the exporter subscribes.";
     ANNOUNCEMENTS_REFUSED: Counter, Count, "redis_clients_announcements_refused_total", ["redis", "reason"],
         "Messages received on the server's status channel and refused: oversize, malformed, schema, client (an \
          impossible client), incomplete, replay, signature, flood or not_followed (a status of \
-         another node than the one that --sample never shows).";
+         another node than the one that --sample never shows). In a cluster, counted for the node that is subscribed \
+         to.";
     SNAPSHOTS_MISSED: Counter, Count, "redis_clients_snapshots_missed_total", ["redis", "subscriber"],
         "Snapshots that a part of this exporter missed because its queue was full. Subscriber is announcer.";
     SERVER_INFO: Gauge, Info, "redis_clients_server_info", ["redis", "product", "version", "mode"],

@@ -86,6 +86,7 @@ async fn serve(config: ServeConfig, sampling: &Handle) -> Result<Exit> {
         limits: limits_now,
         announce: config.announce,
         remote: config.remote,
+        channels: Arc::default(),
         host: machine.shown().to_owned(),
     };
     let watch_node: WatchNode = Box::new(move |node, publisher| of_node.clone().run(node, publisher).boxed());

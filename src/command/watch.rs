@@ -1,6 +1,7 @@
 //! `watch`: subscribes to the status channel and prints what all announcers send.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -9,11 +10,12 @@ use tokio::sync::mpsc;
 use super::{Exit, small_runtime};
 use crate::cli::{WatchArgs, WatchFormat};
 use crate::config::WatchConfig;
-use crate::discovery;
+use crate::discovery::{self, DiscoverySettings, Target};
 use crate::failure::{Failure, Refusal};
 use crate::link::{Delivery, Node, Subscription};
 use crate::machine::Machine;
 use crate::status::{self, Key, MAX_MESSAGE, Message, Screen};
+use crate::text::escaped;
 
 /// The interval at which it is checked that an exporter still announces.
 const TICK: Duration = Duration::from_secs(1);
@@ -31,10 +33,15 @@ const QUEUE: usize = 16;
 /// Clears a terminal's screen and moves the cursor to its top.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-/// A change of the subscription of a server, which is given by its name; or what it has sent.
+/// After this time without a message another node of a cluster is subscribed to: this one may be cut off.
+const CLUSTER_SILENCE: Duration = Duration::from_secs(30);
+
+/// A change of the subscription of a server or cluster, which is given by its name; or what it has sent.
 enum Event {
     Subscribed(String),
     Failed(String, Failure),
+    /// The subscription of a cluster continues over another node, by its name.
+    Moved(String, String),
     Received(String, Delivery),
 }
 
@@ -46,13 +53,23 @@ pub(super) fn run(args: &WatchArgs) -> Result<Exit> {
 async fn watch_all(config: WatchConfig, args: &WatchArgs) -> Result<Exit> {
     let (sender, mut events) = mpsc::channel(QUEUE);
     let mut listeners = tokio::task::JoinSet::new();
-    let (nodes, failures) = discovery::once(&config.targets, &config.discovery, &Machine::read()).await;
+    let machine = Machine::read();
+    let (nodes, failures) = discovery::once(&config.targets, &config.discovery, &machine).await;
     config.notes.iter().for_each(|note| eprintln!("warning: {note}"));
     for (target, failure) in &failures {
         eprintln!("error: {target}: discovery failed: {failure}");
     }
-    for node in nodes {
-        listeners.spawn(listen(node, config.channel.to_string(), sender.clone()));
+    for target in &config.targets {
+        let nodes: Vec<Node> = nodes.iter().filter(|node| node.origin.target == target.name).cloned().collect();
+        let (channel, sender) = (config.channel.to_string(), sender.clone());
+        // In a cluster, a subscription on any node receives the messages about all.
+        if nodes.first().is_some_and(|node| node.origin.is_in_cluster) {
+            let cluster =
+                Cluster { target: target.clone(), settings: config.discovery.clone(), machine: machine.clone(), nodes };
+            listeners.spawn(listen_to_cluster(cluster, channel, sender));
+        } else {
+            nodes.into_iter().for_each(|node| drop(listeners.spawn(listen(node, channel.clone(), sender.clone()))));
+        }
     }
     drop(sender);
     let mut printer = Printer {
@@ -95,7 +112,7 @@ async fn listen(node: Node, channel: String, events: mpsc::Sender<Result<Event>>
                 if events.send(Ok(Event::Subscribed(server.clone()))).await.is_err() {
                     return;
                 }
-                match receive(subscription, &server, &events).await {
+                match receive(subscription, &server, SILENCE, &events).await {
                     Some(failure) => failure,
                     None if events.is_closed() => return,
                     None => continue,
@@ -112,14 +129,90 @@ async fn listen(node: Node, channel: String, events: mpsc::Sender<Result<Event>>
     }
 }
 
+/// A cluster, with the nodes that were found.
+struct Cluster {
+    target: Target,
+    settings: DiscoverySettings,
+    machine: Machine,
+    nodes: Vec<Node>,
+}
+
+impl Cluster {
+    /// Moves the node that was tried to the end, and reads the topology again. If that fails, the known nodes stay.
+    async fn rotate(&mut self) {
+        if self.nodes.is_empty() {
+            return;
+        }
+        self.nodes.rotate_left(1);
+        let (found, _) = discovery::once(std::slice::from_ref(&self.target), &self.settings, &self.machine).await;
+        if found.is_empty() {
+            return;
+        }
+        let endpoint = |node: &Node| node.address.endpoint.clone();
+        let is_found = |node: &Node| found.iter().any(|other| endpoint(other) == endpoint(node));
+        self.nodes.retain(is_found);
+        let new = found.iter().filter(|node| !self.nodes.iter().any(|known| endpoint(known) == endpoint(node)));
+        let new: Vec<Node> = new.cloned().collect();
+        // The one that was tried stays the last one.
+        let last = self.nodes.len().saturating_sub(1);
+        self.nodes.splice(last..last, new);
+    }
+}
+
+/// Forwards what one node of a cluster sends, and continues with another one when that one fails. If none can be
+/// subscribed to at first, that is an error.
+async fn listen_to_cluster(mut cluster: Cluster, channel: String, events: mpsc::Sender<Result<Event>>) {
+    let server = cluster.target.name.to_string();
+    let (mut subscribed_to, mut attempts) = (None::<Arc<str>>, 0);
+    while let Some(node) = cluster.nodes.first().cloned() {
+        let began = Instant::now();
+        let failure = match Subscription::open(&node, &channel, MAX_MESSAGE).await {
+            Ok(subscription) => {
+                let before = subscribed_to.replace(Arc::clone(&node.name));
+                let event = match before.filter(|before| *before != node.name) {
+                    None => Event::Subscribed(server.clone()),
+                    Some(_) => Event::Moved(server.clone(), node.name.to_string()),
+                };
+                attempts = 0;
+                if events.send(Ok(event)).await.is_err() {
+                    return;
+                }
+                receive(subscription, &server, CLUSTER_SILENCE, &events).await
+            }
+            Err(failure) => Some(failure),
+        };
+        if events.is_closed() {
+            return;
+        }
+        attempts += 1;
+        let count = cluster.nodes.len();
+        match failure {
+            Some(failure) if subscribed_to.is_none() && attempts >= count => {
+                let _ = events.send(Err(anyhow::Error::msg(failure))).await;
+                return;
+            }
+            // At first, only a failure of all nodes is one of the cluster.
+            Some(failure) if subscribed_to.is_some() => {
+                let _ = events.send(Ok(Event::Failed(server.clone(), failure))).await;
+            }
+            _ => {}
+        }
+        cluster.rotate().await;
+        if began.elapsed() < RETRY_DELAY {
+            tokio::time::sleep(RETRY_DELAY).await;
+        }
+    }
+}
+
 /// Forwards messages until the link fails. Returns `None` after a long silence, and if the queue is closed.
 async fn receive(
     mut subscription: Subscription,
     server: &str,
+    silence: Duration,
     events: &mpsc::Sender<Result<Event>>,
 ) -> Option<Failure> {
     loop {
-        match subscription.next_within(SILENCE).await {
+        match subscription.next_within(silence).await {
             Err(failure) => return Some(failure),
             Ok(Some(delivery)) => events.send(Ok(Event::Received(server.to_owned(), delivery))).await.ok()?,
             Ok(None) => return None,
@@ -149,6 +242,10 @@ impl Printer {
             Event::Failed(server, failure) => {
                 self.note(Some(&format!("warning: {failure}; retrying")));
                 self.screen.failed(&server, failure.to_string());
+            }
+            Event::Moved(server, node) => {
+                self.screen.subscribed(&server, now);
+                self.note(Some(&format!("{server}: receiving over {}", escaped(node.as_bytes()))));
             }
             Event::Received(_, Delivery::Oversize(_)) => self.refuse(Refusal::Oversize),
             Event::Received(server, Delivery::Message(bytes)) => match self.read(&bytes) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{DiscoverySettings, DropReason, FoundNode, Role, Target, Topology};
+use super::{DiscoverySettings, DropReason, FoundNode, Role, Target, TargetKind, Topology};
 use crate::failure::Failure;
 use crate::latest::TargetState;
 use crate::link::{Node, Origin};
@@ -242,6 +242,7 @@ impl TargetRecord {
             node_id: Arc::clone(&found.node_id),
             availability_zone: Arc::clone(&found.availability_zone),
             is_discovered: true,
+            is_in_cluster: matches!(self.target.kind, TargetKind::Cluster { .. }),
             labels: Arc::clone(&self.target.labels),
         };
         let known = self.nodes.entry(key).or_insert_with(|| KnownNode {
@@ -264,6 +265,11 @@ impl TargetRecord {
         TargetState {
             name: Arc::clone(&self.target.name),
             nodes: (self.nodes.len() as u64).saturating_sub(self.above_limit),
+            working: self.nodes.len() as u64
+                + [DropReason::Role, DropReason::MaxNodes]
+                    .into_iter()
+                    .filter_map(|reason| self.dropped.get(&reason))
+                    .sum::<u64>(),
             dropped: DropReason::ALL.map(|reason| (reason.label(), dropped(reason))).into(),
             errors: self.errors,
             removed: self.removed,

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::announce::{AnnounceSettings, Announcer, Election, Listener, Mode};
+use crate::announce::{
+    AnnounceSettings, Announcer, ChannelGroups, Election, GroupSettings, Listener, MessageUse, Mode,
+};
 use crate::latest::Publisher;
 use crate::link::Node;
 use crate::sampler::Budget;
 use crate::snapshot::Limits;
-use crate::status::StatusReceiver;
 use crate::watcher::{RemoteSource, RemoteUse, Watcher};
 
 /// Maximum number of received messages in a queue.
@@ -31,6 +32,8 @@ pub struct NodeTasks {
     pub announce: AnnounceSettings,
     /// The use of statuses of others.
     pub remote: RemoteUse,
+    /// The nodes that share a subscription.
+    pub channels: Arc<ChannelGroups>,
     /// The name of this host, which the names of announcers begin with.
     pub host: String,
 }
@@ -39,6 +42,7 @@ impl NodeTasks {
     /// Watches a node until the future is dropped. It returns only if there is no more source of samples.
     pub async fn run(self, node: Node, publisher: Publisher) {
         let _open = node.admission.close_at_end();
+        let reader = publisher.reader();
         let mut watcher = Watcher::new(node.clone(), self.budget, self.limits.clone(), publisher);
         let (tally, mut receivers) = (watcher.channel(), Vec::new());
         if self.remote != RemoteUse::Off {
@@ -59,16 +63,22 @@ impl NodeTasks {
             let (mode, frequency) = (self.announce.mode, self.announce.frequency);
             let election = Election::new(mode, name.clone(), frequency, rand::random(), Instant::now());
             let settings = self.announce.clone();
-            let announcer = Announcer::new(node.clone(), settings, election, Arc::clone(&tally), watcher.spent());
+            let tally = Arc::clone(&tally);
+            let announcer =
+                Announcer::new(node.clone(), settings, election, tally, watcher.spent()).known_by(reader.clone());
             announcer.run(snapshots, received)
         });
         let listening = (!receivers.is_empty()).then(|| {
-            let channel = Arc::clone(&self.announce.channel);
-            let receiver = StatusReceiver::of_ring(self.announce.keys.clone(), is_announcing.then_some(name));
-            let receiver = receiver.within(Arc::clone(&node.memory));
-            // If we always sample, only the presence of another announcer matters.
-            let receiver = if self.remote == RemoteUse::Off { receiver.presence_only() } else { receiver };
-            Listener::new(node.clone(), channel, receiver, tally, receivers).run()
+            let usage = match self.remote {
+                // If we always sample, only the presence of another announcer matters.
+                RemoteUse::Off => MessageUse::Presence,
+                RemoteUse::Preferred => MessageUse::Samples,
+                RemoteUse::Only { .. } => MessageUse::OnlySource,
+            };
+            let settings = GroupSettings { keys: self.announce.keys.clone(), usage };
+            let own_name = is_announcing.then_some(name);
+            let membership = self.channels.join(node.clone(), settings, own_name, (reader, tally), receivers);
+            Listener::new(Arc::clone(&self.announce.channel), membership).run()
         });
         let is_sampling = !matches!(self.remote, RemoteUse::Only { .. });
         let channel = async {

@@ -18,7 +18,7 @@ use crate::link::{Endpoint, Origin};
 #[cfg(test)]
 pub(crate) use fleet_apps::by_target;
 pub use fleet_apps::{AppSum, FleetApps, FleetExpectation};
-pub use publisher::{Publication, Publisher};
+pub use publisher::{NodeReader, Publication, Publisher};
 pub use same_server::{SameServer, run_id, same_server_warning, same_servers};
 pub use state::{ChannelTally, NodeState, Phase, SampleTally, SubscriberTally};
 pub use target_state::TargetState;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::{Latest, NodeId, NodeState, SubscriberTally};
+use super::{Latest, NodeId, NodeState, Phase, SubscriberTally};
 use crate::snapshot::Snapshot;
 
 /// A snapshot for a subscriber.
@@ -24,6 +24,33 @@ pub struct Publisher {
     latest: Arc<Latest>,
     id: NodeId,
     subscribers: Vec<Subscriber>,
+}
+
+/// Reads what was published last about one node.
+#[derive(Clone, Debug)]
+pub struct NodeReader {
+    latest: Arc<Latest>,
+    id: NodeId,
+}
+
+impl NodeReader {
+    /// The `run_id` that the node had in its last snapshot.
+    pub fn run_id(&self) -> Option<String> {
+        self.latest.read().get(self.id)?.last_snapshot()?.info()?.run_id.clone()
+    }
+
+    /// Returns true if the last attempt to sample the node failed.
+    pub fn is_failing(&self) -> bool {
+        self.latest.read().get(self.id).is_some_and(|node| matches!(node.phase, Phase::Failing { .. }))
+    }
+
+    /// The number of nodes of the node's target that work, watched or not; `None` if no discovery found any.
+    pub fn nodes_of_target(&self) -> Option<u64> {
+        let nodes = self.latest.read();
+        let origin = &nodes.get(self.id)?.origin;
+        let target = nodes.targets().iter().find(|target| target.name == origin.target)?;
+        Some(target.working).filter(|working| *working > 0)
+    }
 }
 
 #[derive(Debug)]
@@ -47,6 +74,11 @@ impl Publisher {
     /// The state that was published last, or the one before the first attempt.
     pub fn state(&self) -> NodeState {
         self.latest.read().get(self.id).cloned().unwrap_or_else(|| NodeState::starting(Arc::default()))
+    }
+
+    /// A reader of what is published about the node.
+    pub fn reader(&self) -> NodeReader {
+        NodeReader { latest: Arc::clone(&self.latest), id: self.id }
     }
 
     /// The number of nodes that are watched now.

@@ -13,6 +13,8 @@ pub struct TargetState {
     pub name: Arc<str>,
     /// Number of its nodes that are watched.
     pub nodes: u64,
+    /// Number of its nodes that work, as far as is known, whether they are watched or not.
+    pub working: u64,
     /// Number of its nodes that are not watched, by every reason.
     pub dropped: Arc<[(&'static str, u64)]>,
     /// Number of discoveries that failed.

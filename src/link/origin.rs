@@ -19,6 +19,8 @@ pub struct Origin {
     pub availability_zone: Arc<str>,
     /// True if other nodes of the target may come and go.
     pub is_discovered: bool,
+    /// True if the target is a cluster: a message that is published on one node reaches the others.
+    pub is_in_cluster: bool,
     /// Labels that the operator gave the target, for service discovery.
     pub labels: Arc<BTreeMap<String, String>>,
 }

@@ -18,7 +18,7 @@ mod signature;
 pub use changes::ChangeBatch;
 pub use encode::Announcement;
 pub use message::{AppCount, CHANNEL, FIELDS, Header, MAX_MESSAGE, Message, MessageKind, SCHEMA, read};
-pub use receiver::{Received, StatusReceiver, VerifiedMessage};
+pub use receiver::{OwnNames, Received, StatusReceiver, VerifiedMessage};
 pub use rotation::Rotation;
 pub use screen::{PATIENCE, Screen};
 pub use signature::{Key, KeyRing, SIGNATURE_OVERHEAD, verify};

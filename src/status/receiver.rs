@@ -1,9 +1,9 @@
 //! Verifies received messages: signature, order, age and completeness. The input is bytes and the time; the output is
 //! samples and keep-alives, or the reason of a refusal.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,17 +18,17 @@ use crate::sample::Sample;
 /// Maximum number of parts of one status: 16 MiB in total.
 const MAX_PARTS: u32 = 256;
 
-/// Maximum number of announcers that are tracked; above it the one that was silent longest is removed.
+/// Maximum number of announcers of a node that are tracked; above it the one that was silent longest is removed.
 const MAX_ANNOUNCERS: usize = 64;
 
 /// Maximum difference between the clock of an announcer and ours. Older messages are refused as replays; a message
 /// within this time is accepted again only if the sequence number of its announcer is forgotten.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(120);
 
-/// Number of unsigned messages that are remembered, so that each is accepted once.
+/// Number of unsigned messages of a node that are remembered, so that each is accepted once.
 const MAX_RECENT: usize = 256;
 
-/// Maximum number of statuses of which some parts were received: those of one announcer, and forged ones.
+/// Maximum number of statuses of a node of which some parts were received: those of one announcer, and forged ones.
 const MAX_PARTIALS: usize = 4;
 
 /// A verified message.
@@ -59,12 +59,44 @@ pub struct VerifiedMessage<'a> {
     signed: bool,
 }
 
+/// The names under which we announce. All copies are one set.
+#[derive(Clone, Debug, Default)]
+pub struct OwnNames(Arc<Mutex<BTreeSet<String>>>);
+
+impl OwnNames {
+    /// Adds a name.
+    pub fn add(&self, name: String) {
+        self.names().insert(name);
+    }
+
+    /// Removes a name.
+    pub fn remove(&self, name: &str) {
+        self.names().remove(name);
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names().contains(name)
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<Option<String>> for OwnNames {
+    fn from(name: Option<String>) -> Self {
+        Self(Arc::new(Mutex::new(name.into_iter().collect())))
+    }
+}
+
 /// Receives the messages of a channel.
 #[derive(Debug)]
 pub struct StatusReceiver {
     keys: KeyRing,
-    /// The name under which we announce.
-    own: Option<String>,
+    /// The names under which we announce.
+    own: OwnNames,
+    /// The number of nodes whose messages are received. Each has its part of what is remembered.
+    nodes: usize,
     /// The last message of each announcer, where messages are signed.
     last: BTreeMap<String, LastMessage>,
     /// The hashes of the last unsigned messages.
@@ -80,7 +112,7 @@ pub struct StatusReceiver {
 
 impl Default for StatusReceiver {
     fn default() -> Self {
-        Self::of_ring(KeyRing::default(), None)
+        Self::of_ring(KeyRing::default(), OwnNames::default())
     }
 }
 
@@ -96,14 +128,15 @@ impl StatusReceiver {
     /// A receiver with these keys. If there are any, unsigned messages are refused. Messages with our own name are
     /// ignored.
     pub fn new(keys: &[Key], own: Option<String>) -> Self {
-        Self::of_ring(keys.to_vec().into(), own)
+        Self::of_ring(keys.to_vec().into(), own.into())
     }
 
-    /// Like [`StatusReceiver::new`], with keys that may be replaced.
-    pub fn of_ring(keys: KeyRing, own: Option<String>) -> Self {
+    /// Like [`StatusReceiver::new`], with keys that may be replaced, and names that may be added.
+    pub fn of_ring(keys: KeyRing, own: OwnNames) -> Self {
         Self {
             keys,
             own,
+            nodes: 1,
             last: BTreeMap::new(),
             recent: VecDeque::new(),
             hasher: RandomState::new(),
@@ -125,6 +158,11 @@ impl StatusReceiver {
         self
     }
 
+    /// Sets the number of nodes whose messages are received: those of a cluster arrive on one subscription.
+    pub fn set_nodes(&mut self, nodes: usize) {
+        self.nodes = nodes.max(1);
+    }
+
     /// Verifies the signature of a message. Without keys, unsigned messages are accepted too.
     ///
     /// # Errors
@@ -141,7 +179,7 @@ impl StatusReceiver {
         let VerifiedMessage { bytes, signed } = message;
         let Some(message) = message::read(bytes)? else { return Ok(None) };
         // Our own messages must not count as those of another announcer.
-        if self.own.as_ref() == Some(&message.header.announcer) {
+        if self.own.has(&message.header.announcer) {
             return Ok(None);
         }
         self.refuse_replay(&message, bytes, now)?;
@@ -176,7 +214,7 @@ impl StatusReceiver {
             return Err(Refusal::Replay);
         }
         self.last.insert(header.announcer.clone(), next);
-        if self.last.len() > MAX_ANNOUNCERS
+        if self.last.len() > MAX_ANNOUNCERS * self.nodes
             && let Some(oldest) =
                 self.last.iter().min_by_key(|(_, last)| last.received_at).map(|(name, _)| name.clone())
         {
@@ -193,7 +231,7 @@ impl StatusReceiver {
             return Err(Refusal::Replay);
         }
         self.recent.push_back(hash);
-        if self.recent.len() > MAX_RECENT {
+        while self.recent.len() > MAX_RECENT * self.nodes {
             self.recent.pop_front();
         }
         Ok(())
@@ -219,7 +257,7 @@ impl StatusReceiver {
             self.partials.retain(|other| !other.is_of_announcer(&partial));
             return Ok(Some(partial));
         }
-        if self.partials.len() >= MAX_PARTIALS {
+        if self.partials.len() >= MAX_PARTIALS * self.nodes {
             self.partials.pop_front();
         }
         self.partials.push_back(partial);

@@ -11,7 +11,7 @@ use crate::failure::Refusal;
 use crate::view::humanize::ago;
 
 /// Maximum number of nodes. Above it, the one without a message for the longest time is removed.
-const MAX_NODES: usize = 64;
+const MAX_NODES: usize = 256;
 
 /// The last changes of a node that are shown.
 const MAX_CHANGE_LINES: usize = 10;
@@ -84,7 +84,8 @@ impl Screen {
         Self { channel, limit, servers: BTreeMap::new(), refused: BTreeSet::new(), nodes: BTreeMap::new() }
     }
 
-    /// Notes that we are subscribed to a server. Returns what to do if nothing is received, the first time.
+    /// Notes that we are subscribed to a server, or to a cluster, which has one name for all its nodes. Returns what to
+    /// do if nothing is received, the first time.
     pub fn subscribed(&mut self, server: &str, now: Instant) -> Option<String> {
         if let Some(subscribed) = self.servers.get_mut(server) {
             subscribed.failure = None;

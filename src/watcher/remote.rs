@@ -75,6 +75,7 @@ impl Watcher {
         loop {
             let RemoteSource::Only { received, node } = &mut self.remote_source else { return };
             let wanted = node.clone();
+            let is_chosen = wanted.is_some();
             let failure = match tokio::time::timeout_at(deadline.into(), received.recv()).await {
                 Ok(None) => return,
                 Ok(Some(Ok(Received::Status { header, .. }))) if wanted.is_some_and(|wanted| wanted != header.node) => {
@@ -83,7 +84,11 @@ impl Watcher {
                 Ok(Some(Ok(Received::Status { header, sample, signed }))) => {
                     let (patience_of_run, max) = (self.silence_after(header.frequency), self.budget.max_age);
                     let node = &self.state.node;
-                    match followed.status(node, &header, signed, patience_of_run, max, Instant::now()) {
+                    let address = self.state.address.as_ref();
+                    let is_own = is_chosen
+                        || **node == *header.node
+                        || address.is_some_and(|address| address.is_written_as(&header.node));
+                    match followed.status(node, &header, (signed, is_own), patience_of_run, max, Instant::now()) {
                         Decision::Ignore(warning) => {
                             self.state.channel.add_refused(Refusal::NotFollowed);
                             if let Some(warning) = warning {

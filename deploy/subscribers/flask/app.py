@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 SCHEMA = "redis-client-status/2"
 MAX_MESSAGE_BYTES, MAX_TEXT_LENGTH, MAX_PARTS = 64 * 1024, 512, 256
-MAX_NODES, MAX_CLIENTS = 64, 100_000  # Clients of all nodes together.
+MAX_NODES, MAX_CLIENTS = 256, 100_000  # Clients of all nodes together.
 PART_SECONDS, FORGET_SECONDS, MAX_BACKOFF_SECONDS = 60, 600, 30
 Clients = dict[int, dict[str, Any]]
 Key = tuple[str, str]  # The members redis and run_id.

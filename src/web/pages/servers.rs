@@ -238,6 +238,7 @@ mod tests {
         let target = |number: usize, failure: Option<&str>, dropped: &[(&'static str, u64)]| TargetState {
             name: format!("cluster-{number}").into(),
             nodes: 10,
+            working: 10,
             dropped: dropped.into(),
             errors: 1,
             removed: 0,
