@@ -122,11 +122,22 @@ async function freePort() {
   return port;
 }
 
+/** A port that is free, as is the one of the cluster bus, 10,000 above it: most ephemeral ports are too high. */
+async function busPort() {
+  const port = 15_000 + Math.floor(Math.random() * 15_000);
+  for (const used of [port, port + 10_000]) {
+    const server = net.createServer().listen(used, "127.0.0.1");
+    const isFree = await once(server, "listening").then(() => true, () => false);
+    server.close();
+    if (!isFree) return undefined;
+  }
+  return port;
+}
+
 async function startCluster() {
   const nodes = [];
   for (let place = 0; place < NODES; place += 1) {
-    // The bus has the port above it by 10,000, so most ephemeral ports are too high.
-    const port = 20_000 + ((process.pid * 7 + place * 13) % 9_000);
+    const port = await eventually("free ports", busPort);
     const options = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", folder, "--cluster-enabled", "yes"];
     const child = run(SERVER, [...options, "--cluster-config-file", `${port}.conf`, "--appendonly", "no"]);
     await eventually("a server listens", () => Peer.connect(port).then(() => true, () => false));

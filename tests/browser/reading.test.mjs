@@ -43,7 +43,7 @@ look("a response that arrives after the reader paused is not shown", {}, async (
   });
   await eventually("a response is pending", () => held > 0);
   await page.getByRole("button", { name: "Pause" }).click();
-  await page.evaluate(() => (window.before = document.querySelector("[data-window]"), true));
+  await page.evaluate(() => (window.before = document.querySelector("main [data-window]"), true));
   letGo();
   await pause(WHILE);
   assert(await page.evaluate(() => window.before.isConnected));
@@ -144,7 +144,7 @@ look("a page whose windows changed is reloaded, once", {}, async (reader) => {
   });
   const mark = () => page.evaluate(() => window.mark ?? null).catch(() => "going");
   await eventually("it was reloaded", async () => (await mark()) === null);
-  await page.getByRole("status").filter({ hasText: "not up to date: the servers changed" }).waitFor();
+  await page.getByRole("status").filter({ hasText: "not up to date: the exporter changed" }).waitFor();
   await page.evaluate(() => (window.mark = "second"));
   await pause(WHILE);
   assert.equal(await mark(), "second");

@@ -74,7 +74,7 @@ look("search, sorting and opening a client work by keyboard, and updates keep th
     assert.equal(await focused(), text);
   };
   await tabTo("Name");
-  const before = await page.evaluate(() => (window.window_before = document.querySelector("[data-window]"), true));
+  const before = await page.evaluate(() => (window.window_before = document.querySelector("main [data-window]"), true));
   assert(before);
   await eventually("the window was replaced", () => page.evaluate(() => !window.window_before.isConnected));
   assert.equal(await focused(), "Name", "the focus is kept");
