@@ -393,7 +393,11 @@ fn mounts(service: &Value) -> Vec<(PathBuf, String)> {
 fn compose_is_valid_and_the_files_that_it_mounts_exist() {
     let Some(check) = tool("venv/bin/check-jsonschema") else { return };
     let file = "deploy/compose/compose.yaml";
-    must_succeed(Command::new(check).args(["--builtin-schema", "vendor.compose-spec", file]), "");
+    let cluster = "deploy/compose/cluster.yaml";
+    must_succeed(Command::new(check).args(["--builtin-schema", "vendor.compose-spec", file, cluster]), "");
+    let nodes = yaml(&read(cluster));
+    let nodes: BTreeSet<&String> = nodes["services"].as_object().expect("services").keys().collect();
+    assert_eq!(nodes.len(), 8, "six nodes, one that joins them, and the exporter: {nodes:?}");
     let compose = yaml(&read(file));
     let services = compose["services"].as_object().expect("services");
     for (name, service) in services {

@@ -128,7 +128,8 @@ struct Keys {
 impl Keys {
     /// Keys that this server has. In a cluster, it refuses the keys of others.
     async fn of(address: &str) -> RedisResult<Self> {
-        let mut connection = Client::open(address)?.get_multiplexed_async_connection().await?;
+        // By its name, it belongs to the first application.
+        let mut connection = named(&Client::open(address)?, APPLICATIONS[0].0).await?;
         for tag in 0..1000 {
             let keys = Self { counter: format!("visits{{{tag}}}"), queue: format!("jobs{{{tag}}}") };
             if cmd("EXISTS").arg(&keys.queue).query_async::<i64>(&mut connection).await.is_ok() {
