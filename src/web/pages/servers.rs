@@ -162,12 +162,12 @@ fn row(node: &NodeState, now: Instant) -> ServerRow {
     }
 }
 
-/// The role as the metrics name it; another one, such as that of a Sentinel, as the server names it.
+/// The role as the metrics name it; another one as it is shown elsewhere.
 fn role(info: &ServerInfo) -> String {
     match info.is_primary() {
         Some(true) => "primary".to_owned(),
         Some(false) => "replica".to_owned(),
-        None => info.role.as_ref().map_or_else(String::new, |role| escaped(role.as_bytes())),
+        None => info.shown_role().map_or_else(String::new, |role| escaped(role.as_bytes())),
     }
 }
 
