@@ -190,7 +190,7 @@ pub struct DiscoveryArgs {
         default_value = "all"
     )]
     pub roles: DiscoveryRoles,
-    /// Time after which nodes are removed whose discovery fails, or that their cluster calls failed
+    /// Time after which the nodes of a target are removed whose discovery fails
     #[arg(
         id = "discovery.forget-after",
         long = "discovery.forget-after",

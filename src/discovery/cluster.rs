@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::address_map::AddressMap;
 use super::announced::{View, label};
 use super::answers::gather;
+use super::topology::MAX_FOUND;
 use super::{DropReason, FoundNode, Role, Topology};
 use crate::failure::{Failure, Reason};
 use crate::link::{Command, Endpoint, Link, Node, ReplyTree, Request};
@@ -44,7 +45,9 @@ async fn ask(node: &Node, map: &AddressMap) -> Result<Topology, Failure> {
                 Reason::NoPermission => failure,
                 _ => no_cluster(node, of_nodes),
             })?;
-            Ok(view.nodes(&String::from_utf8_lossy(&nodes.into_text())))
+            // Its memory is reserved until it is read.
+            let text = nodes.into_held_text();
+            Ok(view.nodes(&String::from_utf8_lossy(&text)))
         }
         Err(failure) => Err(failure),
     }
@@ -111,8 +114,8 @@ impl View<'_> {
 
     /// Reads the reply to `CLUSTER NODES`: a line per node, `ID HOST:PORT@BUS[,HOSTNAME] FLAGS PRIMARY …`.
     fn nodes(&self, reply: &str) -> Topology {
-        let lines: Vec<Vec<&str>> = reply.lines().map(|line| line.split(' ').collect()).collect();
-        let lines: Vec<_> = lines.iter().filter_map(|line| line.get(..4)).collect();
+        // One more than are kept, so that it is counted that some are not.
+        let lines: Vec<[&str; 4]> = reply.lines().filter_map(columns).take(MAX_FOUND + 1).collect();
         // A shard is a primary with its replicas. Its name is the lowest id of them.
         let mut shards: BTreeMap<&str, &str> = BTreeMap::new();
         for line in &lines {
@@ -153,8 +156,14 @@ impl View<'_> {
     }
 }
 
+/// The first columns of a line.
+fn columns(line: &str) -> Option<[&str; 4]> {
+    let mut parts = line.splitn(5, ' ');
+    Some([parts.next()?, parts.next()?, parts.next()?, parts.next()?])
+}
+
 /// The id of the primary of a line's shard.
-fn shard_of<'a>(line: &[&'a str]) -> &'a str {
+fn shard_of<'a>(line: &[&'a str; 4]) -> &'a str {
     if line[3] == "-" { line[0] } else { line[3] }
 }
 
@@ -272,6 +281,13 @@ mod tests {
         let topology =
             view.nodes("a 172.18.0.2:6379@1 master - 0 0 1 connected\nb 127.0.0.1:1@1 master - 0 0 1 connected");
         assert_eq!(found(&topology), ["127.0.0.1:7001 primary a/a"]);
+    }
+
+    /// A vector for each line took a hundred bytes for each byte of the reply.
+    #[test]
+    fn lines_without_columns_are_not_kept() {
+        let lines = format!("{}a 10.0.0.2:7001@17001 master - 0 0 1 connected", "\n".repeat(4 << 20));
+        assert_eq!(view(false).nodes(&lines).nodes().len(), 1);
     }
 
     proptest::proptest! {

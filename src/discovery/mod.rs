@@ -41,8 +41,7 @@ pub struct DiscoverySettings {
     pub max_nodes: usize,
     /// The roles of nodes that are watched.
     pub roles: RoleFilter,
-    /// The time for which the nodes of a target are kept while its discovery fails, and a node is kept that its cluster
-    /// calls failed.
+    /// The time for which the nodes of a target are kept while its discovery fails.
     pub forget_after: Duration,
     /// Addresses to use in place of announced ones.
     pub address_map: AddressMap,

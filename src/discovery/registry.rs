@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -48,8 +48,8 @@ struct KnownNode {
     node: Node,
     /// The number of successful discoveries in a row that did not find it.
     missed: u32,
-    /// The time since which its cluster says that it does not work.
-    failed_since: Option<Instant>,
+    /// True if its cluster says that it does not work.
+    is_failed: bool,
 }
 
 impl Registry {
@@ -65,7 +65,7 @@ impl Registry {
             self.targets.drain(..).map(|record| (Arc::clone(&record.target.name), record)).collect();
         for target in targets {
             let record = match before.remove(&target.name) {
-                Some(record) if record.is_for(target) => record.with_target(target.clone()),
+                Some(record) if record.target.finds_same(target) => record.with_target(target.clone()),
                 _ => TargetRecord::new(target.clone()),
             };
             self.targets.push(record);
@@ -91,7 +91,7 @@ impl Registry {
             Ok(topology) => {
                 record.failure = None;
                 record.succeeded = Some((now, wall_now));
-                record.update(&topology, &self.settings, &self.machine, now)
+                record.update(&topology, &self.settings, &self.machine)
             }
             Err(failure) => {
                 record.failure = Some(failure);
@@ -117,19 +117,30 @@ impl Registry {
         }
         let max = self.settings.max_nodes;
         let mut discovered = 0;
+        for record in &mut self.targets {
+            record.above_limit = 0;
+        }
         for is_listed in [true, false] {
-            for record in &mut self.targets {
-                if is_listed {
-                    record.above_limit = 0;
-                }
-                let nodes = record.nodes.values().map(|known| &known.node);
-                for node in nodes.filter(|node| self.listed.contains(&node.name) == is_listed) {
+            let is_next = |node: &&Node| self.listed.contains(&node.name) == is_listed;
+            let mut waiting: Vec<_> = self
+                .targets
+                .iter_mut()
+                .map(|record| {
+                    let TargetRecord { nodes, above_limit, .. } = record;
+                    (nodes.values().map(|known| &known.node).filter(is_next), above_limit)
+                })
+                .collect();
+            // In turn, so that a target with very many nodes does not take the places of others.
+            while !waiting.is_empty() {
+                waiting.retain_mut(|(nodes, above_limit)| {
+                    let Some(node) = nodes.next() else { return false };
                     if discovered >= max {
-                        record.above_limit += u64::from(!list.has(node));
+                        **above_limit += u64::from(!list.has(node));
                     } else if list.add(node) {
                         discovered += 1;
                     }
-                }
+                    true
+                });
             }
         }
         self.listed = list.nodes.iter().map(|node| Arc::clone(&node.name)).collect();
@@ -157,7 +168,7 @@ impl Registry {
     pub fn known(&self, target: &str) -> Vec<Node> {
         let record = self.targets.iter().find(|record| &*record.target.name == target);
         let mut known: Vec<_> = record.into_iter().flat_map(|record| record.nodes.values()).collect();
-        known.sort_by_key(|known| known.failed_since.is_some());
+        known.sort_by_key(|known| known.is_failed);
         known.into_iter().map(|known| known.node.clone()).collect()
     }
 
@@ -182,11 +193,6 @@ impl TargetRecord {
         }
     }
 
-    /// Returns true if a target leads to the same nodes, perhaps with other credentials or labels.
-    fn is_for(&self, target: &Target) -> bool {
-        self.target.node().is_none() == target.node().is_none() && self.target.endpoints() == target.endpoints()
-    }
-
     /// Replaces the target by one with the same name, perhaps with other credentials or labels.
     fn with_target(mut self, target: Target) -> Self {
         for known in self.nodes.values_mut() {
@@ -201,7 +207,7 @@ impl TargetRecord {
         Self { target, ..self }
     }
 
-    fn update(&mut self, topology: &Topology, settings: &DiscoverySettings, machine: &Machine, now: Instant) -> bool {
+    fn update(&mut self, topology: &Topology, settings: &DiscoverySettings, machine: &Machine) -> bool {
         self.dropped = topology.dropped();
         let mut unseen: BTreeSet<String> = self.nodes.keys().cloned().collect();
         for found in topology.nodes() {
@@ -210,9 +216,6 @@ impl TargetRecord {
             let dropped = match self.nodes.get(&key) {
                 _ if !settings.roles.permits(found.role) => Some(DropReason::Role),
                 None if found.is_failed => Some(DropReason::Failed),
-                Some(known) if found.is_failed && known.has_failed_for(settings.forget_after, now) => {
-                    Some(DropReason::Failed)
-                }
                 _ => None,
             };
             match dropped {
@@ -220,7 +223,7 @@ impl TargetRecord {
                     *self.dropped.entry(reason).or_default() += 1;
                     self.removed += u64::from(self.nodes.remove(&key).is_some());
                 }
-                None => self.keep(key, found, machine, now),
+                None => self.keep(key, found, machine),
             }
         }
         for key in &unseen {
@@ -234,7 +237,7 @@ impl TargetRecord {
         self.nodes.values().any(|known| known.missed > 0)
     }
 
-    fn keep(&mut self, key: String, found: &FoundNode, machine: &Machine, now: Instant) {
+    fn keep(&mut self, key: String, found: &FoundNode, machine: &Machine) {
         let origin = Origin {
             target: Arc::clone(&self.target.name),
             cluster: self.target.cluster(),
@@ -248,10 +251,10 @@ impl TargetRecord {
         let known = self.nodes.entry(key).or_insert_with(|| KnownNode {
             node: Node::on_machine(self.target.access.to(found.endpoint.clone()), machine),
             missed: 0,
-            failed_since: None,
+            is_failed: false,
         });
         known.missed = 0;
-        known.failed_since = found.is_failed.then(|| known.failed_since.unwrap_or(now));
+        known.is_failed = found.is_failed;
         if *known.node.origin != origin {
             known.node.origin = Arc::new(origin);
         }
@@ -276,12 +279,6 @@ impl TargetRecord {
             last_success: self.succeeded.map(|(_, at)| at),
             failure: self.failure.clone(),
         }
-    }
-}
-
-impl KnownNode {
-    fn has_failed_for(&self, time: Duration, now: Instant) -> bool {
-        self.failed_since.is_some_and(|since| now.saturating_duration_since(since) >= time)
     }
 }
 
@@ -327,6 +324,8 @@ impl Role {
 mod tests {
     use super::super::RoleFilter;
     use super::super::target::{Access, TargetKind, parse_target};
+    use std::time::Duration;
+
     use super::*;
     use crate::failure::Reason;
     use crate::link::{Endpoint, TlsOptions};
@@ -426,20 +425,30 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_node_is_kept_for_a_while_if_it_was_watched_and_else_left_out() {
+    fn a_failed_node_is_kept_as_long_as_it_is_listed_if_it_was_watched_and_else_left_out() {
         let settings = DiscoverySettings { forget_after: 3 * SECOND, ..DiscoverySettings::default() };
         let mut run = Run::of(settings, &[cluster("c")]);
         let failed = |port| FoundNode { is_failed: true, ..found(port) };
         run.record("c", topology([found(1), failed(3)]));
         assert_eq!((run.ports(), run.state().dropped[0]), (vec![1], ("failed", 1)));
-        for _ in 0..3 {
+        for _ in 0..10 {
             run.record("c", topology([failed(1), failed(3)]));
             assert_eq!(run.ports(), [1], "shown as down");
         }
-        run.record("c", topology([failed(1), failed(3)]));
-        assert_eq!((run.ports(), run.state().dropped[0]), (vec![], ("failed", 2)));
-        run.record("c", topology([found(1)]));
-        assert_eq!(run.ports(), [1], "it works again");
+        run.record("c", topology([failed(3)]));
+        run.record("c", topology([failed(3)]));
+        assert_eq!((run.ports(), run.state().removed), (vec![], 1), "its cluster forgot it");
+    }
+
+    #[test]
+    fn a_target_with_many_nodes_does_not_take_the_places_of_others() {
+        let settings = DiscoverySettings { max_nodes: 4, ..DiscoverySettings::default() };
+        let mut run = Run::of(settings, &[cluster("c"), cluster("d")]);
+        for (target, ports) in [("c", 101..200), ("d", 201..203)] {
+            run.registry.record(target, topology(ports.map(found)), run.now, Timestamp::UNIX_EPOCH);
+        }
+        assert_eq!(run.ports(), [101, 201, 102, 202]);
+        assert_eq!(run.registry.states()[1].dropped[5], ("max_nodes", 0));
     }
 
     #[test]
@@ -506,5 +515,13 @@ mod tests {
         run.record("10.0.0.1:1", topology([found(1), found(2)]));
         run.registry.set_targets(&[target("redis://10.0.0.1:1")]);
         assert_eq!(run.ports(), [1], "it is one server now");
+        for name in ["dns://redis.example:1", "srv://redis.example"] {
+            let plain = target(&format!("redis+{name}"));
+            let mut run = Run::of(DiscoverySettings::default(), std::slice::from_ref(&plain));
+            run.record(&plain.name, topology([found(1)]));
+            assert_eq!(run.ports(), [1]);
+            run.registry.set_targets(&[target(&format!("rediss+{name}"))]);
+            assert_eq!(run.ports(), [0; 0], "{name}: its nodes were found without TLS");
+        }
     }
 }

@@ -261,7 +261,8 @@ async fn discover(
     }
 }
 
-/// The nodes to ask, in this order: those that the operator named, then those that were found.
+/// The nodes to ask. Of a cluster, first those that were found: their connections are known as ours, while a name that
+/// leads to one of them is not. Otherwise first those that the operator named.
 fn candidates(target: &Target, seeds: &mut BTreeMap<String, Node>, known: &[Node]) -> Vec<Node> {
     let same = |node: &Node, endpoint: &Endpoint| node.address.endpoint == *endpoint;
     let named = target.endpoints().iter().map(|endpoint| {
@@ -272,7 +273,10 @@ fn candidates(target: &Target, seeds: &mut BTreeMap<String, Node>, known: &[Node
         })
     });
     let others = known.iter().filter(|node| !target.endpoints().iter().any(|endpoint| same(node, endpoint))).cloned();
-    named.chain(others).collect()
+    match target.kind {
+        TargetKind::Cluster { .. } => others.chain(named).collect(),
+        TargetKind::Server(_) | TargetKind::Sentinel { .. } | TargetKind::Dns(_) => named.chain(others).collect(),
+    }
 }
 
 /// Asks nodes about a target; of a Sentinel group, notes the sentinels to ask the next time.
@@ -284,13 +288,13 @@ async fn read(
 ) -> Result<Topology, Failure> {
     match &target.kind {
         TargetKind::Server(_) => Ok(Topology::default()),
-        TargetKind::Cluster { .. } => cluster::read(nodes, &settings.address_map).await,
+        TargetKind::Cluster { .. } => cluster::read(nodes, &settings.address_map).await?.or_failure(),
         TargetKind::Sentinel { primary, .. } => {
             let (topology, known) = sentinel::read(nodes, primary, &settings.address_map).await?;
             sentinels.send_replace(known);
-            Ok(topology)
+            topology.or_failure()
         }
-        TargetKind::Dns(name) => dns::read(name, settings, target.access.timeout).await,
+        TargetKind::Dns(name) => dns::read(name, settings, target.access.timeout).await?.or_failure(),
     }
 }
 

@@ -159,17 +159,21 @@ impl Target {
         }
     }
 
-    /// Returns true if another target with this name is discovered in the same way.
-    pub(super) fn is_same(&self, other: &Target) -> bool {
-        // For any address: the access is the same.
-        let any = || Endpoint::Unix(std::path::PathBuf::new());
+    /// Returns true if another target leads to the same nodes, perhaps with other credentials or labels.
+    pub(super) fn finds_same(&self, other: &Target) -> bool {
         let is_same_kind = match (&self.kind, &other.kind) {
             (TargetKind::Dns(one), TargetKind::Dns(other)) => one == other,
             (TargetKind::Sentinel { primary: one, .. }, TargetKind::Sentinel { primary: other, .. }) => one == other,
             (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
         };
-        is_same_kind
-            && self.endpoints() == other.endpoints()
+        is_same_kind && self.endpoints() == other.endpoints()
+    }
+
+    /// Returns true if another target with this name is discovered in the same way.
+    pub(super) fn is_same(&self, other: &Target) -> bool {
+        // For any address: the access is the same.
+        let any = || Endpoint::Unix(std::path::PathBuf::new());
+        self.finds_same(other)
             && self.access.to(any()).is_same(&other.access.to(any()))
             && self.address_to_ask(any()).is_same(&other.address_to_ask(any()))
     }

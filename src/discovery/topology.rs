@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::link::Endpoint;
+use crate::failure::{Failure, Reason};
+use crate::link::{Endpoint, is_special};
 use crate::text::label_value;
 
 /// Maximum number of nodes in one topology; further ones are dropped and counted. Redis Cluster is made for 1,000.
-const MAX_FOUND: usize = 10_000;
+pub(super) const MAX_FOUND: usize = 10_000;
 
 /// Maximum length of a host name (RFC 1035).
 const MAX_HOST: usize = 253;
@@ -138,6 +139,24 @@ impl Topology {
         self.nodes.values()
     }
 
+    /// The topology, or a failure if it has no node to watch: an answer without nodes must not end all series.
+    ///
+    /// # Errors
+    /// There is none: a sentence with the reasons.
+    pub fn or_failure(self) -> Result<Self, Failure> {
+        if !self.nodes.is_empty() {
+            return Ok(self);
+        }
+        let reasons: Vec<_> =
+            self.dropped().into_iter().map(|(reason, count)| format!("{count} {}", reason.label())).collect();
+        let why = if reasons.is_empty() { "the answer names none".to_owned() } else { reasons.join(", ") };
+        let message = format!(
+            "no node can be watched ({why}); check the addresses that the nodes announce, \
+            --discovery.address-map, and with rediss:// whether they announce TLS ports"
+        );
+        Err(Failure { reason: Reason::Other, message })
+    }
+
     /// The number of dropped nodes by reason.
     pub fn dropped(&self) -> BTreeMap<DropReason, u64> {
         let mut counts = BTreeMap::new();
@@ -176,9 +195,8 @@ pub(super) fn usable_host(announced: &str, asked: &str) -> Result<String, DropRe
     match address {
         _ if address.is_unspecified() => Err(DropReason::NoAddress),
         _ if address.is_loopback() => local(asked).map(|()| host.to_owned()),
-        // Among them is the metadata service of clouds (169.254.169.254).
-        _ if is_link_local(address) && !asked_address.is_some_and(is_link_local) => Err(DropReason::Refused),
-        _ if address.is_multicast() || address == IpAddr::from([255, 255, 255, 255]) => Err(DropReason::Refused),
+        _ if is_link_local(address) && asked_address.is_some_and(is_link_local) => Ok(address.to_string()),
+        _ if is_special(address) => Err(DropReason::Refused),
         _ => Ok(address.to_string()),
     }
 }
@@ -216,6 +234,7 @@ mod tests {
             ("::ffff:169.254.169.254", "127.0.0.1", Err(DropReason::Refused)),
             ("169.254.7.7", "169.254.7.1", Ok("169.254.7.7")),
             ("fe80::1", "10.0.0.1", Err(DropReason::Refused)),
+            ("fd00:ec2::254", "10.0.0.1", Err(DropReason::Refused)),
             ("224.0.0.1", "10.0.0.1", Err(DropReason::Refused)),
             ("255.255.255.255", "10.0.0.1", Err(DropReason::Refused)),
             ("0.0.0.0", "10.0.0.1", Err(DropReason::NoAddress)),
@@ -251,6 +270,16 @@ mod tests {
         let nodes: Vec<_> = one.nodes().map(|node| (node.endpoint.to_string(), node.is_failed, &*node.shard)).collect();
         assert_eq!(nodes, [("a:1".to_owned(), false, "s"), ("b:1".to_owned(), true, "")]);
         assert_eq!(one.dropped(), BTreeMap::from([(DropReason::Handshake, 1)]));
+    }
+
+    #[test]
+    fn a_topology_without_nodes_is_a_failure_with_the_reasons() {
+        let mut topology = Topology::default();
+        topology.drop_node("a", DropReason::Refused);
+        topology.drop_node("b", DropReason::Refused);
+        let failure = topology.or_failure().expect_err("no node");
+        assert!(failure.message.contains("2 refused_address"), "{failure}");
+        assert!(Topology::default().or_failure().is_err_and(|failure| failure.message.contains("names none")));
     }
 
     #[test]

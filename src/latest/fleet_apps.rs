@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use super::{NodeState, Nodes};
+use super::{NodeState, Nodes, TargetState};
 use crate::snapshot::Snapshot;
 use crate::text::OTHER;
 
@@ -98,7 +98,7 @@ impl Nodes {
     /// The applications that are expected on all nodes together, by name.
     pub fn fleet_expectations(&self, now: Instant) -> Vec<FleetExpectation<'_>> {
         let mut expected = BTreeMap::<&str, (u64, u64)>::new();
-        let mut is_known = true;
+        let mut is_known = self.targets.iter().all(TargetState::is_known);
         for node in self.iter() {
             let current = node.fresh_snapshot(now).filter(|snapshot| snapshot.client_counts.is_some());
             is_known &= current.is_some();

@@ -204,8 +204,8 @@ impl Nodes {
     /// Returns true if at least one attempt on every node, and one discovery of every target, has completed,
     /// successfully or not.
     pub fn all_attempted(&self) -> bool {
-        let is_discovered = |target: &TargetState| target.last_success.is_some() || target.errors > 0;
-        self.targets.iter().all(is_discovered) && self.iter().all(|node| !matches!(node.phase, Phase::Starting))
+        self.targets.iter().all(TargetState::is_attempted)
+            && self.iter().all(|node| !matches!(node.phase, Phase::Starting))
     }
 }
 

@@ -26,3 +26,16 @@ pub struct TargetState {
     /// The failure of the last discovery.
     pub failure: Option<Failure>,
 }
+
+impl TargetState {
+    /// Returns true if all of its nodes are watched: they were found, and none was left out for lack of places.
+    pub fn is_known(&self) -> bool {
+        let has_found = self.last_success.is_some() && (self.failure.is_none() || self.nodes > 0);
+        has_found && self.dropped.iter().all(|&(reason, count)| reason != "max_nodes" || count == 0)
+    }
+
+    /// Returns true if a discovery has completed, successfully or not.
+    pub fn is_attempted(&self) -> bool {
+        self.last_success.is_some() || self.errors > 0
+    }
+}

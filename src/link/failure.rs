@@ -31,6 +31,15 @@ pub(super) fn resolve_failed(node: &Node, error: &io::Error) -> Failure {
     failure(Reason::Resolve, &node.name, sentence)
 }
 
+/// The name of a discovered node leads only to addresses that are not dialed.
+pub(super) fn special_address(node: &Node, host: &str) -> Failure {
+    let sentence = format!(
+        "the announced name {host} leads to a link-local, multicast or unspecified address, which is not dialed; check \
+        the names that the nodes announce, or use --discovery.address-map"
+    );
+    failure(Reason::Resolve, &node.name, sentence)
+}
+
 pub(super) fn connect_failed(node: &Node, error: &io::Error) -> Failure {
     let fix = "is the server running, and is the address right?";
     failure(Reason::Connect, &node.name, format!("{}{}; {fix}", plain(&error.to_string()), node.at()))

@@ -17,6 +17,7 @@ mod reply_tree;
 mod subscription;
 mod tls;
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -357,7 +358,12 @@ async fn log_in(node: &Node, reader: &mut ReplyReader<Box<dyn ByteStream>>) -> R
 /// Connects to the first address of a host that answers.
 async fn connect(node: &Node, host: &str, port: u16) -> Result<TcpStream, Failure> {
     let found = tokio::net::lookup_host((host, port)).await.map_err(|error| failure::resolve_failed(node, &error))?;
-    let addresses: Vec<_> = found.collect();
+    // A name that another machine announced could lead to a service that only we may reach.
+    let is_foreign_name = node.origin.is_discovered && host.parse::<IpAddr>().is_err();
+    let addresses: Vec<_> = found.filter(|found| !is_foreign_name || !is_special(found.ip())).collect();
+    if is_foreign_name && addresses.is_empty() {
+        return Err(failure::special_address(node, host));
+    }
     // Each address gets a share of the time-out, so that one that drops all packets does not use up the time of the
     // others.
     let share = node.address.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
@@ -374,6 +380,21 @@ async fn connect(node: &Node, host: &str, port: u16) -> Result<TcpStream, Failur
         };
     }
     Err(last)
+}
+
+/// Returns true for addresses at which no server of a cluster can be: link-local ones and those of the metadata
+/// services of clouds (169.254.169.254, `fd00:ec2::254`), multicast, broadcast and unspecified ones.
+pub fn is_special(address: IpAddr) -> bool {
+    const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address.is_link_local() || address.is_multicast() || address.is_broadcast() || address.is_unspecified()
+        }
+        IpAddr::V6(address) => {
+            let is_link_local = address.is_unicast_link_local() || address == METADATA;
+            is_link_local || address.is_multicast() || address.is_unspecified()
+        }
+    }
 }
 
 /// Returns true if a failure concerns the node as a whole, so that no other command would succeed.

@@ -15,7 +15,7 @@ use super::WebState;
 use super::page_policy::requested_host;
 use super::query::{COLLECT_EXPORTER, Query, Takes};
 use super::response::{self, Body};
-use crate::latest::NodeState;
+use crate::latest::{NodeState, TargetState};
 use crate::server_info::ServerInfo;
 
 /// The address under which Prometheus reaches this exporter, as far as it is known without a request.
@@ -94,6 +94,11 @@ pub(super) fn answer(app: &WebState, request: &Parts, query: &str) -> Response<B
     };
     if let Err(sentence) = query.resolve_nodes(&nodes) {
         return refusal(StatusCode::NOT_FOUND, &sentence);
+    }
+    // At an error, Prometheus keeps the targets that it knows.
+    if !nodes.targets().iter().all(TargetState::is_attempted) {
+        let sentence = "the nodes of a target have not been discovered yet; try again";
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, sentence);
     }
     let is_encrypted = app.settings.borrow().tls.is_some();
     let Some((target, labels)) = app.service_discovery.target(request, is_encrypted) else {
