@@ -144,8 +144,12 @@ fn an_application_is_expected_on_all_nodes_together_and_may_move_and_is_unknown_
     assert!(!page("/").contains("billing has"), "{}", page("/"));
     drop(before);
     let after = [billing(&second), billing(&second)];
-    let scrape = sum(Some(2.0));
     let on = |node| [("redis", node), ("client_app", "billing")];
+    let scrape = exporter.scrape_until("both are on the second server", |scrape| {
+        let connections = |node| scrape.value("redis_clients_app_connections", &on(node));
+        (connections("shop-1"), connections("shop-2")) == (Some(0.0), Some(2.0))
+    });
+    sum(Some(2.0));
     assert_eq!(scrape.value("redis_clients_app_expected", &on("shop-1")), None, "not on each node");
     for node in ["shop-1", "shop-2"] {
         let cron = [("redis", node), ("client_app", "cron")];
