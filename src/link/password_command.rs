@@ -36,9 +36,29 @@ pub struct PasswordCommand {
     args: Vec<String>,
     /// The time for which a printed password is used.
     ttl: Duration,
-    last: Mutex<Option<CommandRun>>,
+    runs: Mutex<CommandRuns>,
     /// The last failure that was logged.
     logged: std::sync::Mutex<String>,
+}
+
+/// The runs of a command.
+#[derive(Default)]
+struct CommandRuns {
+    last: Option<CommandRun>,
+    /// The last password that was printed, and when.
+    printed: Option<(Instant, SecretString)>,
+}
+
+impl CommandRuns {
+    /// The last password, which a server may refuse and others accept: a failed run does not take it from those.
+    fn printed(&self, ttl: Duration, refused: Option<&SecretString>) -> Option<SecretString> {
+        let (at, password) = self.printed.as_ref()?;
+        (at.elapsed() < ttl && !is_refused(password, refused)).then(|| password.clone())
+    }
+}
+
+fn is_refused(password: &SecretString, refused: Option<&SecretString>) -> bool {
+    refused.is_some_and(|refused| refused.expose_secret() == password.expose_secret())
 }
 
 /// A run of a command.
@@ -50,11 +70,8 @@ struct CommandRun {
 impl CommandRun {
     /// Returns true if the result is used once more. `refused` is a password that the server has refused.
     fn is_usable(&self, ttl: Duration, refused: Option<&SecretString>) -> bool {
-        let is_refused = |password: &SecretString| {
-            refused.is_some_and(|refused| refused.expose_secret() == password.expose_secret())
-        };
         let max_age = match &self.result {
-            Ok(password) if !is_refused(password) => ttl,
+            Ok(password) if !is_refused(password, refused) => ttl,
             _ => MIN_PAUSE,
         };
         self.ended.elapsed() < max_age
@@ -64,7 +81,7 @@ impl CommandRun {
 impl PasswordCommand {
     /// A command, the program first. There must be at least one arg.
     pub fn new(args: Vec<String>, ttl: Duration) -> Self {
-        Self { args, ttl, last: Mutex::default(), logged: std::sync::Mutex::default() }
+        Self { args, ttl, runs: Mutex::default(), logged: std::sync::Mutex::default() }
     }
 
     /// Returns true if the other one runs the same command as often.
@@ -86,19 +103,25 @@ impl PasswordCommand {
 
     async fn current(&self, refused: Option<SecretString>) -> Result<SecretString, String> {
         // The links of a module wait for one run.
-        let mut last = self.last.lock().await;
-        if let Some(run) = &*last
+        let mut runs = self.runs.lock().await;
+        let or_printed = |result: Result<SecretString, String>, runs: &CommandRuns| {
+            result.or_else(|fault| runs.printed(self.ttl, refused.as_ref()).ok_or(fault))
+        };
+        if let Some(run) = &runs.last
             && run.is_usable(self.ttl, refused.as_ref())
         {
-            return run.result.clone();
+            return or_printed(run.result.clone(), &runs);
         }
         let (result, stderr) = match run(&self.args).await {
             Ok(Output { password, stderr }) => (password, stderr),
             Err(fault) => (Err(fault), String::new()),
         };
         self.log(result.as_ref().err(), &stderr);
-        *last = Some(CommandRun { ended: Instant::now(), result: result.clone() });
-        result
+        if let Ok(password) = &result {
+            runs.printed = Some((Instant::now(), password.clone()));
+        }
+        runs.last = Some(CommandRun { ended: Instant::now(), result: result.clone() });
+        or_printed(result, &runs)
     }
 
     /// Logs changes only. The standard error is not part of the failure, since pages show that.
@@ -255,13 +278,29 @@ mod tests {
         assert_eq!((one.await.expect("1"), other.await.expect("1")), ("1".to_owned(), "1".to_owned()), "one run");
         // Refused so soon that another run would print the same.
         assert_eq!(ask(Some("1")).await.expect("1"), "1");
-        kept.last.lock().await.as_mut().expect("a run").ended -= MIN_PAUSE;
+        kept.runs.lock().await.last.as_mut().expect("a run").ended -= MIN_PAUSE;
         assert_eq!(ask(Some("0")).await.expect("1"), "1", "an older one was refused");
         assert_eq!(ask(Some("1")).await.expect("2"), "2");
         let never_kept = command(&counting(&folder.path().join("never")), Duration::ZERO);
         for run in ["1", "2"] {
             assert_eq!(never_kept.password(None).await.expect("a password").expose_secret(), run);
         }
+    }
+
+    /// A server that refuses it must not take the password from the others of the module.
+    #[tokio::test]
+    async fn a_failed_run_does_not_replace_a_password_that_others_use() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("once").display().to_string();
+        let once = command(&format!("test ! -e '{file}' && touch '{file}' && echo good"), MAX_TIME);
+        let ask = async |refused: Option<&str>| {
+            let password = once.password(refused.map(SecretString::from)).await;
+            password.map(|password| password.expose_secret().to_owned())
+        };
+        assert_eq!(ask(None).await.as_deref(), Ok("good"));
+        once.runs.lock().await.last.as_mut().expect("a run").ended -= MIN_PAUSE;
+        assert!(ask(Some("good")).await.is_err(), "it was refused, and there is no other");
+        assert_eq!(ask(None).await.as_deref(), Ok("good"));
     }
 
     #[tokio::test]
