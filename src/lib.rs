@@ -4,10 +4,10 @@
 //! (`tests/structure.rs`).
 //!
 //! ```text
-//!  target --fleet--> node --link--> sampler --Sample--> derive(previous, sample) --Snapshot--> subscribers
-//!                     ^  |                       ^                                               |
-//!                     |  `--channel--> listener -'    latest: exposition, pages, API, events <---|
-//!                     `------channel-- status <-- announcer <------------------------------------'
+//!  target --discovery--> node --link--> sampler --Sample--> derive(previous, sample) --Snapshot--> subscribers
+//!                         ^  |                       ^                                               |
+//!                         |  `--channel--> listener -'    latest: exposition, pages, API, events <---|
+//!                         `------channel-- status <-- announcer <------------------------------------'
 //! ```
 //!
 //! To follow one client from the server to a gauge: [`sampler`] asks for the list, [`client_list`] reads its row,

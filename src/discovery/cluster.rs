@@ -200,11 +200,7 @@ mod tests {
 
     fn found(topology: &Topology) -> Vec<String> {
         let show = |node: &FoundNode| {
-            let role = match node.role {
-                Some(Role::Primary) => "primary",
-                Some(Role::Replica) => "replica",
-                None => "?",
-            };
+            let role = node.role.map_or("?", Role::label);
             let failed = if node.is_failed { " failed" } else { "" };
             format!("{} {role}{failed} {}/{}", node.endpoint, node.shard, node.node_id)
         };

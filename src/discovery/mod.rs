@@ -18,6 +18,7 @@ mod registry;
 mod run;
 mod sentinel;
 mod target;
+mod target_form;
 mod topology;
 
 use std::net::SocketAddr;
@@ -27,9 +28,8 @@ pub use address_map::AddressMap;
 pub use registry::Registry;
 pub use run::{Discovery, once};
 pub use sentinel::SWITCH_CHANNEL;
-pub use target::{
-    Access, DnsName, ParsedTarget, Target, TargetForm, TargetKind, check_name, parse_target, split_targets,
-};
+pub use target::{Access, Target, TargetKind, check_name};
+pub use target_form::{DnsName, ParsedTarget, TargetForm, parse_target, split_targets};
 pub use topology::{DropReason, FoundNode, Role, Topology};
 
 /// The settings of discovery, the same for every target.

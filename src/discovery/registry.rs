@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::{DiscoverySettings, DropReason, FoundNode, Role, Target, TargetKind, Topology};
+use super::{DiscoverySettings, DropReason, FoundNode, Target, TargetKind, Topology};
 use crate::failure::Failure;
 use crate::latest::TargetState;
 use crate::link::{Node, Origin};
@@ -23,7 +23,9 @@ pub struct Registry {
     targets: Vec<TargetRecord>,
     /// The names of the nodes in the last list.
     listed: BTreeSet<Arc<str>>,
-    /// Nodes that a target found and another one had already, which were reported.
+    /// Nodes in the last list that a target found and another one had already, with the one that found it.
+    duplicates: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Those that were reported.
     reported: BTreeSet<(Arc<str>, Arc<str>)>,
 }
 
@@ -55,7 +57,8 @@ struct KnownNode {
 impl Registry {
     /// No targets.
     pub fn new(settings: DiscoverySettings, machine: Machine) -> Self {
-        Self { settings, machine, targets: Vec::new(), listed: BTreeSet::new(), reported: BTreeSet::new() }
+        let (listed, duplicates, reported) = Default::default();
+        Self { settings, machine, targets: Vec::new(), listed, duplicates, reported }
     }
 
     /// Replaces the targets. Of those that stay, everything that was found is kept. A target whose addresses are the
@@ -109,58 +112,43 @@ impl Registry {
     /// The nodes to watch: servers that were given, then discovered ones up to the limit, first those that are watched
     /// already. A node that several targets name is the first one's.
     pub fn list(&mut self) -> Vec<Node> {
-        let mut list = Merged::default();
+        let mut merged = Merged::default();
+        let given = self.targets.iter().filter_map(|record| record.target.node());
+        let mut list: Vec<Node> = given.filter(|node| merged.add(node)).cloned().collect();
+        let mut duplicates = BTreeSet::new();
+        let mut of_targets: Vec<Vec<Node>> = Vec::new();
         for record in &self.targets {
-            if let Some(node) = record.target.node() {
-                list.add(node);
+            let (own, others): (Vec<&Node>, Vec<&Node>) =
+                record.nodes.values().map(|known| &known.node).partition(|node| merged.add(node));
+            let target = &record.target.name;
+            duplicates.extend(others.into_iter().map(|node| (Arc::clone(&node.name), Arc::clone(target))));
+            of_targets.push(own.into_iter().cloned().collect());
+        }
+        self.duplicates = duplicates;
+        // In turn, so that a target with very many nodes does not take the places of others.
+        let turns = of_targets.iter().map(Vec::len).max().unwrap_or_default();
+        let in_turn: Vec<(usize, &Node)> = (0..turns)
+            .flat_map(|turn| of_targets.iter().enumerate().filter_map(move |(of, nodes)| Some((of, nodes.get(turn)?))))
+            .collect();
+        let (watched, new): (Vec<_>, Vec<_>) =
+            in_turn.into_iter().partition(|(_, node)| self.listed.contains(&node.name));
+        self.targets.iter_mut().for_each(|record| record.above_limit = 0);
+        for (place, (of, node)) in watched.into_iter().chain(new).enumerate() {
+            if place < self.settings.max_nodes {
+                list.push(node.clone());
+            } else {
+                self.targets[of].above_limit += 1;
             }
         }
-        let max = self.settings.max_nodes;
-        let mut discovered = 0;
-        for record in &mut self.targets {
-            record.above_limit = 0;
-        }
-        for is_listed in [true, false] {
-            let is_next = |node: &&Node| self.listed.contains(&node.name) == is_listed;
-            let mut waiting: Vec<_> = self
-                .targets
-                .iter_mut()
-                .map(|record| {
-                    let TargetRecord { nodes, above_limit, .. } = record;
-                    (nodes.values().map(|known| &known.node).filter(is_next), above_limit)
-                })
-                .collect();
-            // In turn, so that a target with very many nodes does not take the places of others.
-            while !waiting.is_empty() {
-                waiting.retain_mut(|(nodes, above_limit)| {
-                    let Some(node) = nodes.next() else { return false };
-                    if discovered >= max {
-                        **above_limit += u64::from(!list.has(node));
-                    } else if list.add(node) {
-                        discovered += 1;
-                    }
-                    true
-                });
-            }
-        }
-        self.listed = list.nodes.iter().map(|node| Arc::clone(&node.name)).collect();
-        list.nodes
+        self.listed = list.iter().map(|node| Arc::clone(&node.name)).collect();
+        list
     }
 
-    /// Nodes that several targets found, as `(node, target that does not get it)`, since the last call.
+    /// Nodes that several targets found, as `(node, target that does not get it)`, in the last list but not in the one
+    /// of the last call.
     pub fn new_duplicates(&mut self) -> Vec<(Arc<str>, Arc<str>)> {
-        let mut list = Merged::default();
-        let mut found = BTreeSet::new();
-        for node in self.targets.iter().filter_map(|record| record.target.node()) {
-            list.add(node);
-        }
-        for record in &self.targets {
-            for known in record.nodes.values().filter(|known| !list.add(&known.node)) {
-                found.insert((Arc::clone(&known.node.name), Arc::clone(&record.target.name)));
-            }
-        }
-        let new = found.difference(&self.reported).cloned().collect();
-        self.reported = found;
+        let new = self.duplicates.difference(&self.reported).cloned().collect();
+        self.reported.clone_from(&self.duplicates);
         new
     }
 
@@ -282,10 +270,9 @@ impl TargetRecord {
     }
 }
 
-/// A list of nodes in which each server is once.
+/// The nodes of a list in which each server is once.
 #[derive(Default)]
 struct Merged {
-    nodes: Vec<Node>,
     names: BTreeSet<Arc<str>>,
     addresses: BTreeSet<String>,
 }
@@ -304,28 +291,15 @@ impl Merged {
         }
         self.names.insert(Arc::clone(&node.name));
         self.addresses.insert(node.address.endpoint.key());
-        self.nodes.push(node.clone());
         true
-    }
-}
-
-/// The role as a metric's label value.
-impl Role {
-    /// The role as a metric's label value.
-    pub fn label(self) -> &'static str {
-        match self {
-            Role::Primary => "primary",
-            Role::Replica => "replica",
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::RoleFilter;
-    use super::super::target::{Access, TargetKind, parse_target};
     use std::time::Duration;
 
+    use super::super::{Access, Role, RoleFilter, parse_target};
     use super::*;
     use crate::failure::Reason;
     use crate::link::{Endpoint, TlsOptions};
@@ -484,6 +458,13 @@ mod tests {
         let duplicates: Vec<_> = run.registry.new_duplicates().iter().map(|(node, _)| node.to_string()).collect();
         assert_eq!(duplicates, ["10.0.0.1:1", "10.0.0.1:2"]);
         assert!(run.registry.new_duplicates().is_empty(), "reported once");
+        let target_of = |run: &mut Run, name: &str| {
+            let node = run.registry.list().into_iter().find(|node| &*node.name == name).expect("it is watched");
+            node.origin.target.to_string()
+        };
+        assert_eq!(target_of(&mut run, "10.0.0.1:3"), "d");
+        run.record("c", topology([1, 2, 3, 4].map(found)));
+        assert_eq!(target_of(&mut run, "10.0.0.1:3"), "c", "the first target's, although it is not its first node");
     }
 
     #[test]

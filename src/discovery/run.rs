@@ -145,11 +145,10 @@ impl Discovery {
     }
 
     fn publish(&mut self) {
+        self.list.send_replace(self.registry.list());
         for (node, target) in self.registry.new_duplicates() {
             info!(node = &*node, target = &*target, "this node is found by several targets; it is watched once");
         }
-        let list = self.registry.list();
-        self.list.send_replace(list);
         self.latest.set_targets(self.registry.states(), clock::now());
     }
 

@@ -23,6 +23,16 @@ pub enum Role {
     Replica,
 }
 
+#[cfg(test)]
+impl Role {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+        }
+    }
+}
+
 /// A node in a topology.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundNode {
