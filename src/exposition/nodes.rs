@@ -22,7 +22,10 @@ use crate::view::row::Row;
 pub fn node_families(nodes: &Nodes, only: Option<&NodeState>, now: Instant) -> Vec<MetricFamily> {
     let mut families = Families::default();
     let same_servers: BTreeSet<&str> = nodes.same_servers(now).into_iter().flatten().collect();
-    let targets = nodes.target_apps(now);
+    let targets = match only {
+        Some(node) => nodes.apps_of_target(node.target(), now),
+        None => nodes.target_apps(now),
+    };
     for node in nodes.iter().filter(|node| only.is_none_or(|only| only.node == node.node)) {
         let is_same_server = (nodes.count() > 1).then(|| same_servers.contains(&*node.node));
         families.add_node(node, is_same_server, targets.get(node.target()), now);

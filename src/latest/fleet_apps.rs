@@ -120,6 +120,11 @@ impl Nodes {
     pub fn target_apps(&self, now: Instant) -> BTreeMap<&str, FleetApps<'_>> {
         by_target(self.iter().map(|node| (node.target(), node)), now)
     }
+
+    /// The applications of one target, if it has several nodes.
+    pub fn apps_of_target(&self, target: &str, now: Instant) -> BTreeMap<&str, FleetApps<'_>> {
+        by_target(self.iter().map(|node| (node.target(), node)).filter(|(of, _)| *of == target), now)
+    }
 }
 
 /// See [`Nodes::target_apps`].
@@ -147,6 +152,7 @@ mod tests {
     use super::*;
     use crate::client_list::Listing;
     use crate::failure::{Failure, Reason};
+    use crate::latest::Latest;
     use crate::sample::Sample;
     use crate::snapshot::{Expectation, Limits, derive};
 
@@ -236,6 +242,41 @@ mod tests {
         let later = now + Duration::from_secs(60);
         assert_eq!(expectation(&[&one, &none], later), Some((3, None, false)), "the samples are too old");
         assert_eq!(expectation(&[&starting], now), None);
+    }
+
+    /// The nodes of another target, which are not known, may have the missing connections.
+    #[test]
+    fn an_expectation_is_unknown_while_nodes_are_not_discovered() {
+        let now = Instant::now();
+        let known = TargetState {
+            name: "c".into(),
+            nodes: 0,
+            working: 0,
+            dropped: [("max_nodes", 0)].into(),
+            errors: 0,
+            removed: 0,
+            last_success: Some(jiff::Timestamp::UNIX_EPOCH),
+            failure: None,
+        };
+        let failure = Some(Failure { reason: Reason::Connect, message: String::new() });
+        let expected = vec![Expectation::on_all_nodes("a", 3)];
+        let sample = Sample::of(jiff::Timestamp::UNIX_EPOCH, Listing::new("id=1 addr=10.0.0.1:1 name=a\n".into()));
+        let snapshot = Arc::new(derive(None, Arc::new(sample), &Limits { expected, ..Limits::default() }));
+        for (target, is_missing) in [
+            (known.clone(), true),
+            (TargetState { last_success: None, ..known.clone() }, false),
+            (TargetState { failure: failure.clone(), ..known.clone() }, false),
+            (TargetState { failure, nodes: 6, ..known.clone() }, true),
+            (TargetState { dropped: [("max_nodes", 1)].into(), ..known }, false),
+        ] {
+            let latest = Latest::default();
+            let id = latest.add("one".into(), None, jiff::Timestamp::UNIX_EPOCH).expect("a new node");
+            let mut state = NodeState::starting("one".into());
+            state.succeed(Arc::clone(&snapshot), now + Duration::from_secs(60));
+            latest.publish(id, state, jiff::Timestamp::UNIX_EPOCH);
+            latest.set_targets(vec![target.clone()], jiff::Timestamp::UNIX_EPOCH);
+            assert_eq!(latest.read().fleet_expectations(now)[0].is_missing(), is_missing, "{target:?}");
+        }
     }
 
     proptest! {

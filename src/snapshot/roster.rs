@@ -145,6 +145,8 @@ pub struct Roster {
     by_id: Vec<u32>,
     /// The applications; entries have their index.
     pub(super) apps: Arc<[Arc<str>]>,
+    /// The number of clients of each application. Counted once, since each scrape adds them up over nodes.
+    app_connections: Vec<u64>,
     /// The prefix lengths by which clients are grouped into networks.
     network_prefix: NetworkPrefix,
 }
@@ -175,7 +177,13 @@ impl Roster {
         // Pages are nearly sorted by id, which makes the stable sort fast.
         by_id.sort_by_key(|&index| entries[index as usize].id);
         by_id.dedup_by_key(|index| entries[*index as usize].id);
-        Self { sample, counters, entries, by_id, apps, network_prefix }
+        let mut app_connections = vec![0; apps.len()];
+        for entry in &entries {
+            if let Some(count) = app_connections.get_mut(entry.app as usize) {
+                *count += 1;
+            }
+        }
+        Self { sample, counters, entries, by_id, apps, app_connections, network_prefix }
     }
 
     /// One entry per client, in the order of the sample.
@@ -211,13 +219,7 @@ impl Roster {
 
     /// The application clients by application, in no order.
     pub fn connections_by_app(&self) -> impl Iterator<Item = (&str, u64)> {
-        let mut counts = vec![0; self.apps.len()];
-        for entry in &self.entries {
-            if let Some(count) = counts.get_mut(entry.app as usize) {
-                *count += 1;
-            }
-        }
-        self.apps.iter().map(|app| &**app).zip(counts)
+        self.apps.iter().map(|app| &**app).zip(self.app_connections.iter().copied())
     }
 
     /// The prefix lengths by which clients are grouped into networks.
