@@ -173,6 +173,11 @@ impl ServerInfo {
         }
     }
 
+    /// The role as metrics and labels name it; `None` where [`ServerInfo::is_primary`] is.
+    pub fn role_label(&self) -> Option<&'static str> {
+        self.is_primary().map(|is_primary| if is_primary { "primary" } else { "replica" })
+    }
+
     /// The role to show: a Sentinel reports none.
     pub fn shown_role(&self) -> Option<&str> {
         self.role.as_deref().or(self.is_sentinel().then_some("sentinel"))

@@ -65,11 +65,7 @@ impl ServiceDiscovery {
 fn node_labels(node: &NodeState) -> Vec<(&str, &str)> {
     let place = &*node.origin;
     let info = node.last_snapshot().and_then(|snapshot| snapshot.info());
-    let role = match info.and_then(ServerInfo::is_primary) {
-        Some(true) => "primary",
-        Some(false) => "replica",
-        None => "",
-    };
+    let role = info.and_then(ServerInfo::role_label).unwrap_or_default();
     let facts = [
         ("__meta_redis_target", node.target()),
         ("__meta_redis_cluster", &place.cluster),

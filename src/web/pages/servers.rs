@@ -164,11 +164,8 @@ fn row(node: &NodeState, now: Instant) -> ServerRow {
 
 /// The role as the metrics name it; another one as it is shown elsewhere.
 fn role(info: &ServerInfo) -> String {
-    match info.is_primary() {
-        Some(true) => "primary".to_owned(),
-        Some(false) => "replica".to_owned(),
-        None => info.shown_role().map_or_else(String::new, |role| escaped(role.as_bytes())),
-    }
+    let role = info.role_label().or(info.shown_role());
+    role.map_or_else(String::new, |role| escaped(role.as_bytes()))
 }
 
 fn version(info: &ServerInfo) -> String {
