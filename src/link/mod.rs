@@ -410,6 +410,22 @@ mod tests {
     use super::password::READING;
     use super::*;
 
+    /// The resolver reads `0` as the unspecified address, without DNS.
+    #[tokio::test]
+    async fn a_discovered_name_that_leads_to_a_special_address_is_not_dialed() {
+        let endpoint = Endpoint::Tcp { host: "0".to_owned(), port: 1, tls: false };
+        let address = NodeAddress { endpoint, credentials: None, tls: TlsOptions::default(), timeout: PATIENCE };
+        let given = Node::from(address);
+        let origin = Origin { is_discovered: true, ..Origin::default() };
+        let discovered = Node { origin: Arc::new(origin), ..given.clone() };
+        let failure = connect(&discovered, "0", 1).await.expect_err("it is not dialed");
+        assert!(failure.reason == Reason::Resolve && failure.message.contains("--discovery.address-map"), "{failure}");
+        let failure = connect(&given, "0", 1).await.expect_err("nothing listens");
+        assert_eq!(failure.reason, Reason::Connect, "the operator named it");
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(180);
+
     /// The bound is that of each batch, because a link is used for a long time.
     #[tokio::test]
     async fn the_bound_is_for_each_batch_and_not_for_all_together() {
