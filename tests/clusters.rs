@@ -20,24 +20,10 @@ fn following(seed: &Server, args: &[&str]) -> Exporter {
     Exporter::start(&[], &args, &[])
 }
 
-/// The value of a node's metric, by the node's port.
-fn of_port(scrape: &Scrape, metric: &str, port: u16, labels: &[(&str, &str)]) -> Option<f64> {
-    let is_it = |name: &str| name.ends_with(&format!(":{port}"));
-    scrape.all(metric, labels).find(|series| is_it(&series.labels["redis"])).map(|series| series.value)
-}
-
-fn is_up(scrape: &Scrape, server: &Server, value: f64) -> bool {
-    of_port(scrape, "redis_clients_up", server.port, &[]) == Some(value)
-}
-
-fn has_role(scrape: &Scrape, server: &Server, role: &str) -> bool {
-    of_port(scrape, "redis_clients_node_role", server.port, &[("role", role)]) == Some(1.0)
-}
-
 /// Clients of nodes that always worked whose connections are said to be closed for no known reason.
 fn closed_unknown(scrape: &Scrape, servers: &[Server]) -> f64 {
     let closed = |server: &Server| {
-        of_port(scrape, "redis_clients_app_closed_total", server.port, &[("client_app", "billing")]).unwrap_or_default()
+        scrape.of_port("redis_clients_app_closed_total", server.port, &[("client_app", "billing")]).unwrap_or_default()
     };
     servers[1..5].iter().map(closed).sum()
 }
@@ -61,10 +47,11 @@ fn all_nodes_are_found_from_one_seed_with_their_shards_and_roles() {
         let Some(binary) = binary(name) else { continue };
         let cluster = Cluster::start(&binary, 3, true, &[]);
         let exporter = following(&cluster.servers[4], &[]);
-        let scrape = exporter
-            .scrape_until("all six are up", |scrape| cluster.servers.iter().all(|server| is_up(scrape, server, 1.0)));
+        let scrape = exporter.scrape_until("all six are up", |scrape| {
+            cluster.servers.iter().all(|server| scrape.is_up(server.port, 1.0))
+        });
         for (place, server) in cluster.servers.iter().enumerate() {
-            assert!(has_role(&scrape, server, if place < 3 { "primary" } else { "replica" }), "{name} {place}");
+            assert!(scrape.has_role(server.port, if place < 3 { "primary" } else { "replica" }), "{name} {place}");
         }
         let infos: Vec<_> = scrape.all("redis_clients_node_info", &[]).collect();
         let of = |label: &str| infos.iter().map(|series| series.labels[label].clone()).collect::<BTreeSet<_>>();
@@ -82,24 +69,25 @@ fn a_cluster_is_followed_through_failover_return_a_new_shard_and_a_removal() {
         let Some(binary) = binary(name) else { continue };
         let mut cluster = Cluster::start(&binary, 3, true, &[]);
         let exporter = following(&cluster.servers[1], &[]);
-        exporter
-            .scrape_until("all six are up", |scrape| cluster.servers.iter().all(|server| is_up(scrape, server, 1.0)));
+        exporter.scrape_until("all six are up", |scrape| {
+            cluster.servers.iter().all(|server| scrape.is_up(server.port, 1.0))
+        });
         let _clients: Vec<_> = cluster.servers[1..].iter().map(|server| hoard(server, "billing", 3)).collect();
         counts_agree(&exporter, &cluster.servers);
 
         // Its replica takes over, and the one that was killed is shown as down.
         cluster.servers[0].kill();
-        exporter.scrape_until("the primary is down", |scrape| is_up(scrape, &cluster.servers[0], 0.0));
-        exporter.scrape_until("the replica takes over", |scrape| has_role(scrape, &cluster.servers[3], "primary"));
+        exporter.scrape_until("the primary is down", |scrape| scrape.is_up(cluster.servers[0].port, 0.0));
+        exporter.scrape_until("the replica takes over", |scrape| scrape.has_role(cluster.servers[3].port, "primary"));
         cluster.works();
         cluster.servers[0].restart();
         exporter.scrape_until("it returns as a replica", |scrape| {
-            is_up(scrape, &cluster.servers[0], 1.0) && has_role(scrape, &cluster.servers[0], "replica")
+            scrape.is_up(cluster.servers[0].port, 1.0) && scrape.has_role(cluster.servers[0].port, "replica")
         });
 
         // A new shard, and one node less.
         let added = cluster.add(&binary, &[]);
-        exporter.scrape_until("the new node is up", |scrape| is_up(scrape, &cluster.servers[added], 1.0));
+        exporter.scrape_until("the new node is up", |scrape| scrape.is_up(cluster.servers[added].port, 1.0));
         let removed = cluster.forget(5);
         let scrape = exporter.scrape_until("the removed node has no series", |scrape| {
             scrape.series.iter().all(|series| {
@@ -113,7 +101,7 @@ fn a_cluster_is_followed_through_failover_return_a_new_shard_and_a_removal() {
         for server in cluster.servers[1..5].iter() {
             // The peers of this test close their connections themselves; the clients stay.
             let online = [("client_app", "billing")];
-            assert_eq!(of_port(&scrape, "redis_clients_app_connections", server.port, &online), Some(3.0), "{name}");
+            assert_eq!(scrape.of_port("redis_clients_app_connections", server.port, &online), Some(3.0), "{name}");
         }
         assert_eq!(closed_unknown(&scrape, &cluster.servers), 0.0, "{name}: the clients are still there");
     }
@@ -121,7 +109,8 @@ fn a_cluster_is_followed_through_failover_return_a_new_shard_and_a_removal() {
 
 /// Waits until a scrape shows all servers of a cluster as up.
 fn all_up(exporter: &Exporter, cluster: &Cluster) -> Scrape {
-    exporter.scrape_until("all nodes are up", |scrape| cluster.servers.iter().all(|server| is_up(scrape, server, 1.0)))
+    exporter
+        .scrape_until("all nodes are up", |scrape| cluster.servers.iter().all(|server| scrape.is_up(server.port, 1.0)))
 }
 
 #[test]
@@ -157,7 +146,7 @@ fn nodes_are_reached_by_announced_host_names_by_mapped_addresses_and_at_the_host
     announced("inside.invalid");
     let exporter = following(&cluster.servers[2], &["--redis.timeout=1s"]);
     exporter.scrape_until("none of them is reached", |scrape| {
-        cluster.servers.iter().all(|server| is_up(scrape, server, 0.0))
+        cluster.servers.iter().all(|server| scrape.is_up(server.port, 0.0))
     });
     drop(exporter);
     let exporter = following(&cluster.servers[2], &["--discovery.address-map=inside.invalid=127.0.0.1"]);
@@ -212,7 +201,7 @@ fn a_cluster_with_tls_and_a_user_with_few_permissions_is_found_through_its_tls_p
         &[],
     );
     let scrape = exporter.scrape_until("all six are up", |scrape| {
-        ports.iter().all(|port| of_port(scrape, "redis_clients_up", *port, &[]) == Some(1.0))
+        ports.iter().all(|port| scrape.of_port("redis_clients_up", *port, &[]) == Some(1.0))
     });
     assert_eq!(scrape.sum("redis_clients_discovery_errors_total"), 0.0);
     assert_eq!(scrape.sum("redis_clients_sample_errors_total"), 0.0, "{:?}", exporter.log());

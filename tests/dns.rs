@@ -98,11 +98,14 @@ fn a_name_without_records_is_said_with_the_fix() {
     let dns = DnsServer::start();
     dns.set("empty.example", vec![address("127.0.0.1")]);
     dns.set("none.example", vec![Record::Service(0, String::new())]);
+    dns.set("refused.example", vec![address("169.254.169.254")]);
     let server = format!("--discovery.dns-server={}", dns.address);
     for (target, expected) in [
         ("redis+srv://empty.example", "DNS has no SRV record; check the name"),
         ("redis+srv://none.example", "there is no such service"),
         ("redis+dns://missing.example:6379", "no A record (NXDOMAIN)"),
+        // It must not end the series of the nodes that are watched.
+        ("redis+dns://refused.example:6379", "no node can be watched (1 refused_address)"),
     ] {
         let output = run(&["check", "--redis.addr", target, &server]);
         let text = String::from_utf8_lossy(&output.stdout);

@@ -1,41 +1,24 @@
 //! Nodes that come and go while the program runs: real servers that a list names, no longer names, and names again.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use futures_util::FutureExt;
-use redis_client_exporter::announce::{AnnounceSettings, Mode};
+use redis_client_exporter::announce::Mode;
 use redis_client_exporter::exposition;
-use redis_client_exporter::fleet::{Fleet, NodeTasks, WatchNode};
-use redis_client_exporter::latest::{Latest, NodeId};
-use redis_client_exporter::link::{Node, NodeAddress, TlsOptions, parse_address};
+use redis_client_exporter::latest::NodeId;
+use redis_client_exporter::link::Node;
 use redis_client_exporter::sample::OUR_NAME;
-use redis_client_exporter::sampler::Budget;
 use redis_client_exporter::snapshot::Limits;
-use redis_client_exporter::status::KeyRing;
-use redis_client_exporter::watcher::RemoteUse;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
-use tokio::sync::watch;
 
 use crate::support::eventually;
 use crate::support::exporter::Exporter;
+use crate::support::fleet::{WatchedNodes, node};
 use crate::support::http::get;
 use crate::support::scrape::Scrape;
 use crate::support::server::{Server, binary};
 
-fn node(name: &str, server: &Server) -> Node {
-    let endpoint = parse_address(&server.address()).expect("an address").endpoint;
-    let timeout = Duration::from_secs(60);
-    Node::named(name, NodeAddress { endpoint, credentials: None, tls: TlsOptions::default(), timeout })
-}
-
-/// A fleet that samples every tenth of a second, announces, and listens.
-struct Watched {
-    runtime: Runtime,
-    latest: Arc<Latest>,
-    list: watch::Sender<Vec<Node>>,
-}
+/// A fleet that announces, and listens.
+struct Watched(WatchedNodes);
 
 impl Watched {
     fn start(nodes: Vec<Node>) -> Self {
@@ -43,39 +26,20 @@ impl Watched {
     }
 
     fn start_with(nodes: Vec<Node>, limits: Limits) -> Self {
-        let tasks = NodeTasks {
-            budget: Budget { interval: Duration::from_millis(100), ..Budget::single_sample() },
-            limits: watch::channel(Arc::new(limits)).1,
-            announce: AnnounceSettings {
-                mode: Mode::Auto,
-                channel: "__redis__:cli".into(),
-                max_bytes: Some(1 << 16),
-                keys: KeyRing::default(),
-                frequency: Duration::from_millis(100),
-            },
-            remote: RemoteUse::Off,
-            channels: Arc::default(),
-            host: "test".to_owned(),
-        };
-        let runtime = Runtime::new().expect("a runtime");
-        let latest = Arc::new(Latest::default());
-        let (list, nodes) = watch::channel(nodes);
-        let watch_node: WatchNode = Box::new(move |node, publisher| tasks.clone().run(node, publisher).boxed());
-        runtime.spawn(Fleet::start(Arc::clone(&latest), runtime.handle().clone(), watch_node, nodes).run());
-        Self { runtime, latest, list }
+        Self(WatchedNodes::start(nodes, Mode::Auto, limits))
     }
 
     /// Waits for this number of complete samples of a node, and returns its id.
     fn sampled(&self, name: &str, samples: u64) -> NodeId {
         eventually("the node is sampled", || {
-            let nodes = self.latest.read();
+            let nodes = self.0.latest.read();
             let (id, state) = nodes.find(name)?;
             (state.tally.whole >= samples && state.fresh_snapshot(Instant::now()).is_some()).then_some(id)
         })
     }
 
     fn metrics(&self) -> String {
-        exposition::text(&self.latest.read(), Instant::now())
+        exposition::text(&self.0.latest.read(), Instant::now())
     }
 }
 
@@ -109,7 +73,7 @@ fn more_nodes_leave_fewer_groups_for_each_of_them_and_the_sums_stay() {
     assert_eq!(alone, 50.0);
     let app = [("redis", "node-0"), ("client_app", "appa")];
     assert_eq!(before.value("redis_clients_app_connections", &app), Some(1.0));
-    watched.list.send_replace((0..4).map(node).collect());
+    watched.0.list.send_replace((0..4).map(node).collect());
     let (shared, after) = shown(Some(30.0), 4);
     assert!(after.series.len() <= 2500, "{}", after.series.len());
     let of_node = [("redis", "node-0")];
@@ -117,7 +81,7 @@ fn more_nodes_leave_fewer_groups_for_each_of_them_and_the_sums_stay() {
     assert_eq!(Some(sum("redis_clients_app_connections")), after.value("redis_clients_online", &of_node));
     let folded = after.value("redis_clients_groups_folded", &[("redis", "node-0"), ("dimension", "app")]);
     assert_eq!(folded, Some(30.0 - shared), "{shared} are shown");
-    watched.list.send_replace(vec![node(0)]);
+    watched.0.list.send_replace(vec![node(0)]);
     eventually("the node has all its groups again", || {
         (scrape().value("redis_clients_group_limit", &of_node) == Some(50.0)).then_some(())
     });
@@ -193,18 +157,18 @@ fn a_node_that_disappears_takes_its_series_and_links_with_it_and_may_return() {
     eventually("it announces", || (our_links(&first) == 3).then_some(()));
     assert!(watched.metrics().contains("redis_clients_up{redis=\"one\"} 1\n"));
 
-    watched.list.send_replace(vec![node("two", &second)]);
+    watched.0.list.send_replace(vec![node("two", &second)]);
     eventually("all links to it are closed", || (our_links(&first) == 0).then_some(()));
-    eventually("it is not shown", || watched.latest.read().get(one).is_none().then_some(()));
+    eventually("it is not shown", || watched.0.latest.read().get(one).is_none().then_some(()));
     assert!(!watched.metrics().contains("redis=\"one\""), "{}", watched.metrics());
-    let samples = watched.latest.read().get(two).map_or(0, |state| state.tally.whole);
+    let samples = watched.0.latest.read().get(two).map_or(0, |state| state.tally.whole);
     assert_eq!(watched.sampled("two", samples + 3), two, "the other one is sampled as before");
 
-    watched.list.send_replace(vec![node("one", &first), node("two", &second)]);
+    watched.0.list.send_replace(vec![node("one", &first), node("two", &second)]);
     assert_ne!(watched.sampled("one", 1), one, "a new node with the old name");
-    assert_eq!(watched.latest.read().get(two).map(|state| state.tally.failed), Some(0));
+    assert_eq!(watched.0.latest.read().get(two).map(|state| state.tally.failed), Some(0));
 
     // The end of the program is the end of all links.
-    watched.runtime.shutdown_background();
+    watched.0.runtime.shutdown_background();
     eventually("all links are closed", || (our_links(&first) + our_links(&second) == 0).then_some(()));
 }

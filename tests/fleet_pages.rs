@@ -9,10 +9,11 @@ use redis_client_exporter::web::PagePolicy;
 use serde_json::Value;
 
 use crate::pages::json;
-use crate::service_discovery::{Watched, node};
+use crate::service_discovery::Watched;
 use crate::support::browser::run_script;
 use crate::support::cluster::Cluster;
 use crate::support::exporter::Exporter;
+use crate::support::fleet::node;
 use crate::support::http::get;
 use crate::support::pause;
 use crate::support::peer::Peer;

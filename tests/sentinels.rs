@@ -18,20 +18,6 @@ fn following(sentinel: &Sentinel, args: &[&str]) -> Exporter {
     Exporter::start(&[], &args, &[])
 }
 
-/// The value of a node's metric, by the node's port.
-fn of_port(scrape: &Scrape, metric: &str, port: u16, labels: &[(&str, &str)]) -> Option<f64> {
-    let is_it = |name: &str| name.ends_with(&format!(":{port}"));
-    scrape.all(metric, labels).find(|series| is_it(&series.labels["redis"])).map(|series| series.value)
-}
-
-fn is_up(scrape: &Scrape, server: &Server, value: f64) -> bool {
-    of_port(scrape, "redis_clients_up", server.port, &[]) == Some(value)
-}
-
-fn has_role(scrape: &Scrape, server: &Server, role: &str) -> bool {
-    of_port(scrape, "redis_clients_node_role", server.port, &[("role", role)]) == Some(1.0)
-}
-
 fn errors(scrape: &Scrape) -> Option<f64> {
     scrape.value("redis_clients_discovery_errors_total", &[])
 }
@@ -42,16 +28,17 @@ fn a_group_is_followed_through_a_failover_and_the_return_of_the_old_primary() {
         let Some(binary) = binary(name) else { continue };
         let mut group = SentinelGroup::start(&binary);
         let exporter = following(&group.sentinels[0], &["--discovery.interval=1s"]);
-        let scrape = exporter
-            .scrape_until("all three are up", |scrape| group.servers.iter().all(|server| is_up(scrape, server, 1.0)));
-        assert!(has_role(&scrape, &group.servers[0], "primary"), "{name}");
-        assert!(group.servers[1..].iter().all(|server| has_role(&scrape, server, "replica")), "{name}");
+        let scrape = exporter.scrape_until("all three are up", |scrape| {
+            group.servers.iter().all(|server| scrape.is_up(server.port, 1.0))
+        });
+        assert!(scrape.has_role(group.servers[0].port, "primary"), "{name}");
+        assert!(group.servers[1..].iter().all(|server| scrape.has_role(server.port, "replica")), "{name}");
         let of_group = [("cluster", PRIMARY), ("shard", PRIMARY)];
         assert_eq!(scrape.all("redis_clients_node_info", &of_group).count(), 3, "{name}");
         let before = hoard(&group.servers[0], "billing", 3);
         exporter.scrape_until("the clients of the primary", |scrape| {
             let app = [("client_app", "billing")];
-            of_port(scrape, "redis_clients_app_connections", group.servers[0].port, &app) == Some(3.0)
+            scrape.of_port("redis_clients_app_connections", group.servers[0].port, &app) == Some(3.0)
         });
 
         let new = group.fail_over(0);
@@ -59,14 +46,14 @@ fn a_group_is_followed_through_a_failover_and_the_return_of_the_old_primary() {
         let _after = hoard(&group.servers[new], "billing", 3);
         let scrape = exporter.scrape_until("the clients have moved", |scrape| {
             let app = [("client_app", "billing")];
-            is_up(scrape, &group.servers[0], 0.0)
-                && has_role(scrape, &group.servers[new], "primary")
-                && of_port(scrape, "redis_clients_app_connections", group.servers[new].port, &app) == Some(3.0)
+            scrape.is_up(group.servers[0].port, 0.0)
+                && scrape.has_role(group.servers[new].port, "primary")
+                && scrape.of_port("redis_clients_app_connections", group.servers[new].port, &app) == Some(3.0)
         });
         assert_eq!(scrape.value("redis_clients_discovery_nodes", &[]), Some(3.0), "{name}: the old one is listed");
         group.servers[0].restart();
         let scrape = exporter.scrape_until("the old primary is a replica", |scrape| {
-            is_up(scrape, &group.servers[0], 1.0) && has_role(scrape, &group.servers[0], "replica")
+            scrape.is_up(group.servers[0].port, 1.0) && scrape.has_role(group.servers[0].port, "replica")
         });
         assert_eq!(
             scrape.all("redis_clients_node_role", &[("role", "primary")]).map(|role| role.value).sum::<f64>(),
@@ -82,15 +69,16 @@ fn a_group_is_followed_while_the_named_sentinel_is_dead() {
     let Some(binary) = any_binary() else { return };
     let mut group = SentinelGroup::start(&binary);
     let exporter = following(&group.sentinels[0], &["--discovery.interval=1s"]);
-    exporter.scrape_until("all three are up", |scrape| group.servers.iter().all(|server| is_up(scrape, server, 1.0)));
+    exporter
+        .scrape_until("all three are up", |scrape| group.servers.iter().all(|server| scrape.is_up(server.port, 1.0)));
     group.sentinels[0].kill();
     let new = group.fail_over(0);
     exporter.scrape_until("another one is the primary", |scrape| {
-        is_up(scrape, &group.servers[0], 0.0) && has_role(scrape, &group.servers[new], "primary")
+        scrape.is_up(group.servers[0].port, 0.0) && scrape.has_role(group.servers[new].port, "primary")
     });
     // Only the other sentinels know it.
     let added = group.add_replica(new);
-    let scrape = exporter.scrape_until("the new replica is up", |scrape| is_up(scrape, &group.servers[added], 1.0));
+    let scrape = exporter.scrape_until("the new replica is up", |scrape| scrape.is_up(group.servers[added].port, 1.0));
     assert_eq!(errors(&scrape), Some(0.0), "{:?}", exporter.log());
 }
 
@@ -125,7 +113,7 @@ fn a_sentinel_with_users_of_its_own_is_asked_with_its_own_credentials() {
         let args = ["--redis.sentinel-user=redis-client-exporter", &password];
         assert_eq!(checked(&args).0, Some(0), "{}", checked(&args).1);
         let exporter = Exporter::start(&[], &[&[addr.as_str(), "--discovery.interval=1s"], &args[..]].concat(), &[]);
-        let scrape = exporter.scrape_until("it is up", |scrape| is_up(scrape, &server, 1.0));
+        let scrape = exporter.scrape_until("it is up", |scrape| scrape.is_up(server.port, 1.0));
         assert_eq!(errors(&scrape), Some(0.0));
         let refused: Vec<_> = exporter.log().into_iter().filter(|line| line.contains("WARN")).collect();
         assert!(!refused.iter().any(|line| line.contains("sentinel")), "{refused:?}");
@@ -173,5 +161,5 @@ fn tls_of_the_address_is_for_sentinels_and_servers() {
     let target = format!("--redis.addr=rediss+sentinel://{}/{PRIMARY}", sentinel.address());
     let ca = format!("--redis.tls-ca-file={}", file("ca.crt"));
     let exporter = Exporter::start(&[], &[&target, &ca], &[]);
-    exporter.scrape_until("it is up", |scrape| is_up(scrape, &server, 1.0));
+    exporter.scrape_until("it is up", |scrape| scrape.is_up(server.port, 1.0));
 }

@@ -1,18 +1,12 @@
 //! The nodes as targets of Prometheus: `/api/v1/sd`, and scrapes of one node.
 
+use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::FutureExt;
-use redis_client_exporter::announce::{AnnounceSettings, Mode};
+use redis_client_exporter::announce::Mode;
 use redis_client_exporter::exposition::Validity;
-use redis_client_exporter::fleet::{Fleet, NodeTasks, WatchNode};
-use redis_client_exporter::latest::Latest;
-use redis_client_exporter::link::{Node, NodeAddress, TlsOptions, parse_address};
-use redis_client_exporter::sampler::Budget;
+use redis_client_exporter::link::Node;
 use redis_client_exporter::snapshot::Limits;
-use redis_client_exporter::status::KeyRing;
-use redis_client_exporter::watcher::RemoteUse;
 use redis_client_exporter::web::{Bound, PagePolicy, Served};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -20,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::exporter::Exporter;
+use crate::support::fleet::{WatchedNodes, node};
 use crate::support::http::{get, request_as};
 use crate::support::prometheus::Prometheus;
 use crate::support::scrape::Scrape;
@@ -82,6 +77,22 @@ fn each_node_is_a_target_with_the_host_of_the_request_and_one_target_is_the_expo
             "__param_redis": "one", "redis": "one", "__scheme__": "https", "__metrics_path__": "/redis/m",
         }})
     );
+}
+
+/// At an error, Prometheus keeps the targets that it knows; it would drop those that an answer leaves out.
+#[test]
+fn before_the_first_discovery_there_is_no_list_of_targets() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let seed = silent.local_addr().expect("an address");
+    let exporter = Exporter::start(&[], &[&format!("--redis.addr=redis+cluster://{seed}")], &[]);
+    let answer = get(&exporter.address, "/api/v1/sd");
+    assert_eq!((answer.status, answer.text().contains("have not been discovered yet")), (503, true));
+    drop(silent);
+    // The connection is closed, so the discovery fails.
+    eventually("the list of the exporter alone", || {
+        let answer = get(&exporter.address, "/api/v1/sd");
+        (answer.status == 200).then(|| assert_eq!(json_of(answer.text()).as_array().map(Vec::len), Some(1)))
+    });
 }
 
 #[test]
@@ -147,36 +158,13 @@ pub(crate) struct Watched {
     pub(crate) address: String,
 }
 
-pub(crate) fn node(name: &str, server: &Server) -> Node {
-    let endpoint = parse_address(&server.address()).expect("an address").endpoint;
-    let timeout = Duration::from_secs(60);
-    Node::named(name, NodeAddress { endpoint, credentials: None, tls: TlsOptions::default(), timeout })
-}
-
 impl Watched {
     fn start(nodes: Vec<Node>) -> Self {
         Self::start_with(nodes, PagePolicy::Off)
     }
 
     pub(crate) fn start_with(nodes: Vec<Node>, pages: PagePolicy) -> Self {
-        let tasks = NodeTasks {
-            budget: Budget { interval: Duration::from_millis(100), ..Budget::single_sample() },
-            limits: watch::channel(Arc::new(Limits::default())).1,
-            announce: AnnounceSettings {
-                mode: Mode::Never,
-                channel: "__redis__:cli".into(),
-                max_bytes: Some(1 << 16),
-                keys: KeyRing::default(),
-                frequency: Duration::from_millis(100),
-            },
-            remote: RemoteUse::Off,
-            channels: Arc::default(),
-            host: "test".to_owned(),
-        };
-        let (runtime, latest) = (Runtime::new().expect("a runtime"), Arc::new(Latest::default()));
-        let (list, nodes) = watch::channel(nodes);
-        let watch_node: WatchNode = Box::new(move |node, publisher| tasks.clone().run(node, publisher).boxed());
-        runtime.spawn(Fleet::start(Arc::clone(&latest), runtime.handle().clone(), watch_node, nodes).run());
+        let WatchedNodes { runtime, latest, list } = WatchedNodes::start(nodes, Mode::Never, Limits::default());
         let any_port = "127.0.0.1:0".parse().expect("an address");
         let bound = runtime.block_on(Bound::bind(&[any_port])).expect("a port");
         let address = bound.addresses()[0].to_string();

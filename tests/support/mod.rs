@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod cluster;
 pub(crate) mod dns;
 pub(crate) mod exporter;
+pub(crate) mod fleet;
 pub(crate) mod http;
 pub(crate) mod https;
 pub(crate) mod peer;

@@ -47,6 +47,22 @@ impl Scrape {
         Some(first.value)
     }
 
+    /// Returns the value of a node's metric, by the node's port: its name depends on the machine.
+    pub(crate) fn of_port(&self, metric: &str, port: u16, labels: &[(&str, &str)]) -> Option<f64> {
+        let end = format!(":{port}");
+        self.all(metric, labels).find(|series| series.labels["redis"].ends_with(&end)).map(|series| series.value)
+    }
+
+    /// True if `redis_clients_up` of the node at this port has this value.
+    pub(crate) fn is_up(&self, port: u16, value: f64) -> bool {
+        self.of_port("redis_clients_up", port, &[]) == Some(value)
+    }
+
+    /// True if the node at this port has this role.
+    pub(crate) fn has_role(&self, port: u16, role: &str) -> bool {
+        self.of_port("redis_clients_node_role", port, &[("role", role)]) == Some(1.0)
+    }
+
     /// Returns the sum of a family.
     pub(crate) fn sum(&self, name: &str) -> f64 {
         self.all(name, &[]).map(|series| series.value).sum()
