@@ -13,6 +13,8 @@ import net from "node:net";
 import { loadavg, tmpdir } from "node:os";
 import path from "node:path";
 
+import { eventually, freePort, pause } from "./tools.mjs";
+
 const project = path.resolve(import.meta.dirname, "..");
 const EXPORTER = process.env.BENCH_EXPORTER ?? path.join(project, "target/release/redis-client-exporter");
 const SERVER = process.env.BENCH_SERVER ?? path.join(project, ".cache/servers/redis-7.0/redis-server");
@@ -33,21 +35,10 @@ process.once("exit", () => {
   processes.forEach((child) => child.kill("SIGKILL"));
   rmSync(folder, { recursive: true, force: true });
 });
-const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-
 function run(program, args) {
   const child = spawn(program, args.map(String), { stdio: "ignore" });
   processes.add(child.once("exit", () => processes.delete(child)));
   return child;
-}
-
-/** Repeats an attempt until it returns a value, for a minute. */
-async function eventually(name, attempt) {
-  for (const end = Date.now() + 60_000; Date.now() < end; await pause(50)) {
-    const found = await attempt();
-    if (found) return found;
-  }
-  throw new Error(`not within a minute: ${name}`);
 }
 
 const bulk = (arg) => `$${Buffer.byteLength(String(arg))}\r\n${arg}\r\n`;
@@ -112,14 +103,6 @@ async function statuses(port, isWanted) {
   await eventually("a full status of each node", () => found.size === NODES);
   socket.destroy();
   return found;
-}
-
-async function freePort() {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  return port;
 }
 
 /** A port that is free, as is the one of the cluster bus, 10,000 above it: most ephemeral ports are too high. */

@@ -12,6 +12,8 @@ import net from "node:net";
 import { loadavg, tmpdir } from "node:os";
 import path from "node:path";
 
+import { eventually, pause } from "./tools.mjs";
+
 const project = path.resolve(import.meta.dirname, "..");
 const EXPORTER = process.env.BENCH_EXPORTER ?? path.join(project, "target/release/redis-client-exporter");
 const SERVER = process.env.BENCH_SERVER || path.join(project, ".cache/servers/redis-7.0/redis-server");
@@ -33,16 +35,6 @@ function run(program, args) {
   const child = spawn(program, args.map(String), { stdio: "ignore" });
   processes.push(child);
   return child;
-}
-
-const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-
-async function eventually(name, attempt) {
-  for (const last = Date.now() + 120_000; Date.now() < last; await pause(50)) {
-    const found = await attempt();
-    if (found) return found;
-  }
-  throw new Error(`not within two minutes: ${name}`);
 }
 
 function connected(port) {

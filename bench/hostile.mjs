@@ -14,6 +14,8 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import tls from "node:tls";
 
+import { eventually, freePort, pause } from "./tools.mjs";
+
 const here = import.meta.dirname;
 const project = path.resolve(here, "..");
 const EXPORTER = process.env.BENCH_EXPORTER ?? path.join(project, "target/release/redis-client-exporter");
@@ -57,24 +59,6 @@ async function end(child) {
   if (child.exitCode !== null || child.signalCode !== null) return;
   child.kill("SIGKILL");
   await once(child, "exit");
-}
-
-async function freePort() {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  return port;
-}
-
-const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-
-async function eventually(name, attempt) {
-  for (const last = Date.now() + 60_000; Date.now() < last; await pause(50)) {
-    const found = await attempt();
-    if (found) return found;
-  }
-  throw new Error(`not within a minute: ${name}`);
 }
 
 function connected(port) {

@@ -9,30 +9,13 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 
+import { eventually, freePort } from "./tools.mjs";
+
 const project = path.resolve(import.meta.dirname, "..");
 const release = (name) => path.join(project, "target/release", name);
 
 /** The server program: BENCH_SERVER, or Debian's from `make servers`. */
 const SERVER = process.env.BENCH_SERVER ?? path.join(project, ".cache/servers/redis-7.0/redis-server");
-
-const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-
-async function freePort() {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  return port;
-}
-
-/** Repeats `attempt` until it returns a value, for a minute. */
-async function eventually(name, attempt) {
-  for (const end = Date.now() + 60_000; Date.now() < end; await pause(50)) {
-    const found = await attempt();
-    if (found) return found;
-  }
-  throw new Error(`not within a minute: ${name}`);
-}
 
 export class Watched {
   #folder = mkdtempSync(path.join(tmpdir(), "watched-"));
